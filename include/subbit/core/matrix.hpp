@@ -1,0 +1,104 @@
+// Dense storage and the one view type that every operation takes.
+//
+// Owners are Eigen's, row-major; a `matrix_view` is a trivially copyable pointer with two strides, so that a transpose, a
+// block of rows and a slice of a memory-mapped file cost nothing and mean the same on every backend.
+#pragma once
+
+#include <subbit/core/error.hpp>
+
+#include <Eigen/Core>
+#include <cstddef>
+#include <span>
+#include <type_traits>
+
+namespace subbit {
+
+using index = std::ptrdiff_t;
+
+/// A dense row-major matrix on the host.
+template <class Scalar>
+using matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// A dense column vector on the host.
+template <class Scalar>
+using vector = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
+
+/// A strided, non-owning rows x cols window; `T` is const for input. Element (i,j) is data[i*row_stride + j*col_stride].
+template <class T>
+struct matrix_view {
+    using value_type = std::remove_const_t<T>;
+
+    T* data = nullptr;
+    index rows = 0;
+    index cols = 0;
+    index row_stride = 0;
+    index col_stride = 1;
+
+    constexpr matrix_view() = default;
+    constexpr matrix_view(T* d, index r, index c) : data(d), rows(r), cols(c), row_stride(c) {}
+    constexpr matrix_view(T* d, index r, index c, index rs, index cs = 1)
+        : data(d), rows(r), cols(c), row_stride(rs), col_stride(cs) {}
+
+    constexpr operator matrix_view<const T>() const
+        requires(!std::is_const_v<T>)
+    {
+        return {data, rows, cols, row_stride, col_stride};
+    }
+
+    constexpr T& operator()(index i, index j) const { return data[i * row_stride + j * col_stride]; }
+    constexpr index size() const { return rows * cols; }
+    constexpr bool is_row_major() const { return col_stride == 1; }
+    constexpr bool is_contiguous() const { return col_stride == 1 && (row_stride == cols || rows <= 1); }
+
+    /// The transpose: the same data, the strides exchanged.
+    constexpr matrix_view t() const { return {data, cols, rows, col_stride, row_stride}; }
+    constexpr matrix_view block(index i, index j, index r, index c) const {
+        return {data + i * row_stride + j * col_stride, r, c, row_stride, col_stride};
+    }
+    constexpr matrix_view middle_rows(index i, index r) const { return block(i, 0, r, cols); }
+    constexpr matrix_view middle_cols(index j, index c) const { return block(0, j, rows, c); }
+};
+
+template <class T>
+constexpr matrix_view<T> view(matrix_view<T> v) {
+    return v;
+}
+
+/// The view of an Eigen matrix or vector of either storage order.
+template <class Derived>
+auto view(const Eigen::PlainObjectBase<Derived>& m) {
+    using Scalar = typename Derived::Scalar;
+    const index inner = 1, outer = m.outerStride();
+    if constexpr (Derived::IsRowMajor)
+        return matrix_view<const Scalar>(m.data(), m.rows(), m.cols(), outer, inner);
+    else
+        return matrix_view<const Scalar>(m.data(), m.rows(), m.cols(), inner, outer);
+}
+template <class Derived>
+auto view(Eigen::PlainObjectBase<Derived>& m) {
+    using Scalar = typename Derived::Scalar;
+    const auto c = view(static_cast<const Eigen::PlainObjectBase<Derived>&>(m));
+    return matrix_view<Scalar>(const_cast<Scalar*>(c.data), c.rows, c.cols, c.row_stride, c.col_stride);
+}
+
+/// A row-major view as an Eigen map, for the reference backend, tests and glue.
+template <class T>
+auto as_eigen(matrix_view<T> v) {
+    using Scalar = std::remove_const_t<T>;
+    using Plain = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+    using Target = std::conditional_t<std::is_const_v<T>, const Plain, Plain>;
+    using Strides = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
+    return Eigen::Map<Target, 0, Strides>(v.data, v.rows, v.cols, Strides(v.row_stride, v.col_stride));
+}
+
+/// The entries of a vector as a span.
+template <class Scalar>
+std::span<const Scalar> span_of(const vector<Scalar>& v) {
+    return {v.data(), static_cast<std::size_t>(v.size())};
+}
+template <class Scalar>
+std::span<Scalar> span_of(vector<Scalar>& v) {
+    return {v.data(), static_cast<std::size_t>(v.size())};
+}
+
+}  // namespace subbit
