@@ -1,0 +1,38 @@
+// What a backend is: a small value with a tag, the types of its memory, and the operations below.
+//
+// A tag inherits from the tag it extends, and every operation is an overload set `do_OPERATION(tag, backend, ...)`: the
+// most derived tag wins, and `reference_tag` always has a version. So a new backend starts empty, already works (if its
+// memory is the host's), and replaces what is hot. Overloads are found by argument-dependent lookup in the tag's own
+// namespace.
+#pragma once
+
+#include <subbit/core/matrix.hpp>
+
+#include <concepts>
+
+namespace subbit {
+
+/// The root of all backend tags; its operations are plain loops over host memory.
+struct reference_tag {};
+
+/// How the ADMM's auxiliary step projects a latent onto signs times magnitudes (nanoquant.md section 3; refinement.md).
+enum class magnitude_form {
+    rank_one,   ///< sign(T) o (sigma u v^T): the leading singular triplet of |T| by 5 power iterations
+    row_means,  ///< sign(T) o (mean of |T| over the row): the exact two-scale form, no iteration
+};
+
+/// A backend: a tag and the owners of its memory. `matrix<S>` and `vector<S>` are what view() and span_of() accept.
+template <class B, class S = float>
+concept backend = std::copyable<B> && std::derived_from<typename B::tag, reference_tag> && requires {
+    typename B::template matrix<S>;
+    typename B::template vector<S>;
+};
+
+/// A backend whose memory is the host's and that can share out loops: what a model written in plain loops needs.
+template <class B>
+concept host_backend = backend<B> && requires(const B& b, void (*body)(index, index)) {
+    b.parallel_for(index{}, index{}, body);
+    { b.threads() } -> std::convertible_to<int>;
+};
+
+}  // namespace subbit
