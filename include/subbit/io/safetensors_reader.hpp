@@ -1,0 +1,180 @@
+// Tensors by name, out of one safetensors file or a directory with one or several of them.
+#pragma once
+
+#include <subbit/core/error.hpp>
+#include <subbit/core/matrix.hpp>
+#include <subbit/io/dtype.hpp>
+#include <subbit/io/json.hpp>
+#include <subbit/io/safetensors_file.hpp>
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <initializer_list>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace subbit {
+
+/// All tensors of a model. Nothing is read before it is asked for: the files are memory-mapped.
+class safetensors_reader {
+  public:
+    /// Opens a .safetensors file, or a directory with model.safetensors or else model.safetensors.index.json and its
+    /// shards. io_error if something cannot be read; format_error naming file and tensor if contents are not what they
+    /// promise.
+    explicit safetensors_reader(const std::filesystem::path& path) : label_(path.string()) {
+        const auto single = path / "model.safetensors", index_path = path / "model.safetensors.index.json";
+        if (!std::filesystem::is_directory(path))
+            add_file(safetensors_file(path));
+        else if (std::filesystem::exists(single))
+            add_file(safetensors_file(single));
+        else if (std::filesystem::exists(index_path))
+            add_shards(path, index_path);
+        else
+            throw io_error(label_ + " holds neither model.safetensors nor model.safetensors.index.json");
+    }
+    /// One file's bytes in memory, which must outlive the reader; `label` stands for the file in messages.
+    safetensors_reader(std::span<const std::byte> bytes, std::string label) : label_(std::move(label)) {
+        add_file(safetensors_file(bytes, label_));
+    }
+
+    /// The names, in the order of the files (by name) and of the bytes in each.
+    const std::vector<std::string>& names() const { return names_; }
+    bool contains(std::string_view name) const { return places_.find(name) != places_.end(); }
+    /// The files' metadata; where two files disagree the first one's holds.
+    const std::map<std::string, std::string>& metadata() const { return metadata_; }
+
+    /// Type, shape and bytes of a tensor; format_error naming it and the file if there is none.
+    const tensor_info& info(std::string_view name) const {
+        const auto found = places_.find(name);
+        if (found == places_.end()) throw format_error(label_ + ": no tensor " + in_quotes(name));
+        const auto [file, at] = found->second;
+        return files_[file].tensors()[at];
+    }
+
+    /// shape_error naming the tensor, its shape and `shape` unless they agree.
+    void expect_shape(std::string_view name, std::initializer_list<index> shape) const {
+        const auto& have = info(name).shape;
+        const std::span<const index> want(shape.begin(), shape.size());
+        if (!std::equal(have.begin(), have.end(), want.begin(), want.end()))
+            throw shape_error(label_ + ": tensor " + in_quotes(name) + " is " + shape_text(have) + ", expected " +
+                              shape_text(want));
+    }
+
+    /// Converts a tensor of floats, of any shape with out.size() elements, to `out` (row-major), without a copy
+    /// between. format_error if it does not hold floats, shape_error if the number of elements differs.
+    template <std::floating_point Scalar>
+    void read_into(std::string_view name, std::span<Scalar> out) const {
+        const tensor_info& tensor = info(name);
+        if (!is_floating(tensor.type)) fail_type(tensor, "F64, F32, F16 or BF16");
+        if (tensor.bytes.size() != out.size() * static_cast<std::size_t>(size_of(tensor.type)))
+            throw shape_error(label_ + ": tensor " + in_quotes(name) + " is " + shape_text(tensor.shape) +
+                              ", expected " + std::to_string(out.size()) + " elements");
+        decode_floats(tensor.type, tensor.bytes, out);
+    }
+
+    /// A tensor of order two as a dense matrix; shape_error for another order, format_error if it does not hold floats.
+    template <std::floating_point Scalar>
+    matrix<Scalar> read_matrix(std::string_view name) const {
+        const auto& shape = of_order(name, 2, "a matrix").shape;
+        matrix<Scalar> m(shape[0], shape[1]);
+        read_into(name, std::span<Scalar>(m.data(), static_cast<std::size_t>(m.size())));
+        return m;
+    }
+
+    /// A tensor of order one as a vector; shape_error for another order, format_error if it does not hold floats.
+    template <std::floating_point Scalar>
+    vector<Scalar> read_vector(std::string_view name) const {
+        vector<Scalar> v(of_order(name, 1, "a vector").shape[0]);
+        read_into(name, span_of(v));
+        return v;
+    }
+
+    /// The elements in place, in the file's memory; format_error if they are not of type T or not aligned for it.
+    template <class T>
+    std::span<const T> raw(std::string_view name) const {
+        const tensor_info& tensor = info(name);
+        if (tensor.type != dtype_of<T>) fail_type(tensor, std::string(name_of(dtype_of<T>)));
+        if (reinterpret_cast<std::uintptr_t>(tensor.bytes.data()) % alignof(T) != 0)
+            throw format_error(label_ + ": tensor " + in_quotes(name) + " does not begin at a multiple of " +
+                               std::to_string(alignof(T)) + " bytes");
+        return {reinterpret_cast<const T*>(tensor.bytes.data()), tensor.bytes.size() / sizeof(T)};
+    }
+
+  private:
+    struct place {
+        std::size_t file, tensor;
+    };
+
+    const tensor_info& of_order(std::string_view name, std::size_t order, const char* what) const {
+        const tensor_info& tensor = info(name);
+        if (tensor.shape.size() != order)
+            throw shape_error(label_ + ": tensor " + in_quotes(name) + " is " + shape_text(tensor.shape) +
+                              ", expected " + what);
+        return tensor;
+    }
+    [[noreturn]] void fail_type(const tensor_info& tensor, const std::string& expected) const {
+        throw format_error(label_ + ": tensor " + in_quotes(tensor.name) + " holds " +
+                           std::string(name_of(tensor.type)) + ", expected " + expected);
+    }
+
+    void add_file(safetensors_file file) {
+        for (std::size_t k = 0; k < file.tensors().size(); ++k)
+            add_name(file.tensors()[k].name, {files_.size(), k});
+        finish(std::move(file));
+    }
+    void add_name(const std::string& name, place at) {
+        names_.push_back(name);
+        places_.emplace(name, at);
+    }
+    void finish(safetensors_file file) {
+        metadata_.insert(file.metadata().begin(), file.metadata().end());
+        files_.push_back(std::move(file));
+    }
+
+    /// The index decides which shard a name is read from; what a shard holds beyond that is not seen.
+    void add_shards(const std::filesystem::path& directory, const std::filesystem::path& index_path) {
+        const auto fail = [&](const std::string& what) { throw format_error(index_path.string() + ": " + what); };
+        const auto document = read_json(index_path);
+        if (!document.is_object() || !document.contains("weight_map") || !document["weight_map"].is_object())
+            fail("has no weight_map");
+        std::map<std::string, std::map<std::string, bool>> wanted;  // shard -> tensor -> seen
+        for (const auto& [name, shard] : document["weight_map"].items()) {
+            if (!shard.is_string()) fail("weight_map gives no file for tensor " + in_quotes(name));
+            wanted[shard.get<std::string>()][name] = false;
+        }
+        for (auto& [shard, tensors] : wanted) {
+            const bool plain = !shard.empty() && shard != "." && shard != ".." &&
+                               shard.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
+            if (!plain) fail("the shard " + in_quotes(shard) + " is not a plain file name");
+            if (!std::filesystem::exists(directory / shard))
+                fail("the shard " + in_quotes(shard) + " of tensor " + in_quotes(tensors.begin()->first) +
+                     " is missing");
+            safetensors_file file(directory / shard);
+            for (std::size_t k = 0; k < file.tensors().size(); ++k) {
+                const auto found = tensors.find(file.tensors()[k].name);
+                if (found == tensors.end()) continue;
+                found->second = true;
+                add_name(found->first, {files_.size(), k});
+            }
+            for (const auto& [name, seen] : tensors)
+                if (!seen) fail("the shard " + in_quotes(shard) + " does not hold the tensor " + in_quotes(name));
+            finish(std::move(file));
+        }
+    }
+
+    std::string label_;
+    std::vector<safetensors_file> files_;
+    std::vector<std::string> names_;
+    std::map<std::string, place, std::less<>> places_;
+    std::map<std::string, std::string> metadata_;
+};
+
+}  // namespace subbit
