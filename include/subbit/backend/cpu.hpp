@@ -1,0 +1,118 @@
+// The cpu backend: all threads, the widest SIMD that the machine has, chosen at run time.
+#pragma once
+
+#include <subbit/backend/cpu/gemm.hpp>
+#include <subbit/backend/cpu/gemm_kernel_x86.hpp>
+#include <subbit/backend/cpu/gemm_pack_x86.hpp>
+#include <subbit/backend/cpu/isa.hpp>
+#include <subbit/backend/cpu/parallel.hpp>
+#include <subbit/backend/reference.hpp>
+
+#include <concepts>
+#include <string>
+#include <utility>
+
+namespace subbit {
+
+struct cpu_tag : reference_tag {};
+
+struct cpu_options {
+    int threads = 0;                      ///< 0: all that OpenMP offers
+    isa instructions = preferred_isa();   ///< at most what the machine has
+    precision products = precision::f32;  ///< of float32 matrix products; double and packed products are not affected
+};
+
+/// A processor with shared memory. Results do not depend on the number of threads.
+class cpu {
+  public:
+    using tag = cpu_tag;
+    template <class S>
+    using matrix = subbit::matrix<S>;
+    template <class S>
+    using vector = subbit::vector<S>;
+
+    /// Throws value_error for a negative number of threads, an instruction set that the machine lacks, and a SUBBIT_ISA
+    /// in the environment that is unknown.
+    explicit cpu(cpu_options options = {})
+        : threads_(options.threads == 0 ? hardware_threads() : options.threads),
+          isa_(options.instructions),
+          products_(options.products),
+          bf16_instructions_(isa_ == isa::avx512 && detect_bf16()) {
+        if (options.threads < 0)
+            throw value_error("cpu: " + std::to_string(options.threads) + " threads, expected 0 (all) or more");
+        if (isa_ > detect_isa())
+            throw value_error(std::string("cpu: this machine has no ") + isa_name(isa_) + ", at most " +
+                              isa_name(detect_isa()));
+    }
+
+    int threads() const { return threads_; }
+    isa instructions() const { return isa_; }
+    precision products() const { return products_; }
+    /// True where bfloat16 products run as instructions rather than as rounded float32.
+    bool bf16_instructions() const { return bf16_instructions_; }
+
+    /// One line for people: "cpu: avx512 + bf16, 2 threads, bf16 products".
+    std::string describe() const {
+        return std::string("cpu: ") + isa_name(isa_) + (bf16_instructions_ ? " + bf16, " : ", ") +
+               std::to_string(threads_) + (threads_ == 1 ? " thread, " : " threads, ") +
+               (products_ == precision::bf16 ? "bf16" : "f32") + " products";
+    }
+
+    /// Calls f(begin, end) for chunks of `grain` that depend on n and grain alone, never on the number of threads.
+    template <class F>
+    void parallel_for(index n, index grain, F&& f) const {
+        parallel_chunks(threads_, n, grain, std::forward<F>(f));
+    }
+
+  private:
+    int threads_;
+    isa isa_;
+    precision products_;
+    bool bf16_instructions_;
+};
+
+/// Calls f(arch) with the tag of the backend's instruction set.
+template <class B, class F>
+decltype(auto) with_arch(const B& b, F&& f) {
+#if SUBBIT_X86
+    if (b.instructions() == isa::avx512) return f(avx512_arch{});
+    if (b.instructions() == isa::avx2) return f(avx2_arch{});
+#endif
+    return f(portable_arch{});
+}
+
+/// Calls f(arch, products) with the tags of the backend's instruction set and of its products of S.
+template <class S, class B, class F>
+void with_products(const B& b, F&& f) {
+    if constexpr (std::same_as<S, float>) {
+        if (b.products() == precision::bf16) {
+#if SUBBIT_X86
+            if (b.bf16_instructions()) return f(avx512_arch{}, bf16_products{});
+#endif
+            return with_arch(b, [&](auto arch) { f(arch, rounded_products{}); });
+        }
+    }
+    with_arch(b, [&](auto arch) { f(arch, plain_products<S>{}); });
+}
+
+template <class B, std::floating_point S>
+void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, matrix_view<const S> X, matrix_view<S> C, S alpha, S beta) {
+    with_products<S>(
+        b, [&](auto arch, auto products) { dense_gemm<decltype(products)>(arch, b.threads(), A, X, C, alpha, beta); });
+}
+
+template <class B, std::floating_point S>
+void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, bit_view X, matrix_view<S> C, S alpha, S beta) {
+    with_products<S>(b, [&](auto arch, auto products) {
+        bit_gemm<decltype(products)>(arch, b.threads(), A, X, false, C, alpha, beta);
+    });
+}
+
+template <class B, std::floating_point S>
+void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, transposed_bit_view X, matrix_view<S> C, S alpha, S beta) {
+    with_products<S>(b, [&](auto arch, auto products) {
+        bit_gemm<decltype(products)>(arch, b.threads(), A, X.t(), true, C, alpha, beta);
+    });
+}
+
+}  // namespace subbit

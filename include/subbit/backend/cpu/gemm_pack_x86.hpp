@@ -1,0 +1,228 @@
+// Packing for AVX-512: an element of a panel is 32 bits (a float, or a pair of bfloat16), so one transpose of 8 x 8 of
+// those serves an operand that is contiguous along k, one copy serves one that is contiguous along the lanes, and bits
+// become numbers without arithmetic: a blend under the mask that they are, or two operations on a tile of 16 rows.
+#pragma once
+
+#include <subbit/backend/cpu/gemm_pack.hpp>
+
+#if SUBBIT_X86
+#include <immintrin.h>
+
+#include <concepts>
+
+namespace subbit {
+
+/// The products whose packed elements are 32 bits.
+template <class Products>
+concept word_products = sizeof(typename Products::packed) == 4;
+
+/// How 16 (or 8) packed elements are made from floats.
+template <class Products>
+struct avx512_elements;
+
+template <>
+struct avx512_elements<plain_products<float>> {
+    /// Elements 0..7 along k from x, of which `k` values exist.
+    SUBBIT_AVX512 [[gnu::always_inline]] static inline __m256i along_k(const float* x, index k) {
+        const auto mask = static_cast<__mmask8>(_bzhi_u32(0xFFu, static_cast<unsigned>(k)));
+        return _mm256_castps_si256(_mm256_maskz_loadu_ps(mask, x));
+    }
+    /// One step along k of the lanes under the mask; `stride` is from one k to the next, `k` how many exist.
+    SUBBIT_AVX512 [[gnu::always_inline]] static inline __m512i along_lanes(const float* x, __mmask16 lanes, index,
+                                                                           index) {
+        return _mm512_castps_si512(_mm512_maskz_loadu_ps(lanes, x));
+    }
+    /// +1 under the mask, -1 elsewhere.
+    SUBBIT_AVX512 [[gnu::always_inline]] static inline __m512i signs(__mmask16 k0, __mmask16) {
+        return _mm512_castps_si512(_mm512_mask_blend_ps(k0, _mm512_set1_ps(-1), _mm512_set1_ps(1)));
+    }
+    /// +1 where the lane's bit `step` is set, -1 elsewhere; `word` holds the complement of the bits.
+    SUBBIT_AVX512 [[gnu::always_inline]] static inline __m512i signs_of_words(__m512i word, unsigned step) {
+        const __m512i sign =
+            _mm512_slli_epi32(word, 31 - step);  // | 1.0f, where only the sign bit may come from `sign`
+        return _mm512_ternarylogic_epi32(sign, _mm512_set1_epi32(static_cast<int>(0x80000000u)),
+                                         _mm512_set1_epi32(0x3F800000), 0xEA);
+    }
+};
+
+template <>
+struct avx512_elements<rounded_products> : avx512_elements<plain_products<float>> {
+    SUBBIT_AVX512 [[gnu::always_inline]] static inline __m512i round(__m512i x) {
+        const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(x, 16), _mm512_set1_epi32(1));
+        const __m512i up = _mm512_add_epi32(x, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+        const __mmask16 nan = _mm512_cmp_ps_mask(_mm512_castsi512_ps(x), _mm512_castsi512_ps(x), _CMP_UNORD_Q);
+        const __m512i quiet = _mm512_or_si512(x, _mm512_set1_epi32(0x00400000));
+        return _mm512_and_si512(_mm512_mask_mov_epi32(up, nan, quiet),
+                                _mm512_set1_epi32(static_cast<int>(0xFFFF0000u)));
+    }
+    SUBBIT_AVX512 [[gnu::always_inline]] static inline __m256i along_k(const float* x, index k) {
+        return _mm512_castsi512_si256(
+            round(_mm512_castsi256_si512(avx512_elements<plain_products<float>>::along_k(x, k))));
+    }
+    SUBBIT_AVX512 [[gnu::always_inline]] static inline __m512i along_lanes(const float* x, __mmask16 lanes, index,
+                                                                           index) {
+        return round(_mm512_castps_si512(_mm512_maskz_loadu_ps(lanes, x)));
+    }
+};
+
+template <>
+struct avx512_elements<bf16_products> {
+    SUBBIT_AVX512 [[gnu::always_inline]] static inline __m256i along_k(const float* x, index k) {
+        const auto mask = static_cast<__mmask16>(_bzhi_u32(0xFFFFu, static_cast<unsigned>(k)));
+        return (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, x));
+    }
+    SUBBIT_AVX512 [[gnu::always_inline]] static inline __m512i along_lanes(const float* x, __mmask16 lanes,
+                                                                           index stride, index k) {
+        const auto second = static_cast<__mmask16>(k > 1 ? lanes : 0);
+        const auto low = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes, x));
+        const auto high = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(second, k > 1 ? x + stride : x));
+        return _mm512_or_si512(_mm512_cvtepu16_epi32(low), _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
+    }
+    SUBBIT_AVX512 [[gnu::always_inline]] static inline __m512i signs(__mmask16 k0, __mmask16 k1) {
+        const __m512i minus = _mm512_set1_epi32(static_cast<int>(0xBF80BF80u));
+        const __m512i first = _mm512_mask_xor_epi32(minus, k0, minus, _mm512_set1_epi32(0x8000));
+        return _mm512_mask_xor_epi32(first, k1, first, _mm512_set1_epi32(static_cast<int>(0x80000000u)));
+    }
+    SUBBIT_AVX512 [[gnu::always_inline]] static inline __m512i signs_of_words(__m512i word, unsigned step) {
+        // Bits 2*step and 2*step+1 move to the two sign bits, 15 and 31.
+        const __m512i down = _mm512_srli_epi32(word, 2 * step);
+        const __m512i high =
+            _mm512_and_si512(_mm512_slli_epi32(down, 30), _mm512_set1_epi32(static_cast<int>(0x80000000u)));
+        const __m512i low = _mm512_and_si512(_mm512_slli_epi32(down, 15), _mm512_set1_epi32(0x8000));
+        return _mm512_ternarylogic_epi32(high, low, _mm512_set1_epi32(0x3F803F80), 0xFE);
+    }
+};
+
+/// Transposes eight rows of eight words and stores them `stride` words apart.
+SUBBIT_AVX512 [[gnu::always_inline]] inline void transpose_store(const __m256i (&row)[8], std::uint32_t* out,
+                                                                 index stride) {
+    __m256i pair[8], quad[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+        pair[2 * i] = _mm256_unpacklo_epi32(row[2 * i], row[2 * i + 1]);
+        pair[2 * i + 1] = _mm256_unpackhi_epi32(row[2 * i], row[2 * i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+        quad[4 * i + 0] = _mm256_unpacklo_epi64(pair[4 * i], pair[4 * i + 2]);
+        quad[4 * i + 1] = _mm256_unpackhi_epi64(pair[4 * i], pair[4 * i + 2]);
+        quad[4 * i + 2] = _mm256_unpacklo_epi64(pair[4 * i + 1], pair[4 * i + 3]);
+        quad[4 * i + 3] = _mm256_unpackhi_epi64(pair[4 * i + 1], pair[4 * i + 3]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i * stride),
+                            _mm256_permute2x128_si256(quad[i], quad[i + 4], 0x20));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + (i + 4) * stride),
+                            _mm256_permute2x128_si256(quad[i], quad[i + 4], 0x31));
+    }
+}
+
+/// The lanes are contiguous in memory: a masked copy.
+template <index W, word_products Products>
+SUBBIT_AVX512 void pack_along_lanes(avx512_arch, Products, std::uint32_t* out, const float* in, index k_stride,
+                                    index lanes, index k) {
+    for (index p = 0; p < k; p += Products::depth, out += W)
+        for (index l = 0; l < W; l += 16) {
+            const index left = std::clamp<index>(lanes - l, 0, 16);
+            const auto mask = static_cast<__mmask16>(_bzhi_u32(0xFFFFu, static_cast<unsigned>(left)));
+            const __m512i x =
+                avx512_elements<Products>::along_lanes(in + p * k_stride + (left == 0 ? 0 : l), mask, k_stride, k - p);
+            if constexpr (W % 16 == 0)
+                _mm512_store_si512(out + l, x);
+            else
+                _mm256_store_si256(reinterpret_cast<__m256i*>(out + l), _mm512_castsi512_si256(x));
+        }
+}
+
+/// k is contiguous in memory: transposes of 8 lanes x 8 elements.
+template <index W, word_products Products>
+SUBBIT_AVX512 void pack_along_k(avx512_arch, Products, std::uint32_t* out, const float* in, index lane_stride,
+                                index lanes, index k) {
+    static_assert(W % 8 == 0);
+    constexpr index depth = Products::depth;
+    const index steps = (k + depth - 1) / depth;
+    for (index l = 0; l < W; l += 8)
+        for (index p = 0; p < steps; p += 8) {
+            __m256i row[8];
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; ++i)
+                row[i] = l + i < lanes ? avx512_elements<Products>::along_k(in + (l + i) * lane_stride + p * depth,
+                                                                            std::min<index>(8 * depth, k - p * depth))
+                                       : _mm256_setzero_si256();
+            std::uint32_t* at = out + p * W + l;
+            if (steps - p >= 8) {
+                transpose_store(row, at, W);
+            } else {
+                alignas(32) std::uint32_t copy[64];
+                transpose_store(row, copy, 8);
+                for (index s = 0; s < steps - p; ++s)
+                    std::copy_n(copy + 8 * s, 8, at + s * W);
+            }
+        }
+}
+
+template <index W, word_products Products>
+void pack_panel(avx512_arch arch, Products products, typename Products::packed* out, const dense_operand<float>& op,
+                index lane0, index lanes, index k0, index k) {
+    const float* in = op.data + lane0 * op.lane_stride + k0 * op.k_stride;
+    auto* words = reinterpret_cast<std::uint32_t*>(out);
+    if (op.lane_stride == 1) return pack_along_lanes<W>(arch, products, words, in, op.k_stride, lanes, k);
+    if (op.k_stride == 1) return pack_along_k<W>(arch, products, words, in, op.lane_stride, lanes, k);
+    pack_strided<W>(products, out, op, lane0, lanes, k0, k);
+}
+
+/// Rows of bits are the lanes: tile by tile, 16 lanes in a register, one word a lane.
+template <index W, word_products Products>
+SUBBIT_AVX512 void pack_bit_rows(avx512_arch, Products, std::uint32_t* out, bit_view bits, index lane0, index lanes,
+                                 index k0, index k) {
+    constexpr unsigned depth = Products::depth, per_word = 32 / depth;
+    const index steps = (k + depth - 1) / depth;
+    for (index l = 0; l < W; l += 16) {
+        if (l >= lanes) {
+            for (index p = 0; p < steps; ++p)
+                _mm512_store_si512(out + p * W + l, _mm512_setzero_si512());
+            continue;
+        }
+        for (index p = 0; p < steps;) {
+            const index column = k0 + p * depth;
+            const __m512i word = _mm512_load_si512(bits.tile((lane0 + l) / 16, column / 32));
+            const __m512i flipped = _mm512_xor_si512(word, _mm512_set1_epi32(-1));
+            for (auto s = static_cast<unsigned>(column % 32) / depth; s < per_word && p < steps; ++s, ++p)
+                _mm512_store_si512(out + p * W + l, avx512_elements<Products>::signs_of_words(flipped, s));
+        }
+    }
+}
+
+/// Columns of bits are the lanes: 16 bits of a row are the mask of a blend.
+template <index W, word_products Products>
+SUBBIT_AVX512 void pack_bit_columns(avx512_arch, Products, std::uint32_t* out, bit_view bits, index lane0, index lanes,
+                                    index k0, index k) {
+    for (index p = 0; p < k; p += Products::depth, out += W)
+        for (index l = 0; l < W; l += 16) {
+            __m512i x = _mm512_setzero_si512();
+            if (l < lanes) {
+                const index column = lane0 + l;
+                const auto mask_of = [&](index row) {
+                    return static_cast<__mmask16>(bits.word(row, column / 32) >> (column % 32));
+                };
+                const __mmask16 first = mask_of(k0 + p);
+                x = avx512_elements<Products>::signs(first, p + 1 < k ? mask_of(k0 + p + 1) : first);
+            }
+            _mm512_store_si512(out + l, x);
+        }
+}
+
+template <index W, word_products Products>
+void pack_panel(avx512_arch arch, Products products, typename Products::packed* out, const bit_operand& op, index lane0,
+                index lanes, index k0, index k) {
+    static_assert(W % 16 == 0);
+    auto* words = reinterpret_cast<std::uint32_t*>(out);
+    if (op.lanes_are_rows)
+        pack_bit_rows<W>(arch, products, words, op.bits, lane0, lanes, k0, k);
+    else
+        pack_bit_columns<W>(arch, products, words, op.bits, lane0, lanes, k0, k);
+}
+
+}  // namespace subbit
+#endif

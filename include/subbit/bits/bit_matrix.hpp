@@ -1,0 +1,224 @@
+// The owner of a packed sign matrix.
+#pragma once
+
+#include <subbit/bits/bit_view.hpp>
+#include <subbit/core/error.hpp>
+#include <subbit/core/types.hpp>
+
+#include <xsimd/xsimd.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <new>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace subbit {
+
+/// Allocates at cache-line boundaries, so that one tile of the layout is one line.
+template <class T>
+struct cache_line_allocator {
+    using value_type = T;
+    static constexpr std::align_val_t alignment{64};
+
+    cache_line_allocator() = default;
+    template <class U>
+    constexpr cache_line_allocator(const cache_line_allocator<U>&) {}
+
+    T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), alignment)); }
+    void deallocate(T* p, std::size_t) { ::operator delete(p, alignment); }
+    friend constexpr bool operator==(cache_line_allocator, cache_line_allocator) { return true; }
+};
+
+/// A rows x cols matrix of +1 and -1, one bit an entry, in the layout of bit_view.hpp; born all -1.
+class bit_matrix {
+  public:
+    bit_matrix() = default;
+    /// Throws shape_error for a negative size.
+    bit_matrix(index rows, index cols) : rows_(rows), cols_(cols) {
+        if (rows < 0 || cols < 0) throw shape_error("bit matrix of " + shape_text(rows, cols));
+        words_.resize(static_cast<std::size_t>(bit_layout::word_count(rows, cols)));
+    }
+
+    /// Takes over words that were stored. Throws shape_error where their number is not that of a rows x cols matrix,
+    /// format_error where a bit of the padding is set.
+    static bit_matrix from_words(index rows, index cols, std::span<const std::uint32_t> words) {
+        bit_matrix m(rows, cols);
+        require_size("bit matrix", std::ssize(words), m.word_count());
+        std::copy(words.begin(), words.end(), m.words_.begin());
+        m.require_clear_padding();
+        return m;
+    }
+
+    /// The signs of W, with sign(0) = +1 and sign(NaN) = -1.
+    template <class T>
+    static bit_matrix pack(matrix_view<T> W);
+    template <class Derived>
+    static bit_matrix pack(const Eigen::PlainObjectBase<Derived>& W) {
+        return pack(subbit::view(W));
+    }
+
+    index rows() const { return rows_; }
+    index cols() const { return cols_; }
+    index word_count() const { return static_cast<index>(words_.size()); }
+    std::span<const std::uint32_t> words() const { return words_; }
+    bit_view view() const { return {words_.data(), rows_, cols_}; }
+    operator bit_view() const { return view(); }
+    transposed_bit_view t() const { return view().t(); }
+
+    int get(index i, index j) const { return view().get(i, j); }
+    /// Sets entry (i,j) to +1 (positive) or -1.
+    void set(index i, index j, bool positive) {
+        const std::uint32_t bit = 1u << (j % bit_layout::tile_cols);
+        std::uint32_t& w = tile(i / bit_layout::tile_rows, j / bit_layout::tile_cols)[i % bit_layout::tile_rows];
+        w = positive ? w | bit : w & ~bit;
+    }
+
+    bit_matrix transpose() const;
+    template <class Scalar>
+    matrix<Scalar> unpack() const {
+        return view().template unpack<Scalar>();
+    }
+
+    friend bool operator==(const bit_matrix& a, const bit_matrix& b) {
+        return a.rows_ == b.rows_ && a.cols_ == b.cols_ && a.words_ == b.words_;
+    }
+
+  private:
+    std::uint32_t* tile(index row_group, index col_group) {
+        return words_.data() + (row_group * bit_layout::col_groups(cols_) + col_group) * bit_layout::tile_rows;
+    }
+
+    void require_clear_padding() const {
+        const bit_view v = view();
+        const index tail = cols_ % bit_layout::tile_cols;
+        const std::uint32_t used = tail == 0 ? ~0u : (1u << tail) - 1;
+        for (index i = 0; i < v.row_groups() * bit_layout::tile_rows; ++i)
+            for (index g = 0; g < v.col_groups(); ++g) {
+                const std::uint32_t allowed = i >= rows_ ? 0u : g + 1 == v.col_groups() ? used : ~0u;
+                if ((v.word(i, g) & ~allowed) != 0)
+                    throw format_error("bit matrix of " + shape_text(rows_, cols_) + ": a padding bit of row " +
+                                       std::to_string(i) + " is set, expected 0");
+            }
+    }
+
+    index rows_ = 0;
+    index cols_ = 0;
+    std::vector<std::uint32_t, cache_line_allocator<std::uint32_t>> words_;
+};
+
+namespace detail {
+
+/// The signs of 32 neighbours as one word: the bits' weights are selected and summed as numbers, 16 at a time, so that
+/// every sum is exact.
+template <class Scalar>
+std::uint32_t pack_word(const Scalar* x) {
+    using batch = xsimd::batch<Scalar>;
+    static_assert(batch::size <= 16);
+    static constexpr std::array<Scalar, 16> weights = [] {
+        std::array<Scalar, 16> w{};
+        for (std::size_t j = 0; j < 16; ++j)
+            w[j] = static_cast<Scalar>(1u << j);
+        return w;
+    }();
+    std::uint32_t word = 0;
+    for (unsigned half = 0; half < 32; half += 16) {
+        batch sum(Scalar(0));
+        for (std::size_t j = 0; j < 16; j += batch::size)
+            sum += xsimd::select(batch::load_unaligned(x + half + j) >= batch(Scalar(0)),
+                                 batch::load_unaligned(weights.data() + j), batch(Scalar(0)));
+        word |= static_cast<std::uint32_t>(xsimd::hadd(sum)) << half;
+    }
+    return word;
+}
+
+/// The four signs of each nibble.
+template <class Scalar>
+constexpr std::array<std::array<Scalar, 4>, 16> nibble_signs = [] {
+    std::array<std::array<Scalar, 4>, 16> t{};
+    for (std::size_t e = 0; e < 16; ++e)
+        for (std::size_t j = 0; j < 4; ++j)
+            t[e][j] = (e >> j & 1u) != 0 ? Scalar(1) : Scalar(-1);
+    return t;
+}();
+
+/// Transposes 32 x 32 bits in place: word i, bit j <-> word j, bit i. Swaps ever smaller off-diagonal blocks.
+inline void transpose_32x32(std::array<std::uint32_t, 32>& w) {
+    std::uint32_t mask = 0x0000FFFFu;
+    for (unsigned width = 16; width != 0; width >>= 1, mask ^= mask << width)
+        for (unsigned i = 0; i < 32; i = (i + width + 1) & ~width) {
+            const std::uint32_t swap = ((w[i] >> width) ^ w[i + width]) & mask;
+            w[i] ^= swap << width;
+            w[i + width] ^= swap;
+        }
+}
+
+}  // namespace detail
+
+template <class T>
+bit_matrix bit_matrix::pack(matrix_view<T> W) {
+    using Scalar = std::remove_const_t<T>;
+    bit_matrix m(W.rows, W.cols);
+    // A column-major source is read along its columns, and packed into the transpose of what is asked for.
+    if (!W.is_row_major() && W.row_stride == 1) return pack(W.t()).transpose();
+    const index full = W.cols / bit_layout::tile_cols;
+    for (index i = 0; i < W.rows; ++i) {
+        std::uint32_t* out = m.tile(i / bit_layout::tile_rows, 0) + i % bit_layout::tile_rows;
+        index j = 0;
+        if (W.is_row_major()) {
+            const Scalar* row = W.data + i * W.row_stride;
+            for (index g = 0; g < full; ++g, j += bit_layout::tile_cols)
+                out[g * bit_layout::tile_rows] = detail::pack_word(row + j);
+        }
+        for (; j < W.cols; ++j)
+            if (W(i, j) >= Scalar(0)) out[j / bit_layout::tile_cols * bit_layout::tile_rows] |= 1u << (j % 32);
+    }
+    return m;
+}
+
+/// Writes the entries as +1 and -1 to W, which has the shape of `bits`; throws shape_error.
+template <class Scalar>
+void unpack_into(bit_view bits, matrix_view<Scalar> W) {
+    require_shape("unpack", W.rows, W.cols, bits.rows(), bits.cols());
+    for (index i = 0; i < W.rows; ++i) {
+        index j = 0;
+        if (W.is_row_major()) {
+            Scalar* row = W.data + i * W.row_stride;
+            for (index g = 0; g < W.cols / bit_layout::tile_cols; ++g) {
+                std::uint32_t word = bits.word(i, g);
+                for (int nibble = 0; nibble < 8; ++nibble, j += 4, word >>= 4)
+                    std::memcpy(row + j, detail::nibble_signs<Scalar>[word & 15u].data(), 4 * sizeof(Scalar));
+            }
+        }
+        for (; j < W.cols; ++j)
+            W(i, j) = static_cast<Scalar>(bits.get(i, j));
+    }
+}
+
+template <class Scalar>
+matrix<Scalar> bit_view::unpack() const {
+    matrix<Scalar> W(rows_, cols_);
+    unpack_into(*this, subbit::view(W));
+    return W;
+}
+
+inline bit_matrix bit_matrix::transpose() const {
+    bit_matrix out(cols_, rows_);
+    const bit_view in = view();
+    // 32 x 32 bits are two tiles, one below the other, on either side; beyond the last row group there are zeros.
+    for (index top = 0; top < in.row_groups(); top += 2)
+        for (index g = 0; g < in.col_groups(); ++g) {
+            std::array<std::uint32_t, 32> w{};
+            for (index half = 0; half < 2 && top + half < in.row_groups(); ++half)
+                std::copy_n(in.tile(top + half, g), 16, w.begin() + 16 * half);
+            detail::transpose_32x32(w);
+            for (index half = 0; half < 2 && 2 * g + half < bit_layout::row_groups(cols_); ++half)
+                std::copy_n(w.begin() + 16 * half, 16, out.tile(2 * g + half, top / 2));
+        }
+    return out;
+}
+
+}  // namespace subbit

@@ -1,0 +1,90 @@
+// The packed layout of a sign matrix, the only one there is: in memory, on disk and for every kernel.
+//
+// Tiles of 16 rows x 32 columns, stored row group by row group, each tile 16 words of 32 bits: one cache line, one word
+// a row. A kernel that keeps 16 rows in the lanes of a register loads a tile at once, one that walks a row takes every
+// 16th word, and a transpose moves whole tiles. A set bit is +1; the bits of the padding are zero.
+#pragma once
+
+#include <subbit/core/matrix.hpp>
+
+#include <cstdint>
+#include <type_traits>
+
+namespace subbit {
+
+/// The constants and the address arithmetic of the tiled layout.
+struct bit_layout {
+    static constexpr index tile_rows = 16;
+    static constexpr index tile_cols = 32;
+
+    static constexpr index row_groups(index rows) { return (rows + tile_rows - 1) / tile_rows; }
+    static constexpr index col_groups(index cols) { return (cols + tile_cols - 1) / tile_cols; }
+    /// 32-bit words that a rows x cols matrix takes.
+    static constexpr index word_count(index rows, index cols) {
+        return row_groups(rows) * col_groups(cols) * tile_rows;
+    }
+};
+
+class transposed_bit_view;
+
+/// A non-owning rows x cols matrix of signs; trivially copyable, so that it can be a kernel's argument on any device.
+class bit_view {
+  public:
+    constexpr bit_view() = default;
+    constexpr bit_view(const std::uint32_t* words, index rows, index cols) : words_(words), rows_(rows), cols_(cols) {}
+
+    constexpr index rows() const { return rows_; }
+    constexpr index cols() const { return cols_; }
+    constexpr const std::uint32_t* words() const { return words_; }
+    constexpr index row_groups() const { return bit_layout::row_groups(rows_); }
+    constexpr index col_groups() const { return bit_layout::col_groups(cols_); }
+    constexpr index word_count() const { return bit_layout::word_count(rows_, cols_); }
+
+    /// The 16 words of the tile that holds rows 16*row_group.. and columns 32*col_group..
+    constexpr const std::uint32_t* tile(index row_group, index col_group) const {
+        return words_ + (row_group * col_groups() + col_group) * bit_layout::tile_rows;
+    }
+    /// The word that holds row i of columns 32*col_group..
+    constexpr std::uint32_t word(index i, index col_group) const {
+        return tile(i / bit_layout::tile_rows, col_group)[i % bit_layout::tile_rows];
+    }
+    /// True where the entry is +1.
+    constexpr bool test(index i, index j) const {
+        return (word(i, j / bit_layout::tile_cols) >> (j % bit_layout::tile_cols) & 1u) != 0;
+    }
+    /// The entry: +1 or -1.
+    constexpr int get(index i, index j) const { return test(i, j) ? 1 : -1; }
+
+    constexpr transposed_bit_view t() const;
+    /// The entries as a dense matrix of +1 and -1 (bit_matrix.hpp).
+    template <class Scalar>
+    matrix<Scalar> unpack() const;
+
+  private:
+    const std::uint32_t* words_ = nullptr;
+    index rows_ = 0;
+    index cols_ = 0;
+};
+
+/// The transpose of a bit_view: the same words, read the other way round.
+class transposed_bit_view {
+  public:
+    constexpr transposed_bit_view() = default;
+    constexpr explicit transposed_bit_view(bit_view base) : base_(base) {}
+
+    constexpr index rows() const { return base_.cols(); }
+    constexpr index cols() const { return base_.rows(); }
+    constexpr int get(index i, index j) const { return base_.get(j, i); }
+    constexpr bit_view t() const { return base_; }
+
+  private:
+    bit_view base_;
+};
+
+constexpr transposed_bit_view bit_view::t() const {
+    return transposed_bit_view(*this);
+}
+
+static_assert(std::is_trivially_copyable_v<bit_view> && std::is_trivially_copyable_v<transposed_bit_view>);
+
+}  // namespace subbit
