@@ -134,7 +134,7 @@ void do_rank1_magnitude(reference_tag, const B&, matrix_view<const S> T, std::sp
         vm = magnitude.transpose() * um;
         vm /= std::max(vm.norm(), tiny);
     }
-    um *= um.dot(magnitude * vm);
+    um = magnitude * vm;  // |um| is the singular value
 }
 
 template <class B, class S>

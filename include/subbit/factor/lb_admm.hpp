@@ -1,0 +1,194 @@
+// LB-ADMM, the latent binary ADMM of NanoQuant (arXiv 2602.06694, section 3; nanoquant.md section 3), and an improved
+// iteration of the same kind that reaches its error in half of the steps (refinement.md).
+#pragma once
+
+#include <subbit/core/random.hpp>
+#include <subbit/factor/factorization.hpp>
+#include <subbit/factor/latent_admm.hpp>
+
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+namespace subbit {
+
+/// How the penalty rho grows with x = k/K (nanoquant.md section 3).
+enum class penalty_schedule { linear, cubic, logistic, exp_decay, exp_growth };
+
+/// rho at x in [0,1].
+inline double penalty(penalty_schedule schedule, double x) {
+    switch (schedule) {
+        case penalty_schedule::cubic: return x * x * x;
+        case penalty_schedule::logistic: return 1 / (1 + std::exp(-5 * (x - 0.5)));
+        case penalty_schedule::exp_decay: return std::expm1(-5 * x) / std::expm1(-5.0);
+        case penalty_schedule::exp_growth: return std::expm1(5 * x) / std::expm1(5.0);
+        case penalty_schedule::linear: break;
+    }
+    return x;
+}
+
+/// Which iteration LB-ADMM runs.
+enum class admm_iteration {
+    paper,     ///< both latents from the old projections, rank-one magnitudes, a full dual step
+    improved,  ///< the second latent from the new projection, row magnitudes, a leaky dual, its own penalty
+};
+
+/// What the callback is told.
+struct admm_status {
+    int iteration;  ///< how many are finished
+    double primal;  ///< ||A - Az||_F + ||B - Bz||_F
+    double dual;    ///< rho (||Az - Az_old||_F + ||Bz - Bz_old||_F)
+    double error;   ///< ||T - (Az / column norms) Bz||_F^2 / ||T||_F^2
+};
+
+/// The settings of lb_admm; the defaults are those of the authors' code.
+template <class S>
+struct lb_admm_options {
+    index rank = 0;                 ///< 1 to min(m,n); see rank_for
+    diagonal<S> input = {};         ///< second moments of the inputs (n); empty for ones
+    diagonal<S> output = {};        ///< second moments of the output gradients (m); empty for ones
+    int iterations = 400;           ///< K
+    std::uint64_t seed = 0;         ///< of the starts, which are standard normal
+    scale_form scales = scale_form::two;
+    admm_iteration iteration = admm_iteration::paper;
+
+    penalty_schedule schedule = penalty_schedule::linear;  ///< paper
+    double reg = 3e-2;                                     ///< paper: added to lambda
+    double rho_start = 0.05;                               ///< improved: rho = rho_start + rho_slope k/K
+    double rho_slope = 0.75;
+    double lambda_floor = 0.06;                            ///< improved: added to lambda
+    double leak = 0.95;                                    ///< improved: the dual keeps this fraction
+
+    /// Refits and bit descent at the end; when not set, the paper's iteration has none and the improved one has both.
+    std::optional<refine_options> refine = {};
+
+    /// Starts instead of random ones, for T or, where W is wide, for its transpose: (max(m,n), r) and (r, min(m,n)).
+    matrix_view<const S> start_left = {};
+    matrix_view<const S> start_right = {};
+
+    std::function<void(const admm_status&)> callback = {};  ///< may throw to stop the work
+    int callback_every = 10;                                ///< iterations from one call to the next
+    std::string name = "W";                                 ///< what messages call the matrix
+};
+
+/// One run of LB-ADMM on a target, step by step; lb_admm() drives it.
+template <class B, class S>
+class lb_admm_solver {
+  public:
+    /// Starts from normal numbers, or the given starts. `target` must outlive the solver.
+    lb_admm_solver(const B& backend, const weighted_target<B, S>& target, const lb_admm_options<S>& options)
+        : backend_(backend),
+          options_(options),
+          target_(target),
+          left_(backend, view(target.T).rows, options.rank),
+          right_(backend, view(target.T).cols, options.rank),
+          gram_(allocate<S>(backend, options.rank, options.rank)) {
+        start(left_, options.start_left, 0);
+        start(right_, options.start_right.t(), 1);
+        start_from_latent(backend_, form(), factor_side::left, left_);
+        start_from_latent(backend_, form(), factor_side::right, right_);
+    }
+
+    /// Iteration k of K.
+    void step(int k) {
+        const auto T = const_view(target_.T);
+        const admm_penalty p = penalty_at(k);
+        latent_update(backend_, T, right_, left_, p, gram_);
+        if (improved()) project(factor_side::left);
+        latent_update(backend_, T.t(), left_, right_, p, gram_);
+        if (!improved()) project(factor_side::left);
+        project(factor_side::right);
+    }
+
+    /// The iteration's penalty.
+    admm_penalty penalty_at(int k) const {
+        const double x = static_cast<double>(k) / options_.iterations;
+        if (improved()) return {options_.rho_start + options_.rho_slope * x, options_.lambda_floor};
+        return {penalty(options_.schedule, x), options_.reg};
+    }
+
+    /// Like step, and says how far it got.
+    admm_status monitored_step(int k) {
+        const auto left_before = copy_of(backend_, left_.auxiliary);
+        const auto right_before = copy_of(backend_, right_.auxiliary);
+        step(k);
+        const auto distance = [&](const auto& x, const auto& y) {
+            return std::sqrt(squared_distance(backend_, x, y));
+        };
+        admm_status status{k + 1, 0, 0, 0};
+        status.primal = distance(left_.latent, left_.auxiliary) + distance(right_.latent, right_.auxiliary);
+        status.dual = penalty_at(k).rho *
+                      (distance(left_.auxiliary, left_before) + distance(right_.auxiliary, right_before));
+        auto residual = copy_of(backend_, target_.T);
+        normalize_columns(backend_, left_.auxiliary, left_.basis);
+        gemm(backend_, left_.basis, view(right_.auxiliary).t(), residual, -1, 1);
+        status.error = target_.squared_norm > 0 ? squared_norm(backend_, residual) / target_.squared_norm : 0.0;
+        return status;
+    }
+
+    /// Balanced export (nanoquant.md section 4), refined where the options say so.
+    factorization<S> finish() {
+        auto left_free = copy_of(backend_, left_.auxiliary), right_free = copy_of(backend_, right_.auxiliary);
+        unweight_rows(backend_, target_.row_root, left_free);
+        unweight_rows(backend_, target_.col_root, right_free);
+        const double eta = balance_ratio(backend_, left_free, right_free);
+        normalize_columns(backend_, left_.auxiliary, left_.basis);
+        axpby(backend_, 1, left_.dual, 1, left_.latent);
+        axpby(backend_, 1, right_.dual, 1, right_.latent);
+        real_factors<B, S> real{std::move(left_.basis), std::move(right_.auxiliary), std::move(left_.latent),
+                                std::move(right_.latent)};
+        const auto refinement = options_.refine || !improved() ? options_.refine : refine_options{};
+        return export_factorization(backend_, target_, std::move(real), eta, options_.scales, refinement);
+    }
+
+    const admm_factor<B, S>& left() const { return left_; }
+    const admm_factor<B, S>& right() const { return right_; }
+
+  private:
+    bool improved() const { return options_.iteration == admm_iteration::improved; }
+    magnitude_form form() const { return improved() ? magnitude_form::row_means : magnitude_form::rank_one; }
+
+    void project(factor_side side) {
+        auxiliary_update(backend_, form(), improved() ? options_.leak : 1.0, side,
+                         side == factor_side::left ? left_ : right_);
+    }
+
+    void start(admm_factor<B, S>& factor, matrix_view<const S> given, std::uint64_t stream) {
+        if (given.data == nullptr)
+            fill_normal(backend_, random_stream(options_.seed, stream), factor.latent);
+        else
+            axpby(backend_, 1, upload(backend_, given), 0, factor.latent);
+    }
+
+    B backend_;
+    lb_admm_options<S> options_;
+    const weighted_target<B, S>& target_;
+    admm_factor<B, S> left_, right_;
+    typename B::template matrix<S> gram_;
+};
+
+/// Factorizes W (m,n), a host matrix or view, into signs and scales at the given rank. Throws value_error or
+/// shape_error naming options.name for weights or moments that are not finite, negative moments, moments of a wrong
+/// length, a rank outside [1, min(m,n)], or fewer than one iteration.
+template <class B, class M, class S = typename decltype(const_view(std::declval<const M&>()))::value_type>
+requires backend<B, S> factorization<S> lb_admm(const B& b, const M& W,
+                                                const std::type_identity_t<lb_admm_options<S>>& options) {
+    if (options.iterations < 1)
+        throw value_error(options.name + ": " + std::to_string(options.iterations) + " iterations, expected 1 or more");
+    const auto target =
+        make_target<B, S>(b, const_view(W), options.input, options.output, options.rank, options.name);
+    lb_admm_solver<B, S> solver(b, target, options);
+    for (int k = 0; k < options.iterations; ++k) {
+        if (options.callback && (k + 1) % options.callback_every == 0)
+            options.callback(solver.monitored_step(k));
+        else
+            solver.step(k);
+    }
+    auto result = solver.finish();
+    result.iterations = options.iterations;
+    return result;
+}
+
+}  // namespace subbit
