@@ -1,0 +1,150 @@
+// Bits and ranks: what a binary low-rank layer costs, the rank that a budget buys, and how a block's budget is spent
+// over its layers. Counted are the packed signs and the scales of the factorized matrices, nothing else.
+#pragma once
+
+#include <subbit/core/matrix.hpp>
+#include <subbit/core/types.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace subbit {
+
+/// How bits are counted and how ranks are rounded.
+struct rank_rule {
+    index granularity = 8;  ///< ranks are multiples of it (the paper: 32)
+    int scales = 2;         ///< 2: s_post and s_pre; 3: s_mid too
+    int scale_bits = 16;    ///< bits of one stored scale
+    index minimum = 0;  ///< a lower rank is raised to it, past the budget too (the paper: 32); 0: never past the budget
+};
+
+/// The size of one linear layer's weight.
+struct layer_shape {
+    index rows;
+    index cols;
+};
+
+namespace detail {
+
+inline void require_rule(const rank_rule& rule) {
+    if (rule.granularity < 1 || (rule.scales != 2 && rule.scales != 3) || rule.scale_bits < 1 || rule.minimum < 0)
+        throw value_error("rank rule: granularity " + std::to_string(rule.granularity) + ", " +
+                          std::to_string(rule.scales) + " scales of " + std::to_string(rule.scale_bits) +
+                          " bits, minimum " + std::to_string(rule.minimum) +
+                          ", expected a granularity of 1 or more, 2 or 3 scales of 1 bit or more, minimum 0 or more");
+}
+
+inline void require_budget(double bits, layer_shape shape) {
+    if (shape.rows < 1 || shape.cols < 1)
+        throw value_error("rank rule: a weight of " + shape_text(shape.rows, shape.cols) + ", expected at least 1x1");
+    if (!(bits > 0) || !std::isfinite(bits))
+        throw value_error("rank rule: " + std::to_string(bits) + " bits per weight, expected a positive number");
+}
+
+}  // namespace detail
+
+/// Stored bits of an m x n weight at rank r: r(m+n) signs and, of scale_bits each, m+n scales, or m+n+r with three.
+constexpr std::int64_t storage_bits(index m, index n, index r, const rank_rule& rule = {}) {
+    const std::int64_t scales = m + n + (rule.scales == 3 ? r : 0);
+    return std::int64_t{r} * (m + n) + rule.scale_bits * scales;
+}
+
+/// The bits per weight that a rank takes.
+inline bits_per_weight reached(index m, index n, index r, const rank_rule& rule = {}) {
+    return bits_per_weight{static_cast<double>(storage_bits(m, n, r, rule)) /
+                           (static_cast<double>(m) * static_cast<double>(n))};
+}
+
+/// The largest rank, a multiple of the granularity or min(m,n), whose storage is within the target (nanoquant.md
+/// section 1). Throws value_error where even one granule is too much, unless rule.minimum allows that.
+inline index rank_for(bits_per_weight target, index m, index n, const rank_rule& rule = {}) {
+    detail::require_rule(rule);
+    detail::require_budget(target.value, {m, n});
+    const double budget = target.value * static_cast<double>(m) * static_cast<double>(n);
+    const index limit = std::min(m, n);
+    const double per_rank = static_cast<double>(m + n) + (rule.scales == 3 ? rule.scale_bits : 0);
+    const double exact = (budget - static_cast<double>(rule.scale_bits) * static_cast<double>(m + n)) / per_rank;
+    const auto whole = static_cast<index>(std::floor(std::clamp(exact, 0.0, static_cast<double>(limit))));
+    const index rank = whole == limit ? limit : whole / rule.granularity * rule.granularity;
+    const index lowest = std::min(limit, rule.minimum);
+    if (std::max(rank, lowest) < 1)
+        throw value_error("rank rule: " + std::to_string(target.value) +
+                          " bits per weight are too few for a weight of " + shape_text(m, n) + ": rank " +
+                          std::to_string(std::min(limit, rule.granularity)) + " takes " +
+                          std::to_string(reached(m, n, std::min(limit, rule.granularity), rule).value));
+    return std::max(rank, lowest);
+}
+
+/// The bits per weight of several layers together.
+inline bits_per_weight reached(std::span<const layer_shape> shapes, std::span<const index> ranks,
+                               const rank_rule& rule = {}) {
+    require_size("rank rule: ranks", std::ssize(ranks), std::ssize(shapes));
+    double bits = 0, weights = 0;
+    for (std::size_t l = 0; l < shapes.size(); ++l) {
+        bits += static_cast<double>(storage_bits(shapes[l].rows, shapes[l].cols, ranks[l], rule));
+        weights += static_cast<double>(shapes[l].rows) * static_cast<double>(shapes[l].cols);
+    }
+    return bits_per_weight{bits / weights};
+}
+
+/// Spends a budget over several layers: rank_l as near as can be to c profile_l with one common c, multiples of the
+/// granularity between one granule and min(m,n), all together within the target and so close to it that no further
+/// granule fits. `profile` holds one positive number per layer, for instance the ranks that a study found best; an
+/// empty one gives each layer the share that rank_for would.
+///
+/// Throws value_error where the budget does not buy one granule for each layer, or a share is not positive;
+/// shape_error where there are not as many shares as layers.
+inline std::vector<index> distribute_ranks(std::span<const layer_shape> shapes, std::span<const double> profile,
+                                           bits_per_weight target, const rank_rule& rule = {}) {
+    detail::require_rule(rule);
+    std::vector<double> share(profile.begin(), profile.end());
+    double budget = 0, spent = 0;
+    for (const layer_shape s : shapes) {
+        detail::require_budget(target.value, s);
+        const double weights = static_cast<double>(s.rows) * static_cast<double>(s.cols);
+        budget += target.value * weights;
+        if (profile.empty()) share.push_back(weights / static_cast<double>(s.rows + s.cols));
+    }
+    require_size("rank rule: profile", std::ssize(share), std::ssize(shapes));
+
+    std::vector<index> ranks(shapes.size());
+    const auto limit = [&](std::size_t l) { return std::min(shapes[l].rows, shapes[l].cols); };
+    const auto bits = [&](std::size_t l, index r) {
+        return static_cast<double>(storage_bits(shapes[l].rows, shapes[l].cols, r, rule));
+    };
+    for (std::size_t l = 0; l < shapes.size(); ++l) {
+        if (!(share[l] > 0) || !std::isfinite(share[l]))
+            throw value_error("rank rule: the profile's share " + std::to_string(l) + " is " +
+                              std::to_string(share[l]) + ", expected a positive number");
+        ranks[l] = std::min(limit(l), std::max(rule.granularity, rule.minimum));
+        spent += bits(l, ranks[l]);
+    }
+    if (spent > budget)
+        throw value_error("rank rule: " + std::to_string(target.value) + " bits per weight are too few for " +
+                          std::to_string(shapes.size()) + " layers: their lowest ranks take " +
+                          std::to_string(reached(shapes, ranks, rule).value));
+
+    // One granule at a time to the layer that is furthest below its share, among those that still fit.
+    for (;;) {
+        std::size_t next = shapes.size();
+        double lowest = std::numeric_limits<double>::infinity();
+        for (std::size_t l = 0; l < shapes.size(); ++l) {
+            const index raised = std::min(limit(l), ranks[l] + rule.granularity);
+            const double level = static_cast<double>(raised) / share[l];
+            if (raised == ranks[l] || level >= lowest || spent + bits(l, raised) - bits(l, ranks[l]) > budget) continue;
+            lowest = level;
+            next = l;
+        }
+        if (next == shapes.size()) return ranks;
+        const index raised = std::min(limit(next), ranks[next] + rule.granularity);
+        spent += bits(next, raised) - bits(next, ranks[next]);
+        ranks[next] = raised;
+    }
+}
+
+}  // namespace subbit

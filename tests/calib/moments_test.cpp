@@ -1,0 +1,144 @@
+#include <subbit/backend/reference.hpp>
+#include <subbit/calib/moments.hpp>
+#include <subbit/io/safetensors.hpp>
+
+#include "../support/reference.hpp"
+
+#include <doctest/doctest.h>
+#include <rapidcheck.h>
+
+#include <limits>
+#include <string>
+
+namespace subbit::testing {
+namespace {
+
+const reference<double> backend;
+
+matrix<double> random_batch(std::uint64_t seed, index tokens, index channels) {
+    matrix<double> X(tokens, channels);
+    fill_normal(backend, random_stream(seed), X);
+    return X;
+}
+
+double relative_difference(const vector<double>& x, const vector<double>& y) {
+    return (x - y).cwiseQuotient(y).cwiseAbs().maxCoeff();
+}
+
+vector<double> moments_of(const std::vector<matrix<double>>& batches, const moment_options& options) {
+    clipped_moments<double> moments(batches.front().cols(), options);
+    if (options.mode == clipping::two_phase)
+        for (const auto& X : batches)
+            moments.observe(backend, X);
+    for (const auto& X : batches)
+        moments.add_batch(backend, X);
+    return moments.finish();
+}
+
+}  // namespace
+
+TEST_SUITE("reference") {
+    TEST_CASE("moments agree with the released hooks to 1e-5") {
+        const safetensors_reader file(reference_dir() / "calibration.safetensors");
+        std::vector<matrix<double>> batches;
+        for (const char* name : {"batch0", "batch1", "batch2"})
+            batches.push_back(file.read_matrix<double>(name));
+
+        const auto online = moments_of(batches, {});
+        CHECK(relative_difference(online, file.read_vector<double>("online.inputs")) < 1e-5);
+        CHECK(relative_difference(shrink(online, 0.4), file.read_vector<double>("online.inputs.shrunk_0.4")) < 1e-5);
+
+        clipped_moments<double> two_phase(batches.front().cols(), {.mode = clipping::two_phase});
+        for (const auto& X : batches)
+            two_phase.observe(backend, X);
+        for (const auto& X : batches)
+            two_phase.add_batch(backend, X);
+        CHECK(two_phase.tau() == doctest::Approx(file.read_vector<double>("two_phase.tau")(0)).epsilon(1e-5));
+        CHECK(relative_difference(two_phase.finish(), file.read_vector<double>("two_phase.inputs")) < 1e-5);
+
+        for (auto& X : batches)
+            X *= 1e-4;
+        CHECK(relative_difference(moments_of(batches, {.scale = 1e6}),
+                                  file.read_vector<double>("online.output_gradients_of_batches_times_1e-4")) < 1e-5);
+    }
+}
+
+TEST_CASE("plain moments are the mean squares") {
+    const auto X = random_batch(1, 50, 6), Y = random_batch(2, 50, 6);
+    const vector<double> expected = (X.colwise().squaredNorm() + Y.colwise().squaredNorm()).transpose() / (2.0 * 50.0);
+    CHECK(relative_difference(moments_of({X, Y}, {.mode = clipping::plain}), expected) < 1e-12);
+}
+
+TEST_CASE("clipping bounds the influence of one token by tau^2 / T (Lemma 1)") {
+    CHECK(rc::check("two_phase, one token replaced by anything", [](std::uint64_t seed) {
+        const index tokens = *rc::gen::inRange<index>(2, 40), channels = *rc::gen::inRange<index>(1, 12);
+        const index loud = *rc::gen::inRange<index>(0, tokens);
+        const double size = *rc::gen::element(1e-3, 1.0, 1e3, 1e9);
+        const auto X = random_batch(seed, tokens, channels);
+        auto Y = X;
+        Y.row(loud) = size * random_batch(seed + 1, 1, channels);
+        clipped_moments<double> a(channels, {.mode = clipping::two_phase}), b = a;
+        a.observe(backend, X);
+        b.observe(backend, X);  // the same bound: the lemma is about what is accumulated under it
+        a.add_batch(backend, X);
+        b.add_batch(backend, Y);
+        const double bound = a.tau() * a.tau() / static_cast<double>(tokens);
+        RC_ASSERT((a.finish() - b.finish()).cwiseAbs().maxCoeff() <= bound * (1 + 1e-9));
+        // The bound is not slack: no token adds more than tau^2 / T to the trace either.
+        RC_ASSERT(b.finish().sum() <= a.tau() * a.tau() * (1 + 1e-9));
+    }));
+}
+
+TEST_CASE("online rescales what it has when the bound grows") {
+    const auto X = random_batch(5, 30, 4);
+    const matrix<double> louder = 3.0 * X;
+    clipped_moments<double> moments(4);
+    moments.add_batch(backend, X);
+    const double before = moments.tau();
+    const vector<double> first = moments.finish();
+    moments.add_batch(backend, louder);
+    CHECK(moments.tau() == doctest::Approx(3 * before));
+    CHECK(relative_difference(moments.finish(), 9 * first) < 1e-12);
+}
+
+TEST_CASE("one loud token among 2000 is clipped to the bound of the others") {
+    auto X = random_batch(7, 2000, 8);
+    X.row(17) *= 1e6;
+    clipped_moments<double> moments(8);
+    moments.add_batch(backend, X);
+    CHECK(moments.tau() < 10.0);
+    CHECK(moments.finish().maxCoeff() < 2.0);
+}
+
+TEST_CASE("bad batches and settings are refused, and leave the moments alone") {
+    const auto X = random_batch(3, 10, 4);
+    clipped_moments<double> moments(4, {.name = "q_proj inputs"});
+    CHECK_THROWS_AS(moments.finish(), value_error);
+    moments.add_batch(backend, X);
+    const vector<double> before = moments.finish();
+    auto bad = X;
+    bad(3, 2) = std::numeric_limits<double>::quiet_NaN();
+    CHECK_THROWS_WITH_AS(moments.add_batch(backend, bad), "q_proj inputs (10x4) are not finite at token 3",
+                         value_error);
+    CHECK_THROWS_AS(moments.add_batch(backend, random_batch(3, 10, 5)), shape_error);
+    CHECK_THROWS_AS(moments.add_batch(backend, matrix<double>(0, 4)), value_error);
+    CHECK(moments.finish() == before);
+
+    CHECK_THROWS_AS(clipped_moments<double>(0), value_error);
+    CHECK_THROWS_AS(clipped_moments<double>(4, {.keep = percentile{0}}), value_error);
+    clipped_moments<double> unseen(4, {.mode = clipping::two_phase});
+    CHECK_THROWS_AS(unseen.add_batch(backend, X), value_error);
+    CHECK_THROWS_AS(shrink(before, 1.5), value_error);
+}
+
+TEST_CASE("shrinkage keeps the mean and contracts toward it") {
+    CHECK(rc::check("mean kept, spread times 1 - gamma", [](std::uint64_t seed) {
+        const auto v = vector<double>(random_batch(seed, 1, *rc::gen::inRange<index>(1, 30)).cwiseAbs().transpose());
+        const double gamma = *rc::gen::element(0.0, 0.2, 0.4, 1.0);
+        const auto w = shrink(v, gamma);
+        RC_ASSERT(std::abs(w.mean() - v.mean()) <= 1e-12);
+        RC_ASSERT(((w.array() - w.mean()) - (1 - gamma) * (v.array() - v.mean())).abs().maxCoeff() <= 1e-12);
+    }));
+}
+
+}  // namespace subbit::testing
