@@ -53,8 +53,8 @@ TEST_SUITE("reference") {
                 for (const int k : {1, 4, 16}) {
                     const auto prefix = name + "." + schedule + "." + std::to_string(k) + ".";
                     CAPTURE(prefix);
-                    const auto fit = reference.run(k, schedule == "linear" ? subbit::penalty_schedule::linear
-                                                                           : subbit::penalty_schedule::cubic);
+                    const auto fit = reference.run(
+                        k, schedule == "linear" ? subbit::penalty_schedule::linear : subbit::penalty_schedule::cubic);
                     const auto expect = [&](const char* what, const matrix<double>& value) {
                         CAPTURE(what);
                         CHECK(relative_difference(value, reference.file.read_matrix<double>(prefix + what)) < 1e-8);
@@ -81,8 +81,8 @@ TEST_SUITE("reference") {
             for (const std::string schedule : {"linear", "cubic"}) {
                 const auto prefix = name + "." + schedule + ".400.";
                 CAPTURE(prefix);
-                const auto fit = reference.run(400, schedule == "linear" ? subbit::penalty_schedule::linear
-                                                                         : subbit::penalty_schedule::cubic);
+                const auto fit = reference.run(
+                    400, schedule == "linear" ? subbit::penalty_schedule::linear : subbit::penalty_schedule::cubic);
                 CHECK(fit.error ==
                       doctest::Approx(reference.file.read_vector<double>(prefix + "error")(0)).epsilon(0.05));
             }

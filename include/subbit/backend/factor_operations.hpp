@@ -114,8 +114,8 @@ index descend_bits(const B& b, const MC& C, const MQ& Q, std::span<const S> scal
     return do_descend_bits(typename B::tag{}, b, c, q, scales, u, f);
 }
 
-/// scales[i] = c_i'u_i / f_i'u_i, the exact minimizer of a^2 f'u - 2 a c'u for each row; where it is negative the row of
-/// U and F changes sign instead, and where f'u = 0 the scale is 0. Returns sum_i scales[i] c_i'u_i, the energy that
+/// scales[i] = c_i'u_i / f_i'u_i, the exact minimizer of a^2 f'u - 2 a c'u for each row; where it is negative the row
+/// of U and F changes sign instead, and where f'u = 0 the scale is 0. Returns sum_i scales[i] c_i'u_i, the energy that
 /// these scales explain.
 template <class B, class MC, class MU, class MF, class S>
 double fit_row_scales(const B& b, const MC& C, MU&& U, MF&& F, std::span<S> scales) {

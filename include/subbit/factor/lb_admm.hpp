@@ -20,11 +20,16 @@ enum class penalty_schedule { linear, cubic, logistic, exp_decay, exp_growth };
 /// rho at x in [0,1].
 inline double penalty(penalty_schedule schedule, double x) {
     switch (schedule) {
-        case penalty_schedule::cubic: return x * x * x;
-        case penalty_schedule::logistic: return 1 / (1 + std::exp(-5 * (x - 0.5)));
-        case penalty_schedule::exp_decay: return std::expm1(-5 * x) / std::expm1(-5.0);
-        case penalty_schedule::exp_growth: return std::expm1(5 * x) / std::expm1(5.0);
-        case penalty_schedule::linear: break;
+        case penalty_schedule::cubic:
+            return x * x * x;
+        case penalty_schedule::logistic:
+            return 1 / (1 + std::exp(-5 * (x - 0.5)));
+        case penalty_schedule::exp_decay:
+            return std::expm1(-5 * x) / std::expm1(-5.0);
+        case penalty_schedule::exp_growth:
+            return std::expm1(5 * x) / std::expm1(5.0);
+        case penalty_schedule::linear:
+            break;
     }
     return x;
 }
@@ -46,11 +51,11 @@ struct admm_status {
 /// The settings of lb_admm; the defaults are those of the authors' code.
 template <class S>
 struct lb_admm_options {
-    index rank = 0;                 ///< 1 to min(m,n); see rank_for
-    diagonal<S> input = {};         ///< second moments of the inputs (n); empty for ones
-    diagonal<S> output = {};        ///< second moments of the output gradients (m); empty for ones
-    int iterations = 400;           ///< K
-    std::uint64_t seed = 0;         ///< of the starts, which are standard normal
+    index rank = 0;           ///< 1 to min(m,n); see rank_for
+    diagonal<S> input = {};   ///< second moments of the inputs (n); empty for ones
+    diagonal<S> output = {};  ///< second moments of the output gradients (m); empty for ones
+    int iterations = 400;     ///< K
+    std::uint64_t seed = 0;   ///< of the starts, which are standard normal
     scale_form scales = scale_form::two;
     admm_iteration iteration = admm_iteration::paper;
 
@@ -58,8 +63,8 @@ struct lb_admm_options {
     double reg = 3e-2;                                     ///< paper: added to lambda
     double rho_start = 0.05;                               ///< improved: rho = rho_start + rho_slope k/K
     double rho_slope = 0.75;
-    double lambda_floor = 0.06;                            ///< improved: added to lambda
-    double leak = 0.95;                                    ///< improved: the dual keeps this fraction
+    double lambda_floor = 0.06;  ///< improved: added to lambda
+    double leak = 0.95;          ///< improved: the dual keeps this fraction
 
     /// Refits and bit descent at the end; when not set, the paper's iteration has none and the improved one has both.
     std::optional<refine_options> refine = {};
@@ -114,13 +119,11 @@ class lb_admm_solver {
         const auto left_before = copy_of(backend_, left_.auxiliary);
         const auto right_before = copy_of(backend_, right_.auxiliary);
         step(k);
-        const auto distance = [&](const auto& x, const auto& y) {
-            return std::sqrt(squared_distance(backend_, x, y));
-        };
+        const auto distance = [&](const auto& x, const auto& y) { return std::sqrt(squared_distance(backend_, x, y)); };
         admm_status status{k + 1, 0, 0, 0};
         status.primal = distance(left_.latent, left_.auxiliary) + distance(right_.latent, right_.auxiliary);
-        status.dual = penalty_at(k).rho *
-                      (distance(left_.auxiliary, left_before) + distance(right_.auxiliary, right_before));
+        status.dual =
+            penalty_at(k).rho * (distance(left_.auxiliary, left_before) + distance(right_.auxiliary, right_before));
         auto residual = copy_of(backend_, target_.T);
         normalize_columns(backend_, left_.auxiliary, left_.basis);
         gemm(backend_, left_.basis, view(right_.auxiliary).t(), residual, -1, 1);
@@ -177,8 +180,7 @@ requires backend<B, S> factorization<S> lb_admm(const B& b, const M& W,
                                                 const std::type_identity_t<lb_admm_options<S>>& options) {
     if (options.iterations < 1)
         throw value_error(options.name + ": " + std::to_string(options.iterations) + " iterations, expected 1 or more");
-    const auto target =
-        make_target<B, S>(b, const_view(W), options.input, options.output, options.rank, options.name);
+    const auto target = make_target<B, S>(b, const_view(W), options.input, options.output, options.rank, options.name);
     lb_admm_solver<B, S> solver(b, target, options);
     for (int k = 0; k < options.iterations; ++k) {
         if (options.callback && (k + 1) % options.callback_every == 0)

@@ -1,7 +1,8 @@
 // Closed-form least squares of the scales, bits fixed, in the metric of the target (refinement.md).
 //
-// With M = diag(s) V diag(b), Q = M M' and C = T M', row i of the target costs  a_i^2 u_i'Q u_i - 2 a_i c_i'u_i + const.
-// So one pair (C, Q) serves the exact scale of every row here and the exact choice of every bit in bit_descent.hpp.
+// With M = diag(s) V diag(b), Q = M M' and C = T M', row i of the target costs  a_i^2 u_i'Q u_i - 2 a_i c_i'u_i +
+// const. So one pair (C, Q) serves the exact scale of every row here and the exact choice of every bit in
+// bit_descent.hpp.
 #pragma once
 
 #include <subbit/factor/sign_factors.hpp>
