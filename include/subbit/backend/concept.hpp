@@ -35,4 +35,19 @@ concept host_backend = backend<B> && requires(const B& b, void (*body)(index, in
     { b.threads() } -> std::convertible_to<int>;
 };
 
+/// Calls f(), with its loops vectorized for the machine where the backend knows how.
+template <host_backend B, class F>
+void vectorized(const B& b, F&& f) {
+    if constexpr (requires { b.vectorized(f); })
+        b.vectorized(f);
+    else
+        f();
+}
+
+/// parallel_for whose body is a plain loop for the compiler to vectorize; it must not call another operation.
+template <host_backend B, class F>
+void vectorized_for(const B& b, index n, index grain, F&& f) {
+    b.parallel_for(n, grain, [&](index begin, index end) { vectorized(b, [&] { f(begin, end); }); });
+}
+
 }  // namespace subbit

@@ -6,6 +6,7 @@
 #include <subbit/backend/cpu/gemm_pack_x86.hpp>
 #include <subbit/backend/cpu/isa.hpp>
 #include <subbit/backend/cpu/parallel.hpp>
+#include <subbit/backend/cpu/simd_loop.hpp>
 #include <subbit/backend/reference.hpp>
 
 #include <concepts>
@@ -62,6 +63,16 @@ class cpu {
     template <class F>
     void parallel_for(index n, index grain, F&& f) const {
         parallel_chunks(threads_, n, grain, std::forward<F>(f));
+    }
+
+    /// Calls f(), whose loops the compiler vectorizes for the backend's instruction set.
+    template <class F>
+    void vectorized(F&& f) const {
+#if SUBBIT_X86
+        if (isa_ == isa::avx512) return run_loop(avx512_arch{}, f);
+        if (isa_ == isa::avx2) return run_loop(avx2_arch{}, f);
+#endif
+        run_loop(portable_arch{}, f);
     }
 
   private:

@@ -1,5 +1,5 @@
-// The typed errors. The library never prints, exits or aborts: whatever goes wrong is one of these, and its message names
-// the tensor or file, its shape, and what was expected.
+// The typed errors. The library never prints, exits or aborts: whatever goes wrong is one of these, and its message
+// names the tensor or file, its shape, and what was expected.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // Dense storage and the one view type that every operation takes.
 //
-// Owners are Eigen's, row-major; a `matrix_view` is a trivially copyable pointer with two strides, so that a transpose, a
-// block of rows and a slice of a memory-mapped file cost nothing and mean the same on every backend.
+// Owners are Eigen's, row-major; a `matrix_view` is a trivially copyable pointer with two strides, so that a transpose,
+// a block of rows and a slice of a memory-mapped file cost nothing and mean the same on every backend.
 #pragma once
 
 #include <subbit/core/error.hpp>
@@ -23,7 +23,8 @@ using matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowM
 template <class Scalar>
 using vector = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
 
-/// A strided, non-owning rows x cols window; `T` is const for input. Element (i,j) is data[i*row_stride + j*col_stride].
+/// A strided, non-owning rows x cols window; `T` is const for input. Element (i,j) is data[i*row_stride +
+/// j*col_stride].
 template <class T>
 struct matrix_view {
     using value_type = std::remove_const_t<T>;
@@ -39,9 +40,7 @@ struct matrix_view {
     constexpr matrix_view(T* d, index r, index c, index rs, index cs = 1)
         : data(d), rows(r), cols(c), row_stride(rs), col_stride(cs) {}
 
-    constexpr operator matrix_view<const T>() const
-        requires(!std::is_const_v<T>)
-    {
+    constexpr operator matrix_view<const T>() const requires(!std::is_const_v<T>) {
         return {data, rows, cols, row_stride, col_stride};
     }
 

@@ -1,7 +1,10 @@
 // How long work reports itself. The library calls; the program draws.
 #pragma once
 
+#include <subbit/core/error.hpp>
+
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace subbit {
@@ -19,5 +22,11 @@ class progress {
     /// True asks the job to stop: it then throws cancelled_error at the next step, and loses no finished output.
     virtual bool cancelled() const { return false; }
 };
+
+/// Tells the watcher of a step and throws cancelled_error when it has asked to stop.
+inline void report_step(progress& watcher, std::string_view what, std::size_t done, std::size_t total, double loss) {
+    watcher.step(what, done, total, loss);
+    if (watcher.cancelled()) throw cancelled_error(std::string(what) + ": stopped on request");
+}
 
 }  // namespace subbit

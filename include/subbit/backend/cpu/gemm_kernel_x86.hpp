@@ -40,7 +40,11 @@ struct gemm_ops<avx512_arch, bf16_products> : gemm_ops<avx512_arch, plain_produc
         return _mm512_load_si512(p);
     }
     SUBBIT_AVX512 [[gnu::always_inline]] static inline __m512i load_a(const std::uint32_t* p) {
-        return _mm512_set1_epi32(static_cast<int>(*p));
+        __m512i a = _mm512_set1_epi32(static_cast<int>(*p));
+#if defined(__clang__)
+        asm("" : "+v"(a));  // clang 16 crashes where it folds a broadcast into a bfloat16 product
+#endif
+        return a;
     }
     SUBBIT_AVX512 [[gnu::always_inline]] static inline __m512 add_product(__m512i a, __m512i b, __m512 sum) {
         return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);

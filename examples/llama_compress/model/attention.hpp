@@ -1,0 +1,204 @@
+// Rotary embedding and causal grouped-query attention, forward and backward, over blocks of queries: a score matrix
+// never exceeds (query_block x keys) per thread, and keys that a block cannot see are never touched.
+#pragma once
+
+#include "../model_config.hpp"
+
+#include <subbit/backend/operations.hpp>
+#include <subbit/core/math.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <vector>
+
+namespace llama {
+
+using subbit::const_view;
+using subbit::gemm;
+using subbit::index;
+using subbit::matrix;
+using subbit::matrix_view;
+
+/// cos and sin of every (position, pair), with Llama-3's frequency scaling where the configuration asks for it.
+template <class S>
+struct rotary_table {
+    matrix<S> cosine, sine;  // (positions, head_dim / 2)
+
+    rotary_table() = default;
+    rotary_table(const model_config& config, index positions) {
+        const index half = config.head_dim / 2;
+        cosine.resize(positions, half);
+        sine.resize(positions, half);
+        for (index j = 0; j < half; ++j) {
+            const double frequency = scaled_frequency(config, j);
+            for (index p = 0; p < positions; ++p) {
+                cosine(p, j) = static_cast<S>(std::cos(static_cast<double>(p) * frequency));
+                sine(p, j) = static_cast<S>(std::sin(static_cast<double>(p) * frequency));
+            }
+        }
+    }
+
+    /// theta^(-2j/head_dim); Llama-3 divides long wavelengths by `factor` and blends in between.
+    static double scaled_frequency(const model_config& config, index j) {
+        const double frequency =
+            std::pow(config.rope_theta, -2.0 * static_cast<double>(j) / static_cast<double>(config.head_dim));
+        if (!config.rope_scaling) return frequency;
+        const auto& s = *config.rope_scaling;
+        const double wavelength = 2 * std::numbers::pi / frequency;
+        const double context = static_cast<double>(s.original_max_position_embeddings);
+        if (wavelength < context / s.high_freq_factor) return frequency;
+        if (wavelength > context / s.low_freq_factor) return frequency / s.factor;
+        const double smooth = (context / wavelength - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
+        return (1 - smooth) * frequency / s.factor + smooth * frequency;
+    }
+};
+
+/// Rotates each head's halves in place; row t has position first_position + t mod window. `direction` -1 is the
+/// transpose, which is the backward pass.
+template <class B, class S>
+void rotate(const B& b, const rotary_table<S>& table, matrix_view<S> X, index head_dim, index window,
+            index first_position, S direction) {
+    const index heads = X.cols / head_dim, half = head_dim / 2;
+    subbit::vectorized_for(b, X.rows, 16, [&](index begin, index end) {
+        for (index t = begin; t < end; ++t) {
+            const index position = first_position + t % window;
+            const S *c = &table.cosine(position, 0), *s = &table.sine(position, 0);
+            for (index h = 0; h < heads; ++h) {
+                S *low = &X(t, h * head_dim), *high = low + half;
+                for (index j = 0; j < half; ++j) {
+                    const S a = low[j], z = high[j], sj = direction * s[j];
+                    low[j] = a * c[j] - z * sj;
+                    high[j] = z * c[j] + a * sj;
+                }
+            }
+        }
+    });
+}
+
+/// The sizes of one attention call: `queries` rows per window attend to `keys` rows; query i sits at position
+/// keys - queries + i of its window.
+struct attention_shape {
+    index windows, queries, keys, heads, kv_heads, head_dim;
+};
+
+inline constexpr index query_block = 128;
+
+namespace detail {
+
+/// P <- softmax of each row i over its first (first + i + 1) entries, zero beyond.
+template <class S>
+void softmax_rows(index first, matrix_view<S> P) {
+    for (index i = 0; i < P.rows; ++i) {
+        S* p = &P(i, 0);
+        const index visible = std::min(P.cols, first + i + 1);
+        S top = p[0];
+#pragma omp simd reduction(max : top)
+        for (index j = 1; j < visible; ++j)
+            top = std::max(top, p[j]);
+        S total = 0;
+        for (index j = 0; j < visible; ++j)
+            p[j] = subbit::fast_exp(p[j] - top);
+#pragma omp simd reduction(+ : total)
+        for (index j = 0; j < visible; ++j)
+            total += p[j];
+        const S inverse = S(1) / total;
+        for (index j = 0; j < visible; ++j)
+            p[j] *= inverse;
+        std::fill(p + visible, p + P.cols, S(0));
+    }
+}
+
+/// P (rows x visible) <- softmax of the causal scores Q K^T / sqrt(head_dim), row i of the block seeing first + i + 1
+/// keys.
+template <class B, class S>
+void causal_softmax(const B& b, matrix_view<const S> Q, matrix_view<const S> K, index first, matrix_view<S> P) {
+    gemm(b, Q, K.t(), P, 1 / std::sqrt(static_cast<double>(Q.cols)));
+    subbit::vectorized(b, [&] { softmax_rows(first, P); });
+}
+
+}  // namespace detail
+
+/// O = softmax(Q K^T / sqrt(head_dim), causal) V per window and head.
+///
+/// Q, O (windows*queries, heads*head_dim); K, V (windows*keys, kv_heads*head_dim). Head h reads key head
+/// h*kv_heads/heads.
+template <class B, class S>
+void attention(const B& b, const attention_shape& s, matrix_view<const S> Q, matrix_view<const S> K,
+               matrix_view<const S> V, matrix_view<S> O) {
+    b.parallel_for(s.windows * s.heads, 1, [&](index begin, index end) {
+        std::vector<S> scores(static_cast<std::size_t>(std::min(query_block, s.queries) * s.keys));
+        for (index wh = begin; wh < end; ++wh) {
+            const index w = wh / s.heads, h = wh % s.heads, kh = h * s.kv_heads / s.heads;
+            for (index q0 = 0; q0 < s.queries; q0 += query_block) {
+                const index rows = std::min(query_block, s.queries - q0), first = s.keys - s.queries + q0;
+                const index visible = first + rows;
+                const matrix_view<S> P(scores.data(), rows, visible);
+                const auto k = K.block(w * s.keys, kh * s.head_dim, visible, s.head_dim);
+                const auto v = V.block(w * s.keys, kh * s.head_dim, visible, s.head_dim);
+                detail::causal_softmax(b, Q.block(w * s.queries + q0, h * s.head_dim, rows, s.head_dim), k, first, P);
+                gemm(b, P, v, O.block(w * s.queries + q0, h * s.head_dim, rows, s.head_dim));
+            }
+        }
+    });
+}
+
+/// Gradients of attention() with queries == keys: dQ, dK, dV are overwritten. The probabilities are computed again.
+///
+/// Each query head adds to the gradients of its key head's own copy; the copies are summed in head order at the end.
+template <class B, class S>
+void attention_backward(const B& b, const attention_shape& s, matrix_view<const S> Q, matrix_view<const S> K,
+                        matrix_view<const S> V, matrix_view<const S> O, matrix_view<const S> dO, matrix_view<S> dQ,
+                        matrix_view<S> dK, matrix_view<S> dV) {
+    const S inverse_root = S(1) / std::sqrt(static_cast<S>(s.head_dim));
+    matrix<S> dK_heads = matrix<S>::Zero(Q.rows, Q.cols), dV_heads = matrix<S>::Zero(Q.rows, Q.cols);
+    b.parallel_for(s.windows * s.heads, 1, [&](index begin, index end) {
+        const index block = std::min(query_block, s.queries);
+        std::vector<S> probabilities(static_cast<std::size_t>(block * s.keys)), gradients(probabilities.size());
+        for (index wh = begin; wh < end; ++wh) {
+            const index w = wh / s.heads, h = wh % s.heads, kh = h * s.kv_heads / s.heads;
+            for (index q0 = 0; q0 < s.queries; q0 += query_block) {
+                const index rows = std::min(query_block, s.queries - q0), visible = q0 + rows, at = w * s.queries;
+                const matrix_view<S> P(probabilities.data(), rows, visible), dP(gradients.data(), rows, visible);
+                const auto q = Q.block(at + q0, h * s.head_dim, rows, s.head_dim);
+                const auto k = K.block(at, kh * s.head_dim, visible, s.head_dim);
+                const auto v = V.block(at, kh * s.head_dim, visible, s.head_dim);
+                const auto o = O.block(at + q0, h * s.head_dim, rows, s.head_dim);
+                const auto d_o = dO.block(at + q0, h * s.head_dim, rows, s.head_dim);
+                detail::causal_softmax(b, q, k, q0, P);
+                gemm(b, P.t(), d_o, subbit::view(dV_heads).block(at, h * s.head_dim, visible, s.head_dim), 1, 1);
+                gemm(b, d_o, v.t(), dP);
+                subbit::vectorized(b, [&] {
+                    for (index i = 0; i < rows; ++i) {
+                        S dot = 0;  // sum_j P dP = o . dO
+#pragma omp simd reduction(+ : dot)
+                        for (index c = 0; c < s.head_dim; ++c)
+                            dot += o(i, c) * d_o(i, c);
+                        const S* p = &P(i, 0);
+                        S* d = &dP(i, 0);
+                        for (index j = 0; j < visible; ++j)
+                            d[j] = p[j] * (d[j] - dot) * inverse_root;
+                    }
+                });
+                gemm(b, dP, k, dQ.block(at + q0, h * s.head_dim, rows, s.head_dim));
+                gemm(b, dP.t(), q, subbit::view(dK_heads).block(at, h * s.head_dim, visible, s.head_dim), 1, 1);
+            }
+        }
+    });
+    const index group = s.heads / s.kv_heads;
+    b.parallel_for(Q.rows, 16, [&](index begin, index end) {
+        for (index t = begin; t < end; ++t)
+            for (index kh = 0; kh < s.kv_heads; ++kh)
+                for (index c = 0; c < s.head_dim; ++c) {
+                    S k = 0, v = 0;
+                    for (index g = 0; g < group; ++g) {
+                        k += dK_heads(t, (kh * group + g) * s.head_dim + c);
+                        v += dV_heads(t, (kh * group + g) * s.head_dim + c);
+                    }
+                    dK(t, kh * s.head_dim + c) = k;
+                    dV(t, kh * s.head_dim + c) = v;
+                }
+    });
+}
+
+}  // namespace llama

@@ -1,0 +1,233 @@
+// One transformer block of a Llama, forward and backward, whatever its linear layers are made of.
+#pragma once
+
+#include "attention.hpp"
+#include "norm.hpp"
+
+#include <subbit/recon/linear_layer.hpp>
+
+#include <array>
+#include <string>
+#include <vector>
+
+namespace llama {
+
+using subbit::linear_layer;
+
+/// The linear layers of a block, in the order in which they are stored.
+enum layer_id : std::size_t { q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, layer_count };
+
+inline constexpr std::array<const char*, layer_count> layer_names = {
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+    "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+
+/// (outputs, inputs) of a linear layer.
+struct layer_shape {
+    index rows, cols;
+};
+inline layer_shape shape_of(const model_config& c, std::size_t layer) {
+    const index queries = c.num_attention_heads * c.head_dim, keys = c.num_key_value_heads * c.head_dim;
+    switch (layer) {
+        case q_proj:
+            return {queries, c.hidden_size};
+        case k_proj:
+        case v_proj:
+            return {keys, c.hidden_size};
+        case o_proj:
+            return {c.hidden_size, queries};
+        case down_proj:
+            return {c.hidden_size, c.intermediate_size};
+        default:
+            return {c.intermediate_size, c.hidden_size};
+    }
+}
+
+/// What a forward pass leaves for the backward pass; T = tokens of all windows.
+template <class S>
+struct block_tape {
+    matrix<S> x, normed, q, k, v, attended, x_mid, normed_mid, gate, up, hidden;
+    std::vector<S> inverse_rms, inverse_rms_mid;
+    std::array<matrix<S>, layer_count> rank_activations;
+
+    std::size_t bytes() const {
+        index n = 0;
+        for (const matrix<S>* m : {&x, &normed, &q, &k, &v, &attended, &x_mid, &normed_mid, &gate, &up, &hidden})
+            n += m->size();
+        for (const auto& m : rank_activations)
+            n += m.size();
+        return static_cast<std::size_t>(n) * sizeof(S);
+    }
+};
+
+/// Keys and values of the tokens seen so far, for generation.
+template <class S>
+struct key_value_cache {
+    matrix<S> keys, values;  // (capacity, kv_heads * head_dim)
+    index length = 0;
+};
+
+template <class S>
+class block {
+  public:
+    using scalar = S;
+    using tape = block_tape<S>;
+
+    block(const model_config& config, const rotary_table<S>& rotary) : config_(&config), rotary_(&rotary) {}
+
+    std::array<linear_layer<S>, layer_count> layers;
+    vector<S> attention_norm, mlp_norm;
+    vector<S> d_attention_norm, d_mlp_norm;
+
+    index layer_total() const { return layer_count; }
+    linear_layer<S>& layer(index i) { return layers[static_cast<std::size_t>(i)]; }
+    const linear_layer<S>& layer(index i) const { return layers[static_cast<std::size_t>(i)]; }
+    static const char* layer_name(index i) { return layer_names[static_cast<std::size_t>(i)]; }
+
+    /// Y (T, d) from X (T, d), T a multiple of `window`; every window starts at position 0 and sees itself alone.
+    template <class B>
+    void forward(const B& b, matrix_view<const S> X, index window, matrix_view<S> Y, tape& t) const {
+        t.x = subbit::as_eigen(X);
+        project_queries(b, t, window, 0);
+        attention(b, shape(X.rows / window, window, window), const_view(t.q), const_view(t.k), const_view(t.v),
+                  resized(t.attended, X.rows, t.q.cols()));
+        finish(b, t, Y);
+    }
+
+    /// The next tokens of one sequence: as forward() with the keys and values of what came before.
+    template <class B>
+    void forward_cached(const B& b, matrix_view<const S> X, key_value_cache<S>& cache, matrix_view<S> Y,
+                        tape& t) const {
+        t.x = subbit::as_eigen(X);
+        project_queries(b, t, X.rows, cache.length);
+        cache.keys.middleRows(cache.length, X.rows) = t.k;
+        cache.values.middleRows(cache.length, X.rows) = t.v;
+        cache.length += X.rows;
+        attention(b, shape(1, X.rows, cache.length), const_view(t.q),
+                  const_view(cache.keys).middle_rows(0, cache.length),
+                  const_view(cache.values).middle_rows(0, cache.length), resized(t.attended, X.rows, t.q.cols()));
+        finish(b, t, Y);
+    }
+
+    /// dX (T, d) from dY; accumulates the gradients that `train` asks for. `observe(layer, inputs, d_outputs)` sees
+    /// every linear layer's inputs and output gradients.
+    template <class B, class Observer>
+    void backward(const B& b, const subbit::trainable& train, tape& t, index window, matrix_view<const S> dY,
+                  matrix_view<S> dX, Observer&& observe) {
+        if (train.norms && d_attention_norm.size() == 0) {
+            d_attention_norm.setZero(attention_norm.size());
+            d_mlp_norm.setZero(mlp_norm.size());
+        }
+        const index tokens = dY.rows, d = config_->hidden_size;
+        auto through = [&](layer_id id, const matrix<S>& input, matrix<S>& d_output, matrix_view<S> d_input,
+                           bool accumulate) {
+            observe(static_cast<index>(id), const_view(input), const_view(d_output));
+            layers[id].backward(b, train, const_view(input), subbit::view(d_output), d_input, accumulate,
+                                t.rank_activations[id]);
+        };
+
+        matrix<S>& d_mid = d_mid_;  // gradient at x_mid: the residual path, then what flows through the MLP
+        d_mid = subbit::as_eigen(dY);
+        d_out_ = d_mid;
+        const auto d_hidden = resized(d_hidden_, tokens, config_->intermediate_size);
+        through(down_proj, t.hidden, d_out_, d_hidden, false);
+        const auto d_up = resized(d_up_, tokens, config_->intermediate_size);
+        swiglu_backward(b, const_view(t.gate), const_view(t.up), const_view(d_hidden_), d_hidden, d_up);
+        const auto d_normed = resized(d_normed_, tokens, d);
+        through(gate_proj, t.normed_mid, d_hidden_, d_normed, false);
+        through(up_proj, t.normed_mid, d_up_, d_normed, true);
+        rms_norm_backward(b, const_view(t.x_mid), span(mlp_norm), t.inverse_rms_mid, const_view(d_normed_),
+                          subbit::view(d_mid), train.norms ? subbit::span_of(d_mlp_norm) : std::span<S>());
+
+        subbit::as_eigen(dX) = d_mid;
+        const auto d_attended = resized(d_attended_, tokens, t.q.cols());
+        through(o_proj, t.attended, d_mid, d_attended, false);
+        const auto dq = resized(dq_, tokens, t.q.cols()), dk = resized(dk_, tokens, t.k.cols()),
+                   dv = resized(dv_, tokens, t.k.cols());
+        attention_backward(b, shape(tokens / window, window, window), const_view(t.q), const_view(t.k), const_view(t.v),
+                           const_view(t.attended), const_view(d_attended_), dq, dk, dv);
+        rotate(b, *rotary_, dq, config_->head_dim, window, 0, S(-1));
+        rotate(b, *rotary_, dk, config_->head_dim, window, 0, S(-1));
+        through(q_proj, t.normed, dq_, d_normed, false);
+        through(k_proj, t.normed, dk_, d_normed, true);
+        through(v_proj, t.normed, dv_, d_normed, true);
+        rms_norm_backward(b, const_view(t.x), span(attention_norm), t.inverse_rms, const_view(d_normed_), dX,
+                          train.norms ? subbit::span_of(d_attention_norm) : std::span<S>());
+    }
+    template <class B>
+    void backward(const B& b, const subbit::trainable& train, tape& t, index window, matrix_view<const S> dY,
+                  matrix_view<S> dX) {
+        backward(b, train, t, window, dY, dX, [](auto&&...) {});
+    }
+
+    /// Every tensor that `train` asks for, in a fixed order.
+    void parameters(const std::string& prefix, const subbit::trainable& train,
+                    std::vector<subbit::parameter<S>>& list) {
+        for (std::size_t l = 0; l < layer_count; ++l)
+            layers[l].parameters(prefix + layer_names[l], train, list);
+        if (!train.norms) return;
+        if (d_attention_norm.size() == 0) {
+            d_attention_norm.setZero(attention_norm.size());
+            d_mlp_norm.setZero(mlp_norm.size());
+        }
+        using subbit::parameter_kind;
+        list.push_back({prefix + "input_layernorm.weight", parameter_kind::norm, subbit::span_of(attention_norm),
+                        subbit::span_of(d_attention_norm)});
+        list.push_back({prefix + "post_attention_layernorm.weight", parameter_kind::norm, subbit::span_of(mlp_norm),
+                        subbit::span_of(d_mlp_norm)});
+    }
+
+    /// After an optimizer step: what is derived from the parameters is made again.
+    template <class B>
+    void after_update(const B& b) {
+        for (auto& l : layers)
+            l.after_update(b);
+    }
+
+  private:
+    static std::span<const S> span(const vector<S>& v) { return subbit::span_of(v); }
+    static matrix_view<S> resized(matrix<S>& m, index rows, index cols) {
+        m.resize(rows, cols);
+        return subbit::view(m);
+    }
+    attention_shape shape(index windows, index queries, index keys) const {
+        return {windows, queries, keys, config_->num_attention_heads, config_->num_key_value_heads, config_->head_dim};
+    }
+    template <class B>
+    void apply(const B& b, layer_id id, const matrix<S>& X, matrix<S>& Y, tape& t) const {
+        layers[id].forward(b, const_view(X), resized(Y, X.rows(), layers[id].rows()), t.rank_activations[id]);
+    }
+
+    /// x -> normed -> q, k, v with the rotary embedding.
+    template <class B>
+    void project_queries(const B& b, tape& t, index window, index first_position) const {
+        const index tokens = t.x.rows();
+        rms_norm(b, const_view(t.x), span(attention_norm), config_->rms_norm_eps, resized(t.normed, tokens, t.x.cols()),
+                 t.inverse_rms);
+        apply(b, q_proj, t.normed, t.q, t);
+        apply(b, k_proj, t.normed, t.k, t);
+        apply(b, v_proj, t.normed, t.v, t);
+        rotate(b, *rotary_, subbit::view(t.q), config_->head_dim, window, first_position, S(1));
+        rotate(b, *rotary_, subbit::view(t.k), config_->head_dim, window, first_position, S(1));
+    }
+
+    /// attended -> x_mid = x + o_proj -> the MLP -> Y = x_mid + down_proj.
+    template <class B>
+    void finish(const B& b, tape& t, matrix_view<S> Y) const {
+        const index tokens = t.x.rows();
+        apply(b, o_proj, t.attended, t.x_mid, t);
+        subbit::axpby(b, 1, t.x, 1, t.x_mid);
+        rms_norm(b, const_view(t.x_mid), span(mlp_norm), config_->rms_norm_eps,
+                 resized(t.normed_mid, tokens, t.x.cols()), t.inverse_rms_mid);
+        apply(b, gate_proj, t.normed_mid, t.gate, t);
+        apply(b, up_proj, t.normed_mid, t.up, t);
+        swiglu(b, const_view(t.gate), const_view(t.up), resized(t.hidden, tokens, t.up.cols()));
+        layers[down_proj].forward(b, const_view(t.hidden), Y, t.rank_activations[down_proj]);
+        subbit::axpby(b, 1, t.x_mid, 1, Y);
+    }
+
+    const model_config* config_;
+    const rotary_table<S>* rotary_;
+    matrix<S> d_mid_, d_out_, d_hidden_, d_up_, d_normed_, d_attended_, dq_, dk_, dv_;
+};
+
+}  // namespace llama

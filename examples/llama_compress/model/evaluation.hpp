@@ -1,0 +1,95 @@
+// Passes over a whole model with one block in memory at a time.
+#pragma once
+
+#include "model_directory.hpp"
+
+#include <subbit/core/progress.hpp>
+#include <subbit/train/losses.hpp>
+
+#include <cmath>
+#include <span>
+#include <vector>
+
+namespace llama {
+
+/// Consecutive windows of `length` tokens that do not overlap; the rest is dropped. At most `limit` of them (0: all).
+inline std::vector<std::vector<std::int32_t>> split_windows(std::span<const std::int32_t> tokens, index length,
+                                                            index limit = 0, index skip = 0) {
+    std::vector<std::vector<std::int32_t>> windows;
+    for (index at = skip * length; at + length <= std::ssize(tokens); at += length) {
+        if (limit > 0 && std::ssize(windows) == limit) break;
+        windows.emplace_back(tokens.begin() + at, tokens.begin() + at + length);
+    }
+    return windows;
+}
+
+/// The hidden states of the tokens after a block, for all windows: X is replaced, a few windows at a time.
+template <class B, class S>
+void run_block(const B& b, const block<S>& blk, index window, matrix<S>& X, block_tape<S>& tape) {
+    const index step = std::max<index>(1, 512 / window) * window;
+    matrix<S> Y(std::min(step, X.rows()), X.cols());
+    for (index t = 0; t < X.rows(); t += step) {
+        const index rows = std::min(step, X.rows() - t);
+        const auto x = subbit::view(X).middle_rows(t, rows);
+        const auto y = subbit::view(Y).middle_rows(0, rows);
+        blk.forward(b, x, window, y, tape);
+        subbit::as_eigen(x) = subbit::as_eigen(y);
+    }
+}
+
+/// Labels of one window: the next token, and -1 (not scored) for the last.
+inline std::vector<std::int32_t> next_tokens(std::span<const std::int32_t> window) {
+    std::vector<std::int32_t> labels(window.begin() + (window.empty() ? 0 : 1), window.end());
+    labels.push_back(-1);
+    return labels;
+}
+
+struct perplexity_result {
+    double perplexity = 0;
+    double mean_loss = 0;  // nats per scored token
+    index tokens = 0;      // scored
+    index windows = 0;
+};
+
+/// exp of the mean negative log-likelihood; windows do not overlap and the first token of each is not scored.
+template <class S, class B>
+perplexity_result perplexity(const B& b, const model_directory& model,
+                             std::span<const std::vector<std::int32_t>> windows, subbit::progress& watcher) {
+    if (windows.empty()) throw subbit::value_error("perplexity: the text is shorter than one window");
+    const index length = std::ssize(windows[0]), d = model.config().hidden_size;
+    const rotary_table<S> rotary(model.config(), length);
+    const auto outer = model.load_outer_layers<S>();
+    const index chunk = std::max<index>(1, 16384 / length);  // windows whose hidden states are held at once
+    const index chunks = (std::ssize(windows) + chunk - 1) / chunk, blocks = model.config().num_hidden_layers;
+    double loss = 0;
+    std::size_t done = 0;
+    std::vector<S> inverse_rms;
+    block_tape<S> tape;
+    for (index first = 0; first < std::ssize(windows); first += chunk) {
+        const index count = std::min(chunk, std::ssize(windows) - first);
+        matrix<S> X(count * length, d);
+        for (index w = 0; w < count; ++w)
+            outer.embed(windows[static_cast<std::size_t>(first + w)], subbit::view(X).middle_rows(w * length, length));
+        for (index l = 0; l < blocks; ++l) {
+            run_block(b, model.load_block<S>(l, rotary), length, X, tape);
+            subbit::report_step(watcher, "perplexity", ++done, static_cast<std::size_t>(chunks * (blocks + 1)), -1);
+        }
+        rms_norm(b, subbit::const_view(X), subbit::span_of(outer.final_norm), model.config().rms_norm_eps,
+                 subbit::view(X), inverse_rms);
+        for (index w = 0; w < count; ++w) {
+            const auto labels = next_tokens(windows[static_cast<std::size_t>(first + w)]);
+            loss += subbit::cross_entropy(b, subbit::const_view(X).middle_rows(w * length, length),
+                                          subbit::const_view(outer.head()), std::span<const std::int32_t>(labels), 0.0,
+                                          matrix_view<S>());
+        }
+        subbit::report_step(watcher, "perplexity", ++done, static_cast<std::size_t>(chunks * (blocks + 1)), -1);
+    }
+    perplexity_result result;
+    result.windows = std::ssize(windows);
+    result.tokens = result.windows * (length - 1);
+    result.mean_loss = loss / static_cast<double>(result.tokens);
+    result.perplexity = std::exp(result.mean_loss);
+    return result;
+}
+
+}  // namespace llama

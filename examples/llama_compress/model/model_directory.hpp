@@ -1,0 +1,115 @@
+// A model on disk: config.json, tokenizer.json and tensors, of which the blocks' linear layers are dense or packed.
+#pragma once
+
+#include "../model_config.hpp"
+#include "../tokenizer.hpp"
+#include "block.hpp"
+
+#include <subbit/io/packed_layer.hpp>
+#include <subbit/io/safetensors.hpp>
+
+#include <filesystem>
+#include <string>
+
+namespace llama {
+
+/// "model.layers.3."
+inline std::string block_prefix(index block) {
+    return "model.layers." + std::to_string(block) + ".";
+}
+
+/// What lies outside the blocks: embedding, final norm, output head.
+template <class S>
+struct outer_layers {
+    matrix<S> embedding;  // (vocabulary, d)
+    vector<S> final_norm;
+    matrix<S> own_head;  // (vocabulary, d), or empty: tied to the embedding
+
+    const matrix<S>& head() const { return own_head.size() != 0 ? own_head : embedding; }
+
+    /// X(t,:) = the embedding of token t; value_error for an id outside the vocabulary.
+    void embed(std::span<const std::int32_t> tokens, matrix_view<S> X) const {
+        for (std::size_t t = 0; t < tokens.size(); ++t) {
+            if (tokens[t] < 0 || tokens[t] >= embedding.rows())
+                throw subbit::value_error("token " + std::to_string(tokens[t]) + " is outside the vocabulary of " +
+                                          std::to_string(embedding.rows()));
+            std::copy_n(&embedding(tokens[t], 0), embedding.cols(), &X(static_cast<index>(t), 0));
+        }
+    }
+};
+
+/// Opens a directory and reads blocks from it one at a time.
+class model_directory {
+  public:
+    explicit model_directory(const std::filesystem::path& path)
+        : path_(path), config_(read_model_config(path / "config.json")), tensors_(path) {}
+
+    const std::filesystem::path& path() const { return path_; }
+    const model_config& config() const { return config_; }
+    const subbit::safetensors_reader& tensors() const { return tensors_; }
+    tokenizer load_tokenizer() const { return tokenizer(path_ / "tokenizer.json"); }
+
+    /// True where the first block is packed.
+    bool is_packed() const { return subbit::holds_packed_layer(tensors_, block_prefix(0) + layer_names[0]); }
+
+    template <class S>
+    outer_layers<S> load_outer_layers() const {
+        outer_layers<S> outer;
+        tensors_.expect_shape("model.embed_tokens.weight", {config_.vocab_size, config_.hidden_size});
+        outer.embedding = tensors_.read_matrix<S>("model.embed_tokens.weight");
+        outer.final_norm = norm<S>("model.norm.weight");
+        if (!config_.tie_word_embeddings) {
+            tensors_.expect_shape("lm_head.weight", {config_.vocab_size, config_.hidden_size});
+            outer.own_head = tensors_.read_matrix<S>("lm_head.weight");
+        }
+        return outer;
+    }
+
+    /// The blocks refer to `rotary` and to this directory's config, which must outlive them.
+    template <class S>
+    block<S> load_block(index number, const rotary_table<S>& rotary) const {
+        block<S> result(config_, rotary);
+        const std::string prefix = block_prefix(number);
+        result.attention_norm = norm<S>(prefix + "input_layernorm.weight");
+        result.mlp_norm = norm<S>(prefix + "post_attention_layernorm.weight");
+        for (std::size_t l = 0; l < layer_count; ++l)
+            result.layers[l] = load_layer<S>(prefix + layer_names[l], shape_of(config_, l), has_bias(l));
+        return result;
+    }
+
+  private:
+    bool has_bias(std::size_t layer) const { return layer < gate_proj ? config_.attention_bias : config_.mlp_bias; }
+
+    template <class S>
+    vector<S> norm(const std::string& name) const {
+        tensors_.expect_shape(name, {config_.hidden_size});
+        return tensors_.read_vector<S>(name);
+    }
+
+    template <class S>
+    linear_layer<S> load_layer(const std::string& name, layer_shape shape, bool bias) const {
+        if (subbit::holds_packed_layer(tensors_, name)) {
+            subbit::binary_linear<S> binary;
+            binary.layer = subbit::read_packed_layer<S>(tensors_, name);
+            subbit::require_shape(name.c_str(), binary.rows(), binary.cols(), shape.rows, shape.cols);
+            return binary;
+        }
+        subbit::dense_linear<S> dense;
+        tensors_.expect_shape(name + ".weight", {shape.rows, shape.cols});
+        dense.weight = tensors_.read_matrix<S>(name + ".weight");
+        if (!dense.weight.allFinite())
+            throw subbit::value_error("tensor \"" + name + ".weight\" (" + subbit::shape_text(shape.rows, shape.cols) +
+                                      ") has entries that are not finite");
+        if (bias) {
+            tensors_.expect_shape(name + ".bias", {shape.rows});
+            dense.bias = tensors_.read_vector<S>(name + ".bias");
+        }
+        return dense;
+    }
+
+    std::filesystem::path path_;
+    model_config config_;
+    subbit::safetensors_reader tensors_;
+};
+
+}  // namespace llama

@@ -1,0 +1,40 @@
+// exp that the compiler can vectorize: the softmax, SiLU and loss loops call it once per element.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+namespace subbit {
+
+/// e^x; double: the standard library's, float: a degree-6 polynomial, relative error under 2e-7, 0 below -87, inf
+/// above 88.7.
+inline double fast_exp(double x) {
+    return std::exp(x);
+}
+
+inline float fast_exp(float x) {
+    // e^x = 2^n e^r with n = round(x / ln 2), |r| <= ln2/2; ln 2 is split in two so that r is exact. Adding 1.5 * 2^23
+    // rounds to an integer and leaves it in the low mantissa bits, from where it moves into an exponent.
+    constexpr float log2e = 1.44269504088896341F, ln2_high = 0.693359375F, ln2_low = -2.12194440e-4F;
+    constexpr float round_magic = 12582912.0F;
+    const float clamped = x > 88.8F ? 88.8F : (x > -87.0F ? x : -87.0F);
+    const float shifted = clamped * log2e + round_magic;
+    const float n = shifted - round_magic;
+    const float r = (clamped - n * ln2_high) - n * ln2_low;
+    float p = 1.9875691500e-4F;
+    p = p * r + 1.3981999507e-3F;
+    p = p * r + 8.3334519073e-3F;
+    p = p * r + 4.1665795894e-2F;
+    p = p * r + 1.6666665459e-1F;
+    p = p * r + 5.0000001201e-1F;
+    p = p * r * r + r + 1.0F;
+    // 2^n in two factors, since n may be 128.
+    const std::int32_t whole = std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(round_magic);
+    const std::int32_t half = whole / 2;
+    const float scale = std::bit_cast<float>((half + 127) << 23) * std::bit_cast<float>((whole - half + 127) << 23);
+    const float result = p * scale;
+    return x < -87.0F ? 0.0F : (x != x ? x : result);
+}
+
+}  // namespace subbit

@@ -1,0 +1,83 @@
+// How a low-rank binary layer lies in a safetensors file (docs/format.md).
+//
+//   NAME.U       U32 (ceil(m/16), ceil(r/32), 16)   tiles of the packed layout: a set bit is +1, padding is 0
+//   NAME.V       U32 (ceil(r/16), ceil(n/32), 16)
+//   NAME.s_post  F16 (m)      NAME.s_mid F16 (r), three scales only      NAME.s_pre F16 (n)
+//   NAME.bias    F32 (m), where there is one
+// and in the metadata  NAME.rank = "r".
+#pragma once
+
+#include <subbit/bits/low_rank_binary_linear.hpp>
+#include <subbit/core/half.hpp>
+#include <subbit/io/safetensors_reader.hpp>
+#include <subbit/io/safetensors_writer.hpp>
+
+#include <charconv>
+#include <cmath>
+#include <string>
+
+namespace subbit {
+
+/// Rounds the scales to the 16-bit floats that a file holds; value_error naming `layer_name` where one is out of range.
+template <class S>
+void round_scales(low_rank_binary_linear<S>& layer, const std::string& layer_name) {
+    for (vector<S>* scales : {&layer.s_post, &layer.s_mid, &layer.s_pre})
+        for (S& s : *scales) {
+            s = static_cast<S>(from_f16(to_f16(static_cast<float>(s))));
+            if (!std::isfinite(s)) throw value_error(layer_name + ": a scale is not a finite 16-bit float");
+        }
+}
+
+/// Adds a layer's tensors and metadata to a file.
+template <class S>
+void add_packed_layer(safetensors_writer& file, const std::string& name, const low_rank_binary_linear<S>& layer) {
+    const auto add_bits = [&](const char* suffix, const bit_matrix& bits) {
+        file.add(name + suffix, {bits.view().row_groups(), bits.view().col_groups(), bit_layout::tile_rows},
+                 bits.words());
+    };
+    const auto add_vector = [&](const char* suffix, const vector<S>& v, dtype type) {
+        if (v.size() != 0) file.add(name + suffix, {v.size()}, span_of(v), type);
+    };
+    add_bits(".U", layer.U);
+    add_bits(".V", layer.V);
+    add_vector(".s_post", layer.s_post, dtype::f16);
+    add_vector(".s_mid", layer.s_mid, dtype::f16);
+    add_vector(".s_pre", layer.s_pre, dtype::f16);
+    add_vector(".bias", layer.bias, dtype::f32);
+    file.metadata(name + ".rank", std::to_string(layer.rank()));
+}
+
+/// True where a file holds the packed form of a layer.
+inline bool holds_packed_layer(const safetensors_reader& file, const std::string& name) {
+    return file.contains(name + ".U");
+}
+
+/// Reads a layer back; format_error or shape_error naming the tensor where something is missing or does not fit.
+template <class S>
+low_rank_binary_linear<S> read_packed_layer(const safetensors_reader& file, const std::string& name) {
+    low_rank_binary_linear<S> layer;
+    layer.s_post = file.read_vector<S>(name + ".s_post");
+    layer.s_pre = file.read_vector<S>(name + ".s_pre");
+    const auto found = file.metadata().find(name + ".rank");
+    index rank = 0;
+    if (found == file.metadata().end())
+        throw format_error("tensor " + in_quotes(name + ".U") + ": the metadata names no rank");
+    const std::string& text = found->second;
+    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), rank);
+    if (parsed.ec != std::errc{} || parsed.ptr != text.data() + text.size() || rank <= 0)
+        throw format_error("tensor " + in_quotes(name + ".U") + ": rank " + in_quotes(text) +
+                           " in the metadata, expected a positive number");
+    const auto bits = [&](const char* suffix, index rows, index cols) {
+        file.expect_shape(name + suffix,
+                          {bit_layout::row_groups(rows), bit_layout::col_groups(cols), bit_layout::tile_rows});
+        return bit_matrix::from_words(rows, cols, file.raw<std::uint32_t>(name + suffix));
+    };
+    layer.U = bits(".U", layer.s_post.size(), rank);
+    layer.V = bits(".V", rank, layer.s_pre.size());
+    if (file.contains(name + ".s_mid")) layer.s_mid = file.read_vector<S>(name + ".s_mid");
+    if (file.contains(name + ".bias")) layer.bias = file.read_vector<S>(name + ".bias");
+    layer.validate();
+    return layer;
+}
+
+}  // namespace subbit

@@ -1,0 +1,51 @@
+// What reconstruction needs to know of a transformer block, and of a model made of such blocks. It knows nothing of
+// Llama.
+#pragma once
+
+#include <subbit/recon/linear_layer.hpp>
+
+#include <concepts>
+#include <string>
+#include <vector>
+
+namespace subbit {
+
+/// A differentiable block with named linear layers over stacked windows of tokens.
+///
+/// forward(b, X, window, Y, tape): X, Y (T, d), T a multiple of `window`, windows independent of each other.
+/// backward(b, train, tape, window, dY, dX[, observe]): accumulates the gradients that `train` asks for, writes dX;
+/// observe(layer, inputs (T, n), d_outputs (T, m)) is called once per linear layer.
+/// parameters(prefix, train, list): appends the trainable tensors in a fixed order. after_update(b): after each
+/// optimizer step.
+template <class Block, class B>
+concept reconstruction_block = requires(Block& block, const Block& fixed, const B& b, index i,
+                                        matrix_view<const typename Block::scalar> in,
+                                        matrix_view<typename Block::scalar> out, typename Block::tape& tape,
+                                        const trainable& train, std::vector<parameter<typename Block::scalar>>& list,
+                                        const std::string& prefix) {
+    { fixed.layer_total() } -> std::convertible_to<index>;
+    { block.layer(i) } -> std::same_as<linear_layer<typename Block::scalar>&>;
+    { fixed.layer_name(i) } -> std::convertible_to<std::string>;
+    fixed.forward(b, in, i, out, tape);
+    block.backward(b, train, tape, i, in, out);
+    block.parameters(prefix, train, list);
+    block.after_update(b);
+};
+
+/// A model whose blocks stand between an embedding and a loss against a teacher's last hidden states.
+///
+/// embed(b, tokens, X): X (T, d) from T token ids. distillation_loss(b, teacher, hidden, d_hidden): the mean loss per
+/// token and its gradient (T, d).
+template <class Model, class B>
+concept distillable_model = requires(Model& model, const B& b, index i, std::span<const std::int32_t> tokens,
+                                     matrix_view<const typename Model::scalar> in,
+                                     matrix_view<typename Model::scalar> out) {
+    requires reconstruction_block<typename Model::block_type, B>;
+    { model.block_total() } -> std::convertible_to<index>;
+    { model.block_at(i) } -> std::same_as<typename Model::block_type&>;
+    { model.hidden_size() } -> std::convertible_to<index>;
+    model.embed(b, tokens, out);
+    { model.distillation_loss(b, in, in, out) } -> std::convertible_to<double>;
+};
+
+}  // namespace subbit

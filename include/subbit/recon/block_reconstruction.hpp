@@ -1,0 +1,226 @@
+// Block reconstruction (nanoquant.md section 5): a block's linear layers become low-rank binary ones, tuned so that the
+// block still maps the compressed prefix's activations to the original block's outputs.
+#pragma once
+
+#include <subbit/recon/block_concept.hpp>
+#include <subbit/recon/tuning.hpp>
+#include <subbit/train/losses.hpp>
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace subbit {
+
+/// What a block is tuned on.
+template <class S>
+struct block_data {
+    matrix_view<const S> inputs;    ///< (windows * window, d): what the compressed prefix produces
+    matrix_view<const S> targets;   ///< (windows * window, d): the original block on the original prefix
+    std::span<const S> importance;  ///< d weights of the squared error, or empty for ones
+    index window = 0;               ///< tokens per window
+
+    index windows() const { return window ? inputs.rows / window : 0; }
+};
+
+/// sum importance (Y - Y*)^2 over all windows, divided by sum importance Y*^2.
+template <class Block, host_backend B, class S = typename Block::scalar>
+double block_error(const B& b, const Block& block, const block_data<S>& data) {
+    typename Block::tape tape;
+    matrix<S> Y(data.window, data.inputs.cols), gradient(data.window, data.inputs.cols);
+    const matrix<S> zero = matrix<S>::Zero(data.window, data.inputs.cols);
+    double error = 0, norm = 0;
+    for (index w = 0; w < data.windows(); ++w) {
+        const auto target = data.targets.middle_rows(w * data.window, data.window);
+        block.forward(b, data.inputs.middle_rows(w * data.window, data.window), data.window, view(Y), tape);
+        error += weighted_squared_error(b, const_view(Y), target, data.importance, view(gradient));
+        norm += weighted_squared_error(b, target, const_view(zero), data.importance, view(gradient));
+    }
+    return norm > 0 ? error / norm : error;
+}
+
+/// Tunes a block's parameters by AdamW against the weighted squared error; returns each epoch's mean relative error.
+template <host_backend B, class Block, class S = typename Block::scalar>
+requires reconstruction_block<Block, B> std::vector<double> tune_block(
+    const B& b, Block& block, std::vector<parameter<S>> parameters, const trainable& train, const block_data<S>& data,
+    const phase_options& options, std::string_view what, progress& watcher) {
+    const index windows = data.windows();
+    const index batch = std::min<index>(static_cast<index>(options.batch_windows), windows);
+    if (options.epochs == 0 || parameters.empty() || batch == 0) return {};
+    const index batches = (windows + batch - 1) / batch, d = data.inputs.cols;
+    const std::size_t steps = options.epochs * static_cast<std::size_t>(batches);
+    tuner<S> tune(std::move(parameters), options, steps);
+
+    typename Block::tape tape;
+    matrix<S> X(batch * data.window, d), target(X.rows(), d), Y(X.rows(), d), dY(X.rows(), d), dX(X.rows(), d);
+    const matrix<S> zero = matrix<S>::Zero(data.window, d);
+    double norm = 0;
+    for (index w = 0; w < windows; ++w)
+        norm += weighted_squared_error(b, data.targets.middle_rows(w * data.window, data.window), const_view(zero),
+                                       data.importance, view(dY).middle_rows(0, data.window));
+
+    std::vector<double> curve;
+    std::size_t done = 0;
+    for (std::size_t epoch = 0; epoch < options.epochs; ++epoch) {
+        const auto order = visiting_order(options.seed, epoch, windows);
+        double epoch_loss = 0;
+        for (index first = 0; first < windows; first += batch) {
+            const index count = std::min(batch, windows - first), rows = count * data.window;
+            for (index k = 0; k < count; ++k) {
+                const index from = order[static_cast<std::size_t>(first + k)] * data.window;
+                X.middleRows(k * data.window, data.window) = as_eigen(data.inputs.middle_rows(from, data.window));
+                target.middleRows(k * data.window, data.window) = as_eigen(data.targets.middle_rows(from, data.window));
+            }
+            block.forward(b, const_view(X).middle_rows(0, rows), data.window, view(Y).middle_rows(0, rows), tape);
+            epoch_loss +=
+                weighted_squared_error(b, const_view(Y).middle_rows(0, rows), const_view(target).middle_rows(0, rows),
+                                       data.importance, view(dY).middle_rows(0, rows));
+            block.backward(b, train, tape, data.window, const_view(dY).middle_rows(0, rows),
+                           view(dX).middle_rows(0, rows));
+            tune.step(b);
+            block.after_update(b);
+            report_step(watcher, what, ++done, steps, norm > 0 ? epoch_loss / norm : epoch_loss);
+        }
+        curve.push_back(norm > 0 ? epoch_loss / norm : epoch_loss);
+    }
+    return curve;
+}
+
+/// Whether layers are factorized and tuned one after the other (the paper), or all factorized first and tuned together.
+enum class reconstruction_order { layer_by_layer, joint };
+
+/// The phases of one block.
+struct block_recipe {
+    reconstruction_order order = reconstruction_order::joint;
+    std::vector<index> layer_order;  ///< in which layers are factorized; empty: as stored
+    phase_options tune_weights;      ///< error-propagation mitigation before each layer; epochs = 0 skips it
+    phase_options tune_binary;       ///< straight-through refinement of latents, scales and biases
+    straight_through estimator = straight_through::identity;
+};
+
+/// What happened to one layer.
+struct layer_report {
+    std::string name;
+    index rows = 0, cols = 0, rank = 0;
+    double bits_per_weight = 0;
+    double factor_error = 0;  ///< preconditioned relative error after the factorization
+    double tuned_error = 0;   ///< the same after tuning: it may rise, for the block's outputs are what is tuned
+    double flipped = 0;       ///< share of signs that tuning changed
+    double seconds = 0;       ///< factorization
+};
+
+/// What happened to one block.
+struct block_report {
+    std::vector<layer_report> layers;
+    double factor_error = 0;  ///< block_error after the (last) factorization
+    double tuned_error = 0;   ///< block_error of the hardened block
+    std::vector<double> tune_weights_curve, tune_binary_curve;
+    double seconds = 0;
+};
+
+/// Replaces every linear layer of `block` by a low-rank binary one.
+///
+/// `factorize(layer, weight)` returns {binary_linear with latents, relative error}; it is the solver, with its
+/// statistics and rank. `measure(layer, binary_linear)` returns the preconditioned relative error of a layer's present
+/// binary form. `harden` rounds a finished layer to what will be stored. Bits and scales are final when this returns.
+template <host_backend B, class Block, class Factorize, class Measure, class Harden, class S = typename Block::scalar>
+requires reconstruction_block<Block, B> block_report reconstruct_block(const B& b, Block& block,
+                                                                       const block_data<S>& data,
+                                                                       const block_recipe& recipe,
+                                                                       Factorize&& factorize, Measure&& measure,
+                                                                       Harden&& harden, progress& watcher) {
+    using clock = std::chrono::steady_clock;
+    const auto seconds_since = [](clock::time_point t) {
+        return std::chrono::duration<double>(clock::now() - t).count();
+    };
+    const auto begin = clock::now();
+    const index total = block.layer_total();
+    block_report report;
+    report.layers.resize(static_cast<std::size_t>(total));
+    std::vector<bit_matrix> U0(static_cast<std::size_t>(total)), V0(static_cast<std::size_t>(total));
+
+    const auto factorize_layer = [&](index l) {
+        auto& layer = block.layer(l);
+        auto& entry = report.layers[static_cast<std::size_t>(l)];
+        const auto start = clock::now();
+        entry.name = block.layer_name(l);
+        vector<S> bias = layer.dense().bias;
+        auto [binary, error] = factorize(l, const_view(layer.dense().weight));
+        binary.layer.bias = std::move(bias);
+        binary.estimator = recipe.estimator;
+        entry.rows = binary.rows();
+        entry.cols = binary.cols();
+        entry.rank = binary.layer.rank();
+        entry.bits_per_weight = binary.layer.bits_per_weight();
+        entry.factor_error = error;
+        entry.seconds = seconds_since(start);
+        U0[static_cast<std::size_t>(l)] = binary.layer.U;
+        V0[static_cast<std::size_t>(l)] = binary.layer.V;
+        layer = linear_layer<S>(std::move(binary));
+    };
+    const auto harden_layer = [&](index l) {
+        auto& binary = block.layer(l).binary();
+        auto& entry = report.layers[static_cast<std::size_t>(l)];
+        const auto i = static_cast<std::size_t>(l);
+        const index bits = binary.layer.rank() * (binary.rows() + binary.cols());
+        entry.flipped = static_cast<double>(count_differences(U0[i].view(), binary.layer.U.view()) +
+                                            count_differences(V0[i].view(), binary.layer.V.view())) /
+                        static_cast<double>(bits);
+        binary.harden();
+        harden(binary.layer);
+        entry.tuned_error = measure(l, binary);
+    };
+    const auto append = [](std::vector<double>& curve, const std::vector<double>& more) {
+        curve.insert(curve.end(), more.begin(), more.end());
+    };
+
+    std::vector<index> order = recipe.layer_order;
+    if (order.empty()) {
+        order.resize(static_cast<std::size_t>(total));
+        std::iota(order.begin(), order.end(), index{0});
+    }
+    if (recipe.order == reconstruction_order::layer_by_layer) {
+        for (const index l : order) {
+            if (recipe.tune_weights.epochs > 0) {
+                std::vector<parameter<S>> dense;
+                const auto train = recipe.tune_weights.what();
+                for (index k = 0; k < total; ++k)
+                    if (block.layer(k).is_dense()) block.layer(k).parameters(block.layer_name(k), train, dense);
+                append(report.tune_weights_curve, tune_block(b, block, std::move(dense), trainable{.weights = true},
+                                                             data, recipe.tune_weights, "tune weights", watcher));
+                for (index k = 0; k < total; ++k)
+                    if (block.layer(k).is_dense()) block.layer(k).dense().d_weight.resize(0, 0);
+            }
+            factorize_layer(l);
+            report.factor_error = block_error(b, block, data);
+            std::vector<parameter<S>> binary;
+            const auto train = recipe.tune_binary.what();
+            block.layer(l).parameters(block.layer_name(l), train, binary);
+            append(report.tune_binary_curve,
+                   tune_block(b, block, std::move(binary), train, data, recipe.tune_binary, "tune layer", watcher));
+            harden_layer(l);
+        }
+    } else {
+        std::size_t done = 0;
+        for (const index l : order) {
+            factorize_layer(l);
+            report_step(watcher, "factorize", ++done, order.size(),
+                        report.layers[static_cast<std::size_t>(l)].factor_error);
+        }
+        report.factor_error = block_error(b, block, data);
+        const auto train = recipe.tune_binary.what();
+        std::vector<parameter<S>> binary;
+        block.parameters("", train, binary);
+        append(report.tune_binary_curve,
+               tune_block(b, block, std::move(binary), train, data, recipe.tune_binary, "tune block", watcher));
+        for (const index l : order)
+            harden_layer(l);
+    }
+    report.tuned_error = block_error(b, block, data);
+    report.seconds = seconds_since(begin);
+    return report;
+}
+
+}  // namespace subbit

@@ -1,0 +1,266 @@
+// A linear layer y = x W^T + bias as reconstruction sees it: dense, or low-rank binary with or without latents. Both
+// have the same forward and backward, so a model is written once, whatever its layers are.
+#pragma once
+
+#include <subbit/backend/operations.hpp>
+#include <subbit/bits/low_rank_binary_linear.hpp>
+#include <subbit/recon/row_operations.hpp>
+#include <subbit/train/adamw.hpp>
+#include <subbit/train/straight_through.hpp>
+
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace subbit {
+
+/// Which parameters a backward pass makes gradients for; the others are constants.
+struct trainable {
+    bool weights = false;  ///< dense weights
+    bool latents = false;  ///< U and V of binary layers, through the straight-through estimator
+    bool scales = false;   ///< s_post, s_mid, s_pre of binary layers
+    bool biases = false;
+    bool norms = false;  ///< used by models, not by linear layers
+};
+
+/// A full-precision layer: weight (m,n), bias m or empty.
+template <class S>
+struct dense_linear {
+    matrix<S> weight;
+    vector<S> bias;
+    matrix<S> d_weight;
+    vector<S> d_bias;
+
+    index rows() const { return weight.rows(); }
+    index cols() const { return weight.cols(); }
+
+    template <host_backend B>
+    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, matrix<S>& /*rank_activations*/) const {
+        gemm(b, X, view(weight).t(), Y);
+        if (bias.size() != 0) add_to_rows(b, Y, span_of(bias));
+    }
+
+    template <host_backend B>
+    void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
+                  bool accumulate, const matrix<S>& /*rank_activations*/) {
+        if (train.weights) {
+            if (d_weight.size() == 0) d_weight.setZero(rows(), cols());
+            gemm(b, dY.t(), X, d_weight, 1, 1);
+        }
+        if (train.biases && bias.size() != 0) {
+            if (d_bias.size() == 0) d_bias.setZero(bias.size());
+            add_column_sums(b, const_view(dY), span_of(d_bias));
+        }
+        if (dX.size() != 0) gemm(b, dY, weight, dX, 1, accumulate ? 1 : 0);
+    }
+
+    void parameters(const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {
+        if (train.weights) {
+            if (d_weight.size() == 0) d_weight.setZero(rows(), cols());
+            list.push_back({name + ".weight", parameter_kind::weight, entries(weight), entries(d_weight)});
+        }
+        if (train.biases && bias.size() != 0) {
+            if (d_bias.size() == 0) d_bias.setZero(bias.size());
+            list.push_back({name + ".bias", parameter_kind::bias, span_of(bias), span_of(d_bias)});
+        }
+    }
+
+    template <host_backend B>
+    void after_update(const B&) {}
+
+    static std::span<S> entries(matrix<S>& m) { return {m.data(), static_cast<std::size_t>(m.size())}; }
+};
+
+/// A low-rank binary layer whose bits may still be the signs of latents.
+///
+/// The forward pass reads the packed bits alone; with latents, after_update() packs their signs again. Latents empty:
+/// frozen.
+template <class S>
+struct binary_linear {
+    low_rank_binary_linear<S> layer;
+    matrix<S> U_latent;  ///< (m, r) or empty
+    matrix<S> V_latent;  ///< (r, n) or empty
+    straight_through estimator = straight_through::identity;
+
+    matrix<S> d_U, d_V;
+    vector<S> d_post, d_mid, d_pre, d_bias;
+
+    index rows() const { return layer.rows(); }
+    index cols() const { return layer.cols(); }
+    bool has_latents() const { return U_latent.size() != 0; }
+
+    /// Y = ((X o s_pre) V^T o s_mid) U^T o s_post + bias; rank_activations keeps (X o s_pre) V^T for the backward pass.
+    template <host_backend B>
+    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, matrix<S>& rank_activations) const {
+        matrix<S>& scaled = scratch_;
+        scaled.resize(X.rows, X.cols);
+        scale_columns(b, X, span_of(layer.s_pre), view(scaled));
+        rank_activations.resize(X.rows, layer.rank());
+        gemm(b, scaled, layer.V.view().t(), rank_activations);
+        if (layer.s_mid.size() != 0) {
+            scaled.resize(X.rows, layer.rank());
+            scale_columns(b, const_view(rank_activations), span_of(layer.s_mid), view(scaled));
+            gemm(b, scaled, layer.U.view().t(), Y);
+        } else {
+            gemm(b, rank_activations, layer.U.view().t(), Y);
+        }
+        scale_columns(b, const_view(Y), span_of(layer.s_post), Y);
+        if (layer.bias.size() != 0) add_to_rows(b, Y, span_of(layer.bias));
+    }
+
+    /// Accumulates the gradients that `train` asks for and writes (or adds to) dX; dY is overwritten.
+    template <host_backend B>
+    void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
+                  bool accumulate, const matrix<S>& rank_activations) {
+        prepare_gradients(train);
+        const index tokens = X.rows, r = layer.rank();
+        const bool three_scales = layer.s_mid.size() != 0;
+        matrix<S>& hidden = scratch_;  // z = h o s_mid
+        if (three_scales) {
+            hidden.resize(tokens, r);
+            scale_columns(b, const_view(rank_activations), span_of(layer.s_mid), view(hidden));
+        }
+        const matrix<S>& z = three_scales ? hidden : rank_activations;
+
+        if (train.biases && layer.bias.size() != 0) add_column_sums(b, const_view(dY), span_of(d_bias));
+        d_rank_.resize(tokens, r);
+        if (train.scales && !train.latents) {
+            // ds_post = sum_t dy o (z U^T): one more product, since no dU will carry it.
+            product_.resize(tokens, rows());
+            gemm(b, z, layer.U.view().t(), product_);
+            add_column_dots(b, const_view(dY), const_view(product_), span_of(d_post));
+        }
+        if (train.latents) {
+            // dU before its row scale is G = dY^T z; its row sums against the signs are ds_post.
+            step_U_.resize(rows(), r);
+            gemm(b, dY.t(), z, step_U_);
+            if (train.scales) add_signed_row_sums(b, const_view(step_U_), layer.U.view(), span_of(d_post));
+            add_scaled(b, const_view(step_U_), span_of(layer.s_post), std::span<const S>(), view(d_U));
+        }
+        scale_columns(b, const_view(dY), span_of(layer.s_post), dY);
+        gemm(b, dY, layer.U.view(), d_rank_);
+        if (three_scales) {
+            if (train.scales) add_column_dots(b, const_view(d_rank_), const_view(rank_activations), span_of(d_mid));
+            scale_columns(b, const_view(d_rank_), span_of(layer.s_mid), view(d_rank_));
+        }
+        if (train.latents) {
+            step_V_.resize(r, cols());
+            gemm(b, view(d_rank_).t(), X, step_V_);
+            if (train.scales) add_signed_column_sums(b, const_view(step_V_), layer.V.view(), span_of(d_pre));
+            add_scaled(b, const_view(step_V_), std::span<const S>(), span_of(layer.s_pre), view(d_V));
+        }
+        const bool pre_from_inputs = train.scales && !train.latents;
+        if (dX.size() == 0 && !pre_from_inputs) return;
+        matrix<S>& d_scaled = scratch_;
+        d_scaled.resize(tokens, cols());
+        gemm(b, d_rank_, layer.V.view(), d_scaled);
+        if (pre_from_inputs) add_column_dots(b, const_view(d_scaled), X, span_of(d_pre));
+        if (dX.size() == 0) return;
+        if (accumulate)
+            add_scaled(b, const_view(d_scaled), std::span<const S>(), span_of(layer.s_pre), dX);
+        else
+            scale_columns(b, const_view(d_scaled), span_of(layer.s_pre), dX);
+    }
+
+    void parameters(const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {
+        prepare_gradients(train);
+        if (train.latents && has_latents()) {
+            list.push_back({name + ".U", parameter_kind::latent, dense_linear<S>::entries(U_latent),
+                            dense_linear<S>::entries(d_U)});
+            list.push_back({name + ".V", parameter_kind::latent, dense_linear<S>::entries(V_latent),
+                            dense_linear<S>::entries(d_V)});
+        }
+        if (train.scales) {
+            list.push_back({name + ".s_post", parameter_kind::scale, span_of(layer.s_post), span_of(d_post)});
+            if (layer.s_mid.size() != 0)
+                list.push_back({name + ".s_mid", parameter_kind::scale, span_of(layer.s_mid), span_of(d_mid)});
+            list.push_back({name + ".s_pre", parameter_kind::scale, span_of(layer.s_pre), span_of(d_pre)});
+        }
+        if (train.biases && layer.bias.size() != 0)
+            list.push_back({name + ".bias", parameter_kind::bias, span_of(layer.bias), span_of(d_bias)});
+    }
+
+    /// After the optimizer moved the latents: the bits are their signs again.
+    template <host_backend B>
+    void after_update(const B& b) {
+        if (!has_latents()) return;
+        layer.U = pack_signs(b, U_latent);
+        layer.V = pack_signs(b, V_latent);
+    }
+
+    /// Drops the latents and every gradient: what is left is what will be stored.
+    void harden() {
+        for (matrix<S>* m : {&U_latent, &V_latent, &d_U, &d_V, &step_U_, &step_V_, &d_rank_, &product_, &scratch_})
+            m->resize(0, 0);
+        for (vector<S>* v : {&d_post, &d_mid, &d_pre, &d_bias})
+            v->resize(0);
+    }
+
+  private:
+    void prepare_gradients(const trainable& train) {
+        if (train.latents && d_U.size() == 0) {
+            d_U.setZero(rows(), layer.rank());
+            d_V.setZero(layer.rank(), cols());
+        }
+        if (train.scales && d_post.size() == 0) {
+            d_post.setZero(layer.s_post.size());
+            d_mid.setZero(layer.s_mid.size());
+            d_pre.setZero(layer.s_pre.size());
+        }
+        if (train.biases && d_bias.size() == 0) d_bias.setZero(layer.bias.size());
+    }
+
+    mutable matrix<S> scratch_;
+    matrix<S> d_rank_, product_, step_U_, step_V_;
+};
+
+/// Either kind of layer.
+template <class S>
+class linear_layer {
+  public:
+    linear_layer() = default;
+    linear_layer(dense_linear<S> dense) : state_(std::move(dense)) {}
+    linear_layer(binary_linear<S> binary) : state_(std::move(binary)) {}
+
+    bool is_dense() const { return std::holds_alternative<dense_linear<S>>(state_); }
+    dense_linear<S>& dense() { return std::get<dense_linear<S>>(state_); }
+    const dense_linear<S>& dense() const { return std::get<dense_linear<S>>(state_); }
+    binary_linear<S>& binary() { return std::get<binary_linear<S>>(state_); }
+    const binary_linear<S>& binary() const { return std::get<binary_linear<S>>(state_); }
+
+    index rows() const {
+        return std::visit([](const auto& l) { return l.rows(); }, state_);
+    }
+    index cols() const {
+        return std::visit([](const auto& l) { return l.cols(); }, state_);
+    }
+
+    /// Y (tokens, m) = X (tokens, n) W^T + bias; `rank_activations` is what backward will want to see again.
+    template <host_backend B>
+    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, matrix<S>& rank_activations) const {
+        std::visit([&](const auto& l) { l.forward(b, X, Y, rank_activations); }, state_);
+    }
+
+    /// Accumulates parameter gradients and writes dX (tokens, n), or adds to it; an empty dX is not computed. dY is
+    /// destroyed.
+    template <host_backend B>
+    void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
+                  bool accumulate, const matrix<S>& rank_activations) {
+        std::visit([&](auto& l) { l.backward(b, train, X, dY, dX, accumulate, rank_activations); }, state_);
+    }
+
+    /// Appends the trainable tensors; the pointers stay good until the layer changes its kind.
+    void parameters(const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {
+        std::visit([&](auto& l) { l.parameters(name, train, list); }, state_);
+    }
+    template <host_backend B>
+    void after_update(const B& b) {
+        std::visit([&](auto& l) { l.after_update(b); }, state_);
+    }
+
+  private:
+    std::variant<dense_linear<S>, binary_linear<S>> state_;
+};
+
+}  // namespace subbit

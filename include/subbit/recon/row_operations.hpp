@@ -1,0 +1,122 @@
+// The small per-column and per-row steps around a layer's products. Sums over tokens are shared out by column, and each
+// column is summed in token order, so they do not depend on the number of threads.
+#pragma once
+
+#include <subbit/backend/concept.hpp>
+#include <subbit/bits/bit_matrix.hpp>
+#include <subbit/core/matrix.hpp>
+
+#include <span>
+
+namespace subbit {
+
+/// out(t,c) = X(t,c) factor_c; out may be X.
+template <host_backend B, class S>
+void scale_columns(const B& b, matrix_view<const S> X, std::span<const S> factor, matrix_view<S> out) {
+    vectorized_for(b, X.rows, 16, [&](index begin, index end) {
+        for (index t = begin; t < end; ++t) {
+            const S* x = &X(t, 0);
+            S* y = &out(t, 0);
+            for (index c = 0; c < X.cols; ++c)
+                y[c] = x[c] * factor[static_cast<std::size_t>(c)];
+        }
+    });
+}
+template <host_backend B, class S>
+void scale_columns(const B& b, matrix_view<const S> X, std::span<S> factor, matrix_view<S> out) {
+    scale_columns(b, X, std::span<const S>(factor), out);
+}
+
+/// Y(t,:) += row.
+template <host_backend B, class S>
+void add_to_rows(const B& b, matrix_view<S> Y, std::span<const S> row) {
+    vectorized_for(b, Y.rows, 16, [&](index begin, index end) {
+        for (index t = begin; t < end; ++t)
+            for (index c = 0; c < Y.cols; ++c)
+                Y(t, c) += row[static_cast<std::size_t>(c)];
+    });
+}
+
+/// sums_c += sum_t X(t,c) Y(t,c).
+template <host_backend B, class S>
+void add_column_dots(const B& b, matrix_view<const S> X, matrix_view<const S> Y, std::span<S> sums) {
+    vectorized_for(b, X.cols, 64, [&](index begin, index end) {
+        for (index t = 0; t < X.rows; ++t) {
+            const S *x = &X(t, 0), *y = &Y(t, 0);
+            for (index c = begin; c < end; ++c)
+                sums[static_cast<std::size_t>(c)] += x[c] * y[c];
+        }
+    });
+}
+
+/// sums_c += sum_t X(t,c).
+template <host_backend B, class S>
+void add_column_sums(const B& b, matrix_view<const S> X, std::span<S> sums) {
+    vectorized_for(b, X.cols, 64, [&](index begin, index end) {
+        for (index t = 0; t < X.rows; ++t)
+            for (index c = begin; c < end; ++c)
+                sums[static_cast<std::size_t>(c)] += X(t, c);
+    });
+}
+
+/// out += diag(left) X diag(right); an empty span stands for ones.
+template <host_backend B, class S>
+void add_scaled(const B& b, matrix_view<const S> X, std::span<const S> left, std::span<const S> right,
+                matrix_view<S> out) {
+    vectorized_for(b, X.rows, 16, [&](index begin, index end) {
+        for (index i = begin; i < end; ++i) {
+            const S l = left.empty() ? S(1) : left[static_cast<std::size_t>(i)];
+            const S* x = &X(i, 0);
+            S* y = &out(i, 0);
+            if (right.empty())
+                for (index j = 0; j < X.cols; ++j)
+                    y[j] += l * x[j];
+            else
+                for (index j = 0; j < X.cols; ++j)
+                    y[j] += l * x[j] * right[static_cast<std::size_t>(j)];
+        }
+    });
+}
+template <host_backend B, class S>
+void add_scaled(const B& b, matrix_view<const S> X, std::span<S> left, std::span<const S> right, matrix_view<S> out) {
+    add_scaled(b, X, std::span<const S>(left), right, out);
+}
+template <host_backend B, class S>
+void add_scaled(const B& b, matrix_view<const S> X, std::span<const S> left, std::span<S> right, matrix_view<S> out) {
+    add_scaled(b, X, left, std::span<const S>(right), out);
+}
+
+/// sums_i += sum_j X(i,j) sign(i,j).
+template <host_backend B, class S>
+void add_signed_row_sums(const B& b, matrix_view<const S> X, bit_view signs, std::span<S> sums) {
+    vectorized_for(b, X.rows, 16, [&](index begin, index end) {
+        for (index i = begin; i < end; ++i) {
+            const S* x = &X(i, 0);
+            S sum = 0;
+            for (index j0 = 0; j0 < X.cols; j0 += 32) {
+                const std::uint32_t word = signs.word(i, j0 / 32);
+                const index stop = std::min<index>(32, X.cols - j0);
+                for (index j = 0; j < stop; ++j)
+                    sum += (word >> j & 1U) != 0 ? x[j0 + j] : -x[j0 + j];
+            }
+            sums[static_cast<std::size_t>(i)] += sum;
+        }
+    });
+}
+
+/// sums_j += sum_i X(i,j) sign(i,j).
+template <host_backend B, class S>
+void add_signed_column_sums(const B& b, matrix_view<const S> X, bit_view signs, std::span<S> sums) {
+    vectorized_for(b, (X.cols + 31) / 32, 2, [&](index begin, index end) {
+        for (index i = 0; i < X.rows; ++i)
+            for (index w = begin; w < end; ++w) {
+                const std::uint32_t word = signs.word(i, w);
+                const S* x = &X(i, 32 * w);
+                const index stop = std::min<index>(32, X.cols - 32 * w);
+                for (index j = 0; j < stop; ++j)
+                    sums[static_cast<std::size_t>(32 * w + j)] += (word >> j & 1U) != 0 ? x[j] : -x[j];
+            }
+    });
+}
+
+}  // namespace subbit

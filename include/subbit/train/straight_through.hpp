@@ -1,0 +1,40 @@
+// Straight-through estimators: what stands in for the derivative of sign when a latent is tuned.
+#pragma once
+
+#include <cmath>
+#include <span>
+
+namespace subbit {
+
+/// Which surrogate derivative of sign(x) the backward pass uses (spec: NanoQuant identity; LittleBit the other two).
+enum class straight_through {
+    identity,  ///< 1
+    clipped,   ///< 1 for |x| < 1, else 0
+    smooth,    ///< SmoothSign: 100 (1 - tanh^2(100 x)), the derivative of tanh(100 x)
+};
+
+/// The surrogate derivative of sign at the latent x.
+template <class Scalar>
+Scalar straight_through_derivative(straight_through kind, Scalar x) {
+    switch (kind) {
+        case straight_through::clipped:
+            return std::abs(x) < Scalar(1) ? Scalar(1) : Scalar(0);
+        case straight_through::smooth: {
+            const Scalar t = std::tanh(Scalar(100) * x);
+            return Scalar(100) * (Scalar(1) - t * t);
+        }
+        case straight_through::identity:
+            break;
+    }
+    return Scalar(1);
+}
+
+/// Turns the gradient with respect to sign(latent) into the latent's own, in place.
+template <class Scalar>
+void apply_straight_through(straight_through kind, std::span<const Scalar> latent, std::span<Scalar> gradient) {
+    if (kind == straight_through::identity) return;
+    for (std::size_t i = 0; i < gradient.size(); ++i)
+        gradient[i] *= straight_through_derivative(kind, latent[i]);
+}
+
+}  // namespace subbit
