@@ -7,6 +7,7 @@
 #include <subbit/backend/cpu/isa.hpp>
 #include <subbit/backend/cpu/parallel.hpp>
 #include <subbit/backend/cpu/simd_loop.hpp>
+#include <subbit/backend/cpu/spd.hpp>
 #include <subbit/backend/reference.hpp>
 
 #include <concepts>
@@ -124,6 +125,30 @@ void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, transposed_bit_view X,
     with_products<S>(b, [&](auto arch, auto products) {
         bit_gemm<decltype(products)>(arch, b.threads(), A, X.t(), true, C, alpha, beta);
     });
+}
+
+/// Always in full precision: what a Gram matrix loses, the solve with it multiplies.
+template <class B, std::floating_point S>
+void do_gram(cpu_tag, const B& b, matrix_view<const S> X, matrix_view<S> G) {
+    with_arch(b, [&](auto arch) { blocked_gram<plain_products<S>>(arch, b.threads(), X, G); });
+}
+
+template <class B, std::floating_point S>
+void do_spd_solve(cpu_tag, const B& b, matrix_view<S> G, matrix_view<S> R) {
+    const subbit::vector<S> diagonal = as_eigen(G).diagonal();
+    const bool solved = with_arch(b, [&](auto arch) {
+        cholesky_solver<decltype(arch), S> solver(b.threads(), G);
+        if (solver.positive()) solver.solve_right(R);
+        return solver.positive();
+    });
+    if (solved) return;
+    // Only the lower triangle was overwritten: the upper one still holds G.
+    for (index i = 0; i < G.rows; ++i) {
+        G(i, i) = diagonal[i];
+        for (index j = 0; j < i; ++j)
+            G(i, j) = G(j, i);
+    }
+    do_spd_solve(reference_tag{}, b, G, R);
 }
 
 }  // namespace subbit

@@ -40,10 +40,14 @@ void for_blocks(index n, index most, index unit, F&& f) {
 struct gemm_scratch_a;
 struct gemm_scratch_b;
 
-/// C = alpha A B + beta C; A has m lanes, B n lanes. C must have col_stride 1 or is written through a small copy.
+/// The part of C that a caller needs.
+enum class gemm_part { all, lower };
+
+/// C = alpha A B + beta C; A has m lanes, B n lanes. C must have col_stride 1 or is written through a small copy. With
+/// gemm_part::lower, the blocks that lie wholly above the diagonal keep what they hold.
 template <class Products, class Arch, class A, class B>
 void blocked_gemm(Arch arch, int threads, index k, const A& a, const B& b, matrix_view<typename Products::real> C,
-                  typename Products::real alpha, typename Products::real beta) {
+                  typename Products::real alpha, typename Products::real beta, gemm_part part = gemm_part::all) {
     using kernel = gemm_kernel<Arch, Products>;
     using real = typename Products::real;
     using packed = typename Products::packed;
@@ -54,6 +58,7 @@ void blocked_gemm(Arch arch, int threads, index k, const A& a, const B& b, matri
 
     const auto tile = [&](index i, index j, index steps, const packed* pa, const packed* pb, real scale) {
         const index rows = std::min(mr, C.rows - i), cols = std::min(nr, C.cols - j);
+        if (part == gemm_part::lower && j >= i + rows) return;
         real* out = C.data + i * C.row_stride + j * C.col_stride;
         if (C.col_stride == 1) return kernel::run(steps, pa, pb, {out, C.row_stride, rows, cols, alpha, scale});
         alignas(64) real copy[static_cast<std::size_t>(mr * nr)];
