@@ -41,9 +41,8 @@ bool with_contiguous_rows(F&& f, V... X) {
 template <class B, class F>
 double ordered_sum(const B& b, index n, index grain, F&& f) {
     std::vector<double> parts(static_cast<std::size_t>((n + grain - 1) / grain));
-    vectorized_for(b, n, grain, [&](index begin, index end) {
-        parts[static_cast<std::size_t>(begin / grain)] = f(begin, end);
-    });
+    vectorized_for(b, n, grain,
+                   [&](index begin, index end) { parts[static_cast<std::size_t>(begin / grain)] = f(begin, end); });
     double sum = 0;
     for (const double part : parts)
         sum += part;
@@ -55,8 +54,7 @@ template <class S, class B, class F>
 std::vector<S> ordered_row_sum(const B& b, index rows, index cols, F&& f) {
     const index grain = row_grain(cols), chunks = (rows + grain - 1) / grain;
     std::vector<S> parts(static_cast<std::size_t>(std::max<index>(chunks, 1) * cols));
-    vectorized_for(b, rows, grain,
-                   [&](index begin, index end) { f(begin, end, parts.data() + begin / grain * cols); });
+    vectorized_for(b, rows, grain, [&](index begin, index end) { f(begin, end, parts.data() + begin / grain * cols); });
     for (index c = 1; c < chunks; ++c)
         for (index j = 0; j < cols; ++j)
             parts[static_cast<std::size_t>(j)] += parts[static_cast<std::size_t>(c * cols + j)];
@@ -187,8 +185,8 @@ void do_abs_row_means(cpu_tag, const B& b, matrix_view<const S> X, std::span<S> 
     if (!X.is_row_major()) return do_abs_row_means(reference_tag{}, b, X, means);
     vectorized_for(b, X.rows, detail::row_grain(X.cols), [&](index begin, index end) {
         for (index i = begin; i < end; ++i)
-            means[static_cast<std::size_t>(i)] = static_cast<S>(lane_abs_sum(&X(i, 0), X.cols) /
-                                                                static_cast<double>(std::max<index>(X.cols, 1)));
+            means[static_cast<std::size_t>(i)] =
+                static_cast<S>(lane_abs_sum(&X(i, 0), X.cols) / static_cast<double>(std::max<index>(X.cols, 1)));
     });
 }
 

@@ -1,5 +1,5 @@
-// Sixteen floats or eight doubles side by side, in the compilers' vector extension: a sum over lanes has one order on every
-// instruction set, and needs no -ffast-math to be vectorized.
+// Sixteen floats or eight doubles side by side, in the compilers' vector extension: a sum over lanes has one order on
+// every instruction set, and needs no -ffast-math to be vectorized.
 #pragma once
 
 #include <subbit/core/matrix.hpp>
