@@ -152,3 +152,6 @@ void do_spd_solve(cpu_tag, const B& b, matrix_view<S> G, matrix_view<S> R) {
 }
 
 }  // namespace subbit
+
+// The rest of the operations are overloads on cpu_tag too.
+#include <subbit/backend/cpu/factor_steps.hpp>
