@@ -30,8 +30,7 @@ class section {
 
     index size(const std::string& key, std::optional<index> fallback = {}) const {
         if (!has(key) && fallback) return *fallback;
-        if (!has(key) || !object_[key].is_number_unsigned() || object_[key].get<std::uint64_t>() < 1 ||
-            object_[key].get<std::uint64_t>() > most)
+        if (!has(key) || !object_[key].is_number_integer() || object_[key] < 1 || object_[key] > most)
             fail(key, "an integer from 1 to " + std::to_string(most));
         return object_[key].get<index>();
     }
@@ -56,7 +55,7 @@ class section {
         if (!has(key)) return ids;
         const json list = object_[key].is_array() ? object_[key] : json::array({object_[key]});
         for (const json& id : list) {
-            if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= static_cast<std::uint64_t>(vocab_size))
+            if (!id.is_number_integer() || id < 0 || id >= vocab_size)
                 fail(key, "token ids below vocab_size " + std::to_string(vocab_size));
             ids.push_back(id.get<std::int32_t>());
         }
@@ -64,7 +63,7 @@ class section {
     }
 
   private:
-    static constexpr std::uint64_t most = std::numeric_limits<std::int32_t>::max();
+    static constexpr index most = std::numeric_limits<std::int32_t>::max();
 
     static std::string shown(const json& value) {
         std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);

@@ -9,6 +9,7 @@
 #include <array>
 #include <functional>
 #include <queue>
+#include <set>
 #include <tuple>
 
 namespace llama {
@@ -24,7 +25,7 @@ const json& member(const json& object, const char* key, const std::string& where
 }
 
 std::int32_t token_id(const json& value, std::size_t limit, const std::string& where) {
-    if (!value.is_number_unsigned() || value.get<std::uint64_t>() >= limit)
+    if (!value.is_number_integer() || value < 0 || value >= limit)
         throw format_error(where + " has the id " + value.dump(-1, ' ', false, json::error_handler_t::replace) +
                            ", expected one of 0 to " + std::to_string(limit - 1));
     return value.get<std::int32_t>();
@@ -140,11 +141,13 @@ void tokenizer::read_vocabulary(const json& vocabulary, std::size_t id_limit, co
 
 void tokenizer::read_added_tokens(const json& list, const json& vocabulary, std::size_t id_limit,
                                   const std::string& where) {
+    std::set<std::string> seen;
     for (const json& entry : list) {
         const json& content = member(entry, "content", where + ": an entry");
         if (!content.is_string() || content == "") throw format_error(where + ": an entry's content is not a text");
         const std::string text = content;
         const std::string name = where + " " + in_quotes(text);
+        if (!seen.insert(text).second) throw format_error(name + " is repeated");
         for (const char* key : {"single_word", "lstrip", "rstrip"})
             if (entry.value(key, json(false)) != false)
                 throw format_error(name + ": " + key + " is set, which is not supported");

@@ -1,0 +1,248 @@
+// A tokenizer small enough to check by hand: all 256 bytes, a few merges, two special tokens.
+#include "tokenizer.hpp"
+
+#include <subbit/core/error.hpp>
+#include <subbit/io/json.hpp>
+
+#include "../support/temporary_directory.hpp"
+#include "../support/throws.hpp"
+
+#include <doctest/doctest.h>
+#include <rapidcheck.h>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+using llama::stream_decoder;
+using llama::tokenizer;
+using nlohmann::json;
+using subbit::format_error;
+using subbit::testing::check_throws;
+using ids_t = std::vector<std::int32_t>;
+
+namespace {
+
+std::string utf8(unsigned point) {
+    if (point < 0x80) return {static_cast<char>(point)};
+    return {static_cast<char>(0xc0 | point >> 6), static_cast<char>(0x80 | (point & 0x3f))};
+}
+
+/// The printable character that stands for a byte in byte-level vocabularies.
+std::string letter_of(unsigned byte) {
+    const auto printable = [](unsigned b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; };
+    unsigned others = 0;
+    for (unsigned b = 0; b < byte; ++b)
+        others += !printable(b);
+    return utf8(printable(byte) ? byte : 256 + others);
+}
+
+// Bytes have their own value as id; merges make 256 "ab", 257 "abc", 258 " a", 259 "bc"; then "<end>" 260 and "<mask>"
+// 261.
+const std::string space = letter_of(' ');
+
+json sound() {
+    json vocab;
+    for (unsigned b = 0; b < 256; ++b)
+        vocab[letter_of(b)] = b;
+    vocab["ab"] = 256, vocab["abc"] = 257, vocab[space + "a"] = 258, vocab["bc"] = 259;
+    const json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}};
+    return {{"added_tokens",
+             {{{"id", 260}, {"content", "<end>"}, {"special", true}},
+              {{"id", 261}, {"content", "<mask>"}, {"special", false}}}},
+            {"normalizer", nullptr},
+            {"pre_tokenizer", byte_level},
+            {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", {"a b", "ab c", space + " a", "b c"}}}}};
+}
+
+tokenizer make(const json& document) {
+    return {document, "tokenizer.json"};
+}
+
+/// `sound()` with the value at a JSON pointer replaced.
+json with(const std::string& pointer, const json& value) {
+    json document = sound();
+    document[json::json_pointer(pointer)] = value;
+    return document;
+}
+
+/// The words that a pre-tokenizer makes of `text`: with whole words in the vocabulary they come out one by one.
+std::vector<std::string> words_of(const json& pre_tokenizer, const std::string& text) {
+    const auto splitters = llama::parse_pre_tokenizer(pre_tokenizer, "test");
+    std::vector<std::string_view> words = {text};
+    for (const auto& s : splitters) {
+        std::vector<std::string_view> next;
+        for (const auto word : words)
+            s.split(word, next);
+        words = next;
+    }
+    return {words.begin(), words.end()};
+}
+
+const json byte_level_alone = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
+
+json sequence(const json& first) {
+    return {{"type", "Sequence"}, {"pretokenizers", {first, byte_level_alone}}};
+}
+
+using words_t = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("the pair of the lowest rank merges first, the leftmost of equals before the others") {
+    const auto t = make(sound());
+    CHECK(t.encode("").empty());
+    CHECK(t.encode("abc") == ids_t{257});
+    CHECK(t.encode("bc") == ids_t{259});
+    CHECK(t.encode("xbc") == ids_t{'x', 259});
+    CHECK(t.encode("ababab") == ids_t{256, 256, 256});
+    CHECK(t.encode(" ab") == ids_t{' ', 256});  // "a b" ranks before " a"
+    CHECK(t.encode(" ac") == ids_t{258, 'c'});
+    CHECK(t.encode("\xc3\xa9") == ids_t{0xc3, 0xa9});
+    CHECK(t.encode(std::string(1, '\0')) == ids_t{0});
+    CHECK(t.vocab_size() == 262);
+}
+
+TEST_CASE("merges as pairs mean the same as merges as text") {
+    const auto t = make(with("/model/merges", json::parse(R"([["a","b"],["ab","c"],["Ġ","a"],["b","c"]])")));
+    CHECK(t.encode("abc ac xbc") == make(sound()).encode("abc ac xbc"));
+}
+
+TEST_CASE("ignore_merges takes a word that is a token as it is") {
+    // Without the merge "ab c" the word abc falls apart, unless merges are ignored.
+    json document = with("/model/merges", {"b c", "a b"});
+    CHECK(make(document).encode("abc") == ids_t{'a', 259});
+    document["model"]["ignore_merges"] = true;
+    CHECK(make(document).encode("abc") == ids_t{257});
+    CHECK(make(document).encode("abcb") == ids_t{'a', 259, 'b'});
+}
+
+TEST_CASE("special tokens are themselves on request, other added tokens always") {
+    const auto t = make(sound());
+    CHECK(t.encode("a<end>b", true) == ids_t{'a', 260, 'b'});
+    CHECK(t.encode("<end>") == ids_t{'<', 'e', 'n', 'd', '>'});
+    CHECK(t.encode("<mask><mask>") == ids_t{261, 261});
+    CHECK(t.decode(ids_t{'a', 260, 261}) == "a<end><mask>");
+    CHECK(t.is_special(260));
+    CHECK_FALSE(t.is_special(261));
+    CHECK_FALSE(t.is_special('a'));
+    CHECK(t.find("<end>") == 260);
+    CHECK(t.find("abc") == 257);
+    CHECK_FALSE(t.find("abcd"));
+    // Of two that begin alike the longer one wins.
+    const auto nested =
+        make(with("/added_tokens", {{{"id", 260}, {"content", "<e"}}, {{"id", 261}, {"content", "<end>"}}}));
+    CHECK(nested.encode("<end><e") == ids_t{261, 260});
+}
+
+TEST_CASE("GPT-2's words") {
+    const json gpt2 = {{"type", "ByteLevel"}, {"add_prefix_space", false}};
+    CHECK(words_of(gpt2, "I'll say  it's 12!? \n x") ==
+          words_t{"I", "'ll", " say", " ", " it", "'s", " 12", "!?", " \n", " x"});
+    CHECK(words_of(gpt2, " \t ") == words_t{" \t "});
+    CHECK(words_of(gpt2, "caf\xc3\xa9\xc2\xa0\xd9\xa3") == words_t{"caf\xc3\xa9", "\xc2\xa0", "\xd9\xa3"});
+    CHECK(words_of(byte_level_alone, "no words here") == words_t{"no words here"});
+}
+
+TEST_CASE("digits one by one, or in runs, before the words of GPT-2") {
+    json digits = {{"type", "Digits"}, {"individual_digits", true}};
+    const json gpt2 = {{"type", "ByteLevel"}, {"add_prefix_space", false}};
+    const json smollm = {{"type", "Sequence"}, {"pretokenizers", {digits, gpt2}}};
+    CHECK(words_of(smollm, "in 2001.") == words_t{"in", " ", "2", "0", "0", "1", "."});
+    CHECK(words_of(smollm, "\xc2\xbd\xd9\xa3x") == words_t{"\xc2\xbd", "\xd9\xa3", "x"});
+    digits["individual_digits"] = false;
+    CHECK(words_of(sequence(digits), "in 2001.") == words_t{"in ", "2001", "."});
+}
+
+TEST_CASE("words by a regular expression or a text, as Llama 3 has them") {
+    // Three digits at most, lines with what ends them, contractions in either case.
+    const std::string pattern =
+        R"((?i:'s|'re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+    const json split = {
+        {"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
+    CHECK(words_of(sequence(split), "WE'RE 12345 (ok)\n\n  go") ==
+          words_t{"WE", "'RE", " ", "123", "45", " (", "ok", ")\n\n", " ", " go"});
+    const json text = {{"type", "Split"}, {"pattern", {{"String", ".+"}}}, {"behavior", "Isolated"}};
+    CHECK(words_of(sequence(text), "a.+b.+.+") == words_t{"a", ".+", "b", ".+", ".+"});
+    // A pattern that can match nothing must not stand still.
+    const json nothing = {{"type", "Split"}, {"pattern", {{"Regex", "x*"}}}, {"behavior", "Isolated"}};
+    CHECK(words_of(sequence(nothing), "axxb") == words_t{"a", "xx", "b"});
+}
+
+TEST_CASE("any text comes back, and token by token never as half a character") {
+    const auto t = make(sound());
+    CHECK(rc::check("round trip", [&] {
+        std::string text;
+        for (const auto part : *rc::gen::container<std::vector<int>>(rc::gen::inRange(0, 9)))
+            text += std::array<const char*, 9>{"a",     "b", "c", " ", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x9a\x80",
+                                               "<end>", "\n"}[static_cast<std::size_t>(part)];
+        const bool specials = *rc::gen::arbitrary<bool>();
+        const auto ids = t.encode(text, specials);
+        RC_ASSERT(t.decode(ids) == text);
+        stream_decoder decoder(t);
+        std::string streamed;
+        for (const auto id : ids) {
+            const std::string piece = decoder.add(id);
+            RC_ASSERT_FALSE(!piece.empty() && (static_cast<unsigned char>(piece[0]) & 0xc0) == 0x80);
+            t.encode(piece);  // throws unless it is UTF-8
+            streamed += piece;
+        }
+        RC_ASSERT(decoder.finish().empty());
+        RC_ASSERT(streamed == text);
+    }));
+}
+
+TEST_CASE("bytes that are no character become U+FFFD, as late as they can") {
+    const auto t = make(sound());
+    stream_decoder decoder(t);
+    CHECK(decoder.add(0xe2).empty());
+    CHECK(decoder.add(0x82).empty());
+    CHECK(decoder.add(0xac) == "\xe2\x82\xac");
+    CHECK(decoder.add(0xe2).empty());
+    CHECK(decoder.add('a') ==
+          "\xef\xbf\xbd"
+          "a");
+    CHECK(decoder.add(0xff) == "\xef\xbf\xbd");
+    CHECK(decoder.add(0xf0).empty());
+    CHECK(decoder.finish() == "\xef\xbf\xbd");
+    CHECK(decoder.finish().empty());
+}
+
+TEST_CASE("ids that are no tokens cannot be decoded") {
+    const auto t = make(sound());
+    check_throws<subbit::value_error>([&] { t.decode(ids_t{262}); }, {"262", "262 tokens"});
+    check_throws<subbit::value_error>([&] { t.decode(ids_t{-1}); }, {"-1"});
+}
+
+TEST_CASE("text that is not UTF-8, or not covered") {
+    const auto t = make(sound());
+    for (const char* bad :
+         {"ab\xff", "ab\x80", "ab\xc0\x80", "ab\xed\xa0\x80", "ab\xf4\x90\x80\x80", "ab\xe2\x82", "ab\xf5"})
+        check_throws<format_error>([&] { t.encode(bad); }, {"not UTF-8", "byte 2"});
+    json document = sound();
+    document["model"]["vocab"].erase("z");
+    document["model"]["vocab"]["zz"] = static_cast<int>('z');
+    check_throws<format_error>([&] { make(document).encode("a z"); }, {"does not cover", "122", " z"});
+}
+
+TEST_CASE("a long word takes a time in proportion to its length") {
+    const auto t = make(sound());
+    std::string word;
+    for (int k = 0; k < 100000; ++k)
+        word += "ab";
+    const auto start = std::chrono::steady_clock::now();
+    CHECK(t.encode(word).size() == 100000);
+    CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(20));  // quadratic: minutes
+}
+
+TEST_CASE("names of the first and the last token come from tokenizer_config.json") {
+    const subbit::testing::temporary_directory dir;
+    const auto path = dir.write("tokenizer.json", sound().dump());
+    CHECK_FALSE(tokenizer(path).bos_id());
+    dir.write("tokenizer_config.json", R"({"bos_token": {"content": "<mask>"}, "eos_token": "<end>"})");
+    CHECK(tokenizer(path).bos_id() == 261);
+    CHECK(tokenizer(path).eos_id() == 260);
+    dir.write("tokenizer_config.json", R"({"bos_token": null, "eos_token": "<none>"})");
+    check_throws<format_error>([&] { tokenizer{path}; }, {"tokenizer_config.json", "eos_token", "<none>"});
+    check_throws<subbit::io_error>([&] { tokenizer{dir / "missing.json"}; }, {"missing.json"});
+}
