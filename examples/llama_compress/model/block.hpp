@@ -66,13 +66,26 @@ struct key_value_cache {
     index length = 0;
 };
 
+/// What all blocks of a model share: the configuration, the rotary table, and the buffers of one forward or backward
+/// call (so two blocks of one context must not run at the same time).
+template <class S>
+struct block_context {
+    const model_config& config;
+    rotary_table<S> rotary;
+    subbit::linear_workspace<S> linear;
+    matrix<S> d_mid, d_out, d_hidden, d_up, d_normed, d_attended, dq, dk, dv;
+
+    block_context(const model_config& c, index positions) : config(c), rotary(c, positions) {}
+};
+
 template <class S>
 class block {
   public:
     using scalar = S;
     using tape = block_tape<S>;
 
-    block(const model_config& config, const rotary_table<S>& rotary) : config_(&config), rotary_(&rotary) {}
+    /// `context` must outlive the block.
+    explicit block(block_context<S>& context) : context_(&context) {}
 
     std::array<linear_layer<S>, layer_count> layers;
     vector<S> attention_norm, mlp_norm;
@@ -117,40 +130,40 @@ class block {
             d_attention_norm.setZero(attention_norm.size());
             d_mlp_norm.setZero(mlp_norm.size());
         }
-        const index tokens = dY.rows, d = config_->hidden_size;
+        const index tokens = dY.rows, d = context_->config.hidden_size;
         auto through = [&](layer_id id, const matrix<S>& input, matrix<S>& d_output, matrix_view<S> d_input,
                            bool accumulate) {
             observe(static_cast<index>(id), const_view(input), const_view(d_output));
             layers[id].backward(b, train, const_view(input), subbit::view(d_output), d_input, accumulate,
-                                t.rank_activations[id]);
+                                t.rank_activations[id], context_->linear);
         };
 
-        matrix<S>& d_mid = d_mid_;  // gradient at x_mid: the residual path, then what flows through the MLP
+        matrix<S>& d_mid = context_->d_mid;  // gradient at x_mid: the residual path, then what flows through the MLP
         d_mid = subbit::as_eigen(dY);
-        d_out_ = d_mid;
-        const auto d_hidden = resized(d_hidden_, tokens, config_->intermediate_size);
-        through(down_proj, t.hidden, d_out_, d_hidden, false);
-        const auto d_up = resized(d_up_, tokens, config_->intermediate_size);
-        swiglu_backward(b, const_view(t.gate), const_view(t.up), const_view(d_hidden_), d_hidden, d_up);
-        const auto d_normed = resized(d_normed_, tokens, d);
-        through(gate_proj, t.normed_mid, d_hidden_, d_normed, false);
-        through(up_proj, t.normed_mid, d_up_, d_normed, true);
-        rms_norm_backward(b, const_view(t.x_mid), span(mlp_norm), t.inverse_rms_mid, const_view(d_normed_),
+        context_->d_out = d_mid;
+        const auto d_hidden = resized(context_->d_hidden, tokens, context_->config.intermediate_size);
+        through(down_proj, t.hidden, context_->d_out, d_hidden, false);
+        const auto d_up = resized(context_->d_up, tokens, context_->config.intermediate_size);
+        swiglu_backward(b, const_view(t.gate), const_view(t.up), const_view(context_->d_hidden), d_hidden, d_up);
+        const auto d_normed = resized(context_->d_normed, tokens, d);
+        through(gate_proj, t.normed_mid, context_->d_hidden, d_normed, false);
+        through(up_proj, t.normed_mid, context_->d_up, d_normed, true);
+        rms_norm_backward(b, const_view(t.x_mid), span(mlp_norm), t.inverse_rms_mid, const_view(context_->d_normed),
                           subbit::view(d_mid), train.norms ? subbit::span_of(d_mlp_norm) : std::span<S>());
 
         subbit::as_eigen(dX) = d_mid;
-        const auto d_attended = resized(d_attended_, tokens, t.q.cols());
+        const auto d_attended = resized(context_->d_attended, tokens, t.q.cols());
         through(o_proj, t.attended, d_mid, d_attended, false);
-        const auto dq = resized(dq_, tokens, t.q.cols()), dk = resized(dk_, tokens, t.k.cols()),
-                   dv = resized(dv_, tokens, t.k.cols());
+        const auto dq = resized(context_->dq, tokens, t.q.cols()), dk = resized(context_->dk, tokens, t.k.cols()),
+                   dv = resized(context_->dv, tokens, t.k.cols());
         attention_backward(b, shape(tokens / window, window, window), const_view(t.q), const_view(t.k), const_view(t.v),
-                           const_view(t.attended), const_view(d_attended_), dq, dk, dv);
-        rotate(b, *rotary_, dq, config_->head_dim, window, 0, S(-1));
-        rotate(b, *rotary_, dk, config_->head_dim, window, 0, S(-1));
-        through(q_proj, t.normed, dq_, d_normed, false);
-        through(k_proj, t.normed, dk_, d_normed, true);
-        through(v_proj, t.normed, dv_, d_normed, true);
-        rms_norm_backward(b, const_view(t.x), span(attention_norm), t.inverse_rms, const_view(d_normed_), dX,
+                           const_view(t.attended), const_view(context_->d_attended), dq, dk, dv);
+        rotate(b, context_->rotary, dq, context_->config.head_dim, window, 0, S(-1));
+        rotate(b, context_->rotary, dk, context_->config.head_dim, window, 0, S(-1));
+        through(q_proj, t.normed, context_->dq, d_normed, false);
+        through(k_proj, t.normed, context_->dk, d_normed, true);
+        through(v_proj, t.normed, context_->dv, d_normed, true);
+        rms_norm_backward(b, const_view(t.x), span(attention_norm), t.inverse_rms, const_view(context_->d_normed), dX,
                           train.norms ? subbit::span_of(d_attention_norm) : std::span<S>());
     }
     template <class B>
@@ -190,24 +203,30 @@ class block {
         return subbit::view(m);
     }
     attention_shape shape(index windows, index queries, index keys) const {
-        return {windows, queries, keys, config_->num_attention_heads, config_->num_key_value_heads, config_->head_dim};
+        return {windows,
+                queries,
+                keys,
+                context_->config.num_attention_heads,
+                context_->config.num_key_value_heads,
+                context_->config.head_dim};
     }
     template <class B>
     void apply(const B& b, layer_id id, const matrix<S>& X, matrix<S>& Y, tape& t) const {
-        layers[id].forward(b, const_view(X), resized(Y, X.rows(), layers[id].rows()), t.rank_activations[id]);
+        layers[id].forward(b, const_view(X), resized(Y, X.rows(), layers[id].rows()), t.rank_activations[id],
+                           context_->linear);
     }
 
     /// x -> normed -> q, k, v with the rotary embedding.
     template <class B>
     void project_queries(const B& b, tape& t, index window, index first_position) const {
         const index tokens = t.x.rows();
-        rms_norm(b, const_view(t.x), span(attention_norm), config_->rms_norm_eps, resized(t.normed, tokens, t.x.cols()),
-                 t.inverse_rms);
+        rms_norm(b, const_view(t.x), span(attention_norm), context_->config.rms_norm_eps,
+                 resized(t.normed, tokens, t.x.cols()), t.inverse_rms);
         apply(b, q_proj, t.normed, t.q, t);
         apply(b, k_proj, t.normed, t.k, t);
         apply(b, v_proj, t.normed, t.v, t);
-        rotate(b, *rotary_, subbit::view(t.q), config_->head_dim, window, first_position, S(1));
-        rotate(b, *rotary_, subbit::view(t.k), config_->head_dim, window, first_position, S(1));
+        rotate(b, context_->rotary, subbit::view(t.q), context_->config.head_dim, window, first_position, S(1));
+        rotate(b, context_->rotary, subbit::view(t.k), context_->config.head_dim, window, first_position, S(1));
     }
 
     /// attended -> x_mid = x + o_proj -> the MLP -> Y = x_mid + down_proj.
@@ -216,18 +235,16 @@ class block {
         const index tokens = t.x.rows();
         apply(b, o_proj, t.attended, t.x_mid, t);
         subbit::axpby(b, 1, t.x, 1, t.x_mid);
-        rms_norm(b, const_view(t.x_mid), span(mlp_norm), config_->rms_norm_eps,
+        rms_norm(b, const_view(t.x_mid), span(mlp_norm), context_->config.rms_norm_eps,
                  resized(t.normed_mid, tokens, t.x.cols()), t.inverse_rms_mid);
         apply(b, gate_proj, t.normed_mid, t.gate, t);
         apply(b, up_proj, t.normed_mid, t.up, t);
         swiglu(b, const_view(t.gate), const_view(t.up), resized(t.hidden, tokens, t.up.cols()));
-        layers[down_proj].forward(b, const_view(t.hidden), Y, t.rank_activations[down_proj]);
+        layers[down_proj].forward(b, const_view(t.hidden), Y, t.rank_activations[down_proj], context_->linear);
         subbit::axpby(b, 1, t.x_mid, 1, Y);
     }
 
-    const model_config* config_;
-    const rotary_table<S>* rotary_;
-    matrix<S> d_mid_, d_out_, d_hidden_, d_up_, d_normed_, d_attended_, dq_, dk_, dv_;
+    block_context<S>* context_;
 };
 
 }  // namespace llama

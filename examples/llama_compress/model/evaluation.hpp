@@ -57,7 +57,7 @@ perplexity_result perplexity(const B& b, const model_directory& model,
                              std::span<const std::vector<std::int32_t>> windows, subbit::progress& watcher) {
     if (windows.empty()) throw subbit::value_error("perplexity: the text is shorter than one window");
     const index length = std::ssize(windows[0]), d = model.config().hidden_size;
-    const rotary_table<S> rotary(model.config(), length);
+    block_context<S> context(model.config(), length);
     const auto outer = model.load_outer_layers<S>();
     const index chunk = std::max<index>(1, 16384 / length);  // windows whose hidden states are held at once
     const index chunks = (std::ssize(windows) + chunk - 1) / chunk, blocks = model.config().num_hidden_layers;
@@ -71,7 +71,7 @@ perplexity_result perplexity(const B& b, const model_directory& model,
         for (index w = 0; w < count; ++w)
             outer.embed(windows[static_cast<std::size_t>(first + w)], subbit::view(X).middle_rows(w * length, length));
         for (index l = 0; l < blocks; ++l) {
-            run_block(b, model.load_block<S>(l, rotary), length, X, tape);
+            run_block(b, model.load_block<S>(l, context), length, X, tape);
             subbit::report_step(watcher, "perplexity", ++done, static_cast<std::size_t>(chunks * (blocks + 1)), -1);
         }
         rms_norm(b, subbit::const_view(X), subbit::span_of(outer.final_norm), model.config().rms_norm_eps,

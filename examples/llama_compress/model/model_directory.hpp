@@ -65,10 +65,10 @@ class model_directory {
         return outer;
     }
 
-    /// The blocks refer to `rotary` and to this directory's config, which must outlive them.
+    /// The block refers to `context`, which must outlive it.
     template <class S>
-    block<S> load_block(index number, const rotary_table<S>& rotary) const {
-        block<S> result(config_, rotary);
+    block<S> load_block(index number, block_context<S>& context) const {
+        block<S> result(context);
         const std::string prefix = block_prefix(number);
         result.attention_norm = norm<S>(prefix + "input_layernorm.weight");
         result.mlp_norm = norm<S>(prefix + "post_attention_layernorm.weight");

@@ -98,6 +98,7 @@ struct block_recipe {
     phase_options tune_weights;      ///< error-propagation mitigation before each layer; epochs = 0 skips it
     phase_options tune_binary;       ///< straight-through refinement of latents, scales and biases
     straight_through estimator = straight_through::identity;
+    bool keep_latents = false;  ///< in the finished layers, for a later phase that moves them
 };
 
 /// What happened to one layer.
@@ -124,7 +125,8 @@ struct block_report {
 ///
 /// `factorize(layer, weight)` returns {binary_linear with latents, relative error}; it is the solver, with its
 /// statistics and rank. `measure(layer, binary_linear)` returns the preconditioned relative error of a layer's present
-/// binary form. `harden` rounds a finished layer to what will be stored. Bits and scales are final when this returns.
+/// binary form. `harden(layer, packed)` rounds a finished layer to what will be stored. Bits and scales are final when
+/// this returns.
 template <host_backend B, class Block, class Factorize, class Measure, class Harden, class S = typename Block::scalar>
 requires reconstruction_block<Block, B> block_report reconstruct_block(const B& b, Block& block,
                                                                        const block_data<S>& data,
@@ -168,8 +170,8 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(const B& 
         entry.flipped = static_cast<double>(count_differences(U0[i].view(), binary.layer.U.view()) +
                                             count_differences(V0[i].view(), binary.layer.V.view())) /
                         static_cast<double>(bits);
-        binary.harden();
-        harden(binary.layer);
+        binary.harden(recipe.keep_latents);
+        harden(l, binary.layer);
         entry.tuned_error = measure(l, binary);
     };
     const auto append = [](std::vector<double>& curve, const std::vector<double>& more) {

@@ -24,6 +24,12 @@ struct trainable {
     bool norms = false;  ///< used by models, not by linear layers
 };
 
+/// Buffers that the layers of a model share: what lives only during one forward or backward call.
+template <class S>
+struct linear_workspace {
+    matrix<S> scaled, d_rank, product, step;
+};
+
 /// A full-precision layer: weight (m,n), bias m or empty.
 template <class S>
 struct dense_linear {
@@ -36,14 +42,15 @@ struct dense_linear {
     index cols() const { return weight.cols(); }
 
     template <host_backend B>
-    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, matrix<S>& /*rank_activations*/) const {
+    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, matrix<S>& /*rank_activations*/,
+                 linear_workspace<S>& /*work*/) const {
         gemm(b, X, view(weight).t(), Y);
         if (bias.size() != 0) add_to_rows(b, Y, span_of(bias));
     }
 
     template <host_backend B>
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
-                  bool accumulate, const matrix<S>& /*rank_activations*/) {
+                  bool accumulate, const matrix<S>& /*rank_activations*/, linear_workspace<S>& /*work*/) {
         if (train.weights) {
             if (d_weight.size() == 0) d_weight.setZero(rows(), cols());
             gemm(b, dY.t(), X, d_weight, 1, 1);
@@ -92,8 +99,9 @@ struct binary_linear {
 
     /// Y = ((X o s_pre) V^T o s_mid) U^T o s_post + bias; rank_activations keeps (X o s_pre) V^T for the backward pass.
     template <host_backend B>
-    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, matrix<S>& rank_activations) const {
-        matrix<S>& scaled = scratch_;
+    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, matrix<S>& rank_activations,
+                 linear_workspace<S>& work) const {
+        matrix<S>& scaled = work.scaled;
         scaled.resize(X.rows, X.cols);
         scale_columns(b, X, span_of(layer.s_pre), view(scaled));
         rank_activations.resize(X.rows, layer.rank());
@@ -112,11 +120,11 @@ struct binary_linear {
     /// Accumulates the gradients that `train` asks for and writes (or adds to) dX; dY is overwritten.
     template <host_backend B>
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
-                  bool accumulate, const matrix<S>& rank_activations) {
+                  bool accumulate, const matrix<S>& rank_activations, linear_workspace<S>& work) {
         prepare_gradients(train);
         const index tokens = X.rows, r = layer.rank();
         const bool three_scales = layer.s_mid.size() != 0;
-        matrix<S>& hidden = scratch_;  // z = h o s_mid
+        matrix<S>& hidden = work.scaled;  // z = h o s_mid
         if (three_scales) {
             hidden.resize(tokens, r);
             scale_columns(b, const_view(rank_activations), span_of(layer.s_mid), view(hidden));
@@ -124,37 +132,37 @@ struct binary_linear {
         const matrix<S>& z = three_scales ? hidden : rank_activations;
 
         if (train.biases && layer.bias.size() != 0) add_column_sums(b, const_view(dY), span_of(d_bias));
-        d_rank_.resize(tokens, r);
+        work.d_rank.resize(tokens, r);
         if (train.scales && !train.latents) {
             // ds_post = sum_t dy o (z U^T): one more product, since no dU will carry it.
-            product_.resize(tokens, rows());
-            gemm(b, z, layer.U.view().t(), product_);
-            add_column_dots(b, const_view(dY), const_view(product_), span_of(d_post));
+            work.product.resize(tokens, rows());
+            gemm(b, z, layer.U.view().t(), work.product);
+            add_column_dots(b, const_view(dY), const_view(work.product), span_of(d_post));
         }
         if (train.latents) {
             // dU before its row scale is G = dY^T z; its row sums against the signs are ds_post.
-            step_U_.resize(rows(), r);
-            gemm(b, dY.t(), z, step_U_);
-            if (train.scales) add_signed_row_sums(b, const_view(step_U_), layer.U.view(), span_of(d_post));
-            add_scaled(b, const_view(step_U_), span_of(layer.s_post), std::span<const S>(), view(d_U));
+            work.step.resize(rows(), r);
+            gemm(b, dY.t(), z, work.step);
+            if (train.scales) add_signed_row_sums(b, const_view(work.step), layer.U.view(), span_of(d_post));
+            add_scaled(b, const_view(work.step), span_of(layer.s_post), std::span<const S>(), view(d_U));
         }
         scale_columns(b, const_view(dY), span_of(layer.s_post), dY);
-        gemm(b, dY, layer.U.view(), d_rank_);
+        gemm(b, dY, layer.U.view(), work.d_rank);
         if (three_scales) {
-            if (train.scales) add_column_dots(b, const_view(d_rank_), const_view(rank_activations), span_of(d_mid));
-            scale_columns(b, const_view(d_rank_), span_of(layer.s_mid), view(d_rank_));
+            if (train.scales) add_column_dots(b, const_view(work.d_rank), const_view(rank_activations), span_of(d_mid));
+            scale_columns(b, const_view(work.d_rank), span_of(layer.s_mid), view(work.d_rank));
         }
         if (train.latents) {
-            step_V_.resize(r, cols());
-            gemm(b, view(d_rank_).t(), X, step_V_);
-            if (train.scales) add_signed_column_sums(b, const_view(step_V_), layer.V.view(), span_of(d_pre));
-            add_scaled(b, const_view(step_V_), std::span<const S>(), span_of(layer.s_pre), view(d_V));
+            work.step.resize(r, cols());
+            gemm(b, view(work.d_rank).t(), X, work.step);
+            if (train.scales) add_signed_column_sums(b, const_view(work.step), layer.V.view(), span_of(d_pre));
+            add_scaled(b, const_view(work.step), std::span<const S>(), span_of(layer.s_pre), view(d_V));
         }
         const bool pre_from_inputs = train.scales && !train.latents;
         if (dX.size() == 0 && !pre_from_inputs) return;
-        matrix<S>& d_scaled = scratch_;
+        matrix<S>& d_scaled = work.scaled;
         d_scaled.resize(tokens, cols());
-        gemm(b, d_rank_, layer.V.view(), d_scaled);
+        gemm(b, work.d_rank, layer.V.view(), d_scaled);
         if (pre_from_inputs) add_column_dots(b, const_view(d_scaled), X, span_of(d_pre));
         if (dX.size() == 0) return;
         if (accumulate)
@@ -189,10 +197,14 @@ struct binary_linear {
         layer.V = pack_signs(b, V_latent);
     }
 
-    /// Drops the latents and every gradient: what is left is what will be stored.
-    void harden() {
-        for (matrix<S>* m : {&U_latent, &V_latent, &d_U, &d_V, &step_U_, &step_V_, &d_rank_, &product_, &scratch_})
-            m->resize(0, 0);
+    /// Drops every gradient, and the latents unless they are wanted later: what is left is what will be stored.
+    void harden(bool keep_latents) {
+        d_U.resize(0, 0);
+        d_V.resize(0, 0);
+        if (!keep_latents) {
+            U_latent.resize(0, 0);
+            V_latent.resize(0, 0);
+        }
         for (vector<S>* v : {&d_post, &d_mid, &d_pre, &d_bias})
             v->resize(0);
     }
@@ -210,9 +222,6 @@ struct binary_linear {
         }
         if (train.biases && d_bias.size() == 0) d_bias.setZero(layer.bias.size());
     }
-
-    mutable matrix<S> scratch_;
-    matrix<S> d_rank_, product_, step_U_, step_V_;
 };
 
 /// Either kind of layer.
@@ -238,16 +247,17 @@ class linear_layer {
 
     /// Y (tokens, m) = X (tokens, n) W^T + bias; `rank_activations` is what backward will want to see again.
     template <host_backend B>
-    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, matrix<S>& rank_activations) const {
-        std::visit([&](const auto& l) { l.forward(b, X, Y, rank_activations); }, state_);
+    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, matrix<S>& rank_activations,
+                 linear_workspace<S>& work) const {
+        std::visit([&](const auto& l) { l.forward(b, X, Y, rank_activations, work); }, state_);
     }
 
     /// Accumulates parameter gradients and writes dX (tokens, n), or adds to it; an empty dX is not computed. dY is
     /// destroyed.
     template <host_backend B>
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
-                  bool accumulate, const matrix<S>& rank_activations) {
-        std::visit([&](auto& l) { l.backward(b, train, X, dY, dX, accumulate, rank_activations); }, state_);
+                  bool accumulate, const matrix<S>& rank_activations, linear_workspace<S>& work) {
+        std::visit([&](auto& l) { l.backward(b, train, X, dY, dX, accumulate, rank_activations, work); }, state_);
     }
 
     /// Appends the trainable tensors; the pointers stay good until the layer changes its kind.

@@ -28,14 +28,15 @@ struct distillation_options {
     phase_options phase;
     /// Activations of the last blocks are kept for the backward pass up to this many bytes; those of the other blocks
     /// are computed again from the block's inputs.
-    std::size_t tape_bytes = std::size_t{256} << 20;
+    std::size_t tape_bytes = std::size_t{384} << 20;
     std::size_t checkpoint_steps = 64;  ///< steps between two calls of `checkpoint`
 };
 
 /// Trains the student over `windows` (each a span of token ids) against the teacher's last hidden states.
 ///
-/// `teacher(window, out)` fills (T, d) with the teacher's hidden states before the final norm. `checkpoint(state)` is
-/// called now and then, between steps; parameters are the caller's to save beside it. Returns the state at the end.
+/// `teacher(w, out)` fills (T, d) with the teacher's hidden states of window w before the final norm.
+/// `checkpoint(state)` is called now and then, between steps; parameters are the caller's to save beside it. Returns
+/// the state at the end.
 template <host_backend B, class Model, class Teacher, class Checkpoint, class S = typename Model::scalar>
 requires distillable_model<Model, B> distillation_state<S> distill(
     const B& b, Model& student, std::span<const std::vector<std::int32_t>> windows, Teacher&& teacher,
@@ -81,7 +82,7 @@ requires distillable_model<Model, B> distillation_state<S> distill(
                 first_kept = std::max<index>(0, blocks - static_cast<index>(options.tape_bytes / per_block));
             }
         }
-        teacher(std::span<const std::int32_t>(tokens), view(teacher_hidden));
+        teacher(order[at], view(teacher_hidden));
         const double loss = student.distillation_loss(b, const_view(teacher_hidden), const_view(X), view(gradient));
         for (index l = blocks - 1; l >= 0; --l) {
             auto* tape = &tapes[static_cast<std::size_t>(l)];

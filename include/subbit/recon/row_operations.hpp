@@ -6,9 +6,21 @@
 #include <subbit/bits/bit_matrix.hpp>
 #include <subbit/core/matrix.hpp>
 
+#include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <span>
 
 namespace subbit {
+
+/// How many entries of two sign matrices of one shape differ.
+inline index count_differences(bit_view a, bit_view b) {
+    require_shape("count_differences", b.rows(), b.cols(), a.rows(), a.cols());
+    index different = 0;
+    for (index w = 0; w < a.word_count(); ++w)
+        different += std::popcount(a.words()[w] ^ b.words()[w]);
+    return different;
+}
 
 /// out(t,c) = X(t,c) factor_c; out may be X.
 template <host_backend B, class S>

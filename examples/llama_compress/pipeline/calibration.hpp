@@ -1,0 +1,120 @@
+// One pass of the original model: the clipped second moments of every linear layer's inputs and output gradients.
+#pragma once
+
+#include "../model/evaluation.hpp"
+
+#include <subbit/calib/moments.hpp>
+
+#include <array>
+#include <vector>
+
+namespace llama {
+
+/// Per linear layer: i (inputs) and o (output gradients), not yet shrunk.
+template <class S>
+struct layer_moments {
+    vector<S> input, output;
+};
+template <class S>
+using block_moments = std::array<layer_moments<S>, layer_count>;
+
+/// Bytes of hidden states that the pass may hold: with more blocks it takes fewer windows at a time, so that its memory
+/// does not grow with the depth of the model.
+inline constexpr std::size_t calibration_bytes = std::size_t{192} << 20;
+
+/// Moments of every block, each window being one batch (nanoquant.md section 2). Gradients are of the window's mean
+/// next-token cross entropy.
+template <class S, class B>
+std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model,
+                                        std::span<const std::vector<std::int32_t>> windows,
+                                        const subbit::moment_options& options, subbit::progress& watcher) {
+    const auto& config = model.config();
+    const index blocks = config.num_hidden_layers, length = std::ssize(windows[0]), d = config.hidden_size;
+    block_context<S> context(config, length);
+    const auto outer = model.load_outer_layers<S>();
+
+    struct accumulators {
+        subbit::clipped_moments<S> input, output;
+    };
+    std::vector<std::vector<accumulators>> moments(static_cast<std::size_t>(blocks));
+    for (index l = 0; l < blocks; ++l)
+        for (std::size_t k = 0; k < layer_count; ++k) {
+            const auto shape = shape_of(config, k);
+            auto in = options, out = options;
+            in.name = block_prefix(l) + layer_names[k] + ": inputs";
+            out.name = block_prefix(l) + layer_names[k] + ": output gradients";
+            out.scale = 1e6;
+            moments[static_cast<std::size_t>(l)].push_back(
+                {subbit::clipped_moments<S>(shape.cols, in), subbit::clipped_moments<S>(shape.rows, out)});
+        }
+
+    const index total = std::ssize(windows);
+    const auto per_window = static_cast<std::size_t>(blocks + 1) * static_cast<std::size_t>(length * d) * sizeof(S);
+    const index chunk = std::max<index>(1, static_cast<index>(calibration_bytes / per_window));
+    const bool two_passes = options.mode == subbit::clipping::two_phase;
+    const index chunks = (total + chunk - 1) / chunk * (two_passes ? 2 : 1);
+    std::size_t done = 0;
+    block_tape<S> tape;
+    std::vector<S> inverse_rms;
+    for (int pass = two_passes ? 0 : 1; pass < 2; ++pass)
+        for (index first = 0; first < total; first += chunk) {
+            const index count = std::min(chunk, total - first), rows = count * length;
+            std::vector<matrix<S>> inputs(static_cast<std::size_t>(blocks));
+            matrix<S> X(rows, d);
+            for (index w = 0; w < count; ++w)
+                outer.embed(windows[static_cast<std::size_t>(first + w)],
+                            subbit::view(X).middle_rows(w * length, length));
+            for (index l = 0; l < blocks; ++l) {
+                inputs[static_cast<std::size_t>(l)] = X;
+                run_block(b, model.load_block<S>(l, context), length, X, tape);
+                report_step(watcher, "calibrate", ++done, static_cast<std::size_t>(2 * blocks * chunks), -1);
+            }
+            matrix<S> normed(length, d), d_normed(length, d), gradient = matrix<S>::Zero(rows, d);
+            for (index w = 0; w < count; ++w) {
+                const auto x = subbit::const_view(X).middle_rows(w * length, length);
+                const auto labels = next_tokens(windows[static_cast<std::size_t>(first + w)]);
+                rms_norm(b, x, subbit::span_of(std::as_const(outer.final_norm)), config.rms_norm_eps,
+                         subbit::view(normed), inverse_rms);
+                subbit::cross_entropy(b, subbit::const_view(normed), subbit::const_view(outer.head()),
+                                      std::span<const std::int32_t>(labels), 1.0 / static_cast<double>(length - 1),
+                                      subbit::view(d_normed));
+                rms_norm_backward(b, x, subbit::span_of(std::as_const(outer.final_norm)), inverse_rms,
+                                  subbit::const_view(d_normed), subbit::view(gradient).middle_rows(w * length, length),
+                                  std::span<S>());
+            }
+            matrix<S> Y(length, d), d_input(length, d);
+            for (index l = blocks - 1; l >= 0; --l) {
+                auto blk = model.load_block<S>(l, context);
+                auto& m = moments[static_cast<std::size_t>(l)];
+                for (index w = 0; w < count; ++w) {
+                    const auto x =
+                        subbit::const_view(inputs[static_cast<std::size_t>(l)]).middle_rows(w * length, length);
+                    const auto dy = subbit::view(gradient).middle_rows(w * length, length);
+                    blk.forward(b, x, length, subbit::view(Y), tape);
+                    blk.backward(b, subbit::trainable{}, tape, length, dy, subbit::view(d_input),
+                                 [&](index k, matrix_view<const S> layer_input, matrix_view<const S> d_output) {
+                                     auto& a = m[static_cast<std::size_t>(k)];
+                                     if (pass == 0) {
+                                         a.input.observe(b, layer_input);
+                                         a.output.observe(b, d_output);
+                                     } else {
+                                         a.input.add_batch(b, layer_input);
+                                         a.output.add_batch(b, d_output);
+                                     }
+                                 });
+                    subbit::as_eigen(dy) = d_input;
+                }
+                report_step(watcher, "calibrate", ++done, static_cast<std::size_t>(2 * blocks * chunks), -1);
+            }
+        }
+
+    std::vector<block_moments<S>> result(static_cast<std::size_t>(blocks));
+    for (index l = 0; l < blocks; ++l)
+        for (std::size_t k = 0; k < layer_count; ++k) {
+            const auto& a = moments[static_cast<std::size_t>(l)][k];
+            result[static_cast<std::size_t>(l)][k] = {a.input.finish(), a.output.finish()};
+        }
+    return result;
+}
+
+}  // namespace llama

@@ -1,0 +1,329 @@
+#include "compress.hpp"
+
+#include "calibration.hpp"
+#include "recipe.hpp"
+#include "report.hpp"
+#include "run_folder.hpp"
+
+#include <subbit/backend/cpu.hpp>
+#include <subbit/factor/rank_budget.hpp>
+#include <subbit/recon/model_reconstruction.hpp>
+
+#include <chrono>
+#include <fstream>
+#include <sstream>
+
+namespace llama {
+
+namespace fs = std::filesystem;
+using subbit::const_view;
+using subbit::cpu;
+using subbit::span_of;
+
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+double seconds_since(clock::time_point start) {
+    return std::chrono::duration<double>(clock::now() - start).count();
+}
+
+using window_list = std::vector<std::vector<std::int32_t>>;
+
+std::string read_text(const fs::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    std::ostringstream text;
+    text << file.rdbuf();
+    if (!file) throw subbit::io_error(path.string() + ": cannot be read");
+    return std::move(text).str();
+}
+
+/// The windows that calibrate and tune the blocks, and those that distill.
+struct text_windows {
+    window_list calibration, distillation;
+    index tokens = 0;
+};
+
+text_windows take_windows(const compress_job& job, const model_directory& model) {
+    const auto& o = job.options;
+    const auto tokens = model.load_tokenizer().encode(read_text(job.text));
+    text_windows result;
+    result.tokens = std::ssize(tokens);
+    result.calibration = split_windows(tokens, o.window_tokens, o.windows);
+    if (std::ssize(result.calibration) < o.windows)
+        throw subbit::value_error(job.text.string() + ": " + std::to_string(tokens.size()) +
+                                  " tokens, expected at least " + std::to_string(o.windows * o.window_tokens) +
+                                  " for " + std::to_string(o.windows) + " windows of " +
+                                  std::to_string(o.window_tokens));
+    if (o.distill_windows > 0) {
+        result.distillation = split_windows(tokens, o.window_tokens, o.distill_windows, o.windows);
+        if (std::ssize(result.distillation) < o.distill_windows)
+            throw subbit::value_error(job.text.string() + ": " + std::to_string(tokens.size()) +
+                                      " tokens, expected at least " +
+                                      std::to_string((o.windows + o.distill_windows) * o.window_tokens) + " for " +
+                                      std::to_string(o.distill_windows) + " more windows to distill on");
+    }
+    return result;
+}
+
+/// Hidden states after the embedding, all windows stacked.
+matrix<float> embed_all(const outer_layers<float>& outer, const window_list& windows) {
+    const index length = std::ssize(windows[0]);
+    matrix<float> X(std::ssize(windows) * length, outer.embedding.cols());
+    for (index w = 0; w < std::ssize(windows); ++w)
+        outer.embed(windows[static_cast<std::size_t>(w)], subbit::view(X).middle_rows(w * length, length));
+    return X;
+}
+
+/// ||D (W - What) E||^2 / ||D W E||^2 of a binary layer, D and E the roots of the moments.
+double weighted_error(const cpu& b, matrix_view<const float> W, const subbit::low_rank_binary_linear<float>& layer,
+                      const layer_moments<float>& moments) {
+    matrix<float> left = layer.U.template unpack<float>(), What(W.rows, W.cols);
+    subbit::scale(b, left, std::span<const float>(span_of(layer.s_post)), std::span<const float>(span_of(layer.s_mid)));
+    subbit::gemm(b, left, layer.V.view(), What);
+    double error = 0, norm = 0;
+    for (index i = 0; i < W.rows; ++i)
+        for (index j = 0; j < W.cols; ++j) {
+            const double weight = static_cast<double>(moments.output(i)) * static_cast<double>(moments.input(j));
+            const double w = static_cast<double>(W(i, j)), e = w - static_cast<double>(What(i, j) * layer.s_pre(j));
+            error += weight * e * e;
+            norm += weight * w * w;
+        }
+    return norm > 0 ? error / norm : 0;
+}
+
+/// The student and its loss, as distillation sees them.
+struct student_model {
+    using scalar = float;
+    using block_type = block<float>;
+
+    const model_config& config;
+    const outer_layers<float>& outer;
+    std::vector<block<float>> blocks;
+
+    index block_total() const { return std::ssize(blocks); }
+    block<float>& block_at(index l) { return blocks[static_cast<std::size_t>(l)]; }
+    index hidden_size() const { return config.hidden_size; }
+    void embed(const cpu&, std::span<const std::int32_t> tokens, matrix_view<float> X) const { outer.embed(tokens, X); }
+
+    double distillation_loss(const cpu& b, matrix_view<const float> teacher, matrix_view<const float> hidden,
+                             matrix_view<float> d_hidden) const {
+        const auto norm = span_of(outer.final_norm);
+        const double per_token = 1.0 / static_cast<double>(hidden.rows);
+        matrix<float> t(hidden.rows, hidden.cols), s(hidden.rows, hidden.cols), d(hidden.rows, hidden.cols);
+        std::vector<float> inverse_rms;
+        rms_norm(b, teacher, norm, config.rms_norm_eps, subbit::view(t), inverse_rms);
+        rms_norm(b, hidden, norm, config.rms_norm_eps, subbit::view(s), inverse_rms);
+        const double loss =
+            subbit::forward_kl(b, const_view(t), const_view(s), const_view(outer.head()), per_token, subbit::view(d));
+        subbit::as_eigen(d_hidden).setZero();
+        rms_norm_backward(b, hidden, norm, inverse_rms, const_view(d), d_hidden, std::span<float>());
+        return loss * per_token;
+    }
+};
+
+/// One run: what the steps share.
+class compression {
+  public:
+    compression(const compress_job& job, subbit::progress& watcher)
+        : job_(job),
+          options_(job.options),
+          watcher_(watcher),
+          model_(job.model),
+          exact_({.threads = job.threads}),
+          fast_({.threads = job.threads,
+                 .products = bf16_products(job.options) ? subbit::precision::bf16 : subbit::precision::f32}),
+          ranks_(choose_ranks(model_.config(), job.options)),
+          windows_(take_windows(job, model_)),
+          context_(model_.config(), job.options.window_tokens),
+          outer_(model_.load_outer_layers<float>()),
+          folder_(job.out, fingerprint(job)) {
+        if (model_.is_packed()) throw subbit::value_error(job.model.string() + " is compressed already");
+    }
+
+    nlohmann::json run() {
+        const auto start = clock::now();
+        calibrate_model();
+        compress_blocks();
+        distill_model();
+        auto report = summarize(seconds_since(start));
+        write_model(job_.out, model_, student_, report);
+        if (!job_.keep_run) folder_.remove();
+        return report;
+    }
+
+  private:
+    void calibrate_model() {
+        if (folder_.has_moments()) {
+            moments_ = folder_.load_moments(blocks());
+        } else {
+            const auto start = clock::now();
+            moments_ = calibrate<float>(exact_, model_, windows_.calibration, moments_of(options_), watcher_);
+            folder_.save_moments(moments_);
+            seconds_["calibration"] = seconds_since(start);
+        }
+        for (auto& of_block : moments_)
+            for (auto& m : of_block)
+                m = {subbit::shrink(m.input, options_.shrinkage), subbit::shrink(m.output, options_.shrinkage)};
+    }
+
+    void compress_blocks() {
+        const auto start = clock::now();
+        teacher_ = embed_all(outer_, windows_.calibration);
+        matrix<float> compressed = teacher_;
+        block_tape<float> tape;
+        for (index l = 0; l < blocks(); ++l) {
+            auto blk = model_.load_block<float>(l, context_);
+            const bool done = folder_.has_block(l);
+            watcher_.step("block", static_cast<std::size_t>(l), static_cast<std::size_t>(blocks()), -1);
+            run_block(exact_, blk, options_.window_tokens, teacher_, tape);
+            if (!done) compress_block(l, blk, compressed);
+            folder_.load_block(l, blk);
+            run_block(exact_, blk, options_.window_tokens, compressed, tape);
+            reports_.push_back(folder_.load_report(l));
+            student_.push_back(std::move(blk));
+        }
+        seconds_["blocks"] = seconds_since(start);
+    }
+
+    void compress_block(index l, block<float>& blk, const matrix<float>& inputs) {
+        const auto& moments = moments_[static_cast<std::size_t>(l)];
+        std::vector<matrix<float>> originals;
+        for (const auto& layer : blk.layers)
+            originals.push_back(layer.dense().weight);
+        const vector<float> importance = moments[down_proj].output / moments[down_proj].output.mean();
+        const subbit::block_data<float> data{const_view(inputs), const_view(teacher_),
+                                             weighted_loss(options_) ? span_of(importance) : std::span<const float>(),
+                                             options_.window_tokens};
+        const auto name = [&](index k) { return block_prefix(l) + layer_names[static_cast<std::size_t>(k)]; };
+        const auto report = subbit::reconstruct_block(
+            fast_, blk, data, block_recipe_of(options_, l),
+            [&](index k, matrix_view<const float> weight) {
+                const auto& m = moments[static_cast<std::size_t>(k)];
+                const auto seed = options_.seed * 1000003U + static_cast<std::uint64_t>(l * index{layer_count} + k);
+                auto f = run_solver(fast_, weight, ranks_[static_cast<std::size_t>(k)], m.input, m.output, options_,
+                                    seed, name(k));
+                subbit::binary_linear<float> binary;
+                binary.layer = f.pack();
+                binary.U_latent = std::move(f.U_latent);
+                binary.V_latent = std::move(f.V_latent);
+                return std::pair(std::move(binary), f.error);
+            },
+            [&](index k, const subbit::binary_linear<float>& binary) {
+                return weighted_error(fast_, const_view(originals[static_cast<std::size_t>(k)]), binary.layer,
+                                      moments[static_cast<std::size_t>(k)]);
+            },
+            [&](index k, subbit::low_rank_binary_linear<float>& layer) { subbit::round_scales(layer, name(k)); },
+            watcher_);
+        folder_.save_block(l, blk, options_.distill_latent_rate > 0, to_json(report));
+    }
+
+    /// The original's last hidden states, before the final norm, of every window to distill on.
+    matrix<float> teacher_states() {
+        if (windows_.distillation.empty()) return std::move(teacher_);
+        teacher_.resize(0, 0);
+        matrix<float> X = embed_all(outer_, windows_.distillation);
+        block_tape<float> tape;
+        for (index l = 0; l < blocks(); ++l) {
+            run_block(exact_, model_.load_block<float>(l, context_), options_.window_tokens, X, tape);
+            report_step(watcher_, "teacher", static_cast<std::size_t>(l + 1), static_cast<std::size_t>(blocks()), -1);
+        }
+        return X;
+    }
+
+    void distill_model() {
+        if (options_.distill_epochs == 0) return;
+        const auto start = clock::now();
+        const auto& windows = windows_.distillation.empty() ? windows_.calibration : windows_.distillation;
+        const matrix<float> teacher = teacher_states();
+        const auto of_window = [&](index w, matrix_view<float> out) {
+            subbit::as_eigen(out) = teacher.middleRows(w * options_.window_tokens, options_.window_tokens);
+        };
+        student_model student{model_.config(), outer_, std::move(student_)};
+        subbit::distillation_state<float> state;
+        if (folder_.has_distillation()) state = folder_.load_distillation(student.blocks);
+        for (auto& blk : student.blocks)
+            blk.after_update(fast_);
+        state = subbit::distill(
+            fast_, student, std::span<const std::vector<std::int32_t>>(windows), of_window, distillation_of(options_),
+            std::move(state), [&](const auto& now) { folder_.save_distillation(now, student.blocks); }, watcher_);
+        student_ = std::move(student.blocks);
+        for (index l = 0; l < blocks(); ++l)
+            for (std::size_t k = 0; k < layer_count; ++k) {
+                auto& binary = student_[static_cast<std::size_t>(l)].layers[k].binary();
+                binary.harden(false);
+                subbit::round_scales(binary.layer, block_prefix(l) + layer_names[k]);
+            }
+        distillation_curve_ = state.curve;
+        seconds_["distillation"] = seconds_since(start);
+    }
+
+    nlohmann::json summarize(double seconds) {
+        seconds_["total"] = seconds;
+        return make_report(job_, model_, reports_, distillation_curve_, seconds_);
+    }
+
+    index blocks() const { return model_.config().num_hidden_layers; }
+
+    static nlohmann::json fingerprint(const compress_job& job) {
+        nlohmann::json f = {{"recipe", job.options.recipe},
+                            {"text", file_hash(job.text)},
+                            {"config", file_hash(job.model / "config.json")}};
+        compress_options::visit(job.options,
+                                [&](const char* name, const auto& value, const char*) { f[name] = value; });
+        for (const auto& entry : fs::directory_iterator(job.model))
+            if (entry.path().extension() == ".safetensors")
+                f[entry.path().filename().string()] = file_hash(entry.path());
+        return f;
+    }
+
+    const compress_job& job_;
+    const compress_options& options_;
+    subbit::progress& watcher_;
+    model_directory model_;
+    cpu exact_, fast_;
+    std::vector<index> ranks_;
+    text_windows windows_;
+    block_context<float> context_;
+    outer_layers<float> outer_;
+    run_folder folder_;
+
+    std::vector<block_moments<float>> moments_;
+    matrix<float> teacher_;
+    std::vector<block<float>> student_;
+    std::vector<nlohmann::json> reports_;
+    std::vector<double> distillation_curve_;
+    std::map<std::string, double> seconds_;
+};
+
+}  // namespace
+
+std::vector<index> choose_ranks(const model_config& config, const compress_options& options) {
+    // Shares relative to an even spending, found on SmolLM2 at 1.0 bit (docs/numerics.md).
+    constexpr std::array<double, layer_count> uneven = {0.765, 0.75, 1.25, 1.0, 1.0, 1.0, 1.08};
+    const subbit::rank_rule rule{
+        .granularity = options.granularity, .scales = options.scales, .minimum = options.minimum_rank};
+    const subbit::bits_per_weight target{options.bits};
+    std::vector<subbit::layer_shape> shapes;
+    std::vector<double> profile;
+    std::vector<index> ranks;
+    const bool is_uneven = uneven_ranks(options);
+    for (std::size_t k = 0; k < layer_count; ++k) {
+        const auto shape = shape_of(config, k);
+        const index rank = subbit::rank_for(target, shape.rows, shape.cols, rule);
+        shapes.push_back({shape.rows, shape.cols});
+        ranks.push_back(rank);
+        profile.push_back(uneven[k] * static_cast<double>(rank));
+    }
+    return is_uneven ? subbit::distribute_ranks(shapes, profile, target, rule) : ranks;
+}
+
+nlohmann::json compress(const compress_job& job, subbit::progress& watcher) {
+    std::error_code failure;
+    fs::create_directories(job.out, failure);
+    if (failure) throw subbit::io_error(job.out.string() + ": cannot be created: " + failure.message());
+    const folder_lock lock(job.out);
+    return compression(job, watcher).run();
+}
+
+}  // namespace llama

@@ -1,0 +1,47 @@
+// The main job, step by step: calibrate, compress block after block, distill, write.
+#pragma once
+
+#include "options.hpp"
+
+#include "../model/evaluation.hpp"
+
+#include <subbit/core/progress.hpp>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+namespace llama {
+
+/// What `compress` is asked to do.
+struct compress_job {
+    std::filesystem::path model, text, out;
+    compress_options options;
+    int threads = 0;                                 ///< 0: all
+    std::optional<std::filesystem::path> test_text;  ///< its perplexity goes into the report
+    index test_context = 512;
+    index test_windows = 32;
+    bool keep_run = false;  ///< leaves the run's folder in place at the end
+};
+
+/// What a job will come to, before it starts.
+struct compress_estimate {
+    std::vector<index> ranks;  ///< per layer of a block
+    double bits_per_weight = 0;
+    std::size_t file_bytes = 0;
+    std::size_t memory_bytes = 0;
+    std::size_t disk_bytes = 0;  ///< while running, the result included
+    double seconds = 0;
+    index calibration_windows = 0, distillation_windows = 0, text_tokens = 0;
+};
+
+/// Checks the whole job against the model and text and says what it will take; `gflops` is the machine's measured rate.
+compress_estimate estimate(const compress_job& job);
+
+/// Runs the job, or continues it; returns the report. Everything appears in job.out by rename.
+nlohmann::json compress(const compress_job& job, subbit::progress& watcher);
+
+/// The ranks of a block's layers for these options; value_error where the bits do not buy them.
+std::vector<index> choose_ranks(const model_config& config, const compress_options& options);
+
+}  // namespace llama

@@ -1,0 +1,147 @@
+// Every hyperparameter of `compress`: its name on the command line, its default under each recipe, its unit.
+//
+// visit() is the one list: the command line, the fingerprint of a run and the report are all made from it.
+#pragma once
+
+#include <subbit/calib/moments.hpp>
+#include <subbit/factor/lb_admm.hpp>
+#include <subbit/recon/block_reconstruction.hpp>
+#include <subbit/train/straight_through.hpp>
+
+#include <cstdint>
+#include <string>
+
+namespace llama {
+
+struct compress_options {
+    std::string recipe = "tuned";
+
+    // What is compressed, and how far
+    double bits = 1.0;
+    int granularity = 8;
+    int minimum_rank = 0;
+    int scales = 2;
+    std::string ranks = "uneven";
+
+    // Text
+    std::int64_t windows = 128;
+    std::int64_t window_tokens = 2048;
+    std::uint64_t seed = 0;
+
+    // Calibration
+    std::string clipping = "online";
+    double keep = 0.999;
+    double shrinkage = 0.4;
+
+    // Factorization
+    std::string solver = "improved";
+    int iterations = 100;
+    std::string schedule = "linear";
+    double reg = 3e-2;
+    bool refine = true;
+
+    // Block reconstruction
+    std::string order = "joint";
+    std::int64_t epochs = 8;
+    std::int64_t weight_epochs = 0;
+    std::int64_t weight_batch = 4;
+    double weight_rate = 1e-4;
+    std::int64_t batch = 1;
+    double latent_rate = 0.025;
+    double scale_rate = 0.0025;
+    double norm_rate = 0;
+    bool relative_rates = true;
+    double final_fraction = 1e-4;
+    std::string estimator = "identity";
+    std::string importance = "output";
+
+    // Model reconstruction
+    std::int64_t distill_epochs = 8;
+    std::int64_t distill_windows = 0;
+    double distill_scale_rate = 0.008;
+    double distill_latent_rate = 0;
+    double distill_norm_rate = 0;
+    std::int64_t distill_warmup = 0;
+
+    // Arithmetic
+    std::string products = "bf16";
+
+    /// Calls f(name, member, help) for every option but the recipe, in the order of the help text.
+    template <class Options, class F>
+    static void visit(Options& o, F&& f) {
+        f("bits", o.bits, "bits per weight of the factorized layers, scales included");
+        f("granularity", o.granularity, "ranks are multiples of this");
+        f("minimum-rank", o.minimum_rank, "lower ranks are raised to this, past the bits (0: never past the bits)");
+        f("scales", o.scales, "scale vectors per layer: 2 (s_post, s_pre) or 3 (s_mid too)");
+        f("ranks", o.ranks, "even: each layer gets the bits; uneven: rank moves from q and k to v, o and down");
+        f("windows", o.windows, "calibration windows");
+        f("window-tokens", o.window_tokens, "tokens per window");
+        f("seed", o.seed, "seed of the starts and of the order of the windows");
+        f("clipping", o.clipping, "calibration moments: online, two_phase or plain");
+        f("keep", o.keep, "fraction of token norms that clipping leaves alone");
+        f("shrinkage", o.shrinkage, "of the moments toward their mean, 0 to 1");
+        f("solver", o.solver, "improved, paper (LB-ADMM as published), dbf (three scales) or dual_svid (three scales)");
+        f("iterations", o.iterations, "of the solver");
+        f("schedule", o.schedule, "penalty of the paper's solver: linear, cubic, logistic, exp_decay, exp_growth");
+        f("reg", o.reg, "Gram regularization of the paper's solver");
+        f("refine", o.refine, "scale refits and bit descent after the solver: 1 or 0");
+        f("order", o.order, "joint: factorize all, tune once; layer: the paper's order, layer by layer");
+        f("epochs", o.epochs, "passes over the windows in every tuning phase of a block");
+        f("weight-epochs", o.weight_epochs, "passes that tune the dense weights before each layer (order=layer)");
+        f("weight-batch", o.weight_batch, "windows per step of those");
+        f("weight-rate", o.weight_rate, "their learning rate, absolute");
+        f("batch", o.batch, "windows per step of the other phases");
+        f("latent-rate", o.latent_rate, "learning rate of the latents");
+        f("scale-rate", o.scale_rate, "learning rate of the scales and biases");
+        f("norm-rate", o.norm_rate, "learning rate of the norms in block reconstruction (0: fixed)");
+        f("relative-rates", o.relative_rates, "1: rates are shares of the tensor's mean magnitude; 0: absolute");
+        f("final-fraction", o.final_fraction, "where the cosine of a block's rates ends, as a fraction of the peak");
+        f("estimator", o.estimator, "straight-through derivative: identity, clipped or smooth");
+        f("importance", o.importance, "channel weights of the block loss: output (gradient moments) or ones");
+        f("distill-epochs", o.distill_epochs, "passes of the whole model's distillation (0: none)");
+        f("distill-windows", o.distill_windows, "windows of its own, after the calibration's (0: the calibration's)");
+        f("distill-scale-rate", o.distill_scale_rate, "learning rate of the scales");
+        f("distill-latent-rate", o.distill_latent_rate, "learning rate of the latents (0: fixed)");
+        f("distill-norm-rate", o.distill_norm_rate, "learning rate of the norms (0: fixed)");
+        f("distill-warmup", o.distill_warmup, "steps of linear warm-up");
+        f("products", o.products, "matrix products while compressing: f32 or bf16 (accumulation in f32)");
+    }
+
+    /// The paper's in every detail: order, rates, rank rule, 400 iterations (nanoquant.md).
+    static compress_options paper() {
+        compress_options o;
+        o.recipe = "paper";
+        o.granularity = 32;
+        o.minimum_rank = 32;
+        o.ranks = "even";
+        o.solver = "paper";
+        o.iterations = 400;
+        o.refine = false;
+        o.order = "layer";
+        o.weight_epochs = 8;
+        o.latent_rate = 1e-5;
+        o.scale_rate = 1e-5;
+        o.relative_rates = false;
+        o.distill_scale_rate = 1e-5;
+        o.products = "f32";
+        return o;
+    }
+
+    /// Ours; docs/numerics.md says what differs and why.
+    static compress_options tuned() { return {}; }
+
+    /// The best tuned run that fits an hour on two cores for a 135M model.
+    static compress_options hour() {
+        compress_options o;
+        o.windows = 256;
+        o.window_tokens = 256;
+        o.epochs = 2;
+        o.distill_epochs = 1;
+        o.distill_windows = 512;
+        o.distill_latent_rate = 0.003;
+        o.distill_warmup = 20;
+        return o;
+    }
+};
+
+}  // namespace llama

@@ -1,0 +1,88 @@
+#include "report.hpp"
+
+#include <subbit/io/atomic_file.hpp>
+#include <subbit/version.hpp>
+
+namespace llama {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+json to_json(const subbit::block_report& r) {
+    json layers = json::array();
+    for (const auto& l : r.layers)
+        layers.push_back({{"name", l.name},
+                          {"rows", l.rows},
+                          {"cols", l.cols},
+                          {"rank", l.rank},
+                          {"bits_per_weight", l.bits_per_weight},
+                          {"error_after_factorization", l.factor_error},
+                          {"error_after_tuning", l.tuned_error},
+                          {"signs_flipped", l.flipped},
+                          {"seconds", l.seconds}});
+    return {{"layers", layers},
+            {"block_error_after_factorization", r.factor_error},
+            {"block_error_after_tuning", r.tuned_error},
+            {"weight_tuning_curve", r.tune_weights_curve},
+            {"binary_tuning_curve", r.tune_binary_curve},
+            {"seconds", r.seconds}};
+}
+
+json make_report(const compress_job& job, const model_directory& model, const std::vector<json>& blocks,
+                 const std::vector<double>& distillation_curve, const std::map<std::string, double>& seconds) {
+    json settings = {{"recipe", job.options.recipe}};
+    compress_options::visit(job.options,
+                            [&](const char* name, const auto& value, const char*) { settings[name] = value; });
+    double bits = 0, weights = 0;
+    for (const auto& b : blocks)
+        for (const auto& l : b["layers"]) {
+            const double n = l["rows"].get<double>() * l["cols"].get<double>();
+            weights += n;
+            bits += n * l["bits_per_weight"].get<double>();
+        }
+    return {{"program", "llama_compress"},
+            {"model", model.path().filename().string()},
+            {"text", job.text.filename().string()},
+            {"settings", settings},
+            {"totals",
+             {{"bits_per_weight_asked", job.options.bits},
+              {"bits_per_weight", weights > 0 ? bits / weights : 0.0},
+              {"factorized_weights", weights},
+              {"factorized_bytes", bits / 8}}},
+            {"seconds", seconds},
+            {"distillation_curve", distillation_curve},
+            {"blocks", blocks}};
+}
+
+void write_model(const fs::path& out, const model_directory& original, const std::vector<block<float>>& student,
+                 json& report) {
+    subbit::safetensors_writer file;
+    file.metadata("format", "subbit");
+    file.metadata("subbit.format_version", "1");
+    // What is not factorized keeps its type and bytes; norms are written anew, for they may have been tuned.
+    for (const auto& name : original.tensors().names()) {
+        if (name.starts_with("model.layers.")) continue;
+        const auto& tensor = original.tensors().info(name);
+        file.add_lazily(name, tensor.type, tensor.shape,
+                        [&tensor] { return std::vector<std::byte>(tensor.bytes.begin(), tensor.bytes.end()); });
+    }
+    for (std::size_t l = 0; l < student.size(); ++l) {
+        const std::string prefix = block_prefix(static_cast<index>(l));
+        for (std::size_t k = 0; k < layer_count; ++k)
+            subbit::add_packed_layer(file, prefix + layer_names[k], student[l].layers[k].binary().layer);
+        file.add(prefix + "input_layernorm.weight", {student[l].attention_norm.size()},
+                 subbit::span_of(student[l].attention_norm));
+        file.add(prefix + "post_attention_layernorm.weight", {student[l].mlp_norm.size()},
+                 subbit::span_of(student[l].mlp_norm));
+    }
+    for (const auto& entry : fs::directory_iterator(original.path()))
+        if (entry.is_regular_file() && entry.path().extension() == ".json" &&
+            entry.path().filename() != "report.json" && !entry.path().filename().string().ends_with(".index.json"))
+            fs::copy_file(entry.path(), out / entry.path().filename(), fs::copy_options::overwrite_existing);
+    file.write(out / "model.safetensors");
+    report["totals"]["model_bytes"] = fs::file_size(out / "model.safetensors");
+    subbit::write_file_atomically(out / "report.svg", draw_report(report));
+    subbit::write_file_atomically(out / "report.json", report.dump(2) + "\n");
+}
+
+}  // namespace llama

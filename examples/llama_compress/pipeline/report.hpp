@@ -1,0 +1,32 @@
+// What a run writes for people and scripts: report.json, its picture, and the compressed model itself.
+#pragma once
+
+#include "compress.hpp"
+
+#include "../model/model_directory.hpp"
+
+#include <subbit/recon/block_reconstruction.hpp>
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace llama {
+
+/// One block's part of the report.
+nlohmann::json to_json(const subbit::block_report& report);
+
+/// The whole report: settings, per-layer rows, loss curves, bits, seconds.
+nlohmann::json make_report(const compress_job& job, const model_directory& model,
+                           const std::vector<nlohmann::json>& blocks, const std::vector<double>& distillation_curve,
+                           const std::map<std::string, double>& seconds);
+
+/// Writes config, tokenizer, tensors, and last report.json and report.svg; `report` receives the size on disk.
+void write_model(const std::filesystem::path& out, const model_directory& original,
+                 const std::vector<block<float>>& student, nlohmann::json& report);
+
+/// The picture of a report: error per layer and stage, and loss curves (SVG).
+std::string draw_report(const nlohmann::json& report);
+
+}  // namespace llama

@@ -1,0 +1,222 @@
+#include "run_folder.hpp"
+
+#include <subbit/io/atomic_file.hpp>
+#include <subbit/io/json.hpp>
+#include <subbit/io/mapped_file.hpp>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+namespace llama {
+
+namespace fs = std::filesystem;
+using subbit::dtype;
+using subbit::safetensors_reader;
+using subbit::safetensors_writer;
+using subbit::span_of;
+
+folder_lock::folder_lock(const fs::path& folder) : path_(folder / ".lock") {
+    descriptor_ = ::open(path_.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+    if (descriptor_ < 0) throw subbit::io_error(folder.string() + ": cannot be written to");
+    if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+        ::close(descriptor_);
+        throw subbit::io_error(folder.string() + ": another run is writing here");
+    }
+}
+
+folder_lock::~folder_lock() {
+    ::unlink(path_.c_str());
+    ::close(descriptor_);
+}
+
+std::string file_hash(const fs::path& file) {
+    const subbit::mapped_file mapped(file);
+    std::uint64_t hash = 0xcbf29ce484222325U;
+    // Eight bytes a step: the hash tells files apart by accident, not by malice, and models are large.
+    const auto bytes = mapped.bytes();
+    std::size_t i = 0;
+    for (; i + 8 <= bytes.size(); i += 8) {
+        std::uint64_t word;
+        std::memcpy(&word, bytes.data() + i, 8);
+        hash = (hash ^ word) * 0x100000001b3U;
+        hash ^= hash >> 29;
+    }
+    for (; i < bytes.size(); ++i)
+        hash = (hash ^ static_cast<std::uint64_t>(bytes[i])) * 0x100000001b3U;
+    return fmt::format("{:016x}-{}", hash, bytes.size());
+}
+
+run_folder::run_folder(const fs::path& out, const nlohmann::json& fingerprint) : path_(out / "run") {
+    const fs::path file = path_ / "run.json";
+    if (!fs::exists(file)) {
+        std::error_code failure;
+        fs::create_directories(path_, failure);
+        if (failure) throw subbit::io_error(path_.string() + ": cannot be created: " + failure.message());
+        subbit::write_file_atomically(file, fingerprint.dump(2) + "\n");
+        return;
+    }
+    const auto present = subbit::read_json(file);
+    std::string differences;
+    for (const auto& [key, value] : fingerprint.items())
+        if (!present.contains(key) || present[key] != value)
+            differences += fmt::format("{}{}: {} there, {} asked for", differences.empty() ? "" : "; ", key,
+                                       present.contains(key) ? present[key].dump() : "nothing", value.dump());
+    if (!differences.empty())
+        throw subbit::value_error(path_.string() + " belongs to another run (" + differences + ")");
+}
+
+namespace {
+
+std::string moment_name(index number, std::size_t layer, const char* which) {
+    return block_prefix(number) + layer_names[layer] + "." + which;
+}
+
+void add_vector(safetensors_writer& file, const std::string& name, std::span<const float> values) {
+    file.add(name, {std::ssize(values)}, values);
+}
+
+void read_vector(const safetensors_reader& file, const std::string& name, std::span<float> out) {
+    file.read_into(name, out);
+}
+
+}  // namespace
+
+bool run_folder::has_moments() const {
+    return fs::exists(path_ / "moments.safetensors");
+}
+
+void run_folder::save_moments(const std::vector<block_moments<float>>& moments) const {
+    safetensors_writer file;
+    for (std::size_t l = 0; l < moments.size(); ++l)
+        for (std::size_t k = 0; k < layer_count; ++k) {
+            add_vector(file, moment_name(static_cast<index>(l), k, "input"), span_of(moments[l][k].input));
+            add_vector(file, moment_name(static_cast<index>(l), k, "output"), span_of(moments[l][k].output));
+        }
+    file.write(path_ / "moments.safetensors");
+}
+
+std::vector<block_moments<float>> run_folder::load_moments(index blocks) const {
+    const safetensors_reader file(path_ / "moments.safetensors");
+    std::vector<block_moments<float>> moments(static_cast<std::size_t>(blocks));
+    for (std::size_t l = 0; l < moments.size(); ++l)
+        for (std::size_t k = 0; k < layer_count; ++k)
+            moments[l][k] = {file.read_vector<float>(moment_name(static_cast<index>(l), k, "input")),
+                             file.read_vector<float>(moment_name(static_cast<index>(l), k, "output"))};
+    return moments;
+}
+
+fs::path run_folder::block_file(index number, const char* extension) const {
+    return path_ / fmt::format("block-{:04}.{}", number, extension);
+}
+
+bool run_folder::has_block(index number) const {
+    return fs::exists(block_file(number, "json"));
+}
+
+void run_folder::save_block(index number, const block<float>& blk, bool with_latents,
+                            const nlohmann::json& report) const {
+    safetensors_writer file;
+    for (std::size_t k = 0; k < layer_count; ++k) {
+        const auto& binary = blk.layers[k].binary();
+        subbit::add_packed_layer(file, layer_names[k], binary.layer);
+        if (!with_latents) continue;
+        file.add(std::string(layer_names[k]) + ".U_latent", subbit::view(binary.U_latent), dtype::f32);
+        file.add(std::string(layer_names[k]) + ".V_latent", subbit::view(binary.V_latent), dtype::f32);
+    }
+    add_vector(file, "input_layernorm.weight", span_of(blk.attention_norm));
+    add_vector(file, "post_attention_layernorm.weight", span_of(blk.mlp_norm));
+    file.write(block_file(number, "safetensors"));
+    // The report comes last: it is what says that the block is finished.
+    subbit::write_file_atomically(block_file(number, "json"), report.dump(2) + "\n");
+}
+
+void run_folder::load_block(index number, block<float>& blk) const {
+    const safetensors_reader file(block_file(number, "safetensors"));
+    for (std::size_t k = 0; k < layer_count; ++k) {
+        subbit::binary_linear<float> binary;
+        binary.layer = subbit::read_packed_layer<float>(file, layer_names[k]);
+        const std::string latent = std::string(layer_names[k]) + ".U_latent";
+        if (file.contains(latent)) {
+            binary.U_latent = file.read_matrix<float>(latent);
+            binary.V_latent = file.read_matrix<float>(std::string(layer_names[k]) + ".V_latent");
+        }
+        blk.layers[k] = std::move(binary);
+    }
+    read_vector(file, "input_layernorm.weight", span_of(blk.attention_norm));
+    read_vector(file, "post_attention_layernorm.weight", span_of(blk.mlp_norm));
+}
+
+nlohmann::json run_folder::load_report(index number) const {
+    return subbit::read_json(block_file(number, "json"));
+}
+
+bool run_folder::has_distillation() const {
+    return fs::exists(path_ / "distillation.safetensors");
+}
+
+namespace {
+
+/// Every number that distillation may have moved, in a fixed order.
+template <class F>
+void visit_student(std::vector<block<float>>& student, F&& f) {
+    for (std::size_t l = 0; l < student.size(); ++l) {
+        const std::string prefix = block_prefix(static_cast<index>(l));
+        for (std::size_t k = 0; k < layer_count; ++k) {
+            auto& binary = student[l].layers[k].binary();
+            const std::string name = prefix + layer_names[k];
+            f(name + ".s_post", span_of(binary.layer.s_post));
+            f(name + ".s_pre", span_of(binary.layer.s_pre));
+            if (binary.layer.s_mid.size() != 0) f(name + ".s_mid", span_of(binary.layer.s_mid));
+            if (!binary.has_latents()) continue;
+            f(name + ".U_latent", subbit::dense_linear<float>::entries(binary.U_latent));
+            f(name + ".V_latent", subbit::dense_linear<float>::entries(binary.V_latent));
+        }
+        f(prefix + "input_layernorm.weight", span_of(student[l].attention_norm));
+        f(prefix + "post_attention_layernorm.weight", span_of(student[l].mlp_norm));
+    }
+}
+
+}  // namespace
+
+void run_folder::save_distillation(const subbit::distillation_state<float>& state,
+                                   const std::vector<block<float>>& student) const {
+    safetensors_writer file;
+    visit_student(const_cast<std::vector<block<float>>&>(student),
+                  [&](const std::string& name, std::span<float> values) { add_vector(file, name, values); });
+    for (std::size_t i = 0; i < state.moments.size(); ++i) {
+        add_vector(file, fmt::format("moments.{}.first", i), state.moments[i].first);
+        add_vector(file, fmt::format("moments.{}.second", i), state.moments[i].second);
+    }
+    const nlohmann::json numbers = {{"steps_done", state.steps_done},
+                                    {"epoch_loss", state.epoch_loss},
+                                    {"curve", state.curve},
+                                    {"peak_rates", state.peak_rates}};
+    file.metadata("state", numbers.dump());
+    file.write(path_ / "distillation.safetensors");
+}
+
+subbit::distillation_state<float> run_folder::load_distillation(std::vector<block<float>>& student) const {
+    const safetensors_reader file(path_ / "distillation.safetensors");
+    visit_student(student, [&](const std::string& name, std::span<float> values) { read_vector(file, name, values); });
+    const auto numbers = subbit::parse_json(file.metadata().at("state"), path_.string());
+    subbit::distillation_state<float> state;
+    state.steps_done = numbers.at("steps_done");
+    state.epoch_loss = numbers.at("epoch_loss");
+    state.curve = numbers.at("curve").get<std::vector<double>>();
+    state.peak_rates = numbers.at("peak_rates").get<std::vector<double>>();
+    for (std::size_t i = 0; file.contains(fmt::format("moments.{}.first", i)); ++i) {
+        const auto first = file.read_vector<float>(fmt::format("moments.{}.first", i));
+        const auto second = file.read_vector<float>(fmt::format("moments.{}.second", i));
+        state.moments.push_back({{first.begin(), first.end()}, {second.begin(), second.end()}});
+    }
+    return state;
+}
+
+void run_folder::remove() const {
+    std::error_code ignored;  // what is left behind is only space
+    fs::remove_all(path_, ignored);
+}
+
+}  // namespace llama
