@@ -128,15 +128,15 @@ double fit_row_scales(const B& b, const MC& C, MU&& U, MF&& F, std::span<S> scal
     return do_fit_row_scales(typename B::tag{}, b, c, u, f, scales);
 }
 
-/// Eigenvalues, largest first, and eigenvectors (columns of V, same order) of a symmetric G (k,k); computed in double.
-template <class B, class MG, class S, class MV>
-void eigen_symmetric(const B& b, const MG& G, std::span<S> values, MV&& V) {
+/// V = the eigenvectors of a symmetric G (k,k) as columns, by falling eigenvalue; computed in double. Throws
+/// value_error where G is not finite.
+template <class B, class MG, class MV>
+void symmetric_eigenvectors(const B& b, const MG& G, MV&& V) {
     const auto g = const_view(G);
     const auto v = view(V);
-    require_shape("eigen_symmetric: G", g.rows, g.cols, v.cols, v.cols);
-    require_shape("eigen_symmetric: V", v.rows, v.cols, g.rows, g.cols);
-    require_size("eigen_symmetric: values", std::ssize(values), g.rows);
-    do_eigen_symmetric(typename B::tag{}, b, g, values, v);
+    require_shape("symmetric_eigenvectors: G", g.rows, g.cols, v.cols, v.cols);
+    require_shape("symmetric_eigenvectors: V", v.rows, v.cols, g.rows, g.cols);
+    do_symmetric_eigenvectors(typename B::tag{}, b, g, v);
 }
 
 /// sums[j] += sum_t (weights[t] X(t,j))^2, accumulated in double.
@@ -239,14 +239,12 @@ double do_fit_row_scales(reference_tag, const B&, matrix_view<const S> C, matrix
 }
 
 template <class B, class S>
-void do_eigen_symmetric(reference_tag, const B&, matrix_view<const S> G, std::span<S> values, matrix_view<S> V) {
+void do_symmetric_eigenvectors(reference_tag, const B&, matrix_view<const S> G, matrix_view<S> V) {
     const matrix<double> g = as_eigen(G).template cast<double>();
     const Eigen::SelfAdjointEigenSolver<matrix<double>> solver(g);
     if (solver.info() != Eigen::Success)
-        throw value_error("eigen_symmetric: G (" + shape_text(G.rows, G.cols) + ") did not converge");
+        throw value_error("symmetric_eigenvectors: G (" + shape_text(G.rows, G.cols) + ") did not converge");
     as_eigen(V) = solver.eigenvectors().rowwise().reverse().template cast<S>();
-    for (index i = 0; i < G.rows; ++i)
-        values[static_cast<std::size_t>(i)] = static_cast<S>(solver.eigenvalues()(G.rows - 1 - i));
 }
 
 template <class B, class S>

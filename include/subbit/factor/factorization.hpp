@@ -85,9 +85,18 @@ index refine(const B& b, const weighted_target<B, S>& target, sign_factors<B, S>
     return options.descent ? descend(b, t, target.squared_norm, factors, options.stop, work).flips : 0;
 }
 
-/// Export of a solver's real factors (nanoquant.md section 4): balances them outside the weighting, takes signs and
-/// scales, refines these where asked, and turns everything to W's orientation on the host. After a refinement the
-/// latents carry the refined signs. The factors are used up.
+/// The balance (Proposition 1) of left and right, factors of the weighted target, once the weighting is taken off.
+template <class B, class S, class M>
+double unweighted_balance(const B& b, const weighted_target<B, S>& target, const M& left, const M& right) {
+    auto left_free = copy_of(b, left), right_free = copy_of(b, right);
+    unweight_rows(b, target.row_root, left_free);
+    unweight_rows(b, target.col_root, right_free);
+    return balance_ratio(b, left_free, right_free);
+}
+
+/// Export of a solver's real factors (nanoquant.md section 4): scales them to eta left and right / eta, takes
+/// signs and scales, refines these where asked, and turns everything to W's orientation on the host. After a refinement
+/// the latents carry the refined signs. The factors are used up.
 template <class B, class S>
 factorization<S> export_factorization(const B& b, const weighted_target<B, S>& target, real_factors<B, S> real,
                                       double eta, scale_form form, const std::optional<refine_options>& refinement) {

@@ -5,9 +5,11 @@
 // that one function updates either: B's is A's for the transposed target.
 #pragma once
 
-#include <subbit/backend/factor_operations.hpp>
+#include <subbit/factor/factorization.hpp>
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 namespace subbit {
 
@@ -68,6 +70,21 @@ template <class B, class S>
 void start_from_latent(const B& b, magnitude_form form, factor_side side, admm_factor<B, S>& self) {
     axpby(b, 0, self.latent, 0, self.dual);
     auxiliary_update(b, form, 1, side, self);
+}
+
+/// Export (nanoquant.md section 4): the balance of Az and Bz outside the weighting, Az with normalized columns as the
+/// left factor, and latents that hold the dual. The factors are used up.
+template <class B, class S>
+factorization<S> export_admm(const B& b, const weighted_target<B, S>& target, admm_factor<B, S>& left,
+                             admm_factor<B, S>& right, scale_form form,
+                             const std::optional<refine_options>& refinement) {
+    const double eta = unweighted_balance(b, target, left.auxiliary, right.auxiliary);
+    normalize_columns(b, left.auxiliary, left.basis);
+    axpby(b, 1, left.dual, 1, left.latent);
+    axpby(b, 1, right.dual, 1, right.latent);
+    real_factors<B, S> real{std::move(left.basis), std::move(right.auxiliary), std::move(left.latent),
+                            std::move(right.latent)};
+    return export_factorization(b, target, std::move(real), eta, form, refinement);
 }
 
 }  // namespace subbit

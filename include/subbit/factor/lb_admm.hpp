@@ -133,17 +133,8 @@ class lb_admm_solver {
 
     /// Balanced export (nanoquant.md section 4), refined where the options say so.
     factorization<S> finish() {
-        auto left_free = copy_of(backend_, left_.auxiliary), right_free = copy_of(backend_, right_.auxiliary);
-        unweight_rows(backend_, target_.row_root, left_free);
-        unweight_rows(backend_, target_.col_root, right_free);
-        const double eta = balance_ratio(backend_, left_free, right_free);
-        normalize_columns(backend_, left_.auxiliary, left_.basis);
-        axpby(backend_, 1, left_.dual, 1, left_.latent);
-        axpby(backend_, 1, right_.dual, 1, right_.latent);
-        real_factors<B, S> real{std::move(left_.basis), std::move(right_.auxiliary), std::move(left_.latent),
-                                std::move(right_.latent)};
         const auto refinement = options_.refine || !improved() ? options_.refine : refine_options{};
-        return export_factorization(backend_, target_, std::move(real), eta, options_.scales, refinement);
+        return export_admm(backend_, target_, left_, right_, options_.scales, refinement);
     }
 
     const admm_factor<B, S>& left() const { return left_; }
