@@ -156,6 +156,9 @@ void tokenizer::read_added_tokens(const json& list, const json& vocabulary, std:
         if (known != vocabulary.end() && *known != id)
             throw format_error(name + " has the id " + std::to_string(id) + ", but in model.vocab " + known->dump());
         token& t = known != vocabulary.end() ? tokens_[static_cast<std::size_t>(id)] : new_token(id, text, where);
+        // An id stands for one text: here as it is, in the vocabulary by the letters of its bytes.
+        if (const auto bytes = bytes_of_entry(text); known != vocabulary.end() && bytes && *bytes != text)
+            throw format_error(name + " stands for other bytes in model.vocab");
         t.bytes = text;
         t.special = entry.value("special", json(false)) == true;
         added_tokens_[static_cast<unsigned char>(text[0])].push_back({text, id, t.special});

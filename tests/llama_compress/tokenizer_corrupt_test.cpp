@@ -104,6 +104,10 @@ TEST_CASE("added tokens that contradict themselves or the vocabulary") {
     check_rejected("/added_tokens/0/id", "2", {"added_tokens", "<end>", "id 2"});
     check_rejected("/added_tokens/0/id", "9", {"added_tokens", "<end>", "id 9"});
     check_rejected("/added_tokens/0/content", R"("a")", {"added_tokens", "\"a\"", "id 3", "model.vocab 0"});
+    json accent = sound();  // as a vocabulary entry the letter is the byte E9, as an added token the character U+00E9
+    accent["model"]["vocab"]["\xc3\xa9"] = 3;
+    accent["added_tokens"][0]["content"] = "\xc3\xa9";
+    check_rejected(accent, {"added_tokens", "other bytes"});
     check_rejected("/added_tokens/0/content", R"("")", {"added_tokens", "content"});
     check_rejected("/added_tokens/0/content", "[]", {"added_tokens", "content"});
     check_rejected("/added_tokens/0/lstrip", "true", {"<end>", "lstrip"});
