@@ -5,13 +5,17 @@
 #include <subbit/backend/cpu/gemm_kernel_x86.hpp>
 #include <subbit/backend/cpu/gemm_pack_x86.hpp>
 #include <subbit/backend/cpu/isa.hpp>
-#include <subbit/backend/cpu/parallel.hpp>
+#include <subbit/backend/cpu/packed_product.hpp>
 #include <subbit/backend/cpu/simd_loop.hpp>
 #include <subbit/backend/cpu/spd.hpp>
+#include <subbit/backend/cpu/thread_pool.hpp>
 #include <subbit/backend/reference.hpp>
 
+#include <algorithm>
 #include <concepts>
+#include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 
 namespace subbit {
@@ -19,12 +23,13 @@ namespace subbit {
 struct cpu_tag : reference_tag {};
 
 struct cpu_options {
-    int threads = 0;                      ///< 0: all that OpenMP offers
+    int threads = 0;                      ///< 0: as many as the machine has
     isa instructions = preferred_isa();   ///< at most what the machine has
     precision products = precision::f32;  ///< of float32 matrix products; double and packed products are not affected
 };
 
-/// A processor with shared memory. Results do not depend on the number of threads.
+/// A processor with shared memory. Results do not depend on the number of threads. Copies share the threads; loops that
+/// are started from several threads at once, or from within one another, are correct but do not run faster.
 class cpu {
   public:
     using tag = cpu_tag;
@@ -36,8 +41,7 @@ class cpu {
     /// Throws value_error for a negative number of threads, an instruction set that the machine lacks, and a SUBBIT_ISA
     /// in the environment that is unknown.
     explicit cpu(cpu_options options = {})
-        : threads_(options.threads == 0 ? hardware_threads() : options.threads),
-          isa_(options.instructions),
+        : isa_(options.instructions),
           products_(options.products),
           bf16_instructions_(isa_ == isa::avx512 && detect_bf16()) {
         if (options.threads < 0)
@@ -45,9 +49,13 @@ class cpu {
         if (isa_ > detect_isa())
             throw value_error(std::string("cpu: this machine has no ") + isa_name(isa_) + ", at most " +
                               isa_name(detect_isa()));
+        const int all = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+        pool_ = std::make_shared<thread_pool>(options.threads == 0 ? all : options.threads);
     }
 
-    int threads() const { return threads_; }
+    int threads() const { return pool_->threads(); }
+    /// Where this backend's kernels run their loops.
+    executor exec() const { return executor(*pool_); }
     isa instructions() const { return isa_; }
     precision products() const { return products_; }
     /// True where bfloat16 products run as instructions rather than as rounded float32.
@@ -56,14 +64,14 @@ class cpu {
     /// One line for people: "cpu: avx512 + bf16, 2 threads, bf16 products".
     std::string describe() const {
         return std::string("cpu: ") + isa_name(isa_) + (bf16_instructions_ ? " + bf16, " : ", ") +
-               std::to_string(threads_) + (threads_ == 1 ? " thread, " : " threads, ") +
+               std::to_string(threads()) + (threads() == 1 ? " thread, " : " threads, ") +
                (products_ == precision::bf16 ? "bf16" : "f32") + " products";
     }
 
     /// Calls f(begin, end) for chunks of `grain` that depend on n and grain alone, never on the number of threads.
     template <class F>
     void parallel_for(index n, index grain, F&& f) const {
-        parallel_chunks(threads_, n, grain, std::forward<F>(f));
+        exec().for_chunks(n, grain, std::forward<F>(f));
     }
 
     /// Calls f(), whose loops the compiler vectorizes for the backend's instruction set.
@@ -77,10 +85,10 @@ class cpu {
     }
 
   private:
-    int threads_;
     isa isa_;
     precision products_;
     bool bf16_instructions_;
+    std::shared_ptr<thread_pool> pool_;
 };
 
 /// Calls f(arch) with the tag of the backend's instruction set.
@@ -110,34 +118,34 @@ void with_products(const B& b, F&& f) {
 template <class B, std::floating_point S>
 void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, matrix_view<const S> X, matrix_view<S> C, S alpha, S beta) {
     with_products<S>(
-        b, [&](auto arch, auto products) { dense_gemm<decltype(products)>(arch, b.threads(), A, X, C, alpha, beta); });
+        b, [&](auto arch, auto products) { dense_gemm<decltype(products)>(arch, b.exec(), A, X, C, alpha, beta); });
 }
 
 template <class B, std::floating_point S>
 void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, bit_view X, matrix_view<S> C, S alpha, S beta) {
     with_products<S>(b, [&](auto arch, auto products) {
-        bit_gemm<decltype(products)>(arch, b.threads(), A, X, false, C, alpha, beta);
+        bit_gemm<decltype(products)>(arch, b.exec(), A, X, false, C, alpha, beta);
     });
 }
 
 template <class B, std::floating_point S>
 void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, transposed_bit_view X, matrix_view<S> C, S alpha, S beta) {
     with_products<S>(b, [&](auto arch, auto products) {
-        bit_gemm<decltype(products)>(arch, b.threads(), A, X.t(), true, C, alpha, beta);
+        bit_gemm<decltype(products)>(arch, b.exec(), A, X.t(), true, C, alpha, beta);
     });
 }
 
 /// Always in full precision: what a Gram matrix loses, the solve with it multiplies.
 template <class B, std::floating_point S>
 void do_gram(cpu_tag, const B& b, matrix_view<const S> X, matrix_view<S> G) {
-    with_arch(b, [&](auto arch) { blocked_gram<plain_products<S>>(arch, b.threads(), X, G); });
+    with_arch(b, [&](auto arch) { blocked_gram<plain_products<S>>(arch, b.exec(), X, G); });
 }
 
 template <class B, std::floating_point S>
 void do_spd_solve(cpu_tag, const B& b, matrix_view<S> G, matrix_view<S> R) {
     const subbit::vector<S> diagonal = as_eigen(G).diagonal();
     const bool solved = with_arch(b, [&](auto arch) {
-        cholesky_solver<decltype(arch), S> solver(b.threads(), G);
+        cholesky_solver<decltype(arch), S> solver(b.exec(), G);
         if (solver.positive()) solver.solve_right(R);
         return solver.positive();
     });

@@ -6,8 +6,8 @@
 #pragma once
 
 #include <subbit/backend/cpu/gemm_pack.hpp>
-#include <subbit/backend/cpu/parallel.hpp>
 #include <subbit/backend/cpu/scratch.hpp>
+#include <subbit/backend/cpu/thread_pool.hpp>
 
 #include <algorithm>
 
@@ -46,15 +46,15 @@ enum class gemm_part { all, lower };
 /// C = alpha A B + beta C; A has m lanes, B n lanes. C must have col_stride 1 or is written through a small copy. With
 /// gemm_part::lower, the blocks that lie wholly above the diagonal keep what they hold.
 template <class Products, class Arch, class A, class B>
-void blocked_gemm(Arch arch, int threads, index k, const A& a, const B& b, matrix_view<typename Products::real> C,
+void blocked_gemm(Arch arch, executor ex, index k, const A& a, const B& b, matrix_view<typename Products::real> C,
                   typename Products::real alpha, typename Products::real beta, gemm_part part = gemm_part::all) {
     using kernel = gemm_kernel<Arch, Products>;
     using real = typename Products::real;
     using packed = typename Products::packed;
     using blocking = gemm_blocking;
     constexpr index mr = kernel::mr, nr = kernel::nr, depth = Products::depth;
-    if (static_cast<double>(C.rows) * static_cast<double>(C.cols) * static_cast<double>(k) < blocking::serial_work)
-        threads = 1;
+    ex = ex.when(static_cast<double>(C.rows) * static_cast<double>(C.cols) * static_cast<double>(k),
+                 blocking::serial_work);
 
     const auto tile = [&](index i, index j, index steps, const packed* pa, const packed* pb, real scale) {
         const index rows = std::min(mr, C.rows - i), cols = std::min(nr, C.cols - j);
@@ -79,7 +79,7 @@ void blocked_gemm(Arch arch, int threads, index k, const A& a, const B& b, matri
             for_blocks(C.cols, blocking::b_panels * nr, nr, [&](index j0, index j1) {
                 const index nb = ceil_div(j1 - j0, nr), a_left = j0 == 0 ? na : 0;
                 packed* pb = thread_scratch<gemm_scratch_b>().template reserve<packed>(nb * nr * steps);
-                parallel_chunks(threads, a_left + nb, blocking::pack_panels, [&](index begin, index end) {
+                ex.for_chunks(a_left + nb, blocking::pack_panels, [&](index begin, index end) {
                     for (index p = begin; p < std::min(end, a_left); ++p)
                         pack_panel<mr>(arch, Products{}, pa + p * mr * steps, a, i0 + p * mr,
                                        std::min(mr, i1 - i0 - p * mr), k0, k1 - k0);
@@ -88,7 +88,7 @@ void blocked_gemm(Arch arch, int threads, index k, const A& a, const B& b, matri
                                        std::min(nr, j1 - j0 - q * nr), k0, k1 - k0);
                 });
                 const index a_tiles = ceil_div(na, blocking::tile_a_panels);
-                parallel_chunks(threads, a_tiles * ceil_div(nb, blocking::tile_b_panels), 1, [&](index t, index) {
+                ex.for_chunks(a_tiles * ceil_div(nb, blocking::tile_b_panels), 1, [&](index t, index) {
                     const index a0 = t % a_tiles * blocking::tile_a_panels,
                                 a1 = std::min(na, a0 + blocking::tile_a_panels);
                     const index b0 = t / a_tiles * blocking::tile_b_panels,
@@ -112,25 +112,24 @@ void scale_only(matrix_view<Real> C, Real beta) {
 
 /// The dense product: C that is stored by columns is computed as its transpose.
 template <class Products, class Arch>
-void dense_gemm(Arch arch, int threads, matrix_view<const typename Products::real> A,
+void dense_gemm(Arch arch, executor ex, matrix_view<const typename Products::real> A,
                 matrix_view<const typename Products::real> X, matrix_view<typename Products::real> C,
                 typename Products::real alpha, typename Products::real beta) {
     using operand = dense_operand<typename Products::real>;
-    if (C.col_stride != 1 && C.row_stride == 1)
-        return dense_gemm<Products>(arch, threads, X.t(), A.t(), C.t(), alpha, beta);
+    if (C.col_stride != 1 && C.row_stride == 1) return dense_gemm<Products>(arch, ex, X.t(), A.t(), C.t(), alpha, beta);
     if (A.cols == 0) return scale_only(C, beta);
-    blocked_gemm<Products>(arch, threads, A.cols, operand{A.data, A.row_stride, A.col_stride},
+    blocked_gemm<Products>(arch, ex, A.cols, operand{A.data, A.row_stride, A.col_stride},
                            operand{X.data, X.col_stride, X.row_stride}, C, alpha, beta);
 }
 
 /// The product with signs as the right operand: C = alpha A bits + beta C, or alpha A bits^T + beta C.
 template <class Products, class Arch>
-void bit_gemm(Arch arch, int threads, matrix_view<const typename Products::real> A, bit_view bits, bool transposed,
+void bit_gemm(Arch arch, executor ex, matrix_view<const typename Products::real> A, bit_view bits, bool transposed,
               matrix_view<typename Products::real> C, typename Products::real alpha, typename Products::real beta) {
     using operand = dense_operand<typename Products::real>;
     if (A.cols == 0) return scale_only(C, beta);
-    blocked_gemm<Products>(arch, threads, A.cols, operand{A.data, A.row_stride, A.col_stride},
-                           bit_operand{bits, transposed}, C, alpha, beta);
+    blocked_gemm<Products>(arch, ex, A.cols, operand{A.data, A.row_stride, A.col_stride}, bit_operand{bits, transposed},
+                           C, alpha, beta);
 }
 
 }  // namespace subbit

@@ -21,12 +21,12 @@ constexpr index spd_split(index n) {
 
 /// G = X^T X for X (n,k): half of the blocks are computed, the others mirrored.
 template <class Products, class Arch>
-void blocked_gram(Arch arch, int threads, matrix_view<const typename Products::real> X,
+void blocked_gram(Arch arch, executor ex, matrix_view<const typename Products::real> X,
                   matrix_view<typename Products::real> G) {
     using real = typename Products::real;
     using operand = dense_operand<real>;
     if (X.rows == 0) return scale_only(G, real(0));
-    blocked_gemm<Products>(arch, threads, X.rows, operand{X.data, X.col_stride, X.row_stride},
+    blocked_gemm<Products>(arch, ex, X.rows, operand{X.data, X.col_stride, X.row_stride},
                            operand{X.data, X.col_stride, X.row_stride}, G, real(1), real(0), gemm_part::lower);
     for (index i = 0; i < G.rows; ++i)
         for (index j = i + 1; j < G.cols; ++j)
@@ -38,8 +38,8 @@ template <class Arch, class Real>
 class cholesky_solver {
   public:
     /// Writes the factor over the lower triangle of G (k,k); the rest of G keeps its values.
-    cholesky_solver(int threads, matrix_view<Real> G)
-        : threads_(threads),
+    cholesky_solver(executor ex, matrix_view<Real> G)
+        : executor_(ex),
           factor_(G),
           inverses_(static_cast<std::size_t>(ceil_div(G.rows, spd_leaf) * spd_leaf * spd_leaf)),
           positive_(factorize(0, G.rows)) {}
@@ -49,9 +49,9 @@ class cholesky_solver {
 
     /// R <- R G^-1 for R (n,k). Rows are independent of each other: threads take strips of them.
     void solve_right(matrix_view<Real> R) {
-        parallel_chunks(threads_, R.rows, strip, [&](index begin, index end) {
+        executor_.for_chunks(R.rows, strip, [&](index begin, index end) {
             const matrix_view<Real> rows = R.middle_rows(begin, end - begin);
-            solve_transposed(rows, 0, factor_.rows, 1);
+            solve_transposed(rows, 0, factor_.rows, executor());
             solve_plain(rows, 0, factor_.rows);
         });
     }
@@ -66,9 +66,9 @@ class cholesky_solver {
     /// The inverse of the factor's diagonal leaf at `at`, stored row by row.
     matrix_view<Real> inverse(index at, index n) { return {inverses_.data() + at * spd_leaf, n, n, spd_leaf}; }
 
-    void multiply_add(int threads, matrix_view<const Real> A, matrix_view<const Real> X, matrix_view<Real> C,
+    void multiply_add(executor ex, matrix_view<const Real> A, matrix_view<const Real> X, matrix_view<Real> C,
                       Real alpha) {
-        dense_gemm<products>(Arch{}, threads, A, X, C, alpha, Real(1));
+        dense_gemm<products>(Arch{}, ex, A, X, C, alpha, Real(1));
     }
 
     bool factorize(index at, index n) {
@@ -76,9 +76,9 @@ class cholesky_solver {
         const index left = spd_split(n), right = n - left;
         if (!factorize(at, left)) return false;
         const matrix_view<Real> below = factor_.block(at + left, at, right, left);
-        solve_transposed(below, at, left, threads_);
+        solve_transposed(below, at, left, executor_);
         using operand = dense_operand<Real>;
-        blocked_gemm<products>(Arch{}, threads_, left, operand{below.data, below.row_stride, below.col_stride},
+        blocked_gemm<products>(Arch{}, executor_, left, operand{below.data, below.row_stride, below.col_stride},
                                operand{below.data, below.row_stride, below.col_stride},
                                factor_.block(at + left, at + left, right, right), Real(-1), Real(1), gemm_part::lower);
         return factorize(at + left, right);
@@ -121,36 +121,36 @@ class cholesky_solver {
     }
 
     /// R <- R L^-T with the factor's block at `at`.
-    void solve_transposed(matrix_view<Real> R, index at, index n, int threads) {
-        if (n <= spd_leaf) return multiply_leaf(R, inverse(at, n).t(), threads);
+    void solve_transposed(matrix_view<Real> R, index at, index n, executor ex) {
+        if (n <= spd_leaf) return multiply_leaf(R, inverse(at, n).t(), ex);
         const index left = spd_split(n), right = n - left;
-        solve_transposed(R.middle_cols(0, left), at, left, threads);
-        multiply_add(threads, R.middle_cols(0, left), factor_.block(at + left, at, right, left).t(),
+        solve_transposed(R.middle_cols(0, left), at, left, ex);
+        multiply_add(ex, R.middle_cols(0, left), factor_.block(at + left, at, right, left).t(),
                      R.middle_cols(left, right), Real(-1));
-        solve_transposed(R.middle_cols(left, right), at + left, right, threads);
+        solve_transposed(R.middle_cols(left, right), at + left, right, ex);
     }
 
     /// R <- R L^-1 with the factor's block at `at`.
     void solve_plain(matrix_view<Real> R, index at, index n) {
-        if (n <= spd_leaf) return multiply_leaf(R, inverse(at, n), 1);
+        if (n <= spd_leaf) return multiply_leaf(R, inverse(at, n), executor());
         const index left = spd_split(n), right = n - left;
         solve_plain(R.middle_cols(left, right), at + left, right);
-        multiply_add(1, R.middle_cols(left, right), factor_.block(at + left, at, right, left), R.middle_cols(0, left),
-                     Real(-1));
+        multiply_add(executor(), R.middle_cols(left, right), factor_.block(at + left, at, right, left),
+                     R.middle_cols(0, left), Real(-1));
         solve_plain(R.middle_cols(0, left), at, left);
     }
 
     /// R <- R T for a leaf's triangle T; the product cannot overwrite what it reads.
-    void multiply_leaf(matrix_view<Real> R, matrix_view<const Real> T, int threads) {
+    void multiply_leaf(matrix_view<Real> R, matrix_view<const Real> T, executor ex) {
         Real* copy = thread_scratch<leaf_scratch>().template reserve<Real>(R.rows * T.rows);
         const matrix_view<Real> old(copy, R.rows, T.rows);
         for (index i = 0; i < R.rows; ++i)
             for (index j = 0; j < R.cols; ++j)
                 old(i, j) = R(i, j);
-        dense_gemm<products>(Arch{}, threads, old, T, R, Real(1), Real(0));
+        dense_gemm<products>(Arch{}, ex, old, T, R, Real(1), Real(0));
     }
 
-    int threads_;
+    executor executor_;
     matrix_view<Real> factor_;
     std::vector<Real> inverses_;
     bool positive_;

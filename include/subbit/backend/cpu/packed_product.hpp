@@ -1,0 +1,69 @@
+// Products of vectors with packed signs over the kernels of packed_kernel.hpp: scales, threads, many vectors.
+#pragma once
+
+#include <subbit/backend/cpu/packed_kernel.hpp>
+#include <subbit/backend/cpu/scratch.hpp>
+#include <subbit/backend/cpu/thread_pool.hpp>
+
+#include <algorithm>
+
+namespace subbit {
+
+struct packed_values_scratch;
+struct packed_tables_scratch;
+
+/// Multiply-adds below which a packed product stays on one thread.
+inline constexpr double packed_serial_work = 4e6;
+
+/// Products with V vectors, rows t.. of X: see packed_product.
+template <index V, class Arch, class Real, class Store>
+void packed_block(Arch, executor ex, bit_view bits, matrix_view<const Real> X, index t, const Real* pre,
+                  Store&& store) {
+    using kernel = packed_kernel<Arch, Real>;
+    const index n = bits.col_groups() * bit_layout::tile_cols;
+    Real* values = thread_scratch<packed_values_scratch>().template reserve<Real>(V * n);
+    Real* tables =
+        thread_scratch<packed_tables_scratch>().template reserve<Real>(V * bits.col_groups() * kernel::table_size);
+    for (index v = 0; v < V; ++v) {
+        const Real* x = X.data + (t + v) * X.row_stride;
+        Real* out = values + v * n;
+        if (pre != nullptr)
+            for (index j = 0; j < X.cols; ++j)
+                out[j] = pre[j] * x[j * X.col_stride];
+        else
+            for (index j = 0; j < X.cols; ++j)
+                out[j] = x[j * X.col_stride];
+        std::fill(out + X.cols, out + n, Real(0));  // the padding's bits say -1, and its values nothing
+    }
+    kernel::template build<V>(tables, values, n);
+    ex.for_chunks(bits.row_groups(), kernel::max_groups, [&](index begin, index end) {
+        Real sums[static_cast<std::size_t>(V * 16 * kernel::max_groups)];
+        kernel::template sums<V>(bits, begin, end - begin, tables, sums);
+        for (index v = 0; v < V; ++v)
+            store(t + v, 16 * begin, sums + v * 16 * kernel::max_groups, std::min(16 * end, bits.rows()) - 16 * begin);
+    });
+}
+
+/// Calls store(t, i, sums, count) with sums[0..count) = rows i.. of B (pre o x_t), for every row x_t of X (T,n) and
+/// every block of rows of B (m,n), once each, from any thread; `pre` is null or holds n scales. Float32 sums are
+/// accumulated in float32, in column order.
+template <class Arch, class Real, class Store>
+void packed_product(Arch arch, executor ex, bit_view bits, matrix_view<const Real> X, const Real* pre, Store&& store) {
+    constexpr index vectors = packed_kernel<Arch, Real>::max_vectors;
+    const double work = static_cast<double>(bits.rows()) * static_cast<double>(bits.cols());
+    const auto block = [&](index t, index end, executor rows) {
+        if constexpr (vectors > 1)
+            for (; t + vectors <= end; t += vectors)
+                packed_block<vectors>(arch, rows, bits, X, t, pre, store);
+        for (; t < end; ++t)
+            packed_block<1>(arch, rows, bits, X, t, pre, store);
+    };
+    // Enough vectors: every thread takes its own. Few: they share the rows.
+    if (X.rows >= vectors * ex.threads())
+        ex.when(static_cast<double>(X.rows) * work, packed_serial_work)
+            .for_chunks(X.rows, vectors, [&](index begin, index end) { block(begin, end, executor()); });
+    else
+        block(0, X.rows, ex.when(static_cast<double>(vectors) * work, packed_serial_work));
+}
+
+}  // namespace subbit

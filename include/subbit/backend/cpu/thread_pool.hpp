@@ -1,0 +1,170 @@
+// The threads of a cpu backend.
+//
+// A loop is cut into chunks whose boundaries never depend on the number of threads; threads, the caller among them,
+// claim one chunk after another. The caller waits for chunks, not for threads: a worker that the system has put aside
+// while it held nothing delays nobody, which is what makes this hold up on a busy machine where a barrier of all
+// threads does not.
+#pragma once
+
+#include <subbit/core/matrix.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace subbit {
+
+/// Threads that wait for loops; owned by a cpu backend and its copies.
+class thread_pool {
+  public:
+    /// `threads` counts the caller: the pool starts one fewer.
+    explicit thread_pool(int threads) {
+        workers_.reserve(static_cast<std::size_t>(std::max(0, threads - 1)));
+        for (int t = 1; t < threads; ++t)
+            workers_.emplace_back([this] { work(); });
+    }
+    thread_pool(const thread_pool&) = delete;
+    thread_pool& operator=(const thread_pool&) = delete;
+    ~thread_pool() {
+        stop_.store(true, std::memory_order_relaxed);
+        wake_workers();
+        for (std::thread& w : workers_)
+            w.join();
+    }
+
+    int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+    /// Calls f(c) once for each c of [0, chunks). Runs in the calling thread alone where that is a chunk of a loop
+    /// itself, or where another loop has the pool. Throws the first exception of f, after all chunks have stopped.
+    template <class F>
+    void run(index chunks, F&& f) {
+        if (workers_.empty() || chunks <= 1 || inside_chunk() || !owner_.try_lock()) {
+            for (index c = 0; c < chunks; ++c)
+                f(c);
+            return;
+        }
+        const std::lock_guard<std::mutex> lock(owner_, std::adopt_lock);
+        failure_ = nullptr;
+        failed_.store(false, std::memory_order_relaxed);
+        done_.store(0, std::memory_order_relaxed);
+        chunks_.store(static_cast<std::uint32_t>(chunks), std::memory_order_relaxed);
+        context_.store(const_cast<void*>(static_cast<const void*>(&f)), std::memory_order_relaxed);
+        call_.store([](void* context, index c) { (*static_cast<std::remove_reference_t<F>*>(context))(c); },
+                    std::memory_order_relaxed);
+        const std::uint32_t job = generation_.load(std::memory_order_relaxed) + 1;
+        next_.store(static_cast<std::uint64_t>(job) << 32, std::memory_order_release);
+        wake_workers();
+        inside_chunk() = true;
+        take_chunks(job);
+        inside_chunk() = false;
+        for (int spins = 0; done_.load(std::memory_order_acquire) != static_cast<std::uint32_t>(chunks); ++spins)
+            relax(spins);
+        if (failure_) std::rethrow_exception(failure_);
+    }
+
+  private:
+    /// Long enough for the gap between two loops of one computation, short enough to leave the processor to others.
+    static constexpr int spin_limit = 2000;
+
+    static bool& inside_chunk() {
+        thread_local bool inside = false;
+        return inside;
+    }
+
+    static void relax(int spins) {
+        if (spins > spin_limit) return std::this_thread::yield();
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+    }
+
+    void wake_workers() {
+        generation_.fetch_add(1, std::memory_order_release);
+        generation_.notify_all();
+    }
+
+    void work() {
+        inside_chunk() = true;
+        std::uint32_t seen = 0;
+        while (true) {
+            int spins = 0;
+            while (generation_.load(std::memory_order_acquire) == seen)
+                if (++spins > spin_limit)
+                    generation_.wait(seen, std::memory_order_acquire);
+                else
+                    relax(spins);
+            seen = generation_.load(std::memory_order_acquire);
+            if (stop_.load(std::memory_order_relaxed)) return;
+            take_chunks(seen);
+        }
+    }
+
+    /// Claims chunks of loop `job` until none is left. A claim raises the low half of next_ under the number of the
+    /// loop in the high half: it can only succeed while a chunk of that loop is unclaimed, that is while its caller
+    /// still waits, so what was read of the loop before the claim is then known to be that loop's.
+    void take_chunks(std::uint32_t job) {
+        std::uint64_t next = next_.load(std::memory_order_acquire);
+        while (static_cast<std::uint32_t>(next >> 32) == job) {
+            const auto chunk = static_cast<std::uint32_t>(next);
+            const auto call = call_.load(std::memory_order_relaxed);
+            void* const context = context_.load(std::memory_order_relaxed);
+            if (chunk >= chunks_.load(std::memory_order_relaxed)) return;
+            if (!next_.compare_exchange_weak(next, next + 1, std::memory_order_acq_rel, std::memory_order_acquire))
+                continue;
+            if (!failed_.load(std::memory_order_relaxed)) {
+                try {
+                    call(context, chunk);
+                } catch (...) {
+                    if (!failed_.exchange(true)) failure_ = std::current_exception();
+                }
+            }
+            done_.fetch_add(1, std::memory_order_release);
+            next = next_.load(std::memory_order_acquire);
+        }
+    }
+
+    std::mutex owner_;
+    std::atomic<std::uint32_t> generation_ = 0;
+    std::atomic<std::uint64_t> next_ = 0;
+    std::atomic<std::uint32_t> chunks_ = 0;
+    std::atomic<std::uint32_t> done_ = 0;
+    std::atomic<void (*)(void*, index)> call_ = nullptr;
+    std::atomic<void*> context_ = nullptr;
+    std::atomic<bool> failed_ = false;
+    std::atomic<bool> stop_ = false;
+    std::exception_ptr failure_;
+    std::vector<std::thread> workers_;
+};
+
+/// Where a kernel runs its loops: a pool, or the calling thread alone.
+class executor {
+  public:
+    executor() = default;
+    explicit executor(thread_pool& pool) : pool_(&pool) {}
+
+    int threads() const { return pool_ == nullptr ? 1 : pool_->threads(); }
+
+    /// This executor where `work` is at least `least`, else the calling thread.
+    executor when(double work, double least) const { return work < least ? executor() : *this; }
+
+    /// Calls f(begin, end) once for each chunk [c*grain, min(n, (c+1)*grain)).
+    template <class F>
+    void for_chunks(index n, index grain, F&& f) const {
+        grain = std::max<index>(grain, 1);
+        const index chunks = (n + grain - 1) / grain;
+        const auto chunk = [&](index c) { f(c * grain, std::min(n, (c + 1) * grain)); };
+        if (pool_ != nullptr) return pool_->run(chunks, chunk);
+        for (index c = 0; c < chunks; ++c)
+            chunk(c);
+    }
+
+  private:
+    thread_pool* pool_ = nullptr;
+};
+
+}  // namespace subbit
