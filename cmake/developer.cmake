@@ -1,0 +1,27 @@
+# What this project's own programs are built with, and no user of the library ever sees: link it PRIVATE.
+add_library(subbit_developer INTERFACE)
+
+if(SUBBIT_DEVELOPER)
+  target_compile_options(subbit_developer INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # GCC 12 reports the deliberately undefined vectors of its own intrinsics headers (`__Y`) as used uninitialized.
+    target_compile_options(subbit_developer INTERFACE -Wno-error=maybe-uninitialized -Wno-error=uninitialized)
+  endif()
+endif()
+
+if(SUBBIT_SANITIZE)
+  set(flags -fsanitize=${SUBBIT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_options(subbit_developer INTERFACE ${flags})
+  target_link_options(subbit_developer INTERFACE ${flags})
+endif()
+
+if(PROJECT_IS_TOP_LEVEL AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
+  find_program(SUBBIT_CCACHE ccache)
+  mark_as_advanced(SUBBIT_CCACHE)
+  if(SUBBIT_CCACHE)
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${SUBBIT_CCACHE})
+  endif()
+endif()
+if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release)
+endif()

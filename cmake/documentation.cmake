@@ -1,0 +1,6 @@
+# `cmake --build ... --target documentation` writes the API pages to BUILD/api/html; a warning is an error.
+find_package(Doxygen QUIET)
+if(DOXYGEN_FOUND)
+  configure_file(cmake/Doxyfile.in Doxyfile @ONLY)
+  add_custom_target(documentation COMMAND ${DOXYGEN_EXECUTABLE} ${CMAKE_CURRENT_BINARY_DIR}/Doxyfile VERBATIM)
+endif()
