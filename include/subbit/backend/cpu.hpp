@@ -9,6 +9,7 @@
 #include <subbit/backend/cpu/simd_loop.hpp>
 #include <subbit/backend/cpu/spd.hpp>
 #include <subbit/backend/cpu/thread_pool.hpp>
+#include <subbit/backend/layer_operations.hpp>
 #include <subbit/backend/reference.hpp>
 
 #include <algorithm>
@@ -121,18 +122,22 @@ void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, matrix_view<const S> X
         b, [&](auto arch, auto products) { dense_gemm<decltype(products)>(arch, b.exec(), A, X, C, alpha, beta); });
 }
 
+/// Products with signs are sums in S, whatever the backend's precision: packed, they are faster than rounded products.
 template <class B, std::floating_point S>
-void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, bit_view X, matrix_view<S> C, S alpha, S beta) {
-    with_products<S>(b, [&](auto arch, auto products) {
-        bit_gemm<decltype(products)>(arch, b.exec(), A, X, false, C, alpha, beta);
-    });
+void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, transposed_bit_view X, matrix_view<S> C, S alpha, S beta) {
+    with_arch(b, [&](auto arch) { packed_gemm(arch, b.exec(), A, X.t(), C, alpha, beta); });
 }
 
 template <class B, std::floating_point S>
-void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, transposed_bit_view X, matrix_view<S> C, S alpha, S beta) {
-    with_products<S>(b, [&](auto arch, auto products) {
-        bit_gemm<decltype(products)>(arch, b.exec(), A, X.t(), true, C, alpha, beta);
-    });
+void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, bit_view X, matrix_view<S> C, S alpha, S beta) {
+    const bit_view transposed = transpose_to_scratch(b.exec(), X);
+    with_arch(b, [&](auto arch) { packed_gemm(arch, b.exec(), A, transposed, C, alpha, beta); });
+}
+
+template <class B, std::floating_point S>
+void do_apply_layer(cpu_tag, const B& b, const low_rank_binary_linear<S>& layer, matrix_view<const S> X,
+                    matrix_view<S> Y) {
+    with_arch(b, [&](auto arch) { packed_apply(arch, b.exec(), layer, X, Y); });
 }
 
 /// Always in full precision: what a Gram matrix loses, the solve with it multiplies.

@@ -205,19 +205,24 @@ matrix<Scalar> bit_view::unpack() const {
     return W;
 }
 
+/// Writes row groups [begin, end) of the transpose of `in` to `words`, the storage of the whole transpose.
+inline void transpose_groups(bit_view in, index begin, index end, std::uint32_t* words) {
+    const index out_col_groups = bit_layout::col_groups(in.rows());
+    // 32 x 32 bits are two tiles, one below the other, on either side; beyond the last row group there are zeros.
+    for (index g = begin / 2; 2 * g < end; ++g)
+        for (index pair = 0; pair < out_col_groups; ++pair) {
+            std::array<std::uint32_t, 32> w{};
+            for (index half = 0; half < 2 && 2 * pair + half < in.row_groups(); ++half)
+                std::copy_n(in.tile(2 * pair + half, g), 16, w.begin() + 16 * half);
+            detail::transpose_32x32(w);
+            for (index half = 0; half < 2 && 2 * g + half < end; ++half)
+                std::copy_n(w.begin() + 16 * half, 16, words + ((2 * g + half) * out_col_groups + pair) * 16);
+        }
+}
+
 inline bit_matrix bit_matrix::transpose() const {
     bit_matrix out(cols_, rows_);
-    const bit_view in = view();
-    // 32 x 32 bits are two tiles, one below the other, on either side; beyond the last row group there are zeros.
-    for (index top = 0; top < in.row_groups(); top += 2)
-        for (index g = 0; g < in.col_groups(); ++g) {
-            std::array<std::uint32_t, 32> w{};
-            for (index half = 0; half < 2 && top + half < in.row_groups(); ++half)
-                std::copy_n(in.tile(top + half, g), 16, w.begin() + 16 * half);
-            detail::transpose_32x32(w);
-            for (index half = 0; half < 2 && 2 * g + half < bit_layout::row_groups(cols_); ++half)
-                std::copy_n(w.begin() + 16 * half, 16, out.tile(2 * g + half, top / 2));
-        }
+    transpose_groups(view(), 0, bit_layout::row_groups(cols_), out.words_.data());
     return out;
 }
 

@@ -122,14 +122,4 @@ void dense_gemm(Arch arch, executor ex, matrix_view<const typename Products::rea
                            operand{X.data, X.col_stride, X.row_stride}, C, alpha, beta);
 }
 
-/// The product with signs as the right operand: C = alpha A bits + beta C, or alpha A bits^T + beta C.
-template <class Products, class Arch>
-void bit_gemm(Arch arch, executor ex, matrix_view<const typename Products::real> A, bit_view bits, bool transposed,
-              matrix_view<typename Products::real> C, typename Products::real alpha, typename Products::real beta) {
-    using operand = dense_operand<typename Products::real>;
-    if (A.cols == 0) return scale_only(C, beta);
-    blocked_gemm<Products>(arch, ex, A.cols, operand{A.data, A.row_stride, A.col_stride}, bit_operand{bits, transposed},
-                           C, alpha, beta);
-}
-
 }  // namespace subbit

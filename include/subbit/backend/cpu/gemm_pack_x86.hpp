@@ -1,6 +1,5 @@
 // Packing for AVX-512: an element of a panel is 32 bits (a float, or a pair of bfloat16), so one transpose of 8 x 8 of
-// those serves an operand that is contiguous along k, one copy serves one that is contiguous along the lanes, and bits
-// become numbers without arithmetic: a blend under the mask that they are, or two operations on a tile of 16 rows.
+// those serves an operand that is contiguous along k, and one copy serves one that is contiguous along the lanes.
 #pragma once
 
 #include <subbit/backend/cpu/gemm_pack.hpp>
@@ -31,17 +30,6 @@ struct avx512_elements<plain_products<float>> {
     SUBBIT_AVX512 [[gnu::always_inline]] static inline __m512i along_lanes(const float* x, __mmask16 lanes, index,
                                                                            index) {
         return _mm512_castps_si512(_mm512_maskz_loadu_ps(lanes, x));
-    }
-    /// +1 under the mask, -1 elsewhere.
-    SUBBIT_AVX512 [[gnu::always_inline]] static inline __m512i signs(__mmask16 k0, __mmask16) {
-        return _mm512_castps_si512(_mm512_mask_blend_ps(k0, _mm512_set1_ps(-1), _mm512_set1_ps(1)));
-    }
-    /// +1 where the lane's bit `step` is set, -1 elsewhere; `word` holds the complement of the bits.
-    SUBBIT_AVX512 [[gnu::always_inline]] static inline __m512i signs_of_words(__m512i word, unsigned step) {
-        const __m512i sign =
-            _mm512_slli_epi32(word, 31 - step);  // | 1.0f, where only the sign bit may come from `sign`
-        return _mm512_ternarylogic_epi32(sign, _mm512_set1_epi32(static_cast<int>(0x80000000u)),
-                                         _mm512_set1_epi32(0x3F800000), 0xEA);
     }
 };
 
@@ -77,19 +65,6 @@ struct avx512_elements<bf16_products> {
         const auto low = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes, x));
         const auto high = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(second, k > 1 ? x + stride : x));
         return _mm512_or_si512(_mm512_cvtepu16_epi32(low), _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
-    }
-    SUBBIT_AVX512 [[gnu::always_inline]] static inline __m512i signs(__mmask16 k0, __mmask16 k1) {
-        const __m512i minus = _mm512_set1_epi32(static_cast<int>(0xBF80BF80u));
-        const __m512i first = _mm512_mask_xor_epi32(minus, k0, minus, _mm512_set1_epi32(0x8000));
-        return _mm512_mask_xor_epi32(first, k1, first, _mm512_set1_epi32(static_cast<int>(0x80000000u)));
-    }
-    SUBBIT_AVX512 [[gnu::always_inline]] static inline __m512i signs_of_words(__m512i word, unsigned step) {
-        // Bits 2*step and 2*step+1 move to the two sign bits, 15 and 31.
-        const __m512i down = _mm512_srli_epi32(word, 2 * step);
-        const __m512i high =
-            _mm512_and_si512(_mm512_slli_epi32(down, 30), _mm512_set1_epi32(static_cast<int>(0x80000000u)));
-        const __m512i low = _mm512_and_si512(_mm512_slli_epi32(down, 15), _mm512_set1_epi32(0x8000));
-        return _mm512_ternarylogic_epi32(high, low, _mm512_set1_epi32(0x3F803F80), 0xFE);
     }
 };
 
@@ -170,58 +145,6 @@ void pack_panel(avx512_arch arch, Products products, typename Products::packed* 
     if (op.lane_stride == 1) return pack_along_lanes<W>(arch, products, words, in, op.k_stride, lanes, k);
     if (op.k_stride == 1) return pack_along_k<W>(arch, products, words, in, op.lane_stride, lanes, k);
     pack_strided<W>(products, out, op, lane0, lanes, k0, k);
-}
-
-/// Rows of bits are the lanes: tile by tile, 16 lanes in a register, one word a lane.
-template <index W, word_products Products>
-SUBBIT_AVX512 void pack_bit_rows(avx512_arch, Products, std::uint32_t* out, bit_view bits, index lane0, index lanes,
-                                 index k0, index k) {
-    constexpr unsigned depth = Products::depth, per_word = 32 / depth;
-    const index steps = (k + depth - 1) / depth;
-    for (index l = 0; l < W; l += 16) {
-        if (l >= lanes) {
-            for (index p = 0; p < steps; ++p)
-                _mm512_store_si512(out + p * W + l, _mm512_setzero_si512());
-            continue;
-        }
-        for (index p = 0; p < steps;) {
-            const index column = k0 + p * depth;
-            const __m512i word = _mm512_load_si512(bits.tile((lane0 + l) / 16, column / 32));
-            const __m512i flipped = _mm512_xor_si512(word, _mm512_set1_epi32(-1));
-            for (auto s = static_cast<unsigned>(column % 32) / depth; s < per_word && p < steps; ++s, ++p)
-                _mm512_store_si512(out + p * W + l, avx512_elements<Products>::signs_of_words(flipped, s));
-        }
-    }
-}
-
-/// Columns of bits are the lanes: 16 bits of a row are the mask of a blend.
-template <index W, word_products Products>
-SUBBIT_AVX512 void pack_bit_columns(avx512_arch, Products, std::uint32_t* out, bit_view bits, index lane0, index lanes,
-                                    index k0, index k) {
-    for (index p = 0; p < k; p += Products::depth, out += W)
-        for (index l = 0; l < W; l += 16) {
-            __m512i x = _mm512_setzero_si512();
-            if (l < lanes) {
-                const index column = lane0 + l;
-                const auto mask_of = [&](index row) {
-                    return static_cast<__mmask16>(bits.word(row, column / 32) >> (column % 32));
-                };
-                const __mmask16 first = mask_of(k0 + p);
-                x = avx512_elements<Products>::signs(first, p + 1 < k ? mask_of(k0 + p + 1) : first);
-            }
-            _mm512_store_si512(out + l, x);
-        }
-}
-
-template <index W, word_products Products>
-void pack_panel(avx512_arch arch, Products products, typename Products::packed* out, const bit_operand& op, index lane0,
-                index lanes, index k0, index k) {
-    static_assert(W % 16 == 0);
-    auto* words = reinterpret_cast<std::uint32_t*>(out);
-    if (op.lanes_are_rows)
-        pack_bit_rows<W>(arch, products, words, op.bits, lane0, lanes, k0, k);
-    else
-        pack_bit_columns<W>(arch, products, words, op.bits, lane0, lanes, k0, k);
 }
 
 }  // namespace subbit

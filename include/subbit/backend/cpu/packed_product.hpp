@@ -4,6 +4,7 @@
 #include <subbit/backend/cpu/packed_kernel.hpp>
 #include <subbit/backend/cpu/scratch.hpp>
 #include <subbit/backend/cpu/thread_pool.hpp>
+#include <subbit/bits/low_rank_binary_linear.hpp>
 
 #include <algorithm>
 
@@ -64,6 +65,64 @@ void packed_product(Arch arch, executor ex, bit_view bits, matrix_view<const Rea
             .for_chunks(X.rows, vectors, [&](index begin, index end) { block(begin, end, executor()); });
     else
         block(0, X.rows, ex.when(static_cast<double>(vectors) * work, packed_serial_work));
+}
+
+struct packed_transpose_scratch;
+
+/// The transpose of `bits`, in scratch memory that the next call in this thread overwrites.
+inline bit_view transpose_to_scratch(executor ex, bit_view bits) {
+    auto* words = thread_scratch<packed_transpose_scratch>().reserve<std::uint32_t>(
+        bit_layout::word_count(bits.cols(), bits.rows()));
+    ex.when(static_cast<double>(bits.rows()) * static_cast<double>(bits.cols()), packed_serial_work / 16)
+        .for_chunks(bit_layout::row_groups(bits.cols()), 4,
+                    [&](index begin, index end) { transpose_groups(bits, begin, end, words); });
+    return {words, bits.cols(), bits.rows()};
+}
+
+/// C = alpha X B^T + beta C for X (T,n) and packed B (m,n).
+template <class Arch, class Real>
+void packed_gemm(Arch arch, executor ex, matrix_view<const Real> X, bit_view bits, matrix_view<Real> C, Real alpha,
+                 Real beta) {
+    packed_product(arch, ex, bits, X, static_cast<const Real*>(nullptr),
+                   [&](index t, index first, const Real* sums, index count) {
+                       Real* out = C.data + t * C.row_stride + first * C.col_stride;
+                       for (index i = 0; i < count; ++i) {
+                           Real& c = out[i * C.col_stride];
+                           c = beta == Real(0) ? alpha * sums[i] : alpha * sums[i] + beta * c;
+                       }
+                   });
+}
+
+struct packed_hidden_scratch;
+
+/// Y = s_post o (U (s_mid o (V (s_pre o x)))) + bias for every row x of X. The scales enter while tables are built and
+/// sums are stored, and the r numbers in between stay in the cache.
+template <class Arch, class Real>
+void packed_apply(Arch arch, executor ex, const low_rank_binary_linear<Real>& layer, matrix_view<const Real> X,
+                  matrix_view<Real> Y) {
+    constexpr index vectors = packed_kernel<Arch, Real>::max_vectors;
+    const index r = layer.rank();
+    const Real* mid = layer.s_mid.size() == 0 ? nullptr : layer.s_mid.data();
+    const Real* post = layer.s_post.data();
+    const Real* bias = layer.bias.size() == 0 ? nullptr : layer.bias.data();
+    const auto rows = [&](index begin, index end, executor inner) {
+        Real* hidden = thread_scratch<packed_hidden_scratch>().template reserve<Real>((end - begin) * r);
+        packed_product(arch, inner, layer.V.view(), X.middle_rows(begin, end - begin), layer.s_pre.data(),
+                       [&](index t, index first, const Real* sums, index count) {
+                           std::copy_n(sums, count, hidden + t * r + first);
+                       });
+        packed_product(arch, inner, layer.U.view(), matrix_view<const Real>(hidden, end - begin, r), mid,
+                       [&](index t, index first, const Real* sums, index count) {
+                           Real* out = &Y(begin + t, first);
+                           for (index i = 0; i < count; ++i)
+                               out[i * Y.col_stride] = bias == nullptr ? post[first + i] * sums[i]
+                                                                       : post[first + i] * sums[i] + bias[first + i];
+                       });
+    };
+    if (X.rows >= vectors * ex.threads())
+        ex.for_chunks(X.rows, 4 * vectors, [&](index begin, index end) { rows(begin, end, executor()); });
+    else
+        rows(0, X.rows, ex);
 }
 
 }  // namespace subbit

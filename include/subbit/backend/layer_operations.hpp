@@ -1,0 +1,19 @@
+// The reference version of low_rank_binary_linear::apply.
+#pragma once
+
+#include <subbit/backend/concept.hpp>
+#include <subbit/bits/low_rank_binary_linear.hpp>
+
+namespace subbit {
+
+template <class B, class S>
+void do_apply_layer(reference_tag, const B&, const low_rank_binary_linear<S>& layer, matrix_view<const S> X,
+                    matrix_view<S> Y) {
+    matrix<S> hidden = as_eigen(X) * layer.s_pre.asDiagonal() * layer.V.template unpack<S>().transpose();
+    if (layer.s_mid.size() != 0) hidden = hidden * layer.s_mid.asDiagonal();
+    matrix<S> out = hidden * layer.U.template unpack<S>().transpose() * layer.s_post.asDiagonal();
+    if (layer.bias.size() != 0) out.rowwise() += layer.bias.transpose();
+    as_eigen(Y) = out;
+}
+
+}  // namespace subbit
