@@ -33,7 +33,7 @@ fi
 
 command -v python3 >/dev/null || fail "python3 not found (Debian: apt-get install python3-venv)"
 if [ ! -x "$venv/bin/pip" ]; then
-    mkdir -p "$(dirname "$venv")" || fail "cannot create $(dirname "$venv")"
+    mkdir -p "$(dirname "$venv")" 2>/dev/null || fail "cannot create $(dirname "$venv")"
     quietly "python3 -m venv (Debian: apt-get install python3-venv)" python3 -m venv "$venv"
 fi
 pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
