@@ -10,6 +10,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
+#include <vector>
 
 namespace llama {
 
@@ -24,6 +26,13 @@ struct compress_job {
     bool keep_run = false;  ///< leaves the run's folder in place at the end
 };
 
+/// A part of a job that reports its steps under one name.
+struct planned_phase {
+    std::string what;    ///< as progress::step will call it
+    double seconds = 0;  ///< expected
+    index block = -1;    ///< that it belongs to, or -1
+};
+
 /// What a job will come to, before it starts.
 struct compress_estimate {
     std::vector<index> ranks;  ///< per layer of a block
@@ -32,10 +41,13 @@ struct compress_estimate {
     std::size_t memory_bytes = 0;
     std::size_t disk_bytes = 0;  ///< while running, the result included
     double seconds = 0;
+    std::vector<planned_phase> plan;  ///< in order; together `seconds`
+    double gflops = 0;                ///< of the matrix products while tuning, measured now
     index calibration_windows = 0, distillation_windows = 0, text_tokens = 0;
 };
 
-/// Checks the whole job against the model and text and says what it will take; `gflops` is the machine's measured rate.
+/// Checks the whole job against the model and text, and says what it will take on this machine, by a short trial
+/// product.
 compress_estimate estimate(const compress_job& job);
 
 /// Runs the job, or continues it; returns the report. Everything appears in job.out by rename.

@@ -1,0 +1,12 @@
+#include "commands.hpp"
+#include "console.hpp"
+
+#include <memory>
+
+namespace llama {
+
+void add_demo(CLI::App& app) {
+    (void)app;
+}
+
+}  // namespace llama

@@ -1,0 +1,168 @@
+#include "../model/model_directory.hpp"
+#include "commands.hpp"
+#include "console.hpp"
+#include "sampling.hpp"
+
+#include <fmt/format.h>
+#include <cstdio>
+#include <memory>
+
+namespace llama {
+
+namespace {
+
+struct generate_command {
+    std::filesystem::path model;
+    std::string prompt;
+    index max_tokens = 128;
+    sampling_options sampling;
+    std::uint64_t seed = 0;
+    bool begin = false;
+    machine_options machine;
+
+    void run() const;
+    std::vector<std::int32_t> prompt_tokens(const model_directory& directory, const tokenizer& words) const;
+};
+
+/// A whole model in memory, and the keys and values of the tokens that it has seen.
+class running_model {
+  public:
+    running_model(const subbit::cpu& backend, const model_directory& directory, index capacity)
+        : backend_(backend),
+          config_(directory.config()),
+          context_(config_, capacity),
+          outer_(directory.load_outer_layers<float>()) {
+        for (index l = 0; l < config_.num_hidden_layers; ++l) {
+            blocks_.push_back(directory.load_block<float>(l, context_));
+            const index width = config_.num_key_value_heads * config_.head_dim;
+            caches_.push_back({matrix<float>(capacity, width), matrix<float>(capacity, width), 0});
+        }
+    }
+
+    /// The scores of the token after `tokens`, which come after all tokens before.
+    std::span<const float> next_scores(std::span<const std::int32_t> tokens) {
+        const index count = std::ssize(tokens), d = config_.hidden_size;
+        X_.resize(count, d);
+        Y_.resize(count, d);
+        outer_.embed(tokens, subbit::view(X_));
+        for (std::size_t l = 0; l < blocks_.size(); ++l) {
+            blocks_[l].forward_cached(backend_, const_view(X_), caches_[l], subbit::view(Y_), tape_);
+            X_.swap(Y_);
+        }
+        last_.resize(1, d);
+        rms_norm(backend_, const_view(X_).middle_rows(count - 1, 1), subbit::span_of(std::as_const(outer_.final_norm)),
+                 config_.rms_norm_eps, subbit::view(last_), inverse_rms_);
+        score();
+        return scores_;
+    }
+
+  private:
+    /// The head times one vector: every weight is read once, so it is a plain pass over memory.
+    void score() {
+        const matrix<float>& head = outer_.head();
+        scores_.resize(static_cast<std::size_t>(head.rows()));
+        const float* x = last_.data();
+        const index d = head.cols();
+        subbit::vectorized_for(backend_, head.rows(), 512, [&](index begin, index end) {
+            for (index i = begin; i < end; ++i) {
+                const float* w = &head(i, 0);
+                float sum = 0;
+#pragma omp simd reduction(+ : sum)
+                for (index c = 0; c < d; ++c)
+                    sum += w[c] * x[c];
+                scores_[static_cast<std::size_t>(i)] = sum;
+            }
+        });
+    }
+
+    const subbit::cpu& backend_;
+    const model_config& config_;
+    block_context<float> context_;
+    outer_layers<float> outer_;
+    std::vector<block<float>> blocks_;
+    std::vector<key_value_cache<float>> caches_;
+    block_tape<float> tape_;
+    matrix<float> X_, Y_, last_;
+    std::vector<float> inverse_rms_, scores_;
+};
+
+bool ends(const model_config& config, const tokenizer& words, std::int32_t token) {
+    return words.eos_id() == token ||
+           std::find(config.eos_token_ids.begin(), config.eos_token_ids.end(), token) != config.eos_token_ids.end();
+}
+
+std::vector<std::int32_t> generate_command::prompt_tokens(const model_directory& directory,
+                                                          const tokenizer& words) const {
+    auto tokens = words.encode(prompt, true);
+    const auto first = words.bos_id() ? words.bos_id() : directory.config().bos_token_id;
+    if ((begin || tokens.empty()) && first) tokens.insert(tokens.begin(), *first);
+    if (tokens.empty()) throw subbit::value_error("the prompt is empty, and the model names no first token");
+    return tokens;
+}
+
+void print_now(const std::string& text) {
+    fmt::print("{}", text);
+    std::fflush(stdout);
+}
+
+void generate_command::run() const {
+    const model_directory directory(model);
+    const auto words = directory.load_tokenizer();
+    auto tokens = prompt_tokens(directory, words);
+    const auto backend = machine.make();
+    running_model running(backend, directory, std::ssize(tokens) + max_tokens);
+    const subbit::random_stream stream(seed);
+    catch_interrupts();
+
+    print_now(prompt);
+    stream_decoder decoder(words);
+    const auto start = job_clock::clock::now();
+    auto scores = running.next_scores(tokens);
+    const auto decoding = job_clock::clock::now();
+    index made = 0;
+    while (made < max_tokens && !interrupted()) {
+        const std::int32_t token = sample(scores, sampling, stream, static_cast<std::uint64_t>(made));
+        if (ends(directory.config(), words, token)) break;
+        ++made;
+        print_now(decoder.add(token));
+        if (made < max_tokens) scores = running.next_scores(std::span(&token, 1));
+    }
+    print_now(decoder.finish() + "\n");
+    const double prefill = std::chrono::duration<double>(decoding - start).count();
+    const double decode = std::chrono::duration<double>(job_clock::clock::now() - decoding).count();
+    fmt::print(stderr, "prefill {} tokens, {:.1f} tokens/s; decode {} tokens, {:.1f} tokens/s\n", tokens.size(),
+               static_cast<double>(tokens.size()) / prefill, made, static_cast<double>(made) / decode);
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app) {
+    auto command = std::make_shared<generate_command>();
+    auto* c = app.add_subcommand("generate", "Continue a text, with an original or a compressed model");
+    c->add_option("DIR", command->model, "Model directory")->required();
+    c->add_option("--prompt", command->prompt, "Text to continue; special tokens that it spells out count as such")
+        ->required()
+        ->type_name("TEXT");
+    c->add_option("--max-tokens", command->max_tokens, "Tokens to add at most")
+        ->check(CLI::Range(1, 1 << 20))
+        ->type_name("N")
+        ->capture_default_str();
+    c->add_option("--temperature", command->sampling.temperature, "0: always the most likely token")
+        ->check(CLI::NonNegativeNumber)
+        ->type_name("T")
+        ->capture_default_str();
+    c->add_option("--top-k", command->sampling.top_k, "Choose among the K most likely tokens (0: all)")
+        ->check(CLI::NonNegativeNumber)
+        ->type_name("K")
+        ->capture_default_str();
+    c->add_option("--top-p", command->sampling.top_p, "Choose among the most likely tokens of this total probability")
+        ->check(CLI::Range(0.0, 1.0))
+        ->type_name("P")
+        ->capture_default_str();
+    c->add_option("--seed", command->seed, "Seed of the choices")->type_name("S")->capture_default_str();
+    c->add_flag("--begin", command->begin, "Put the model's first token before the prompt");
+    command->machine.add_to(*c);
+    c->callback([command] { command->run(); });
+}
+
+}  // namespace llama

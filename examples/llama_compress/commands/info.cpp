@@ -1,0 +1,67 @@
+#include "commands.hpp"
+#include "console.hpp"
+
+#include <subbit/version.hpp>
+
+#include <fmt/format.h>
+#include <memory>
+
+namespace llama {
+
+namespace {
+
+std::string compiler() {
+#if defined(__clang__)
+    return fmt::format("clang {}.{}.{}", __clang_major__, __clang_minor__, __clang_patchlevel__);
+#else
+    return fmt::format("gcc {}.{}.{}", __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
+#endif
+}
+
+#if defined(_OPENMP)
+constexpr int openmp_version = _OPENMP;
+#else
+constexpr int openmp_version = 0;
+#endif
+
+void print_info(const machine_options& machine, bool json) {
+    const auto backend = machine.make();
+    const auto version = fmt::format("{}.{}.{}", SUBBIT_VERSION_MAJOR, SUBBIT_VERSION_MINOR, SUBBIT_VERSION_PATCH);
+    const char* asked = std::getenv("SUBBIT_ISA");
+    if (json) {
+        fmt::print("{}\n", nlohmann::json{{"version", version},
+                                          {"backend", machine.backend},
+                                          {"instructions", subbit::isa_name(backend.instructions())},
+                                          {"widest_instructions", subbit::isa_name(subbit::detect_isa())},
+                                          {"bf16_instructions", backend.bf16_instructions()},
+                                          {"threads", backend.threads()},
+                                          {"openmp", openmp_version},
+                                          {"compiler", compiler()}}
+                               .dump(2));
+        return;
+    }
+    fmt::print("{:<14}{}\n", "version", version);
+    fmt::print("{:<14}{}\n", "backend", machine.backend);
+    fmt::print("{:<14}{} (SUBBIT_ISA {}; widest here {})\n", "instructions", subbit::isa_name(backend.instructions()),
+               asked != nullptr && *asked != '\0' ? asked : "not set", subbit::isa_name(subbit::detect_isa()));
+    fmt::print("{:<14}{}\n", "bf16 products", backend.bf16_instructions() ? "by instruction" : "by rounding");
+    fmt::print("{:<14}{}\n", "threads", backend.threads());
+    fmt::print("{:<14}{}\n", "OpenMP", openmp_version != 0 ? std::to_string(openmp_version) : "not compiled in");
+    fmt::print("{:<14}{}\n", "compiler", compiler());
+}
+
+}  // namespace
+
+void add_info(CLI::App& app) {
+    struct info_command {
+        machine_options machine;
+        bool json = false;
+    };
+    auto command = std::make_shared<info_command>();
+    auto* c = app.add_subcommand("info", "What this program is and which implementation it runs on this machine");
+    command->machine.add_to(*c);
+    c->add_flag("--json", command->json, "Print JSON");
+    c->callback([command] { print_info(command->machine, command->json); });
+}
+
+}  // namespace llama

@@ -1,0 +1,70 @@
+// llama_compress: a Llama and a text go in, a model at or below one bit per weight comes out.
+#include "commands/commands.hpp"
+#include "commands/console.hpp"
+
+#include <subbit/core/error.hpp>
+
+#include <fmt/format.h>
+#include <cstdio>
+#include <cstring>
+#include <new>
+#include <string>
+#include <string_view>
+
+namespace {
+
+/// The value of `--NAME VALUE` or `--NAME=VALUE`, or nothing.
+std::string_view value_of(std::string_view option, int argc, char** argv) {
+    for (int i = 1; i < argc; ++i) {
+        const std::string_view word = argv[i];
+        if (word == option && i + 1 < argc) return argv[i + 1];
+        if (word.starts_with(option) && word.substr(option.size()).starts_with("="))
+            return word.substr(option.size() + 1);
+    }
+    return {};
+}
+
+/// The recipe decides what the other options default to, so it is looked up before they are bound.
+llama::compress_options defaults_for(int argc, char** argv) {
+    if (value_of("--preset", argc, argv) == "hour") return llama::compress_options::hour();
+    if (value_of("--recipe", argc, argv) == "paper") return llama::compress_options::paper();
+    return llama::compress_options::tuned();
+}
+
+int fail(std::string message, int status) {
+    for (char& c : message)
+        if (c == '\n' || c == '\r') c = ' ';
+    std::fflush(stdout);
+    fmt::print(stderr, "llama_compress: {}\n", message);
+    return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app("Compresses Llama models to one bit per weight and below (NanoQuant), and uses the result.",
+                 "llama_compress");
+    app.require_subcommand(1);
+    llama::add_compress(app, defaults_for(argc, argv));
+    llama::add_perplexity(app);
+    llama::add_generate(app);
+    llama::add_inspect(app);
+    llama::add_export(app);
+    llama::add_info(app);
+    llama::add_demo(app);
+    try {
+        app.parse(argc, argv);
+        if (std::fflush(stdout) != 0) return fail(std::string("cannot write the output: ") + std::strerror(errno), 1);
+        return 0;
+    } catch (const CLI::Success& help) {
+        return app.exit(help);
+    } catch (const CLI::ParseError& e) {
+        return fail(std::string(e.what()) + " (--help tells more)", 2);
+    } catch (const subbit::cancelled_error& e) {
+        return fail(e.what(), 130);
+    } catch (const std::bad_alloc&) {
+        return fail("not enough memory", 1);
+    } catch (const std::exception& e) {
+        return fail(e.what(), 1);
+    }
+}

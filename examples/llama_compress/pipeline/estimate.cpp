@@ -1,0 +1,246 @@
+// What a job will take, from counts of its multiplications and a short trial product on this machine.
+#include "compress.hpp"
+#include "recipe.hpp"
+#include "run_folder.hpp"
+
+#include <subbit/backend/cpu.hpp>
+#include <subbit/factor/rank_budget.hpp>
+#include <subbit/io/mapped_file.hpp>
+
+#include <fmt/format.h>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+
+namespace llama {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Floating-point operations a second of products of the sizes that a block has, and bytes a second of memory.
+double measure_rate(const subbit::cpu& backend) {
+    using clock = std::chrono::steady_clock;
+    constexpr index tokens = 256, inner = 576, outer = 1536;
+    const matrix<float> A = matrix<float>::Constant(tokens, inner, 0.5F), X = matrix<float>::Ones(inner, outer);
+    matrix<float> C(tokens, outer);
+    subbit::gemm(backend, A, X, C);  // starts the threads
+    const auto start = clock::now();
+    double operations = 0, seconds = 0;
+    while (seconds < 0.1) {
+        subbit::gemm(backend, A, X, C);
+        operations += 2.0 * tokens * inner * outer;
+        seconds = std::chrono::duration<double>(clock::now() - start).count();
+    }
+    return operations / seconds;
+}
+
+/// The sizes that everything else is counted in.
+struct job_sizes {
+    double blocks, hidden, vocabulary, window;
+    double dense = 0;      // weights of a block's linear layers
+    double packed = 0;     // signs that stand for them
+    double attention = 0;  // operations of a block's attention for one token, forward
+    double factorization_step = 0;
+
+    job_sizes(const model_config& c, const compress_options& o, const std::vector<index>& ranks)
+        : blocks(static_cast<double>(c.num_hidden_layers)),
+          hidden(static_cast<double>(c.hidden_size)),
+          vocabulary(static_cast<double>(c.vocab_size)),
+          window(static_cast<double>(o.window_tokens)) {
+        for (std::size_t k = 0; k < layer_count; ++k) {
+            const auto shape = shape_of(c, k);
+            const auto m = static_cast<double>(shape.rows), n = static_cast<double>(shape.cols);
+            const auto r = static_cast<double>(ranks[k]);
+            dense += m * n;
+            packed += r * (m + n);
+            // Two right-hand sides, two Gram matrices, two Cholesky factorizations and their substitutions.
+            factorization_step += 4 * m * n * r + 3 * r * r * (m + n) + 2 * r * r * r / 3;
+        }
+        attention = 2 * window * static_cast<double>(c.num_attention_heads * c.head_dim);
+    }
+};
+
+/// Seconds of every phase, in the order in which the job reports them.
+std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o, double exact_rate, double fast_rate) {
+    // Between the products lie norms, activations and softmax: these shares of the product's rate were measured.
+    constexpr double forward_share = 0.75, tuning_share = 0.55, solver_share = 0.6;
+    constexpr double adam_bytes = 40, memory_rate = 8e9;  // a step reads and writes a latent's moments, gradient, bits
+    constexpr double refine_iterations = 25;              // what refits and bit descent cost, in iterations
+    const double tokens = static_cast<double>(o.windows) * s.window;
+    const double exact = exact_rate * forward_share, fast = fast_rate * tuning_share;
+    const auto passes = [](std::int64_t epochs) { return static_cast<double>(epochs); };
+    const double head = 2 * s.hidden * s.vocabulary;
+
+    constexpr auto layers = static_cast<double>(layer_count);
+    std::vector<planned_phase> plan;
+    const double calibration_passes = moments_of(o).mode == subbit::clipping::two_phase ? 2 : 1;
+    plan.push_back(
+        {"calibrate",
+         calibration_passes * tokens * (s.blocks * (6 * s.dense + 4 * s.attention) / exact + 2 * head / exact), -1});
+
+    const double iterations = o.iterations + (o.refine ? refine_iterations : 0);
+    const double steps = passes(o.windows) / static_cast<double>(o.batch);
+    const double adam = steps * s.packed * adam_bytes / memory_rate;
+    const double solve = iterations * s.factorization_step / (fast_rate * solver_share) +
+                         tokens * (2 * (s.dense + s.packed) + 2 * s.attention) / exact;
+    const double tune = passes(o.epochs) * (tokens * (6 * s.packed + 4 * s.attention) / fast + adam);
+    const double check = 2 * tokens * (2 * s.packed + s.attention) / (fast_rate * forward_share);
+    for (index l = 0; l < static_cast<index>(s.blocks); ++l) {
+        if (block_recipe_of(o, l).order == subbit::reconstruction_order::joint) {
+            plan.push_back({"factorize", solve + check, l});
+            if (o.epochs > 0) plan.push_back({"tune block", tune, l});
+            continue;
+        }
+        const double dense_steps = passes(o.windows) / static_cast<double>(o.weight_batch);
+        const double dense_adam = dense_steps * s.dense * adam_bytes / memory_rate / 2;
+        for (std::size_t k = 0; k < layer_count; ++k) {
+            const double factorization = (solve + check * layers) / layers;
+            if (o.weight_epochs > 0)
+                plan.push_back(
+                    {"tune weights",
+                     passes(o.weight_epochs) * (tokens * (5 * s.dense + 4 * s.attention) / fast + dense_adam), l});
+            plan.push_back(
+                {"tune layer",
+                 factorization + passes(o.epochs) * (tokens * (4 * s.packed + 4 * s.attention) / fast + adam / layers),
+                 l});
+        }
+    }
+    if (o.distill_epochs == 0) return plan;
+    if (o.distill_windows > 0)
+        plan.push_back(
+            {"teacher",
+             static_cast<double>(o.distill_windows) * s.window * s.blocks * (2 * s.dense + s.attention) / exact, -1});
+    const double windows = static_cast<double>(o.distill_windows > 0 ? o.distill_windows : o.windows);
+    const bool latents = o.distill_latent_rate > 0;
+    const double per_token = s.blocks * ((latents ? 8 : 7) * s.packed + 5 * s.attention) + 3 * head;
+    plan.push_back(
+        {"distill",
+         passes(o.distill_epochs) * windows *
+             (s.window * per_token / fast + (latents ? s.blocks * s.packed * adam_bytes / memory_rate : 0.0)),
+         -1});
+    return plan;
+}
+
+/// Peak of resident memory, the mapped model included.
+double memory_of(const job_sizes& s, const model_config& c, const compress_options& o, double model_bytes) {
+    const double tokens = static_cast<double>(o.windows) * s.window;
+    const double outer = s.vocabulary * s.hidden * 4 * (c.tie_word_embeddings ? 1 : 2);
+    const double states = 2 * tokens * s.hidden * 4;
+    const double student = s.blocks * s.packed / 8;
+    // Of a block: originals, dense weights, latents with gradients and moments.
+    const double block = 2 * s.dense * 4 + s.packed * 16;
+    const double tapes =
+        s.window * static_cast<double>(o.batch) * (8 * s.hidden + 4 * static_cast<double>(c.intermediate_size)) * 4 * 3;
+    const double blocks_phase = states + block + tapes + student;
+    const double distillation_tokens =
+        o.distill_windows > 0 ? static_cast<double>(o.distill_windows) * s.window : tokens;
+    const double kept_tapes = 384.0 * (1 << 20) + s.blocks * s.window * s.hidden * 4;
+    const double head_chunks = 3 * 256 * s.vocabulary * 4;
+    const double latents = o.distill_latent_rate > 0 ? s.blocks * s.packed * 16 : 0;
+    const double distillation =
+        o.distill_epochs > 0 ? distillation_tokens * s.hidden * 4 + kept_tapes + student + latents + head_chunks : 0;
+    const double calibration = static_cast<double>(calibration_bytes) + s.dense * 4 + tapes + head_chunks;
+    constexpr double program = 60e6;
+    return program + model_bytes + outer + std::max({calibration, blocks_phase, distillation});
+}
+
+void check_numbers(const compress_options& o) {
+    const auto require = [](bool good, const char* name, auto value, const char* expected) {
+        if (!good) throw subbit::value_error(fmt::format("--{} is {}, expected {}", name, value, expected));
+    };
+    compress_options::visit(o, [&](const char* name, const auto& value, const char*) {
+        using T = std::remove_cvref_t<decltype(value)>;
+        if constexpr (std::is_arithmetic_v<T> && std::is_signed_v<T>)
+            require(value >= 0 && std::isfinite(static_cast<double>(value)), name, value, "a number from 0 on");
+    });
+    require(o.bits > 0, "bits", o.bits, "a positive number");
+    require(o.granularity >= 1, "granularity", o.granularity, "1 or more");
+    require(o.scales == 2 || o.scales == 3, "scales", o.scales, "2 or 3");
+    require(o.windows >= 1, "windows", o.windows, "1 or more");
+    require(o.window_tokens >= 2, "window-tokens", o.window_tokens, "2 or more");
+    require(o.keep > 0 && o.keep <= 1, "keep", o.keep, "a fraction above 0, at most 1");
+    require(o.shrinkage <= 1, "shrinkage", o.shrinkage, "0 to 1");
+    require(o.iterations >= 1, "iterations", o.iterations, "1 or more");
+    require(o.batch >= 1, "batch", o.batch, "1 or more");
+    require(o.weight_batch >= 1, "weight-batch", o.weight_batch, "1 or more");
+    require(o.final_fraction <= 1, "final-fraction", o.final_fraction, "0 to 1");
+    const auto solver = solver_of(o);
+    require((solver != solver_kind::dbf && solver != solver_kind::dual_svid) || o.scales == 3, "scales", o.scales,
+            "3 with this solver");
+}
+
+/// Words that stand for choices, and numbers: value_error for the first that is not one.
+void check_options(const compress_options& o) {
+    check_numbers(o);
+    schedule_of(o);
+    moments_of(o);
+    uneven_ranks(o);
+    weighted_loss(o);
+    bf16_products(o);
+    block_recipe_of(o, 0);
+}
+
+}  // namespace
+
+compress_estimate estimate(const compress_job& job) {
+    const auto& o = job.options;
+    check_options(o);
+    const model_directory model(job.model);
+    if (model.is_packed()) throw subbit::value_error(job.model.string() + " is compressed already");
+
+    compress_estimate e;
+    e.ranks = choose_ranks(model.config(), o);
+    const subbit::mapped_file text(job.text);
+    e.text_tokens = std::ssize(
+        model.load_tokenizer().encode({reinterpret_cast<const char*>(text.bytes().data()), text.bytes().size()}));
+    e.calibration_windows = o.windows;
+    e.distillation_windows = o.distill_epochs > 0 ? o.distill_windows : 0;
+    const index wanted = (e.calibration_windows + e.distillation_windows) * o.window_tokens;
+    if (e.text_tokens < wanted)
+        throw subbit::value_error(fmt::format("{}: {} tokens, expected at least {} for {} windows of {}",
+                                              job.text.string(), e.text_tokens, wanted,
+                                              e.calibration_windows + e.distillation_windows, o.window_tokens));
+
+    const auto blocks = static_cast<std::size_t>(model.config().num_hidden_layers);
+    double bits = 0, weights = 0, model_bytes = 0;
+    std::size_t packed_bytes = 0;
+    for (std::size_t k = 0; k < layer_count; ++k) {
+        const auto shape = shape_of(model.config(), k);
+        const auto m = shape.rows, n = shape.cols, r = e.ranks[k];
+        bits += static_cast<double>(subbit::storage_bits(m, n, r, {.scales = o.scales}));
+        weights += static_cast<double>(m) * static_cast<double>(n);
+        using layout = subbit::bit_layout;
+        const index words =
+            (layout::row_groups(m) * layout::col_groups(r) + layout::row_groups(r) * layout::col_groups(n)) *
+            layout::tile_rows;
+        const index scales = m + n + (o.scales == 3 ? r : 0);
+        constexpr std::size_t header = 560;  // names, shapes and offsets of one layer's tensors
+        packed_bytes += static_cast<std::size_t>(4 * words + 2 * scales) + header;
+    }
+    e.bits_per_weight = bits / weights;
+    for (const auto& name : model.tensors().names()) {
+        const auto size = model.tensors().info(name).bytes.size();
+        model_bytes += static_cast<double>(size);
+        if (!name.starts_with("model.layers.")) e.file_bytes += size;
+    }
+    const auto norms = static_cast<std::size_t>(8 * model.config().hidden_size);
+    e.file_bytes += blocks * (packed_bytes + norms);
+
+    const job_sizes sizes(model.config(), o, e.ranks);
+    const auto with_latents = o.distill_latent_rate > 0 ? static_cast<std::size_t>(sizes.blocks * sizes.packed * 4) : 0;
+    const std::size_t checkpoint = o.distill_epochs > 0 ? blocks * packed_bytes + 4 * with_latents : 0;
+    e.disk_bytes = e.file_bytes + blocks * packed_bytes + with_latents + checkpoint;
+    e.memory_bytes = static_cast<std::size_t>(memory_of(sizes, model.config(), o, model_bytes));
+
+    const auto fast = bf16_products(o) ? subbit::precision::bf16 : subbit::precision::f32;
+    const double exact_rate = measure_rate(subbit::cpu({.threads = job.threads}));
+    const double fast_rate = measure_rate(subbit::cpu({.threads = job.threads, .products = fast}));
+    e.gflops = fast_rate / 1e9;
+    e.plan = plan_of(sizes, o, exact_rate, fast_rate);
+    e.seconds = std::accumulate(e.plan.begin(), e.plan.end(), 0.0,
+                                [](double sum, const planned_phase& phase) { return sum + phase.seconds; });
+    return e;
+}
+
+}  // namespace llama
