@@ -28,7 +28,9 @@ struct factorization {
     index rank() const { return U.cols(); }
 
     /// Packed bits and scales, without a bias.
-    low_rank_binary_linear<S> pack() const { return {bit_matrix::pack(U), bit_matrix::pack(V), s_post, s_pre, s_mid}; }
+    low_rank_binary_linear<S> pack() const {
+        return {bit_matrix::pack(U), bit_matrix::pack(V), s_post, s_pre, s_mid, {}};
+    }
 };
 
 /// How many scales the representation has.
