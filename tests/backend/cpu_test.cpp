@@ -1,0 +1,110 @@
+#include "support/strided.hpp"
+#include "support/throws.hpp"
+
+#include <doctest/doctest.h>
+#include <subbit/backend/cpu.hpp>
+
+#include <atomic>
+#include <cstdlib>
+#include <set>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+namespace subbit::testing {
+namespace {
+
+static_assert(host_backend<cpu>);
+
+/// Sets SUBBIT_ISA for as long as it lives.
+class isa_variable {
+  public:
+    explicit isa_variable(const char* value) {
+        const char* old = std::getenv("SUBBIT_ISA");
+        if (old != nullptr) old_ = old;
+        setenv("SUBBIT_ISA", value, 1);
+    }
+    ~isa_variable() { old_.empty() ? unsetenv("SUBBIT_ISA") : setenv("SUBBIT_ISA", old_.c_str(), 1); }
+
+  private:
+    std::string old_;
+};
+
+TEST_CASE("options are checked, and the environment chooses the instruction set") {
+    check_throws<value_error>([] { cpu(cpu_options{.threads = -1}); }, {"-1", "0 (all)"});
+    for (const isa i : runnable_isas()) {
+        const isa_variable set(isa_name(i));
+        CHECK(cpu().instructions() == i);
+    }
+    {
+        const isa_variable set("sse9");
+        check_throws<value_error>([] { cpu(); }, {"sse9", "portable"});
+        CHECK(cpu(cpu_options{.instructions = isa::portable}).instructions() == isa::portable);
+    }
+    {
+        const isa_variable set("");
+        CHECK(cpu().instructions() == detect_isa());
+    }
+    CHECK(cpu().threads() >= 1);
+    const cpu b(cpu_options{.threads = 3, .instructions = isa::portable, .products = precision::bf16});
+    CHECK(b.threads() == 3);
+    CHECK(b.describe() == "cpu: portable, 3 threads, bf16 products");
+}
+
+TEST_CASE("parallel_for covers the range once, in chunks that do not depend on the threads") {
+    for (const int threads : {1, 2, 5})
+        for (const index n : {0, 1, 7, 64, 1000})
+            for (const index grain : {1, 7, 64, 5000}) {
+                const cpu b(cpu_options{.threads = threads});
+                std::vector<std::atomic<int>> seen(static_cast<std::size_t>(n));
+                std::atomic<bool> in_place = true;
+                b.parallel_for(n, grain, [&](index begin, index end) {
+                    if (begin % grain != 0 || end != std::min(n, begin + grain)) in_place = false;
+                    for (index i = begin; i < end; ++i)
+                        ++seen[static_cast<std::size_t>(i)];
+                });
+                CHECK(in_place);
+                CHECK(std::all_of(seen.begin(), seen.end(), [](const auto& s) { return s == 1; }));
+            }
+}
+
+TEST_CASE("an exception in a loop reaches the caller, and the threads live on") {
+    const cpu b(cpu_options{.threads = 4});
+    for (int round = 0; round < 50; ++round) {
+        CHECK_THROWS_AS(b.parallel_for(100, 1,
+                                       [](index begin, index) {
+                                           if (begin % 10 == 3) throw std::out_of_range("chunk");
+                                       }),
+                        std::out_of_range);
+        std::atomic<index> sum = 0;
+        b.parallel_for(100, 1, [&](index begin, index) { sum += begin; });
+        CHECK(sum == 4950);
+    }
+}
+
+TEST_CASE("loops within loops, and loops from several threads at once, are correct") {
+    const cpu b(cpu_options{.threads = 3});
+    std::atomic<index> sum = 0;
+    b.parallel_for(20, 1, [&](index, index) { b.parallel_for(50, 1, [&](index i, index) { sum += i; }); });
+    CHECK(sum == 20 * 1225);
+
+    const auto A = random_matrix<float>(100, 80, 1), X = random_matrix<float>(80, 90, 2);
+    matrix<float> want(100, 90);
+    gemm(b, A, X, want);
+    std::atomic<int> wrong = 0;
+    std::vector<std::thread> callers;
+    for (int t = 0; t < 4; ++t)
+        callers.emplace_back([&] {
+            matrix<float> C(100, 90);
+            for (int round = 0; round < 20; ++round) {
+                gemm(b, A, X, C);
+                if (C != want) ++wrong;
+            }
+        });
+    for (std::thread& c : callers)
+        c.join();
+    CHECK(wrong == 0);
+}
+
+}  // namespace
+}  // namespace subbit::testing
