@@ -121,7 +121,7 @@ class block {
         finish(b, t, Y);
     }
 
-    /// dX (T, d) from dY; accumulates the gradients that `train` asks for. `observe(layer, inputs, d_outputs)` sees
+    /// dX (T, d) from dY; writes the gradients that `train` asks for. `observe(layer, inputs, d_outputs)` sees
     /// every linear layer's inputs and output gradients.
     template <class B, class Observer>
     void backward(const B& b, const subbit::trainable& train, tape& t, index window, matrix_view<const S> dY,

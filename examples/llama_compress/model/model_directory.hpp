@@ -56,11 +56,11 @@ class model_directory {
     outer_layers<S> load_outer_layers() const {
         outer_layers<S> outer;
         tensors_.expect_shape("model.embed_tokens.weight", {config_.vocab_size, config_.hidden_size});
-        outer.embedding = tensors_.read_matrix<S>("model.embed_tokens.weight");
+        outer.embedding = finite("model.embed_tokens.weight", tensors_.read_matrix<S>("model.embed_tokens.weight"));
         outer.final_norm = norm<S>("model.norm.weight");
         if (!config_.tie_word_embeddings) {
             tensors_.expect_shape("lm_head.weight", {config_.vocab_size, config_.hidden_size});
-            outer.own_head = tensors_.read_matrix<S>("lm_head.weight");
+            outer.own_head = finite("lm_head.weight", tensors_.read_matrix<S>("lm_head.weight"));
         }
         return outer;
     }
@@ -80,10 +80,18 @@ class model_directory {
   private:
     bool has_bias(std::size_t layer) const { return layer < gate_proj ? config_.attention_bias : config_.mlp_bias; }
 
+    /// The same matrix or vector; value_error naming the tensor where it holds a NaN or an infinity.
+    template <class M>
+    static M finite(const std::string& name, M values) {
+        if (values.allFinite()) return values;
+        throw subbit::value_error("tensor \"" + name + "\" (" + subbit::shape_text(values.rows(), values.cols()) +
+                                  ") has entries that are not finite");
+    }
+
     template <class S>
     vector<S> norm(const std::string& name) const {
         tensors_.expect_shape(name, {config_.hidden_size});
-        return tensors_.read_vector<S>(name);
+        return finite(name, tensors_.read_vector<S>(name));
     }
 
     template <class S>
@@ -96,13 +104,10 @@ class model_directory {
         }
         subbit::dense_linear<S> dense;
         tensors_.expect_shape(name + ".weight", {shape.rows, shape.cols});
-        dense.weight = tensors_.read_matrix<S>(name + ".weight");
-        if (!dense.weight.allFinite())
-            throw subbit::value_error("tensor \"" + name + ".weight\" (" + subbit::shape_text(shape.rows, shape.cols) +
-                                      ") has entries that are not finite");
+        dense.weight = finite(name + ".weight", tensors_.read_matrix<S>(name + ".weight"));
         if (bias) {
             tensors_.expect_shape(name + ".bias", {shape.rows});
-            dense.bias = tensors_.read_vector<S>(name + ".bias");
+            dense.bias = finite(name + ".bias", tensors_.read_vector<S>(name + ".bias"));
         }
         return dense;
     }

@@ -5,6 +5,7 @@
 #include <subbit/core/math.hpp>
 #include <subbit/core/matrix.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <span>
 #include <vector>
@@ -37,7 +38,7 @@ void rms_norm(const B& b, matrix_view<const S> X, std::span<const S> weight, dou
     });
 }
 
-/// dX += the gradient through rms_norm; d_weight (or empty) accumulates dY o X / rms.
+/// dX += the gradient through rms_norm; d_weight (or empty) is overwritten by sum_t dY o X / rms.
 template <class B, class S>
 void rms_norm_backward(const B& b, matrix_view<const S> X, std::span<const S> weight, const std::vector<S>& inverse_rms,
                        matrix_view<const S> dY, matrix_view<S> dX, std::span<S> d_weight) {
@@ -57,6 +58,7 @@ void rms_norm_backward(const B& b, matrix_view<const S> X, std::span<const S> we
     });
     if (d_weight.empty()) return;
     subbit::vectorized_for(b, X.cols, 64, [&](index begin, index end) {
+        std::fill(d_weight.begin() + begin, d_weight.begin() + end, S(0));
         for (index t = 0; t < X.rows; ++t) {
             const S inverse = inverse_rms[static_cast<std::size_t>(t)];
             for (index c = begin; c < end; ++c)

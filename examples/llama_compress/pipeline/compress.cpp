@@ -130,9 +130,8 @@ class compression {
           options_(job.options),
           watcher_(watcher),
           model_(job.model),
-          exact_({.threads = job.threads}),
-          fast_({.threads = job.threads,
-                 .products = bf16_products(job.options) ? subbit::precision::bf16 : subbit::precision::f32}),
+          backend_({.threads = job.threads,
+                    .products = bf16_products(job.options) ? subbit::precision::bf16 : subbit::precision::f32}),
           ranks_(choose_ranks(model_.config(), job.options)),
           windows_(take_windows(job, model_)),
           context_(model_.config(), job.options.window_tokens),
@@ -158,7 +157,7 @@ class compression {
             moments_ = folder_.load_moments(blocks());
         } else {
             const auto start = clock::now();
-            moments_ = calibrate<float>(exact_, model_, windows_.calibration, moments_of(options_), watcher_);
+            moments_ = calibrate<float>(backend_, model_, windows_.calibration, moments_of(options_), watcher_);
             folder_.save_moments(moments_);
             seconds_["calibration"] = seconds_since(start);
         }
@@ -176,10 +175,10 @@ class compression {
             auto blk = model_.load_block<float>(l, context_);
             const bool done = folder_.has_block(l);
             watcher_.step("block", static_cast<std::size_t>(l), static_cast<std::size_t>(blocks()), -1);
-            run_block(exact_, blk, options_.window_tokens, teacher_, tape);
+            run_block(backend_, blk, options_.window_tokens, teacher_, tape);
             if (!done) compress_block(l, blk, compressed);
             folder_.load_block(l, blk);
-            run_block(exact_, blk, options_.window_tokens, compressed, tape);
+            run_block(backend_, blk, options_.window_tokens, compressed, tape);
             reports_.push_back(folder_.load_report(l));
             student_.push_back(std::move(blk));
         }
@@ -197,11 +196,11 @@ class compression {
                                              options_.window_tokens};
         const auto name = [&](index k) { return block_prefix(l) + layer_names[static_cast<std::size_t>(k)]; };
         const auto report = subbit::reconstruct_block(
-            fast_, blk, data, block_recipe_of(options_, l),
+            backend_, blk, data, block_recipe_of(options_, l),
             [&](index k, matrix_view<const float> weight) {
                 const auto& m = moments[static_cast<std::size_t>(k)];
                 const auto seed = options_.seed * 1000003U + static_cast<std::uint64_t>(l * index{layer_count} + k);
-                auto f = run_solver(fast_, weight, ranks_[static_cast<std::size_t>(k)], m.input, m.output, options_,
+                auto f = run_solver(backend_, weight, ranks_[static_cast<std::size_t>(k)], m.input, m.output, options_,
                                     seed, name(k));
                 subbit::binary_linear<float> binary;
                 binary.layer = f.pack();
@@ -210,7 +209,7 @@ class compression {
                 return std::pair(std::move(binary), f.error);
             },
             [&](index k, const subbit::binary_linear<float>& binary) {
-                return weighted_error(fast_, const_view(originals[static_cast<std::size_t>(k)]), binary.layer,
+                return weighted_error(backend_, const_view(originals[static_cast<std::size_t>(k)]), binary.layer,
                                       moments[static_cast<std::size_t>(k)]);
             },
             [&](index k, subbit::low_rank_binary_linear<float>& layer) { subbit::round_scales(layer, name(k)); },
@@ -225,7 +224,7 @@ class compression {
         matrix<float> X = embed_all(outer_, windows_.distillation);
         block_tape<float> tape;
         for (index l = 0; l < blocks(); ++l) {
-            run_block(exact_, model_.load_block<float>(l, context_), options_.window_tokens, X, tape);
+            run_block(backend_, model_.load_block<float>(l, context_), options_.window_tokens, X, tape);
             report_step(watcher_, "teacher", static_cast<std::size_t>(l + 1), static_cast<std::size_t>(blocks()), -1);
         }
         return X;
@@ -243,10 +242,11 @@ class compression {
         subbit::distillation_state<float> state;
         if (folder_.has_distillation()) state = folder_.load_distillation(student.blocks);
         for (auto& blk : student.blocks)
-            blk.after_update(fast_);
+            blk.after_update(backend_);
         state = subbit::distill(
-            fast_, student, std::span<const std::vector<std::int32_t>>(windows), of_window, distillation_of(options_),
-            std::move(state), [&](const auto& now) { folder_.save_distillation(now, student.blocks); }, watcher_);
+            backend_, student, std::span<const std::vector<std::int32_t>>(windows), of_window,
+            distillation_of(options_), std::move(state),
+            [&](const auto& now) { folder_.save_distillation(now, student.blocks); }, watcher_);
         student_ = std::move(student.blocks);
         for (index l = 0; l < blocks(); ++l)
             for (std::size_t k = 0; k < layer_count; ++k) {
@@ -281,7 +281,7 @@ class compression {
     const compress_options& options_;
     subbit::progress& watcher_;
     model_directory model_;
-    cpu exact_, fast_;
+    cpu backend_;
     std::vector<index> ranks_;
     text_windows windows_;
     block_context<float> context_;

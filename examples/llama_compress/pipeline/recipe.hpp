@@ -10,7 +10,7 @@
 #include <subbit/factor/lb_admm.hpp>
 #include <subbit/recon/model_reconstruction.hpp>
 
-#include <array>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,8 +18,8 @@
 namespace llama {
 
 /// The value that belongs to a word; value_error naming the option and the words it knows.
-template <class T, std::size_t N>
-T parse_choice(const char* option, const std::string& word, const std::array<std::pair<const char*, T>, N>& choices) {
+template <class T>
+T parse_choice(const char* option, const std::string& word, std::initializer_list<std::pair<const char*, T>> choices) {
     std::string known;
     for (const auto& [name, value] : choices) {
         if (word == name) return value;
@@ -28,50 +28,46 @@ T parse_choice(const char* option, const std::string& word, const std::array<std
     throw subbit::value_error("--" + std::string(option) + " is \"" + word + "\", expected one of: " + known);
 }
 
-template <class T>
-using choices = std::pair<const char*, T>;
-
 enum class solver_kind { improved, paper, dbf, dual_svid };
 
 inline solver_kind solver_of(const compress_options& o) {
-    return parse_choice("solver", o.solver,
-                        std::array{choices<solver_kind>{"improved", solver_kind::improved},
-                                   {"paper", solver_kind::paper},
-                                   {"dbf", solver_kind::dbf},
-                                   {"dual_svid", solver_kind::dual_svid}});
+    return parse_choice<solver_kind>("solver", o.solver,
+                                     {{"improved", solver_kind::improved},
+                                      {"paper", solver_kind::paper},
+                                      {"dbf", solver_kind::dbf},
+                                      {"dual_svid", solver_kind::dual_svid}});
 }
 
 inline subbit::penalty_schedule schedule_of(const compress_options& o) {
     using subbit::penalty_schedule;
-    return parse_choice("schedule", o.schedule,
-                        std::array{choices<penalty_schedule>{"linear", penalty_schedule::linear},
-                                   {"cubic", penalty_schedule::cubic},
-                                   {"logistic", penalty_schedule::logistic},
-                                   {"exp_decay", penalty_schedule::exp_decay},
-                                   {"exp_growth", penalty_schedule::exp_growth}});
+    return parse_choice<penalty_schedule>("schedule", o.schedule,
+                                          {{"linear", penalty_schedule::linear},
+                                           {"cubic", penalty_schedule::cubic},
+                                           {"logistic", penalty_schedule::logistic},
+                                           {"exp_decay", penalty_schedule::exp_decay},
+                                           {"exp_growth", penalty_schedule::exp_growth}});
 }
 
 inline subbit::moment_options moments_of(const compress_options& o) {
     using subbit::clipping;
     subbit::moment_options m;
-    m.mode = parse_choice("clipping", o.clipping,
-                          std::array{choices<clipping>{"online", clipping::online},
-                                     {"two_phase", clipping::two_phase},
-                                     {"plain", clipping::plain}});
+    m.mode = parse_choice<clipping>(
+        "clipping", o.clipping,
+        {{"online", clipping::online}, {"two_phase", clipping::two_phase}, {"plain", clipping::plain}});
     m.keep = subbit::percentile{o.keep};
     return m;
 }
 
 inline bool uneven_ranks(const compress_options& o) {
-    return parse_choice("ranks", o.ranks, std::array{choices<bool>{"even", false}, {"uneven", true}});
+    return parse_choice<bool>("ranks", o.ranks, {{"even", false}, {"uneven", true}});
 }
 
 inline bool weighted_loss(const compress_options& o) {
-    return parse_choice("importance", o.importance, std::array{choices<bool>{"output", true}, {"ones", false}});
+    return parse_choice<bool>("importance", o.importance, {{"output", true}, {"ones", false}});
 }
 
 inline bool bf16_products(const compress_options& o) {
-    return parse_choice("products", o.products, std::array{choices<bool>{"f32", false}, {"bf16", true}});
+    return parse_choice<bool>("products", o.products, {{"f32", false}, {"bf16", true}});
 }
 
 /// The phases of one block; each block and layer has random streams of its own, so the order of the work does not
@@ -81,14 +77,13 @@ inline subbit::block_recipe block_recipe_of(const compress_options& o, index blo
     using subbit::straight_through;
     const subbit::learning_rate none{0, false};
     subbit::block_recipe r;
-    r.order = parse_choice("order", o.order,
-                           std::array{choices<reconstruction_order>{"joint", reconstruction_order::joint},
-                                      {"layer", reconstruction_order::layer_by_layer}});
+    r.order = parse_choice<reconstruction_order>(
+        "order", o.order, {{"joint", reconstruction_order::joint}, {"layer", reconstruction_order::layer_by_layer}});
     r.layer_order = {q_proj, v_proj, o_proj, k_proj, gate_proj, up_proj, down_proj};
-    r.estimator = parse_choice("estimator", o.estimator,
-                               std::array{choices<straight_through>{"identity", straight_through::identity},
-                                          {"clipped", straight_through::clipped},
-                                          {"smooth", straight_through::smooth}});
+    r.estimator = parse_choice<straight_through>("estimator", o.estimator,
+                                                 {{"identity", straight_through::identity},
+                                                  {"clipped", straight_through::clipped},
+                                                  {"smooth", straight_through::smooth}});
     r.keep_latents = o.distill_latent_rate > 0;
     const auto rate = [&](double v) { return v > 0 ? subbit::learning_rate{v, o.relative_rates} : none; };
     r.tune_weights.epochs = static_cast<std::size_t>(o.weight_epochs);
@@ -126,22 +121,41 @@ subbit::factorization<S> run_solver(const B& b, matrix_view<const S> weight, ind
                                     const std::string& name) {
     const auto kind = solver_of(o);
     const auto scales = o.scales == 3 ? subbit::scale_form::three : subbit::scale_form::two;
-    if (kind == solver_kind::dbf)
-        return subbit::dbf_admm(
-            b, weight,
-            {.rank = rank, .input = input, .output = output, .iterations = o.iterations, .seed = seed, .name = name});
-    if (kind == solver_kind::dual_svid)
-        return subbit::dual_svid(b, weight, {.rank = rank, .input = input, .output = output, .name = name});
-    subbit::lb_admm_options<S> options{
-        .rank = rank, .input = input, .output = output, .iterations = o.iterations, .seed = seed, .scales = scales};
+    const auto refine =
+        o.refine ? subbit::refine_options{} : subbit::refine_options{.refit_rounds = 0, .descent = false};
+    if (kind == solver_kind::dbf) {
+        subbit::dbf_admm_options<S> options;
+        options.rank = rank;
+        options.input = input;
+        options.output = output;
+        options.iterations = o.iterations;
+        options.seed = seed;
+        options.refine = refine;
+        options.name = name;
+        return subbit::dbf_admm(b, weight, options);
+    }
+    if (kind == solver_kind::dual_svid) {
+        subbit::dual_svid_options<S> options;
+        options.rank = rank;
+        options.input = input;
+        options.output = output;
+        options.scales = scales;
+        options.refine = refine;
+        options.name = name;
+        return subbit::dual_svid(b, weight, options);
+    }
+    subbit::lb_admm_options<S> options;
+    options.rank = rank;
+    options.input = input;
+    options.output = output;
+    options.iterations = o.iterations;
+    options.seed = seed;
+    options.scales = scales;
     options.iteration = kind == solver_kind::paper ? subbit::admm_iteration::paper : subbit::admm_iteration::improved;
     options.schedule = schedule_of(o);
     options.reg = o.reg;
+    options.refine = refine;
     options.name = name;
-    if (o.refine)
-        options.refine = subbit::refine_options{};
-    else
-        options.refine = subbit::refine_options{.refit_rounds = 0, .descent = false};
     return subbit::lb_admm(b, weight, options);
 }
 

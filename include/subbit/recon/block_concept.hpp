@@ -13,7 +13,7 @@ namespace subbit {
 /// A differentiable block with named linear layers over stacked windows of tokens.
 ///
 /// forward(b, X, window, Y, tape): X, Y (T, d), T a multiple of `window`, windows independent of each other.
-/// backward(b, train, tape, window, dY, dX[, observe]): accumulates the gradients that `train` asks for, writes dX;
+/// backward(b, train, tape, window, dY, dX[, observe]): writes the gradients that `train` asks for, and dX;
 /// observe(layer, inputs (T, n), d_outputs (T, m)) is called once per linear layer.
 /// parameters(prefix, train, list): appends the trainable tensors in a fixed order. after_update(b): after each
 /// optimizer step.

@@ -27,7 +27,7 @@ struct trainable {
 /// Buffers that the layers of a model share: what lives only during one forward or backward call.
 template <class S>
 struct linear_workspace {
-    matrix<S> scaled, d_rank, product, step;
+    matrix<S> scaled, d_rank, product;
 };
 
 /// A full-precision layer: weight (m,n), bias m or empty.
@@ -52,12 +52,12 @@ struct dense_linear {
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
                   bool accumulate, const matrix<S>& /*rank_activations*/, linear_workspace<S>& /*work*/) {
         if (train.weights) {
-            if (d_weight.size() == 0) d_weight.setZero(rows(), cols());
-            gemm(b, dY.t(), X, d_weight, 1, 1);
+            d_weight.resize(rows(), cols());
+            gemm(b, dY.t(), X, d_weight);
         }
         if (train.biases && bias.size() != 0) {
-            if (d_bias.size() == 0) d_bias.setZero(bias.size());
-            add_column_sums(b, const_view(dY), span_of(d_bias));
+            d_bias.resize(bias.size());
+            column_sums(b, const_view(dY), span_of(d_bias));
         }
         if (dX.size() != 0) gemm(b, dY, weight, dX, 1, accumulate ? 1 : 0);
     }
@@ -117,7 +117,7 @@ struct binary_linear {
         if (layer.bias.size() != 0) add_to_rows(b, Y, span_of(layer.bias));
     }
 
-    /// Accumulates the gradients that `train` asks for and writes (or adds to) dX; dY is overwritten.
+    /// Writes the gradients that `train` asks for and writes (or adds to) dX; dY is destroyed.
     template <host_backend B>
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
                   bool accumulate, const matrix<S>& rank_activations, linear_workspace<S>& work) {
@@ -131,39 +131,41 @@ struct binary_linear {
         }
         const matrix<S>& z = three_scales ? hidden : rank_activations;
 
-        if (train.biases && layer.bias.size() != 0) add_column_sums(b, const_view(dY), span_of(d_bias));
-        work.d_rank.resize(tokens, r);
+        if (train.biases && layer.bias.size() != 0) column_sums(b, const_view(dY), span_of(d_bias));
         if (train.scales && !train.latents) {
-            // ds_post = sum_t dy o (z U^T): one more product, since no dU will carry it.
+            // ds_post = sum_t dY o (z U^T): one more product, since no dU will carry it.
             work.product.resize(tokens, rows());
             gemm(b, z, layer.U.view().t(), work.product);
-            add_column_dots(b, const_view(dY), const_view(work.product), span_of(d_post));
+            column_dots(b, const_view(dY), const_view(work.product), span_of(d_post));
         }
         if (train.latents) {
-            // dU before its row scale is G = dY^T z; its row sums against the signs are ds_post.
-            work.step.resize(rows(), r);
-            gemm(b, dY.t(), z, work.step);
-            if (train.scales) add_signed_row_sums(b, const_view(work.step), layer.U.view(), span_of(d_post));
-            add_scaled(b, const_view(work.step), span_of(layer.s_post), std::span<const S>(), view(d_U));
+            // G = dY^T z is dU before its row scale, and its row sums against the signs are ds_post.
+            gemm(b, dY.t(), z, d_U);
+            signed_row_sums(b, view(d_U), layer.U.view(), span_of(layer.s_post),
+                            train.scales ? span_of(d_post) : std::span<S>());
         }
         scale_columns(b, const_view(dY), span_of(layer.s_post), dY);
+        work.d_rank.resize(tokens, r);
         gemm(b, dY, layer.U.view(), work.d_rank);
         if (three_scales) {
-            if (train.scales) add_column_dots(b, const_view(work.d_rank), const_view(rank_activations), span_of(d_mid));
+            if (train.scales) column_dots(b, const_view(work.d_rank), const_view(rank_activations), span_of(d_mid));
             scale_columns(b, const_view(work.d_rank), span_of(layer.s_mid), view(work.d_rank));
         }
         if (train.latents) {
-            work.step.resize(r, cols());
-            gemm(b, view(work.d_rank).t(), X, work.step);
-            if (train.scales) add_signed_column_sums(b, const_view(work.step), layer.V.view(), span_of(d_pre));
-            add_scaled(b, const_view(work.step), std::span<const S>(), span_of(layer.s_pre), view(d_V));
+            gemm(b, view(work.d_rank).t(), X, d_V);
+            signed_column_sums(b, view(d_V), layer.V.view(), span_of(layer.s_pre),
+                               train.scales ? span_of(d_pre) : std::span<S>());
+        }
+        if (train.latents) {
+            apply_straight_through(b, estimator, view(std::as_const(U_latent)), view(d_U));
+            apply_straight_through(b, estimator, view(std::as_const(V_latent)), view(d_V));
         }
         const bool pre_from_inputs = train.scales && !train.latents;
         if (dX.size() == 0 && !pre_from_inputs) return;
         matrix<S>& d_scaled = work.scaled;
         d_scaled.resize(tokens, cols());
         gemm(b, work.d_rank, layer.V.view(), d_scaled);
-        if (pre_from_inputs) add_column_dots(b, const_view(d_scaled), X, span_of(d_pre));
+        if (pre_from_inputs) column_dots(b, const_view(d_scaled), X, span_of(d_pre));
         if (dX.size() == 0) return;
         if (accumulate)
             add_scaled(b, const_view(d_scaled), std::span<const S>(), span_of(layer.s_pre), dX);
@@ -252,8 +254,7 @@ class linear_layer {
         std::visit([&](const auto& l) { l.forward(b, X, Y, rank_activations, work); }, state_);
     }
 
-    /// Accumulates parameter gradients and writes dX (tokens, n), or adds to it; an empty dX is not computed. dY is
-    /// destroyed.
+    /// Writes parameter gradients and dX (tokens, n), or adds to dX; an empty dX is not computed. dY is destroyed.
     template <host_backend B>
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
                   bool accumulate, const matrix<S>& rank_activations, linear_workspace<S>& work) {

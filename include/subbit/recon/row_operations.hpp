@@ -49,10 +49,11 @@ void add_to_rows(const B& b, matrix_view<S> Y, std::span<const S> row) {
     });
 }
 
-/// sums_c += sum_t X(t,c) Y(t,c).
+/// sums_c = sum_t X(t,c) Y(t,c).
 template <host_backend B, class S>
-void add_column_dots(const B& b, matrix_view<const S> X, matrix_view<const S> Y, std::span<S> sums) {
+void column_dots(const B& b, matrix_view<const S> X, matrix_view<const S> Y, std::span<S> sums) {
     vectorized_for(b, X.cols, 64, [&](index begin, index end) {
+        std::fill(sums.begin() + begin, sums.begin() + end, S(0));
         for (index t = 0; t < X.rows; ++t) {
             const S *x = &X(t, 0), *y = &Y(t, 0);
             for (index c = begin; c < end; ++c)
@@ -61,10 +62,11 @@ void add_column_dots(const B& b, matrix_view<const S> X, matrix_view<const S> Y,
     });
 }
 
-/// sums_c += sum_t X(t,c).
+/// sums_c = sum_t X(t,c).
 template <host_backend B, class S>
-void add_column_sums(const B& b, matrix_view<const S> X, std::span<S> sums) {
+void column_sums(const B& b, matrix_view<const S> X, std::span<S> sums) {
     vectorized_for(b, X.cols, 64, [&](index begin, index end) {
+        std::fill(sums.begin() + begin, sums.begin() + end, S(0));
         for (index t = 0; t < X.rows; ++t)
             for (index c = begin; c < end; ++c)
                 sums[static_cast<std::size_t>(c)] += X(t, c);
@@ -98,37 +100,64 @@ void add_scaled(const B& b, matrix_view<const S> X, std::span<const S> left, std
     add_scaled(b, X, left, std::span<const S>(right), out);
 }
 
-/// sums_i += sum_j X(i,j) sign(i,j).
+/// The sign of entry k of a word, as +1 or -1.
+template <class S>
+S sign_of_bit(std::uint32_t word, index k) {
+    return (word >> k & 1U) != 0 ? S(1) : S(-1);
+}
+
+/// sums_i = sum_j X(i,j) sign(i,j), unless `sums` is empty; then X(i,:) *= factor_i.
 template <host_backend B, class S>
-void add_signed_row_sums(const B& b, matrix_view<const S> X, bit_view signs, std::span<S> sums) {
+void signed_row_sums(const B& b, matrix_view<S> X, bit_view signs, std::span<const S> factor, std::span<S> sums) {
     vectorized_for(b, X.rows, 16, [&](index begin, index end) {
         for (index i = begin; i < end; ++i) {
-            const S* x = &X(i, 0);
-            S sum = 0;
+            S* x = &X(i, 0);
+            const S f = factor[static_cast<std::size_t>(i)];
+            S total = 0;
             for (index j0 = 0; j0 < X.cols; j0 += 32) {
                 const std::uint32_t word = signs.word(i, j0 / 32);
                 const index stop = std::min<index>(32, X.cols - j0);
-                for (index j = 0; j < stop; ++j)
-                    sum += (word >> j & 1U) != 0 ? x[j0 + j] : -x[j0 + j];
+#pragma omp simd reduction(+ : total)
+                for (index j = 0; j < stop; ++j) {
+                    total += sign_of_bit<S>(word, j) * x[j0 + j];
+                    x[j0 + j] *= f;
+                }
             }
-            sums[static_cast<std::size_t>(i)] += sum;
+            if (!sums.empty()) sums[static_cast<std::size_t>(i)] = total;
         }
     });
 }
 
-/// sums_j += sum_i X(i,j) sign(i,j).
+/// sums_j = sum_i X(i,j) sign(i,j), unless `sums` is empty; then X(:,j) *= factor_j.
 template <host_backend B, class S>
-void add_signed_column_sums(const B& b, matrix_view<const S> X, bit_view signs, std::span<S> sums) {
+void signed_column_sums(const B& b, matrix_view<S> X, bit_view signs, std::span<const S> factor, std::span<S> sums) {
     vectorized_for(b, (X.cols + 31) / 32, 2, [&](index begin, index end) {
-        for (index i = 0; i < X.rows; ++i)
-            for (index w = begin; w < end; ++w) {
+        S totals[32];
+        for (index w = begin; w < end; ++w) {
+            const index j0 = 32 * w, stop = std::min<index>(32, X.cols - j0);
+            std::fill(totals, totals + 32, S(0));
+            for (index i = 0; i < X.rows; ++i) {
                 const std::uint32_t word = signs.word(i, w);
-                const S* x = &X(i, 32 * w);
-                const index stop = std::min<index>(32, X.cols - 32 * w);
-                for (index j = 0; j < stop; ++j)
-                    sums[static_cast<std::size_t>(32 * w + j)] += (word >> j & 1U) != 0 ? x[j] : -x[j];
+                S* x = &X(i, j0);
+#pragma omp simd
+                for (index j = 0; j < stop; ++j) {
+                    totals[j] += sign_of_bit<S>(word, j) * x[j];
+                    x[j] *= factor[static_cast<std::size_t>(j0 + j)];
+                }
             }
+            if (!sums.empty()) std::copy(totals, totals + stop, sums.begin() + j0);
+        }
     });
+}
+
+/// Overloads for factors that are not const.
+template <host_backend B, class S>
+void signed_row_sums(const B& b, matrix_view<S> X, bit_view signs, std::span<S> factor, std::span<S> sums) {
+    signed_row_sums(b, X, signs, std::span<const S>(factor), sums);
+}
+template <host_backend B, class S>
+void signed_column_sums(const B& b, matrix_view<S> X, bit_view signs, std::span<S> factor, std::span<S> sums) {
+    signed_column_sums(b, X, signs, std::span<const S>(factor), sums);
 }
 
 }  // namespace subbit

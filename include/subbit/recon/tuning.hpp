@@ -77,14 +77,12 @@ class tuner {
         rates_.resize(peaks_.size());
     }
 
-    /// Moves every parameter along its gradient, then clears the gradients.
+    /// Moves every parameter along its gradient.
     template <host_backend B>
     void step(const B& b) {
         const double share = schedule_(optimizer_.steps());
         std::transform(peaks_.begin(), peaks_.end(), rates_.begin(), [&](double peak) { return peak * share; });
         optimizer_.step(b, std::span<const parameter<S>>(parameters_), rates_);
-        for (const auto& p : parameters_)
-            std::fill(p.gradient.begin(), p.gradient.end(), S(0));
     }
 
     const std::vector<parameter<S>>& parameters() const { return parameters_; }

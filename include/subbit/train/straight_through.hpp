@@ -1,8 +1,10 @@
 // Straight-through estimators: what stands in for the derivative of sign when a latent is tuned.
 #pragma once
 
+#include <subbit/backend/concept.hpp>
+#include <subbit/core/matrix.hpp>
+
 #include <cmath>
-#include <span>
 
 namespace subbit {
 
@@ -29,12 +31,16 @@ Scalar straight_through_derivative(straight_through kind, Scalar x) {
     return Scalar(1);
 }
 
-/// Turns the gradient with respect to sign(latent) into the latent's own, in place.
-template <class Scalar>
-void apply_straight_through(straight_through kind, std::span<const Scalar> latent, std::span<Scalar> gradient) {
+/// Turns the gradient with respect to sign(latent) into the latent's own, in place; both contiguous and of one shape.
+template <host_backend B, class S>
+void apply_straight_through(const B& b, straight_through kind, matrix_view<const S> latent, matrix_view<S> gradient) {
     if (kind == straight_through::identity) return;
-    for (std::size_t i = 0; i < gradient.size(); ++i)
-        gradient[i] *= straight_through_derivative(kind, latent[i]);
+    require_shape("apply_straight_through: gradient", gradient.rows, gradient.cols, latent.rows, latent.cols);
+    vectorized_for(b, latent.rows, 16, [&](index begin, index end) {
+        for (index i = begin; i < end; ++i)
+            for (index j = 0; j < latent.cols; ++j)
+                gradient(i, j) *= straight_through_derivative(kind, latent(i, j));
+    });
 }
 
 }  // namespace subbit
