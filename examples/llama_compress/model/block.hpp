@@ -47,13 +47,13 @@ template <class S>
 struct block_tape {
     matrix<S> x, normed, q, k, v, attended, x_mid, normed_mid, gate, up, hidden;
     std::vector<S> inverse_rms, inverse_rms_mid;
-    std::array<matrix<S>, layer_count> rank_activations;
+    std::array<subbit::linear_tape<S>, layer_count> linear;
 
     std::size_t bytes() const {
         index n = 0;
         for (const matrix<S>* m : {&x, &normed, &q, &k, &v, &attended, &x_mid, &normed_mid, &gate, &up, &hidden})
             n += m->size();
-        for (const auto& m : rank_activations)
+        for (const auto& m : linear)
             n += m.size();
         return static_cast<std::size_t>(n) * sizeof(S);
     }
@@ -134,8 +134,8 @@ class block {
         auto through = [&](layer_id id, const matrix<S>& input, matrix<S>& d_output, matrix_view<S> d_input,
                            bool accumulate) {
             observe(static_cast<index>(id), const_view(input), const_view(d_output));
-            layers[id].backward(b, train, const_view(input), subbit::view(d_output), d_input, accumulate,
-                                t.rank_activations[id], context_->linear);
+            layers[id].backward(b, train, const_view(input), subbit::view(d_output), d_input, accumulate, t.linear[id],
+                                context_->linear);
         };
 
         matrix<S>& d_mid = context_->d_mid;  // gradient at x_mid: the residual path, then what flows through the MLP
@@ -212,8 +212,7 @@ class block {
     }
     template <class B>
     void apply(const B& b, layer_id id, const matrix<S>& X, matrix<S>& Y, tape& t) const {
-        layers[id].forward(b, const_view(X), resized(Y, X.rows(), layers[id].rows()), t.rank_activations[id],
-                           context_->linear);
+        layers[id].forward(b, const_view(X), resized(Y, X.rows(), layers[id].rows()), t.linear[id], context_->linear);
     }
 
     /// x -> normed -> q, k, v with the rotary embedding.
@@ -240,7 +239,7 @@ class block {
         apply(b, gate_proj, t.normed_mid, t.gate, t);
         apply(b, up_proj, t.normed_mid, t.up, t);
         swiglu(b, const_view(t.gate), const_view(t.up), resized(t.hidden, tokens, t.up.cols()));
-        layers[down_proj].forward(b, const_view(t.hidden), Y, t.rank_activations[down_proj], context_->linear);
+        layers[down_proj].forward(b, const_view(t.hidden), Y, t.linear[down_proj], context_->linear);
         subbit::axpby(b, 1, t.x_mid, 1, Y);
     }
 

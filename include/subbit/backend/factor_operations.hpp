@@ -30,12 +30,6 @@ vector<S> download_vector(const B& b, std::span<const S> device) {
     return do_download_vector(typename B::tag{}, b, device);
 }
 
-/// Read-only span of a backend's vector.
-template <class V>
-auto const_span(const V& v) {
-    return span_of(v);
-}
-
 /// A vector of the backend's memory as an n x 1 matrix, for the operations that take matrices.
 template <class S>
 matrix_view<S> as_column(std::span<S> v) {

@@ -100,4 +100,10 @@ std::span<Scalar> span_of(vector<Scalar>& v) {
     return {v.data(), static_cast<std::size_t>(v.size())};
 }
 
+/// The entries of a vector as a read-only span.
+template <class V>
+auto const_span(const V& v) {
+    return span_of(v);
+}
+
 }  // namespace subbit

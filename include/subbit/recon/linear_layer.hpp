@@ -24,10 +24,19 @@ struct trainable {
     bool norms = false;  ///< used by models, not by linear layers
 };
 
+/// What a layer's forward pass leaves for its backward pass; empty for a dense layer.
+template <class S>
+struct linear_tape {
+    matrix<S> rank_activations;  ///< (T, r): (X o s_pre) V^T
+    matrix<S> unscaled;          ///< (T, m): Y before s_post and the bias
+
+    index size() const { return rank_activations.size() + unscaled.size(); }
+};
+
 /// Buffers that the layers of a model share: what lives only during one forward or backward call.
 template <class S>
 struct linear_workspace {
-    matrix<S> scaled, d_rank, product;
+    matrix<S> scaled, d_rank;
 };
 
 /// A full-precision layer: weight (m,n), bias m or empty.
@@ -42,15 +51,15 @@ struct dense_linear {
     index cols() const { return weight.cols(); }
 
     template <host_backend B>
-    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, matrix<S>& /*rank_activations*/,
+    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, linear_tape<S>& /*tape*/,
                  linear_workspace<S>& /*work*/) const {
         gemm(b, X, view(weight).t(), Y);
-        if (bias.size() != 0) add_to_rows(b, Y, span_of(bias));
+        if (bias.size() != 0) add_to_rows(b, Y, const_span(bias));
     }
 
     template <host_backend B>
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
-                  bool accumulate, const matrix<S>& /*rank_activations*/, linear_workspace<S>& /*work*/) {
+                  bool accumulate, const linear_tape<S>& /*tape*/, linear_workspace<S>& /*work*/) {
         if (train.weights) {
             d_weight.resize(rows(), cols());
             gemm(b, dY.t(), X, d_weight);
@@ -97,80 +106,54 @@ struct binary_linear {
     index cols() const { return layer.cols(); }
     bool has_latents() const { return U_latent.size() != 0; }
 
-    /// Y = ((X o s_pre) V^T o s_mid) U^T o s_post + bias; rank_activations keeps (X o s_pre) V^T for the backward pass.
+    /// Y = ((X o s_pre) V^T o s_mid) U^T o s_post + bias.
     template <host_backend B>
-    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, matrix<S>& rank_activations,
+    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, linear_tape<S>& tape,
                  linear_workspace<S>& work) const {
-        matrix<S>& scaled = work.scaled;
-        scaled.resize(X.rows, X.cols);
-        scale_columns(b, X, span_of(layer.s_pre), view(scaled));
-        rank_activations.resize(X.rows, layer.rank());
-        gemm(b, scaled, layer.V.view().t(), rank_activations);
-        if (layer.s_mid.size() != 0) {
-            scaled.resize(X.rows, layer.rank());
-            scale_columns(b, const_view(rank_activations), span_of(layer.s_mid), view(scaled));
-            gemm(b, scaled, layer.U.view().t(), Y);
-        } else {
-            gemm(b, rank_activations, layer.U.view().t(), Y);
-        }
-        scale_columns(b, const_view(Y), span_of(layer.s_post), Y);
-        if (layer.bias.size() != 0) add_to_rows(b, Y, span_of(layer.bias));
+        work.scaled.resize(X.rows, X.cols);
+        scale_columns(b, X, const_span(layer.s_pre), view(work.scaled));
+        tape.rank_activations.resize(X.rows, layer.rank());
+        gemm(b, work.scaled, layer.V.view().t(), tape.rank_activations);
+        tape.unscaled.resize(X.rows, rows());
+        gemm(b, middle(b, tape, work), layer.U.view().t(), tape.unscaled);
+        scale_columns(b, const_view(tape.unscaled), const_span(layer.s_post), Y);
+        if (layer.bias.size() != 0) add_to_rows(b, Y, const_span(layer.bias));
     }
 
-    /// Writes the gradients that `train` asks for and writes (or adds to) dX; dY is destroyed.
+    /// Writes the gradients that `train` asks for, and dX, or adds to dX; dY is destroyed.
     template <host_backend B>
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
-                  bool accumulate, const matrix<S>& rank_activations, linear_workspace<S>& work) {
+                  bool accumulate, const linear_tape<S>& tape, linear_workspace<S>& work) {
         prepare_gradients(train);
-        const index tokens = X.rows, r = layer.rank();
-        const bool three_scales = layer.s_mid.size() != 0;
-        matrix<S>& hidden = work.scaled;  // z = h o s_mid
-        if (three_scales) {
-            hidden.resize(tokens, r);
-            scale_columns(b, const_view(rank_activations), span_of(layer.s_mid), view(hidden));
-        }
-        const matrix<S>& z = three_scales ? hidden : rank_activations;
-
         if (train.biases && layer.bias.size() != 0) column_sums(b, const_view(dY), span_of(d_bias));
-        if (train.scales && !train.latents) {
-            // ds_post = sum_t dY o (z U^T): one more product, since no dU will carry it.
-            work.product.resize(tokens, rows());
-            gemm(b, z, layer.U.view().t(), work.product);
-            column_dots(b, const_view(dY), const_view(work.product), span_of(d_post));
-        }
-        if (train.latents) {
-            // G = dY^T z is dU before its row scale, and its row sums against the signs are ds_post.
-            gemm(b, dY.t(), z, d_U);
-            signed_row_sums(b, view(d_U), layer.U.view(), span_of(layer.s_post),
-                            train.scales ? span_of(d_post) : std::span<S>());
-        }
-        scale_columns(b, const_view(dY), span_of(layer.s_post), dY);
-        work.d_rank.resize(tokens, r);
+        if (train.scales) column_dots(b, const_view(dY), const_view(tape.unscaled), span_of(d_post));
+        scale_columns(b, const_view(dY), const_span(layer.s_post), dY);
+        if (train.latents) gemm(b, dY.t(), middle(b, tape, work), d_U);
+
+        work.d_rank.resize(X.rows, layer.rank());
         gemm(b, dY, layer.U.view(), work.d_rank);
-        if (three_scales) {
-            if (train.scales) column_dots(b, const_view(work.d_rank), const_view(rank_activations), span_of(d_mid));
-            scale_columns(b, const_view(work.d_rank), span_of(layer.s_mid), view(work.d_rank));
+        if (layer.s_mid.size() != 0) {
+            if (train.scales)
+                column_dots(b, const_view(work.d_rank), const_view(tape.rank_activations), span_of(d_mid));
+            scale_columns(b, const_view(work.d_rank), const_span(layer.s_mid), view(work.d_rank));
         }
+
+        work.scaled.resize(X.rows, X.cols);
         if (train.latents) {
-            gemm(b, view(work.d_rank).t(), X, d_V);
-            signed_column_sums(b, view(d_V), layer.V.view(), span_of(layer.s_pre),
-                               train.scales ? span_of(d_pre) : std::span<S>());
-        }
-        if (train.latents) {
+            scale_columns(b, X, const_span(layer.s_pre), view(work.scaled));
+            gemm(b, view(work.d_rank).t(), work.scaled, d_V);
             apply_straight_through(b, estimator, view(std::as_const(U_latent)), view(d_U));
             apply_straight_through(b, estimator, view(std::as_const(V_latent)), view(d_V));
         }
-        const bool pre_from_inputs = train.scales && !train.latents;
-        if (dX.size() == 0 && !pre_from_inputs) return;
+        if (dX.size() == 0 && !train.scales) return;
         matrix<S>& d_scaled = work.scaled;
-        d_scaled.resize(tokens, cols());
         gemm(b, work.d_rank, layer.V.view(), d_scaled);
-        if (pre_from_inputs) column_dots(b, const_view(d_scaled), X, span_of(d_pre));
+        if (train.scales) column_dots(b, const_view(d_scaled), X, span_of(d_pre));
         if (dX.size() == 0) return;
         if (accumulate)
-            add_scaled(b, const_view(d_scaled), std::span<const S>(), span_of(layer.s_pre), dX);
+            add_scaled_columns(b, const_view(d_scaled), const_span(layer.s_pre), dX);
         else
-            scale_columns(b, const_view(d_scaled), span_of(layer.s_pre), dX);
+            scale_columns(b, const_view(d_scaled), const_span(layer.s_pre), dX);
     }
 
     void parameters(const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {
@@ -212,6 +195,15 @@ struct binary_linear {
     }
 
   private:
+    /// What U multiplies: the rank activations, times s_mid where there is one (then in work.scaled).
+    template <host_backend B>
+    matrix_view<const S> middle(const B& b, const linear_tape<S>& tape, linear_workspace<S>& work) const {
+        if (layer.s_mid.size() == 0) return const_view(tape.rank_activations);
+        work.scaled.resize(tape.rank_activations.rows(), tape.rank_activations.cols());
+        scale_columns(b, const_view(tape.rank_activations), const_span(layer.s_mid), view(work.scaled));
+        return const_view(work.scaled);
+    }
+
     void prepare_gradients(const trainable& train) {
         if (train.latents && d_U.size() == 0) {
             d_U.setZero(rows(), layer.rank());
@@ -247,18 +239,18 @@ class linear_layer {
         return std::visit([](const auto& l) { return l.cols(); }, state_);
     }
 
-    /// Y (tokens, m) = X (tokens, n) W^T + bias; `rank_activations` is what backward will want to see again.
+    /// Y (tokens, m) = X (tokens, n) W^T + bias; `tape` is what backward will want to see again.
     template <host_backend B>
-    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, matrix<S>& rank_activations,
+    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, linear_tape<S>& tape,
                  linear_workspace<S>& work) const {
-        std::visit([&](const auto& l) { l.forward(b, X, Y, rank_activations, work); }, state_);
+        std::visit([&](const auto& l) { l.forward(b, X, Y, tape, work); }, state_);
     }
 
     /// Writes parameter gradients and dX (tokens, n), or adds to dX; an empty dX is not computed. dY is destroyed.
     template <host_backend B>
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
-                  bool accumulate, const matrix<S>& rank_activations, linear_workspace<S>& work) {
-        std::visit([&](auto& l) { l.backward(b, train, X, dY, dX, accumulate, rank_activations, work); }, state_);
+                  bool accumulate, const linear_tape<S>& tape, linear_workspace<S>& work) {
+        std::visit([&](auto& l) { l.backward(b, train, X, dY, dX, accumulate, tape, work); }, state_);
     }
 
     /// Appends the trainable tensors; the pointers stay good until the layer changes its kind.

@@ -28,7 +28,7 @@ struct distillation_options {
     phase_options phase;
     /// Activations of the last blocks are kept for the backward pass up to this many bytes; those of the other blocks
     /// are computed again from the block's inputs.
-    std::size_t tape_bytes = std::size_t{384} << 20;
+    std::size_t tape_bytes = std::size_t{512} << 20;
     std::size_t checkpoint_steps = 64;  ///< steps between two calls of `checkpoint`
 };
 

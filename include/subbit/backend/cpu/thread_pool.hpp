@@ -49,14 +49,17 @@ class thread_pool {
             return;
         }
         const std::lock_guard<std::mutex> lock(owner_, std::adopt_lock);
+        const std::uint32_t job = generation_.load(std::memory_order_relaxed) + 1;
+        // Closed before anything else changes: a worker that still looks at the last loop must not take this loop's
+        // number of chunks for that one's and claim a chunk that neither has.
+        next_.store(static_cast<std::uint64_t>(job) << 32 | no_chunk, std::memory_order_relaxed);
         failure_ = nullptr;
         failed_.store(false, std::memory_order_relaxed);
         done_.store(0, std::memory_order_relaxed);
-        chunks_.store(static_cast<std::uint32_t>(chunks), std::memory_order_relaxed);
-        context_.store(const_cast<void*>(static_cast<const void*>(&f)), std::memory_order_relaxed);
+        chunks_.store(static_cast<std::uint32_t>(chunks), std::memory_order_release);
+        context_.store(const_cast<void*>(static_cast<const void*>(&f)), std::memory_order_release);
         call_.store([](void* context, index c) { (*static_cast<std::remove_reference_t<F>*>(context))(c); },
-                    std::memory_order_relaxed);
-        const std::uint32_t job = generation_.load(std::memory_order_relaxed) + 1;
+                    std::memory_order_release);
         next_.store(static_cast<std::uint64_t>(job) << 32, std::memory_order_release);
         wake_workers();
         inside_chunk() = true;
@@ -70,6 +73,8 @@ class thread_pool {
   private:
     /// Long enough for the gap between two loops of one computation, short enough to leave the processor to others.
     static constexpr int spin_limit = 2000;
+    /// In the low half of next_: nothing to claim.
+    static constexpr std::uint32_t no_chunk = 0xffffffffU;
 
     static bool& inside_chunk() {
         thread_local bool inside = false;
@@ -111,9 +116,9 @@ class thread_pool {
         std::uint64_t next = next_.load(std::memory_order_acquire);
         while (static_cast<std::uint32_t>(next >> 32) == job) {
             const auto chunk = static_cast<std::uint32_t>(next);
-            const auto call = call_.load(std::memory_order_relaxed);
-            void* const context = context_.load(std::memory_order_relaxed);
-            if (chunk >= chunks_.load(std::memory_order_relaxed)) return;
+            const auto call = call_.load(std::memory_order_acquire);
+            void* const context = context_.load(std::memory_order_acquire);
+            if (chunk >= chunks_.load(std::memory_order_acquire)) return;
             if (!next_.compare_exchange_weak(next, next + 1, std::memory_order_acq_rel, std::memory_order_acquire))
                 continue;
             if (!failed_.load(std::memory_order_relaxed)) {
