@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Installs what is needed, with apt-get and as root; otherwise says which packages are missing, and goes on if none is.
+#
+#   cmake/install_packages.sh program   to build and run llama_compress and the examples
+#   cmake/install_packages.sh tests     and everything that tests/run.sh uses
+set -euo pipefail
+
+program=(g++ cmake ninja-build ca-certificates libeigen3-dev libxsimd-dev librandom123-dev nlohmann-json3-dev libcli11-dev
+         libfmt-dev libpcre2-dev)
+tests=(git ccache clang-16 libomp-16-dev libclang-rt-16-dev clang-format-14 doxygen doctest-dev librapidcheck-dev
+       libbenchmark-dev libopenblas-dev python3-venv)
+
+case ${1:-} in
+    program) packages=("${program[@]}") ;;
+    tests) packages=("${program[@]}" "${tests[@]}") ;;
+    *)
+        echo "usage: install_packages.sh program|tests" >&2
+        exit 2
+        ;;
+esac
+
+missing=()
+for package in "${packages[@]}"; do
+    if ! command -v dpkg-query >/dev/null ||
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" != installed ]; then
+        missing+=("$package")
+    fi
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    echo "installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    exit 0
+fi
+
+cat >&2 <<TEXT
+Not installed, or not by apt (names are Debian 12's):
+    ${missing[*]}
+With root on Debian or Ubuntu:   apt-get install ${missing[*]}
+Without: install the same by other means (conda, spack, Homebrew, from source). CMake finds them by CMAKE_PREFIX_PATH,
+and downloads the libraries that it does not find where the network allows.
+Going on with what is there.
+TEXT

@@ -1,0 +1,20 @@
+# Compiles SOURCE twice: with SUBBIT_VALID defined it must compile; without, it must not, and the compiler must say all
+# of PATTERNS.
+set(flags -std=c++20 -fsyntax-only)
+foreach(folder IN LISTS INCLUDES)
+  list(APPEND flags -I ${folder})
+endforeach()
+
+execute_process(COMMAND ${COMPILER} ${flags} -DSUBBIT_VALID ${SOURCE} RESULT_VARIABLE status ERROR_VARIABLE said)
+if(NOT status EQUAL 0)
+  message(FATAL_ERROR "the valid twin does not compile:\n${said}")
+endif()
+execute_process(COMMAND ${COMPILER} ${flags} ${SOURCE} RESULT_VARIABLE status ERROR_VARIABLE said)
+if(status EQUAL 0)
+  message(FATAL_ERROR "${SOURCE} compiles")
+endif()
+foreach(pattern IN LISTS PATTERNS)
+  if(NOT said MATCHES "${pattern}")
+    message(FATAL_ERROR "the compiler does not say '${pattern}':\n${said}")
+  endif()
+endforeach()

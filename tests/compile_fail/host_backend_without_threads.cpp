@@ -1,0 +1,12 @@
+// A backend that cannot say how many threads it has cannot run a model written in plain loops.
+#include <subbit/subbit.hpp>
+
+struct mine : subbit::reference<float> {
+#ifndef SUBBIT_VALID
+    void threads() const {}
+#endif
+};
+
+void run() {
+    subbit::vectorized(mine{}, [] {});
+}
