@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# The whole test suite, from nothing: packages, three builds, every test, the fuzzers, format and API pages. Logs are in
+# build/logs. The last line is the summary; the status is 0 only where nothing failed.
+#
+#   tests/run.sh            everything
+#   tests/run.sh --quick    the dev build and its unit, conformance and reference tests
+#
+# SUBBIT_SMOLLM2_DIR names a SmolLM2-135M directory that is there already; otherwise it is fetched into build/smollm2.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+quick=no
+case "${1:-}" in
+    "") ;;
+    --quick) quick=yes ;;
+    *)
+        echo "usage: tests/run.sh [--quick]" >&2
+        exit 2
+        ;;
+esac
+
+jobs=$(nproc)
+logs=build/logs
+mkdir -p "$logs"
+passed=0 failed=0 skipped=0
+
+# run NAME COMMAND...: the command's output goes to its log; prints how it ended.
+run() {
+    local name=$1 start=$SECONDS status=0
+    shift
+    "$@" >"$logs/$name.log" 2>&1 || status=$?
+    if [ $status -eq 0 ]; then
+        echo "ok      $name ($((SECONDS - start)) s)"
+    else
+        echo "FAILED  $name ($((SECONDS - start)) s): $logs/$name.log ends with"
+        tail -n 25 "$logs/$name.log" | sed 's/^/    /'
+    fi
+    return $status
+}
+
+count() { if [ "$1" -eq 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi; }
+
+# step NAME COMMAND...: one check of the summary.
+step() {
+    run "$@"
+    count $?
+}
+
+# later NAME COMMAND... starts a step beside the others; collect waits for all of these.
+declare -A later_pids=()
+later() {
+    run "$@" &
+    later_pids[$1]=$!
+}
+collect() {
+    local name status
+    for name in "${!later_pids[@]}"; do
+        status=0
+        wait "${later_pids[$name]}" || status=$?
+        count $status
+    done
+    later_pids=()
+}
+
+# tests PRESET [ctest options]: adds the numbers of ctest's own report.
+tests() {
+    local preset=$1 report=$PWD/$logs/ctest-$1.xml
+    shift
+    rm -f "$report"
+    run "ctest-$preset" ctest --preset "$preset" -j "$jobs" --output-junit "$report" "$@"
+    if [ ! -s "$report" ]; then
+        failed=$((failed + 1))
+        return
+    fi
+    local all bad not
+    all=$(sed -n 's/.*[[:space:]]tests="\([0-9]*\)".*/\1/p' "$report" | head -n 1)
+    bad=$(sed -n 's/.*failures="\([0-9]*\)".*/\1/p' "$report" | head -n 1)
+    not=$(sed -n 's/.*skipped="\([0-9]*\)".*/\1/p' "$report" | head -n 1)
+    failed=$((failed + bad))
+    skipped=$((skipped + not))
+    passed=$((passed + all - bad - not))
+}
+
+finish() {
+    [ $skipped -eq 0 ] || echo "skipped: $skipped (not counted below)"
+    echo "$passed passed, $failed failed"
+    [ $failed -eq 0 ]
+    exit $?
+}
+
+build() { cmake --preset "$1" && cmake --build --preset "$@"; }
+
+check_format() {
+    git ls-files '*.hpp' '*.cpp' '*.cuh' '*.cu' | xargs clang-format-14 --dry-run --Werror
+}
+
+fetch_smollm2() { bash examples/llama_compress/get_smollm2.sh "$SUBBIT_SMOLLM2_DIR"; }
+
+# fuzz NAME: 60 seconds from the seeds in the repository; what it finds stays in build/fuzz.
+fuzz() {
+    local corpus=build/fuzz/$1
+    mkdir -p "$corpus"
+    "build/clang/tests/fuzz/$1_fuzz" -max_total_time=60 -timeout=10 -rss_limit_mb=2048 -dict="tests/fuzz/$1.dict" \
+        -artifact_prefix="$corpus/" "$corpus" "tests/fuzz/seeds/$1"
+}
+
+bash cmake/install_packages.sh tests || echo "going on without some packages"
+
+if [ $quick = yes ]; then
+    step build-dev build dev
+    tests dev -L '^(unit|conformance|reference)$'
+    finish
+fi
+
+if [ -z "${SUBBIT_SMOLLM2_DIR:-}" ]; then
+    export SUBBIT_SMOLLM2_DIR=$PWD/build/smollm2
+    later smollm2 fetch_smollm2
+fi
+later format check_format
+step build-dev build dev
+later api-pages cmake --build --preset dev --target documentation
+collect
+tests dev
+
+step build-asan build asan --target unit_tests
+tests asan -L '^unit$'
+
+step build-clang build clang
+later fuzz-safetensors fuzz safetensors
+later fuzz-tokenizer fuzz tokenizer
+collect
+
+finish
