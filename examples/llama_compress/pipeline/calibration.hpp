@@ -82,27 +82,34 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
                                   subbit::const_view(d_normed), subbit::view(gradient).middle_rows(w * length, length),
                                   std::span<S>());
             }
-            matrix<S> Y(length, d), d_input(length, d);
+            // Several windows share a product; the moments still take them one by one, as batches of their own.
+            const index together = std::max<index>(1, 512 / length) * length;
+            matrix<S> Y(together, d), d_input(together, d);
             for (index l = blocks - 1; l >= 0; --l) {
                 auto blk = model.load_block<S>(l, context);
                 auto& m = moments[static_cast<std::size_t>(l)];
-                for (index w = 0; w < count; ++w) {
-                    const auto x =
-                        subbit::const_view(inputs[static_cast<std::size_t>(l)]).middle_rows(w * length, length);
-                    const auto dy = subbit::view(gradient).middle_rows(w * length, length);
-                    blk.forward(b, x, length, subbit::view(Y), tape);
-                    blk.backward(b, subbit::trainable{}, tape, length, dy, subbit::view(d_input),
+                for (index t = 0; t < rows; t += together) {
+                    const index taken = std::min(together, rows - t);
+                    const auto x = subbit::const_view(inputs[static_cast<std::size_t>(l)]).middle_rows(t, taken);
+                    const auto dy = subbit::view(gradient).middle_rows(t, taken);
+                    const auto dx = subbit::view(d_input).middle_rows(0, taken);
+                    blk.forward(b, x, length, subbit::view(Y).middle_rows(0, taken), tape);
+                    blk.backward(b, subbit::trainable{}, tape, length, dy, dx,
                                  [&](index k, matrix_view<const S> layer_input, matrix_view<const S> d_output) {
                                      auto& a = m[static_cast<std::size_t>(k)];
-                                     if (pass == 0) {
-                                         a.input.observe(b, layer_input);
-                                         a.output.observe(b, d_output);
-                                     } else {
-                                         a.input.add_batch(b, layer_input);
-                                         a.output.add_batch(b, d_output);
+                                     for (index w = 0; w < taken; w += length) {
+                                         const auto in = layer_input.middle_rows(w, length);
+                                         const auto out = d_output.middle_rows(w, length);
+                                         if (pass == 0) {
+                                             a.input.observe(b, in);
+                                             a.output.observe(b, out);
+                                         } else {
+                                             a.input.add_batch(b, in);
+                                             a.output.add_batch(b, out);
+                                         }
                                      }
                                  });
-                    subbit::as_eigen(dy) = d_input;
+                    subbit::as_eigen(dy) = subbit::as_eigen(dx);
                 }
                 report_step(watcher, "calibrate", ++done, static_cast<std::size_t>(2 * blocks * chunks), -1);
             }

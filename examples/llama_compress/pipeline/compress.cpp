@@ -157,7 +157,10 @@ class compression {
             moments_ = folder_.load_moments(blocks());
         } else {
             const auto start = clock::now();
-            moments_ = calibrate<float>(backend_, model_, windows_.calibration, moments_of(options_), watcher_);
+            std::span<const std::vector<std::int32_t>> measured = windows_.calibration;
+            if (options_.calibration_windows > 0)
+                measured = measured.first(std::min(measured.size(), static_cast<std::size_t>(options_.calibration_windows)));
+            moments_ = calibrate<float>(backend_, model_, measured, moments_of(options_), watcher_);
             folder_.save_moments(moments_);
             seconds_["calibration"] = seconds_since(start);
         }

@@ -29,13 +29,14 @@ struct compress_options {
     std::uint64_t seed = 0;
 
     // Calibration
+    std::int64_t calibration_windows = 0;
     std::string clipping = "online";
     double keep = 0.999;
     double shrinkage = 0.4;
 
     // Factorization
     std::string solver = "improved";
-    int iterations = 100;
+    int iterations = 60;
     std::string schedule = "linear";
     double reg = 3e-2;
     bool refine = true;
@@ -77,6 +78,7 @@ struct compress_options {
         f("windows", o.windows, "calibration windows");
         f("window-tokens", o.window_tokens, "tokens per window");
         f("seed", o.seed, "seed of the starts and of the order of the windows");
+        f("calibration-windows", o.calibration_windows, "windows that the moments are measured on (0: all)");
         f("clipping", o.clipping, "calibration moments: online, two_phase or plain");
         f("keep", o.keep, "fraction of token norms that clipping leaves alone");
         f("shrinkage", o.shrinkage, "of the moments toward their mean, 0 to 1");
@@ -135,9 +137,11 @@ struct compress_options {
         compress_options o;
         o.windows = 256;
         o.window_tokens = 256;
+        o.calibration_windows = 64;
         o.epochs = 2;
+        o.scale_rate = 0.004;
         o.distill_epochs = 1;
-        o.distill_windows = 512;
+        o.distill_windows = 448;
         o.distill_latent_rate = 0.003;
         o.distill_warmup = 20;
         return o;
