@@ -29,11 +29,11 @@ inline float fast_exp(float x) {
     p = p * r + 1.6666665459e-1F;
     p = p * r + 5.0000001201e-1F;
     p = p * r * r + r + 1.0F;
-    // 2^n in two factors, since n may be 128.
+    // 2^n in two factors, one after the other, since n may be 128 and 2^128 is no float.
     const std::int32_t whole = std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(round_magic);
     const std::int32_t half = whole / 2;
-    const float scale = std::bit_cast<float>((half + 127) << 23) * std::bit_cast<float>((whole - half + 127) << 23);
-    const float result = p * scale;
+    const float result =
+        p * std::bit_cast<float>((half + 127) << 23) * std::bit_cast<float>((whole - half + 127) << 23);
     return x < -87.0F ? 0.0F : (x != x ? x : result);
 }
 
