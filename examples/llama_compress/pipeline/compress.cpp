@@ -145,8 +145,11 @@ class compression {
         calibrate_model();
         compress_blocks();
         distill_model();
+        const std::size_t bytes = write_model(job_.out, model_, student_);
         auto report = summarize(seconds_since(start));
-        write_model(job_.out, model_, student_, report);
+        report["totals"]["model_bytes"] = bytes;
+        if (job_.test_text) report["test"] = test_model();
+        write_report(job_.out, report);
         if (!job_.keep_run) folder_.remove();
         return report;
     }
@@ -159,7 +162,8 @@ class compression {
             const auto start = clock::now();
             std::span<const std::vector<std::int32_t>> measured = windows_.calibration;
             if (options_.calibration_windows > 0)
-                measured = measured.first(std::min(measured.size(), static_cast<std::size_t>(options_.calibration_windows)));
+                measured =
+                    measured.first(std::min(measured.size(), static_cast<std::size_t>(options_.calibration_windows)));
             moments_ = calibrate<float>(backend_, model_, measured, moments_of(options_), watcher_);
             folder_.save_moments(moments_);
             seconds_["calibration"] = seconds_since(start);
@@ -259,6 +263,16 @@ class compression {
             }
         distillation_curve_ = state.curve;
         seconds_["distillation"] = seconds_since(start);
+    }
+
+    nlohmann::json test_model() const {
+        const model_directory compressed(job_.out);
+        const auto tokens = compressed.load_tokenizer().encode(read_text(*job_.test_text));
+        const auto windows = split_windows(tokens, job_.test_context, job_.test_windows);
+        const auto result = perplexity<float>(cpu({.threads = job_.threads}), compressed, windows, watcher_);
+        return {{"perplexity", result.perplexity}, {"mean_loss", result.mean_loss},
+                {"tokens", result.tokens},         {"windows", result.windows},
+                {"context", job_.test_context},    {"text", job_.test_text->filename().string()}};
     }
 
     nlohmann::json summarize(double seconds) {

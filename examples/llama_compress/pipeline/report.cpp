@@ -54,8 +54,8 @@ json make_report(const compress_job& job, const model_directory& model, const st
             {"blocks", blocks}};
 }
 
-void write_model(const fs::path& out, const model_directory& original, const std::vector<block<float>>& student,
-                 json& report) {
+std::size_t write_model(const fs::path& out, const model_directory& original,
+                        const std::vector<block<float>>& student) {
     subbit::safetensors_writer file;
     file.metadata("format", "subbit");
     file.metadata("subbit.format_version", "1");
@@ -80,7 +80,10 @@ void write_model(const fs::path& out, const model_directory& original, const std
             entry.path().filename() != "report.json" && !entry.path().filename().string().ends_with(".index.json"))
             fs::copy_file(entry.path(), out / entry.path().filename(), fs::copy_options::overwrite_existing);
     file.write(out / "model.safetensors");
-    report["totals"]["model_bytes"] = fs::file_size(out / "model.safetensors");
+    return fs::file_size(out / "model.safetensors");
+}
+
+void write_report(const fs::path& out, const json& report) {
     subbit::write_file_atomically(out / "report.svg", draw_report(report));
     subbit::write_file_atomically(out / "report.json", report.dump(2) + "\n");
 }

@@ -22,9 +22,12 @@ nlohmann::json make_report(const compress_job& job, const model_directory& model
                            const std::vector<nlohmann::json>& blocks, const std::vector<double>& distillation_curve,
                            const std::map<std::string, double>& seconds);
 
-/// Writes config, tokenizer, tensors, and last report.json and report.svg; `report` receives the size on disk.
-void write_model(const std::filesystem::path& out, const model_directory& original,
-                 const std::vector<block<float>>& student, nlohmann::json& report);
+/// Writes config, tokenizer and tensors; returns the bytes of model.safetensors.
+std::size_t write_model(const std::filesystem::path& out, const model_directory& original,
+                        const std::vector<block<float>>& student);
+
+/// Writes report.svg and report.json.
+void write_report(const std::filesystem::path& out, const nlohmann::json& report);
 
 /// The picture of a report: error per layer and stage, and loss curves (SVG).
 std::string draw_report(const nlohmann::json& report);
