@@ -1,0 +1,74 @@
+// LB-ADMM against the dense product of the same machine; the flop formula is in bench/README.md.
+#include <subbit/factor/lb_admm.hpp>
+
+#include "bench_support.hpp"
+#include "eigen_native.hpp"
+
+namespace subbit::bench {
+namespace {
+
+/// 4mnr for the two right-hand sides, r^2 (m+n) for the two Gram matrices (one triangle), 2r^2 (m+n) for the two pairs
+/// of triangular solves and 2/3 r^3 for the two Cholesky factorizations. Element-wise work is not counted.
+double admm_flops(index m, index n, index r) {
+    return 4 * product_of(m, n, r) + 3 * product_of(r, r, m + n) + 2.0 / 3.0 * product_of(r, r, r);
+}
+
+/// Arguments: iterations K, threads, improved (0 or 1), bfloat16 products (0 or 1).
+void lb_admm_1536x576_r384(benchmark::State& state) {
+    const auto W = random_matrix<float>(1536, 576, 1);
+    const auto K = static_cast<int>(state.range(0));
+    const cpu backend(
+        {.threads = static_cast<int>(state.range(1)), .products = state.range(3) ? precision::bf16 : precision::f32});
+    const auto iteration = state.range(2) ? admm_iteration::improved : admm_iteration::paper;
+    double error = 0;
+    for (auto _ : state)
+        error = lb_admm(backend, W, {.rank = 384, .iterations = K, .iteration = iteration}).error;
+    report_rate(state, "FLOP", admm_flops(1536, 576, 384) * K);
+    state.counters["error"] = error;
+}
+BENCHMARK(lb_admm_1536x576_r384)
+    ->ArgNames({"K", "threads", "improved", "bf16"})
+    ->Args({400, 1, 0, 0})
+    ->Args({400, 2, 0, 0})
+    ->Args({100, 1, 1, 0})
+    ->Args({100, 2, 1, 0})
+    ->Args({100, 2, 1, 1})
+    ->Iterations(1)
+    ->UseRealTime()
+    ->Unit(benchmark::kSecond);
+
+/// The product of an iteration's first right-hand side by Eigen, compiled for this machine, on one thread.
+void eigen_sgemm_1536x576x384(benchmark::State& state) {
+    const auto T = random_matrix<float>(1536, 576, 1), X = random_matrix<float>(576, 384, 2);
+    matrix<float> Y(1536, 384);
+    for (auto _ : state) {
+        eigen_gemm(T.data(), X.data(), Y.data(), 1536, 576, 384);
+        benchmark::DoNotOptimize(Y.data());
+    }
+    report_rate(state, "FLOP", 2 * product_of(1536, 576, 384));
+}
+BENCHMARK(eigen_sgemm_1536x576x384)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+/// Arguments: m, n, r. One round of bit descent over both factors, scales included, from the signs of random factors.
+void bit_descent_round(benchmark::State& state) {
+    const index m = state.range(0), n = state.range(1), r = state.range(2);
+    const cpu backend;
+    const auto T = random_matrix<float>(m, n, 1);
+    auto factors = signs_and_scales<cpu, float>(backend, scale_form::two, random_matrix<float>(m, r, 2),
+                                                random_matrix<float>(n, r, 3));
+    const double total = squared_norm(backend, T);
+    fit_workspace<cpu, float> work(backend, m, n, r);
+    for (auto _ : state)
+        descend(backend, T, total, factors, {.max_rounds = 1}, work);
+}
+BENCHMARK(bit_descent_round)
+    ->ArgNames({"m", "n", "r"})
+    ->Args({576, 576, 272})
+    ->Args({1536, 576, 400})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace subbit::bench
+
+BENCHMARK_MAIN();
