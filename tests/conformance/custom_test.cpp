@@ -6,6 +6,3 @@
 TEST_CASE("counting backend, float") {
     subbit::testing::check_backend<float>(counting::counting_cpu());
 }
-TEST_CASE("counting backend, double") {
-    subbit::testing::check_backend<double>(counting::counting_cpu());
-}
