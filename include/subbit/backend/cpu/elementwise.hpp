@@ -30,7 +30,7 @@ bool with_contiguous_rows(F&& f, V... X) {
         f(X...);
         return true;
     }
-    if (((X.row_stride == 1) && ...)) {
+    if ((X.t().is_row_major() && ...)) {
         f(X.t()...);
         return true;
     }
