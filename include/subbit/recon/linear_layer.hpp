@@ -125,10 +125,11 @@ struct binary_linear {
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
                   bool accumulate, const linear_tape<S>& tape, linear_workspace<S>& work) {
         prepare_gradients(train);
+        const bool latents = train.latents && has_latents();  // a finished layer beside one that is tuned has none
         if (train.biases && layer.bias.size() != 0) column_sums(b, const_view(dY), span_of(d_bias));
         if (train.scales) column_dots(b, const_view(dY), const_view(tape.unscaled), span_of(d_post));
         scale_columns(b, const_view(dY), const_span(layer.s_post), dY);
-        if (train.latents) gemm(b, dY.t(), middle(b, tape, work), d_U);
+        if (latents) gemm(b, dY.t(), middle(b, tape, work), d_U);
 
         work.d_rank.resize(X.rows, layer.rank());
         gemm(b, dY, layer.U.view(), work.d_rank);
@@ -139,7 +140,7 @@ struct binary_linear {
         }
 
         work.scaled.resize(X.rows, X.cols);
-        if (train.latents) {
+        if (latents) {
             scale_columns(b, X, const_span(layer.s_pre), view(work.scaled));
             gemm(b, view(work.d_rank).t(), work.scaled, d_V);
             apply_straight_through(b, estimator, view(std::as_const(U_latent)), view(d_U));
@@ -205,7 +206,7 @@ struct binary_linear {
     }
 
     void prepare_gradients(const trainable& train) {
-        if (train.latents && d_U.size() == 0) {
+        if (train.latents && has_latents() && d_U.size() == 0) {
             d_U.setZero(rows(), layer.rank());
             d_V.setZero(layer.rank(), cols());
         }
