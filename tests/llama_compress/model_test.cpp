@@ -1,0 +1,207 @@
+// The Llama's parts: gradients against finite differences, caches and windows against the plain forward pass.
+#include "../support/finite_differences.hpp"
+#include "tiny_block.hpp"
+
+#include <subbit/backend/reference.hpp>
+
+#include <doctest/doctest.h>
+#include <utility>
+
+namespace llama {
+namespace {
+
+using subbit::span_of;
+using subbit::view;
+using subbit::testing::directional_error;
+using subbit::testing::entries;
+using subbit::testing::gradient_error;
+using subbit::testing::random_matrix;
+
+const subbit::reference<double> exact;
+
+/// The same random numbers as fixed weights of a loss that is linear in an operation's outputs.
+double weighted_sum(const matrix<double>& Y) {
+    return Y.cwiseProduct(random_matrix<double>(Y.rows(), Y.cols(), 99)).sum();
+}
+matrix<double> loss_weights(index rows, index cols) {
+    return random_matrix<double>(rows, cols, 99);
+}
+
+}  // namespace
+
+TEST_CASE("gradients of RMSNorm") {
+    auto X = random_matrix<double>(5, 7, 1);
+    vector<double> weight = random_matrix<double>(7, 1, 2), d_weight(7);
+    matrix<double> Y(5, 7), dX = matrix<double>::Constant(5, 7, 3.0);
+    std::vector<double> inverse;
+    const auto loss = [&] {
+        rms_norm(exact, const_view(X), span_of(std::as_const(weight)), 1e-2, view(Y), inverse);
+        return weighted_sum(Y);
+    };
+    loss();
+    CHECK(Y(2, 3) == doctest::Approx(X(2, 3) * weight(3) / std::sqrt(X.row(2).squaredNorm() / 7 + 1e-2)));
+    const auto dY = loss_weights(5, 7);
+    rms_norm_backward(exact, const_view(X), span_of(std::as_const(weight)), inverse, const_view(dY), view(dX),
+                      span_of(d_weight));
+    dX.array() -= 3.0;  // the input's gradient is added to what was there
+    CHECK(gradient_error(entries(X), entries(dX), loss) < 1e-8);
+    CHECK(gradient_error(span_of(weight), span_of(std::as_const(d_weight)), loss) < 1e-8);
+}
+
+TEST_CASE("gradients of SwiGLU, also where they replace the incoming one") {
+    auto G = random_matrix<double>(5, 7, 1), U = random_matrix<double>(5, 7, 2);
+    matrix<double> H(5, 7), dU(5, 7), dG = loss_weights(5, 7);
+    const auto loss = [&] {
+        swiglu(exact, const_view(G), const_view(U), view(H));
+        return weighted_sum(H);
+    };
+    loss();
+    CHECK(H(1, 2) == doctest::Approx(G(1, 2) * U(1, 2) / (1 + std::exp(-G(1, 2)))));
+    swiglu_backward(exact, const_view(G), const_view(U), const_view(dG), view(dG), view(dU));
+    CHECK(gradient_error(entries(G), entries(dG), loss) < 1e-8);
+    CHECK(gradient_error(entries(U), entries(dU), loss) < 1e-8);
+}
+
+TEST_CASE("the rotary embedding: gradient, and products that see distances alone") {
+    auto config = testing::small_config();
+    config.rope_scaling = rope_scaling{8.0, 1.0, 4.0, 64};
+    const rotary_table<double> table(config, 12);
+    auto X = random_matrix<double>(6, 8, 1);  // two windows of three tokens, two heads
+    const auto loss = [&] {
+        auto Y = X;
+        rotate(exact, table, view(Y), 4, 3, 2, 1.0);
+        return weighted_sum(Y);
+    };
+    auto gradient = loss_weights(6, 8);
+    rotate(exact, table, view(gradient), 4, 3, 2, -1.0);
+    CHECK(gradient_error(entries(X), entries(gradient), loss) < 1e-8);
+
+    const auto at = [&](matrix<double> x, index position) {
+        rotate(exact, table, view(x), 4, 1, position, 1.0);
+        return x;
+    };
+    const matrix<double> q = random_matrix<double>(1, 4, 2), k = random_matrix<double>(1, 4, 3);
+    CHECK((at(q, 5) * at(k, 2).transpose())(0, 0) ==
+          doctest::Approx((at(q, 11) * at(k, 8).transpose())(0, 0)).epsilon(1e-12));
+    CHECK(at(q, 0) == q);
+}
+
+TEST_CASE("Llama-3 stretches long wavelengths and leaves short ones alone") {
+    auto config = testing::small_config();
+    config.head_dim = 64;
+    const auto plain = [&](index j) { return std::pow(config.rope_theta, -static_cast<double>(j) / 32); };
+    CHECK(rotary_table<double>::scaled_frequency(config, 31) == doctest::Approx(plain(31)));
+    config.rope_scaling = rope_scaling{8.0, 1.0, 4.0, 512};
+    CHECK(rotary_table<double>::scaled_frequency(config, 0) == doctest::Approx(plain(0)));
+    CHECK(rotary_table<double>::scaled_frequency(config, 31) == doctest::Approx(plain(31) / 8));
+    for (index j = 0; j < 32; ++j) {
+        const double f = rotary_table<double>::scaled_frequency(config, j);
+        CHECK((f <= plain(j) * (1 + 1e-12) && f >= plain(j) / 8 * (1 - 1e-12)));
+    }
+}
+
+TEST_CASE("gradients of attention: grouped heads, several windows, more queries than a block of them") {
+    for (const index length : {index{5}, query_block + 3}) {
+        const attention_shape shape{2, length, length, 4, 2, 3};
+        const index tokens = 2 * length;
+        auto Q = random_matrix<double>(tokens, 12, 1), K = random_matrix<double>(tokens, 6, 2),
+             V = random_matrix<double>(tokens, 6, 3);
+        matrix<double> O(tokens, 12), dQ(tokens, 12), dK(tokens, 6), dV(tokens, 6);
+        const auto loss = [&] {
+            attention(exact, shape, const_view(Q), const_view(K), const_view(V), view(O));
+            return weighted_sum(O);
+        };
+        loss();
+        const auto dO = loss_weights(tokens, 12);
+        attention_backward(exact, shape, const_view(Q), const_view(K), const_view(V), const_view(O), const_view(dO),
+                           view(dQ), view(dK), view(dV));
+        CHECK(directional_error(entries(Q), entries(dQ), loss) < 1e-7);
+        CHECK(directional_error(entries(K), entries(dK), loss) < 1e-7);
+        CHECK(directional_error(entries(V), entries(dV), loss) < 1e-7);
+        if (length > 5) continue;
+        CHECK(gradient_error(entries(Q), entries(dQ), loss) < 1e-7);
+        CHECK(gradient_error(entries(K), entries(dK), loss) < 1e-7);
+        CHECK(gradient_error(entries(V), entries(dV), loss) < 1e-7);
+    }
+}
+
+TEST_CASE("attention is causal, and equals the plain formula") {
+    const attention_shape shape{1, 4, 4, 2, 1, 3};
+    auto Q = random_matrix<double>(4, 6, 1), K = random_matrix<double>(4, 3, 2), V = random_matrix<double>(4, 3, 3);
+    matrix<double> O(4, 6), changed(4, 6);
+    attention(exact, shape, const_view(Q), const_view(K), const_view(V), view(O));
+    for (index t = 0; t < 4; ++t)
+        for (index h = 0; h < 2; ++h) {
+            vector<double> p = (K.topRows(t + 1) * Q.block(t, 3 * h, 1, 3).transpose() / std::sqrt(3.0)).array().exp();
+            p /= p.sum();
+            CHECK((O.block(t, 3 * h, 1, 3) - p.transpose() * V.topRows(t + 1)).norm() < 1e-12);
+        }
+    K.row(3).setConstant(50);
+    V.row(3).setConstant(-70);
+    attention(exact, shape, const_view(Q), const_view(K), const_view(V), view(changed));
+    CHECK(changed.topRows(3) == O.topRows(3));
+    CHECK(changed.row(3) != O.row(3));
+}
+
+TEST_CASE("gradients of a whole block") {
+    const auto config = testing::small_config();
+    const index window = 5, tokens = 10;
+    block_context<double> context(config, window);
+    auto blk = testing::random_block(context, 1);
+    subbit::binary_linear<double> binary;  // one layer in the compressed form
+    binary.layer.U = subbit::bit_matrix::pack(random_matrix<double>(16, 6, 1));
+    binary.layer.V = subbit::bit_matrix::pack(random_matrix<double>(6, 24, 2));
+    binary.layer.s_post = 0.1 * random_matrix<double>(16, 1, 3);
+    binary.layer.s_pre = random_matrix<double>(24, 1, 4);
+    blk.layers[down_proj] = binary;
+
+    auto X = random_matrix<double>(tokens, 16, 7);
+    matrix<double> Y(tokens, 16), dX(tokens, 16);
+    block_tape<double> tape;
+    const auto loss = [&] {
+        blk.forward(exact, const_view(X), window, view(Y), tape);
+        return weighted_sum(Y);
+    };
+    loss();
+    const auto dY = loss_weights(tokens, 16);
+    index observed = 0;
+    const subbit::trainable train{.weights = true, .scales = true, .norms = true};
+    blk.backward(
+        exact, train, tape, window, const_view(dY), view(dX),
+        [&](index l, subbit::matrix_view<const double> in, subbit::matrix_view<const double> out) {
+            const auto shape = shape_of(config, static_cast<std::size_t>(l));
+            CHECK((in.rows == tokens && in.cols == shape.cols && out.rows == tokens && out.cols == shape.rows));
+            ++observed;
+        });
+    CHECK(observed == layer_count);
+    CHECK(gradient_error(entries(X), entries(dX), loss) < 1e-7);
+    std::vector<subbit::parameter<double>> parameters;
+    blk.parameters("", train, parameters);
+    CHECK(parameters.size() == 6 + 2 + 2);
+    for (const auto& p : parameters) {
+        CAPTURE(p.name);
+        CHECK(directional_error(p.value, p.gradient, loss) < 1e-7);
+    }
+}
+
+TEST_CASE("windows do not see each other, and a cache continues where it stood") {
+    const auto config = testing::small_config();
+    block_context<double> context(config, 12);
+    const auto blk = testing::random_block(context, 2);
+    const auto X = random_matrix<double>(12, 16, 1);
+    matrix<double> both(12, 16), one(6, 16), whole(12, 16), steps(12, 16);
+    block_tape<double> tape;
+    blk.forward(exact, const_view(X), 6, view(both), tape);
+    blk.forward(exact, const_view(X).middle_rows(6, 6), 6, view(one), tape);
+    CHECK((both.bottomRows(6) - one).cwiseAbs().maxCoeff() < 1e-12);
+
+    blk.forward(exact, const_view(X), 12, view(whole), tape);
+    key_value_cache<double> cache{matrix<double>(12, 8), matrix<double>(12, 8), 0};
+    for (const auto& [from, count] : {std::pair<index, index>{0, 5}, {5, 1}, {6, 4}, {10, 2}})
+        blk.forward_cached(exact, const_view(X).middle_rows(from, count), cache, view(steps).middle_rows(from, count),
+                           tape);
+    CHECK((steps - whole).cwiseAbs().maxCoeff() < 1e-12);
+    CHECK(cache.length == 12);
+}
+
+}  // namespace llama
