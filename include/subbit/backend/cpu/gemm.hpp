@@ -80,12 +80,14 @@ void blocked_gemm(Arch arch, executor ex, index k, const A& a, const B& b, matri
                 const index nb = ceil_div(j1 - j0, nr), a_left = j0 == 0 ? na : 0;
                 packed* pb = thread_scratch<gemm_scratch_b>().template reserve<packed>(nb * nr * steps);
                 ex.for_chunks(a_left + nb, blocking::pack_panels, [&](index begin, index end) {
-                    for (index p = begin; p < std::min(end, a_left); ++p)
-                        pack_panel<mr>(arch, Products{}, pa + p * mr * steps, a, i0 + p * mr,
-                                       std::min(mr, i1 - i0 - p * mr), k0, k1 - k0);
-                    for (index q = std::max(begin, a_left) - a_left; q < end - a_left; ++q)
-                        pack_panel<nr>(arch, Products{}, pb + q * nr * steps, b, j0 + q * nr,
-                                       std::min(nr, j1 - j0 - q * nr), k0, k1 - k0);
+                    if (begin < a_left)
+                        pack_panels<mr>(arch, Products{}, pa + begin * mr * steps, a, i0 + begin * mr,
+                                        std::min(i1, i0 + std::min(end, a_left) * mr) - i0 - begin * mr, k0, k1 - k0);
+                    if (end > a_left) {
+                        const index q = std::max(begin, a_left) - a_left;
+                        pack_panels<nr>(arch, Products{}, pb + q * nr * steps, b, j0 + q * nr,
+                                        std::min(j1, j0 + (end - a_left) * nr) - j0 - q * nr, k0, k1 - k0);
+                    }
                 });
                 const index a_tiles = ceil_div(na, blocking::tile_a_panels);
                 ex.for_chunks(a_tiles * ceil_div(nb, blocking::tile_b_panels), 1, [&](index t, index) {

@@ -1,7 +1,7 @@
 // Packing: how an operand of any strides becomes the panels of gemm_kernel.hpp.
 //
 // A panel is `W` lanes wide (rows of A or columns of B) and holds, for each step along k, one packed element a lane;
-// lanes and steps beyond the end are zero. pack_panel is overloaded on the architecture where a processor has a faster
+// lanes and steps beyond the end are zero. pack_panels is overloaded on the architecture where a processor has a faster
 // way.
 #pragma once
 
@@ -32,10 +32,13 @@ void pack_strided(Products, typename Products::packed* out, const dense_operand<
     }
 }
 
+/// Packs all panels of `lanes` lanes from lane0, one after the other.
 template <index W, class Products, class Arch>
-void pack_panel(Arch, Products products, typename Products::packed* out,
-                const dense_operand<typename Products::real>& op, index lane0, index lanes, index k0, index k) {
-    pack_strided<W>(products, out, op, lane0, lanes, k0, k);
+void pack_panels(Arch, Products products, typename Products::packed* out,
+                 const dense_operand<typename Products::real>& op, index lane0, index lanes, index k0, index k) {
+    const index steps = (k + Products::depth - 1) / Products::depth;
+    for (index l = 0; l < lanes; l += W)
+        pack_strided<W>(products, out + l * steps, op, lane0 + l, std::min(W, lanes - l), k0, k);
 }
 
 }  // namespace subbit

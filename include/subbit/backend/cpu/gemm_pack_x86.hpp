@@ -97,17 +97,27 @@ SUBBIT_AVX512 [[gnu::always_inline]] inline void transpose_store(const __m256i (
 template <index W, word_products Products>
 SUBBIT_AVX512 void pack_along_lanes(avx512_arch, Products, std::uint32_t* out, const float* in, index k_stride,
                                     index lanes, index k) {
+    static_assert(W % 16 == 0);
     for (index p = 0; p < k; p += Products::depth, out += W)
         for (index l = 0; l < W; l += 16) {
             const index left = std::clamp<index>(lanes - l, 0, 16);
             const auto mask = static_cast<__mmask16>(_bzhi_u32(0xFFFFu, static_cast<unsigned>(left)));
-            const __m512i x =
-                avx512_elements<Products>::along_lanes(in + p * k_stride + (left == 0 ? 0 : l), mask, k_stride, k - p);
-            if constexpr (W % 16 == 0)
-                _mm512_store_si512(out + l, x);
-            else
-                _mm256_store_si256(reinterpret_cast<__m256i*>(out + l), _mm512_castsi512_si256(x));
+            const float* x = in + p * k_stride + (left == 0 ? 0 : l);
+            _mm512_store_si512(out + l, avx512_elements<Products>::along_lanes(x, mask, k_stride, k - p));
         }
+}
+
+/// The same for at most two panels of 8 lanes: a cache line of the operand holds both.
+template <word_products Products>
+SUBBIT_AVX512 void pack_pair_along_lanes(avx512_arch, Products, std::uint32_t* out, const float* in, index k_stride,
+                                         index lanes, index k) {
+    const auto mask = static_cast<__mmask16>(_bzhi_u32(0xFFFFu, static_cast<unsigned>(lanes)));
+    std::uint32_t* second = out + (k + Products::depth - 1) / Products::depth * 8;
+    for (index p = 0; p < k; p += Products::depth, out += 8, second += 8) {
+        const __m512i x = avx512_elements<Products>::along_lanes(in + p * k_stride, mask, k_stride, k - p);
+        _mm256_store_si256(reinterpret_cast<__m256i*>(out), _mm512_castsi512_si256(x));
+        if (lanes > 8) _mm256_store_si256(reinterpret_cast<__m256i*>(second), _mm512_extracti64x4_epi64(x, 1));
+    }
 }
 
 /// k is contiguous in memory: transposes of 8 lanes x 8 elements.
@@ -138,13 +148,24 @@ SUBBIT_AVX512 void pack_along_k(avx512_arch, Products, std::uint32_t* out, const
 }
 
 template <index W, word_products Products>
-void pack_panel(avx512_arch arch, Products products, typename Products::packed* out, const dense_operand<float>& op,
-                index lane0, index lanes, index k0, index k) {
-    const float* in = op.data + lane0 * op.lane_stride + k0 * op.k_stride;
-    auto* words = reinterpret_cast<std::uint32_t*>(out);
-    if (op.lane_stride == 1) return pack_along_lanes<W>(arch, products, words, in, op.k_stride, lanes, k);
-    if (op.k_stride == 1) return pack_along_k<W>(arch, products, words, in, op.lane_stride, lanes, k);
-    pack_strided<W>(products, out, op, lane0, lanes, k0, k);
+void pack_panels(avx512_arch arch, Products products, typename Products::packed* out, const dense_operand<float>& op,
+                 index lane0, index lanes, index k0, index k) {
+    const index steps = (k + Products::depth - 1) / Products::depth;
+    constexpr index at_once = W == 8 ? 16 : W;
+    for (index l = 0; l < lanes; l += op.lane_stride == 1 ? at_once : W) {
+        const float* in = op.data + (lane0 + l) * op.lane_stride + k0 * op.k_stride;
+        auto* words = reinterpret_cast<std::uint32_t*>(out + l * steps);
+        if (op.lane_stride == 1) {
+            if constexpr (W == 8)
+                pack_pair_along_lanes(arch, products, words, in, op.k_stride, std::min(at_once, lanes - l), k);
+            else
+                pack_along_lanes<W>(arch, products, words, in, op.k_stride, std::min(W, lanes - l), k);
+        } else if (op.k_stride == 1) {
+            pack_along_k<W>(arch, products, words, in, op.lane_stride, std::min(W, lanes - l), k);
+        } else {
+            pack_strided<W>(products, out + l * steps, op, lane0 + l, std::min(W, lanes - l), k0, k);
+        }
+    }
 }
 
 }  // namespace subbit

@@ -28,12 +28,14 @@ void packed_block(Arch, executor ex, bit_view bits, matrix_view<const Real> X, i
     for (index v = 0; v < V; ++v) {
         const Real* x = X.data + (t + v) * X.row_stride;
         Real* out = values + v * n;
-        if (pre != nullptr)
-            for (index j = 0; j < X.cols; ++j)
-                out[j] = pre[j] * x[j * X.col_stride];
+        if (X.col_stride == 1)
+            std::copy_n(x, X.cols, out);
         else
             for (index j = 0; j < X.cols; ++j)
                 out[j] = x[j * X.col_stride];
+        if (pre != nullptr)
+            for (index j = 0; j < X.cols; ++j)
+                out[j] *= pre[j];
         std::fill(out + X.cols, out + n, Real(0));  // the padding's bits say -1, and its values nothing
     }
     kernel::template build<V>(tables, values, n);
@@ -86,10 +88,14 @@ void packed_gemm(Arch arch, executor ex, matrix_view<const Real> X, bit_view bit
     packed_product(arch, ex, bits, X, static_cast<const Real*>(nullptr),
                    [&](index t, index first, const Real* sums, index count) {
                        Real* out = C.data + t * C.row_stride + first * C.col_stride;
-                       for (index i = 0; i < count; ++i) {
-                           Real& c = out[i * C.col_stride];
-                           c = beta == Real(0) ? alpha * sums[i] : alpha * sums[i] + beta * c;
-                       }
+                       if (C.col_stride == 1 && beta == Real(0))  // nearly every call; apart, it is a vector loop
+                           for (index i = 0; i < count; ++i)
+                               out[i] = alpha * sums[i];
+                       else
+                           for (index i = 0; i < count; ++i) {
+                               Real& c = out[i * C.col_stride];
+                               c = beta == Real(0) ? alpha * sums[i] : alpha * sums[i] + beta * c;
+                           }
                    });
 }
 
