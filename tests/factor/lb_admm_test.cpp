@@ -84,7 +84,7 @@ TEST_CASE("the transpose of a wide matrix gives the transposed factors") {
 
 TEST_CASE("the improved iteration is no worse than the paper's at the same K") {
     double improved = 0, paper = 0;
-    for (const std::uint64_t seed : {1, 2, 3, 4}) {
+    for (std::uint64_t seed = 1; seed <= 4; ++seed) {
         const matrix<float> W = weight_like(10 * seed, 96, 64).cast<float>();
         const cpu backend({.threads = 1});
         improved += lb_admm(backend, W, {.rank = 32, .iterations = 60, .iteration = admm_iteration::improved}).error;
