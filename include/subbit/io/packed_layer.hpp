@@ -70,13 +70,21 @@ low_rank_binary_linear<S> read_packed_layer(const safetensors_reader& file, cons
     const auto bits = [&](const char* suffix, index rows, index cols) {
         file.expect_shape(name + suffix,
                           {bit_layout::row_groups(rows), bit_layout::col_groups(cols), bit_layout::tile_rows});
-        return bit_matrix::from_words(rows, cols, file.raw<std::uint32_t>(name + suffix));
+        try {
+            return bit_matrix::from_words(rows, cols, file.raw<std::uint32_t>(name + suffix));
+        } catch (const format_error& e) {
+            throw format_error("tensor " + in_quotes(name + suffix) + ": " + e.what());
+        }
     };
     layer.U = bits(".U", layer.s_post.size(), rank);
     layer.V = bits(".V", rank, layer.s_pre.size());
-    if (file.contains(name + ".s_mid")) layer.s_mid = file.read_vector<S>(name + ".s_mid");
-    if (file.contains(name + ".bias")) layer.bias = file.read_vector<S>(name + ".bias");
-    layer.validate();
+    const auto optional_vector = [&](const char* suffix, index size) {
+        if (!file.contains(name + suffix)) return vector<S>();
+        file.expect_shape(name + suffix, {size});
+        return file.read_vector<S>(name + suffix);
+    };
+    layer.s_mid = optional_vector(".s_mid", rank);
+    layer.bias = optional_vector(".bias", layer.s_post.size());
     return layer;
 }
 
