@@ -1,0 +1,92 @@
+// Low-rank binary layers in files.
+#include "../support/strided.hpp"
+#include "../support/temporary_directory.hpp"
+#include "../support/throws.hpp"
+
+#include <subbit/io/packed_layer.hpp>
+
+#include <doctest/doctest.h>
+#include <limits>
+
+namespace subbit::testing {
+namespace {
+
+low_rank_binary_linear<float> some_layer(bool mid, bool bias) {
+    low_rank_binary_linear<float> layer;
+    layer.U = bit_matrix::pack(random_matrix<float>(19, 9, 1));
+    layer.V = bit_matrix::pack(random_matrix<float>(9, 40, 2));
+    layer.s_post = random_matrix<float>(19, 1, 3);
+    layer.s_pre = random_matrix<float>(40, 1, 4);
+    if (mid) layer.s_mid = random_matrix<float>(9, 1, 5);
+    if (bias) layer.bias = random_matrix<float>(19, 1, 6);
+    return layer;
+}
+
+/// Writes the layer "q" but for the tensor `left_out`, with `rank` in the metadata, and reads it again.
+low_rank_binary_linear<float> read_edited(const std::string& left_out, const char* rank,
+                                          std::uint32_t flipped_bits = 0) {
+    const temporary_directory directory;
+    auto layer = some_layer(true, true);
+    round_scales(layer, "q");
+    safetensors_writer whole, edited;
+    add_packed_layer(whole, "q", layer);
+    whole.write(directory / "whole.safetensors");
+    const safetensors_reader source(directory / "whole.safetensors");
+    for (const auto& name : source.names()) {
+        if (name == left_out) continue;
+        const auto& info = source.info(name);
+        std::vector<std::byte> bytes(info.bytes.begin(), info.bytes.end());
+        if (name == "q.U") bytes[3] ^= static_cast<std::byte>(flipped_bits);  // columns 24 to 31 of row 0, all padding
+        edited.add_bytes(name, info.type, info.shape, bytes);
+    }
+    if (rank) edited.metadata("q.rank", rank);
+    edited.write(directory / "edited.safetensors");
+    return read_packed_layer<float>(safetensors_reader(directory / "edited.safetensors"), "q");
+}
+
+}  // namespace
+
+TEST_CASE("a packed layer comes back bit for bit, with two or three scales, with or without a bias") {
+    const temporary_directory directory;
+    for (const bool mid : {false, true})
+        for (const bool bias : {false, true}) {
+            auto layer = some_layer(mid, bias);
+            const auto before = layer;
+            round_scales(layer, "q");
+            CHECK((layer.s_post - before.s_post).cwiseQuotient(before.s_post).cwiseAbs().maxCoeff() < 0x1p-11F);
+            safetensors_writer file;
+            add_packed_layer(file, "q", layer);
+            file.write(directory / "layer.safetensors");
+            const safetensors_reader reader(directory / "layer.safetensors");
+            CHECK((holds_packed_layer(reader, "q") && !holds_packed_layer(reader, "k")));
+            const auto back = read_packed_layer<float>(reader, "q");
+            CHECK(back.U == layer.U);
+            CHECK(back.V == layer.V);
+            CHECK(back.s_post == layer.s_post);
+            CHECK(back.s_pre == layer.s_pre);
+            CHECK(back.s_mid == layer.s_mid);
+            CHECK(back.bias == layer.bias);
+        }
+}
+
+TEST_CASE("files that do not hold what they promise name the tensor") {
+    CHECK_NOTHROW(read_edited("", "9"));
+    for (const char* missing : {"q.U", "q.V", "q.s_post", "q.s_pre"})
+        check_throws<format_error>([&] { read_edited(missing, "9"); }, {missing});
+    check_throws<format_error>([] { read_edited("", nullptr); }, {"q.U", "rank"});
+    for (const char* rank : {"", "0", "-9", "nine", "9.5", "9 ", "99999999999999999999"})
+        check_throws<format_error>([&] { read_edited("", rank); }, {"q.U", "rank"});
+    check_throws<shape_error>([] { read_edited("", "40"); }, {"q.U"});
+    check_throws<shape_error>([] { read_edited("", "10"); }, {"q.s_mid"});
+    check_throws<format_error>([] { read_edited("", "9", 0x80); }, {"q.U", "padding"});
+}
+
+TEST_CASE("scales beyond 16-bit floats are refused") {
+    auto layer = some_layer(false, false);
+    layer.s_pre(3) = 1e6F;
+    check_throws<value_error>([&] { round_scales(layer, "q_proj"); }, {"q_proj"});
+    layer.s_pre(3) = std::numeric_limits<float>::quiet_NaN();
+    check_throws<value_error>([&] { round_scales(layer, "q_proj"); }, {"q_proj"});
+}
+
+}  // namespace subbit::testing
