@@ -23,11 +23,12 @@ using block_moments = std::array<layer_moments<S>, layer_count>;
 inline constexpr std::size_t calibration_bytes = std::size_t{192} << 20;
 
 /// Moments of every block, each window being one batch (nanoquant.md section 2). Gradients are of the window's mean
-/// next-token cross entropy.
+/// next-token cross entropy. The moments do not depend on `held_bytes`, the hidden states that are held at once.
 template <class S, class B>
 std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model,
                                         std::span<const std::vector<std::int32_t>> windows,
-                                        const subbit::moment_options& options, subbit::progress& watcher) {
+                                        const subbit::moment_options& options, subbit::progress& watcher,
+                                        std::size_t held_bytes = calibration_bytes) {
     const auto& config = model.config();
     const index blocks = config.num_hidden_layers, length = std::ssize(windows[0]), d = config.hidden_size;
     block_context<S> context(config, length);
@@ -50,7 +51,7 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
 
     const index total = std::ssize(windows);
     const auto per_window = static_cast<std::size_t>(blocks + 1) * static_cast<std::size_t>(length * d) * sizeof(S);
-    const index chunk = std::max<index>(1, static_cast<index>(calibration_bytes / per_window));
+    const index chunk = std::max<index>(1, static_cast<index>(held_bytes / per_window));
     const bool two_passes = options.mode == subbit::clipping::two_phase;
     const index chunks = (total + chunk - 1) / chunk * (two_passes ? 2 : 1);
     std::size_t done = 0;
