@@ -5,6 +5,8 @@
 #include <subbit/core/error.hpp>
 
 #include <fmt/format.h>
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <new>
@@ -42,9 +44,11 @@ int fail(std::string message, int status) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    std::signal(SIGXFSZ, SIG_IGN);  // a file over its limit is then an error of that write, like a full disk
     CLI::App app("Compresses Llama models to one bit per weight and below (NanoQuant), and uses the result.",
                  "llama_compress");
     app.require_subcommand(1);
+    app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     llama::add_compress(app, defaults_for(argc, argv));
     llama::add_perplexity(app);
     llama::add_generate(app);

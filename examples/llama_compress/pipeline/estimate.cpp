@@ -62,30 +62,32 @@ struct job_sizes {
 };
 
 /// Seconds of every phase, in the order in which the job reports them.
-std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o, double exact_rate, double fast_rate) {
+std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o, double rate) {
     // Between the products lie norms, activations and softmax: these shares of the product's rate were measured.
     constexpr double forward_share = 0.75, tuning_share = 0.55, solver_share = 0.6;
     constexpr double adam_bytes = 40, memory_rate = 8e9;  // a step reads and writes a latent's moments, gradient, bits
     constexpr double refine_iterations = 25;              // what refits and bit descent cost, in iterations
     const double tokens = static_cast<double>(o.windows) * s.window;
-    const double exact = exact_rate * forward_share, fast = fast_rate * tuning_share;
+    const double forward = rate * forward_share, tuning = rate * tuning_share;
     const auto passes = [](std::int64_t epochs) { return static_cast<double>(epochs); };
     const double head = 2 * s.hidden * s.vocabulary;
 
     constexpr auto layers = static_cast<double>(layer_count);
     std::vector<planned_phase> plan;
+    const auto measured = o.calibration_windows > 0 ? std::min(o.calibration_windows, o.windows) : o.windows;
     const double calibration_passes = moments_of(o).mode == subbit::clipping::two_phase ? 2 : 1;
-    plan.push_back(
-        {"calibrate",
-         calibration_passes * tokens * (s.blocks * (6 * s.dense + 4 * s.attention) / exact + 2 * head / exact), -1});
+    plan.push_back({"calibrate",
+                    calibration_passes * static_cast<double>(measured) * s.window *
+                        (s.blocks * (6 * s.dense + 4 * s.attention) / forward + 2 * head / forward),
+                    -1});
 
     const double iterations = o.iterations + (o.refine ? refine_iterations : 0);
     const double steps = passes(o.windows) / static_cast<double>(o.batch);
     const double adam = steps * s.packed * adam_bytes / memory_rate;
-    const double solve = iterations * s.factorization_step / (fast_rate * solver_share) +
-                         tokens * (2 * (s.dense + s.packed) + 2 * s.attention) / exact;
-    const double tune = passes(o.epochs) * (tokens * (6 * s.packed + 4 * s.attention) / fast + adam);
-    const double check = 2 * tokens * (2 * s.packed + s.attention) / (fast_rate * forward_share);
+    const double solve = iterations * s.factorization_step / (rate * solver_share) +
+                         tokens * (2 * (s.dense + s.packed) + 2 * s.attention) / forward;
+    const double tune = passes(o.epochs) * (tokens * (6 * s.packed + 4 * s.attention) / tuning + adam);
+    const double check = 2 * tokens * (2 * s.packed + s.attention) / forward;
     for (index l = 0; l < static_cast<index>(s.blocks); ++l) {
         if (block_recipe_of(o, l).order == subbit::reconstruction_order::joint) {
             plan.push_back({"factorize", solve + check, l});
@@ -99,25 +101,25 @@ std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o
             if (o.weight_epochs > 0)
                 plan.push_back(
                     {"tune weights",
-                     passes(o.weight_epochs) * (tokens * (5 * s.dense + 4 * s.attention) / fast + dense_adam), l});
-            plan.push_back(
-                {"tune layer",
-                 factorization + passes(o.epochs) * (tokens * (4 * s.packed + 4 * s.attention) / fast + adam / layers),
-                 l});
+                     passes(o.weight_epochs) * (tokens * (5 * s.dense + 4 * s.attention) / tuning + dense_adam), l});
+            plan.push_back({"tune layer",
+                            factorization +
+                                passes(o.epochs) * (tokens * (4 * s.packed + 4 * s.attention) / tuning + adam / layers),
+                            l});
         }
     }
     if (o.distill_epochs == 0) return plan;
     if (o.distill_windows > 0)
         plan.push_back(
             {"teacher",
-             static_cast<double>(o.distill_windows) * s.window * s.blocks * (2 * s.dense + s.attention) / exact, -1});
+             static_cast<double>(o.distill_windows) * s.window * s.blocks * (2 * s.dense + s.attention) / forward, -1});
     const double windows = static_cast<double>(o.distill_windows > 0 ? o.distill_windows : o.windows);
     const bool latents = o.distill_latent_rate > 0;
     const double per_token = s.blocks * ((latents ? 8 : 7) * s.packed + 5 * s.attention) + 3 * head;
     plan.push_back(
         {"distill",
          passes(o.distill_epochs) * windows *
-             (s.window * per_token / fast + (latents ? s.blocks * s.packed * adam_bytes / memory_rate : 0.0)),
+             (s.window * per_token / tuning + (latents ? s.blocks * s.packed * adam_bytes / memory_rate : 0.0)),
          -1});
     return plan;
 }
@@ -187,6 +189,9 @@ compress_estimate estimate(const compress_job& job) {
     const auto& o = job.options;
     check_options(o);
     const model_directory model(job.model);
+    std::error_code different;
+    if (fs::equivalent(job.model, job.out, different))
+        throw subbit::value_error("--out is the model's own directory, " + job.out.string());
     if (model.is_packed()) throw subbit::value_error(job.model.string() + " is compressed already");
 
     compress_estimate e;
@@ -233,11 +238,10 @@ compress_estimate estimate(const compress_job& job) {
     e.disk_bytes = e.file_bytes + blocks * packed_bytes + with_latents + checkpoint;
     e.memory_bytes = static_cast<std::size_t>(memory_of(sizes, model.config(), o, model_bytes));
 
-    const auto fast = bf16_products(o) ? subbit::precision::bf16 : subbit::precision::f32;
-    const double exact_rate = measure_rate(subbit::cpu({.threads = job.threads}));
-    const double fast_rate = measure_rate(subbit::cpu({.threads = job.threads, .products = fast}));
-    e.gflops = fast_rate / 1e9;
-    e.plan = plan_of(sizes, o, exact_rate, fast_rate);
+    const auto products = bf16_products(o) ? subbit::precision::bf16 : subbit::precision::f32;
+    const double rate = measure_rate(subbit::cpu({.threads = job.threads, .products = products}));
+    e.gflops = rate / 1e9;
+    e.plan = plan_of(sizes, o, rate);
     e.seconds = std::accumulate(e.plan.begin(), e.plan.end(), 0.0,
                                 [](double sum, const planned_phase& phase) { return sum + phase.seconds; });
     return e;

@@ -92,6 +92,10 @@ axis logarithmic_axis(double low, double high) {
         for (const double factor : {1.0, 2.0, 5.0})
             if (const double v = factor * power; (factor == 1.0 || decades < 2.5) && v >= a.low && v <= a.high)
                 a.marks.push_back(v);
+    if (a.marks.size() >= 3) return a;
+    a.marks.clear();
+    for (const double v : linear_axis(a.low, a.high, 4).marks)
+        if (v >= a.low && v <= a.high) a.marks.push_back(v);
     return a;
 }
 
@@ -225,7 +229,7 @@ std::string legend(double x, double y) {
         svg += text_at(x + 28, y, text, 12);
         x += 160;
     }
-    return svg;
+    return svg + text_at(x, y, "squared error of each layer's weight, relative, weighted by the calibration's moments");
 }
 
 }  // namespace
@@ -251,7 +255,7 @@ std::string draw_report(const json& report) {
     std::size_t at = 0;
     for (const auto& kind : kinds) {
         auto p = place(at++);
-        p.title = kind.name + ": weighted error";
+        p.title = kind.name;
         p.x_label = "block";
         body += p.draw(kind.lines, 0, highest);
     }

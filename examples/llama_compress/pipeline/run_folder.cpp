@@ -24,6 +24,9 @@ folder_lock::folder_lock(const fs::path& folder) : path_(folder / ".lock") {
         ::close(descriptor_);
         throw subbit::io_error(folder.string() + ": another run is writing here");
     }
+    // What a killed run left half-written: nobody else is writing here now.
+    for (const auto& entry : fs::directory_iterator(folder))
+        if (entry.path().filename().string().find(".tmp-") != std::string::npos) fs::remove(entry.path());
 }
 
 folder_lock::~folder_lock() {
@@ -52,6 +55,7 @@ run_folder::run_folder(const fs::path& out, const nlohmann::json& fingerprint) :
     const fs::path file = path_ / "run.json";
     if (!fs::exists(file)) {
         std::error_code failure;
+        fs::remove_all(path_, failure);  // what a run left that was killed while it removed this folder
         fs::create_directories(path_, failure);
         if (failure) throw subbit::io_error(path_.string() + ": cannot be created: " + failure.message());
         subbit::write_file_atomically(file, fingerprint.dump(2) + "\n");
@@ -169,6 +173,7 @@ void visit_student(std::vector<block<float>>& student, F&& f) {
             f(name + ".s_post", span_of(binary.layer.s_post));
             f(name + ".s_pre", span_of(binary.layer.s_pre));
             if (binary.layer.s_mid.size() != 0) f(name + ".s_mid", span_of(binary.layer.s_mid));
+            if (binary.layer.bias.size() != 0) f(name + ".bias", span_of(binary.layer.bias));
             if (!binary.has_latents()) continue;
             f(name + ".U_latent", subbit::dense_linear<float>::entries(binary.U_latent));
             f(name + ".V_latent", subbit::dense_linear<float>::entries(binary.V_latent));

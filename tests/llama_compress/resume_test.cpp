@@ -1,0 +1,108 @@
+// A run that is stopped at any moment and started again ends with the same bits, whatever the number of threads.
+#include "program.hpp"
+#include "tiny_model.hpp"
+
+#include "../support/temporary_directory.hpp"
+
+#include <subbit/core/random.hpp>
+
+#include <doctest/doctest.h>
+
+using namespace llama::testing;
+using subbit::testing::temporary_directory;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct tiny_job {
+    temporary_directory folder;
+    fs::path model = folder / "model", text = folder.write("text.txt", tiny_text(4000));
+    std::vector<std::string> more;
+
+    explicit tiny_job(std::vector<std::string> options) : more(std::move(options)) { write_tiny_model(model); }
+
+    std::vector<std::string> arguments(const fs::path& out, const std::vector<std::string>& changed = {}) const {
+        std::vector<std::string> words = {
+            "compress", model.string(),    "--text", text.string(),  "--out", out.string(), "--windows",
+            "8",        "--window-tokens", "48",     "--iterations", "10",    "--epochs",   "2"};
+        words.insert(words.end(), more.begin(), more.end());
+        words.insert(words.end(), changed.begin(), changed.end());
+        return words;
+    }
+    outcome run(const fs::path& out, const std::vector<std::string>& changed = {}) const {
+        return run_program(folder.path(), arguments(out, changed));
+    }
+};
+
+void check_killed_runs(const tiny_job& job, std::uint64_t seed) {
+    using clock = std::chrono::steady_clock;
+    const auto start = clock::now();
+    REQUIRE(job.run(job.folder / "undisturbed").status == 0);
+    const double seconds = std::chrono::duration<double>(clock::now() - start).count();
+    const auto expected = contents_of(job.folder / "undisturbed" / "model.safetensors");
+
+    const subbit::random_stream moments(seed);
+    const auto out = job.folder / "killed";
+    int killed = 0;
+    for (std::uint64_t attempt = 0; attempt < 8; ++attempt) {
+        const running_program running(job.folder.path(), job.arguments(out));
+        std::this_thread::sleep_for(std::chrono::duration<double>(seconds * 0.7 * moments.uniform(attempt)));
+        running.signal(SIGKILL);
+        killed += running.wait().status == 128 + SIGKILL;
+    }
+    CHECK(killed > 3);
+    const auto last = job.run(out);
+    CAPTURE(last.err);
+    REQUIRE(last.status == 0);
+    CHECK(contents_of(out / "model.safetensors") == expected);
+    CHECK(std::distance(fs::directory_iterator(out), fs::directory_iterator()) == 5);  // and nothing half-written
+}
+
+}  // namespace
+
+TEST_CASE("killed at any moment: the tuned recipe, latents distilled") {
+    check_killed_runs(tiny_job({"--distill-epochs", "20", "--distill-latent-rate", "0.003", "--threads", "2"}), 1);
+}
+
+TEST_CASE("killed at any moment: the paper's recipe") {
+    check_killed_runs(tiny_job({"--recipe", "paper", "--granularity", "8", "--minimum-rank", "8", "--weight-epochs",
+                                "1", "--distill-epochs", "10", "--threads", "1"}),
+                      2);
+}
+
+TEST_CASE("the number of threads changes no bit") {
+    const tiny_job job({"--distill-epochs", "2", "--distill-latent-rate", "0.003"});
+    REQUIRE(job.run(job.folder / "one", {"--threads", "1"}).status == 0);
+    REQUIRE(job.run(job.folder / "two", {"--threads", "2"}).status == 0);
+    CHECK(contents_of(job.folder / "one" / "model.safetensors") ==
+          contents_of(job.folder / "two" / "model.safetensors"));
+    REQUIRE(job.run(job.folder / "other", {"--threads", "2", "--seed", "1"}).status == 0);
+    CHECK(contents_of(job.folder / "one" / "model.safetensors") !=
+          contents_of(job.folder / "other" / "model.safetensors"));
+}
+
+TEST_CASE("stopped by Ctrl-C: status 130, a word on how to go on, and the same end; other options are refused") {
+    const tiny_job job({"--distill-epochs", "40", "--threads", "2"});
+    const auto out = job.folder / "out";
+    const running_program running(job.folder.path(), job.arguments(out));
+    // Not before there is something to lose.
+    for (int i = 0; i < 2000 && !fs::exists(out / "run" / "block-0000.json"); ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    running.signal(SIGINT);
+    const auto stopped = running.wait();
+    CAPTURE(stopped.err);
+    CHECK(stopped.status == 130);
+    CHECK(stopped.err.find("the same command") != std::string::npos);
+    CHECK(fs::exists(out / "run" / "block-0000.json"));
+    CHECK(!fs::exists(out / "model.safetensors"));
+
+    const auto refused = job.run(out, {"--epochs", "3", "--seed", "5"});
+    CAPTURE(refused.err);
+    CHECK(refused.status == 1);
+    CHECK(refused.err.find("epochs: 2 there, 3 asked for") != std::string::npos);
+    CHECK(refused.err.find("seed: 0 there, 5 asked for") != std::string::npos);
+
+    REQUIRE(job.run(out).status == 0);
+    REQUIRE(job.run(job.folder / "undisturbed").status == 0);
+    CHECK(contents_of(out / "model.safetensors") == contents_of(job.folder / "undisturbed" / "model.safetensors"));
+}
