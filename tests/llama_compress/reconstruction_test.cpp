@@ -1,0 +1,335 @@
+// Block and model reconstruction on a tiny Llama: what they must lower, and what must not change their bits.
+#include "model/evaluation.hpp"
+#include "tiny_block.hpp"
+
+#include <subbit/backend/cpu.hpp>
+#include <subbit/factor/dual_svid.hpp>
+#include <subbit/io/packed_layer.hpp>
+#include <subbit/recon/block_reconstruction.hpp>
+#include <subbit/recon/model_reconstruction.hpp>
+
+#include <doctest/doctest.h>
+
+namespace llama {
+namespace {
+
+using subbit::cpu;
+using subbit::learning_rate;
+using subbit::reconstruction_order;
+using subbit::span_of;
+using subbit::view;
+using subbit::testing::random_matrix;
+
+constexpr index window = 12, window_count = 5, tokens = window * window_count;
+
+model_config config_of_student() {
+    auto c = testing::small_config();
+    c.hidden_size = 32;
+    c.head_dim = 8;
+    c.intermediate_size = 40;
+    return c;
+}
+
+struct stopping_progress : subbit::progress {
+    std::size_t left = 1000000;
+    void step(std::string_view, std::size_t, std::size_t, double) override { --left; }
+    bool cancelled() const override { return left == 0; }
+};
+
+subbit::block_recipe recipe_of(reconstruction_order order) {
+    subbit::block_recipe recipe;
+    recipe.order = order;
+    recipe.tune_binary.epochs = 6;
+    recipe.tune_binary.latents = learning_rate::share_of_magnitude(0.02);
+    recipe.tune_binary.scales = learning_rate::share_of_magnitude(0.004);
+    if (order == reconstruction_order::layer_by_layer) {
+        recipe.tune_weights.epochs = 1;
+        recipe.tune_weights.weights = learning_rate::absolute(1e-4);
+        recipe.estimator = subbit::straight_through::clipped;
+    }
+    return recipe;
+}
+
+subbit::binary_linear<float> factorize(const cpu& b, subbit::matrix_view<const float> weight, index rank,
+                                       double* error = nullptr) {
+    subbit::dual_svid_options<float> options;
+    options.rank = rank;
+    auto f = subbit::dual_svid(b, weight, options);
+    if (error) *error = f.error;
+    subbit::binary_linear<float> binary;
+    binary.layer = f.pack();
+    binary.U_latent = std::move(f.U_latent);
+    binary.V_latent = std::move(f.V_latent);
+    return binary;
+}
+
+/// A random block reconstructed on random activations.
+struct reconstruction {
+    model_config config = config_of_student();
+    block_context<float> context{config, window};
+    block<float> blk = testing::random_block(context, 1);
+    matrix<float> inputs = random_matrix<float>(tokens, 32, 7), targets{tokens, 32};
+    subbit::block_report report;
+
+    reconstruction(const cpu& b, const subbit::block_recipe& recipe, subbit::progress& watcher) {
+        block_tape<float> tape;
+        blk.forward(b, const_view(inputs), window, view(targets), tape);
+        report = subbit::reconstruct_block(
+            b, blk, data(), recipe,
+            [&](index, subbit::matrix_view<const float> weight) {
+                double error = 0;
+                auto binary = factorize(b, weight, 12, &error);
+                return std::pair(std::move(binary), error);
+            },
+            [](index, const subbit::binary_linear<float>&) { return 0.5; },
+            [](index l, subbit::low_rank_binary_linear<float>& layer) {
+                subbit::round_scales(layer, layer_names[static_cast<std::size_t>(l)]);
+            },
+            watcher);
+    }
+    subbit::block_data<float> data() const { return {const_view(inputs), const_view(targets), {}, window}; }
+};
+
+bool same_layer(const subbit::low_rank_binary_linear<float>& a, const subbit::low_rank_binary_linear<float>& b) {
+    return a.U == b.U && a.V == b.V && a.s_post == b.s_post && a.s_mid == b.s_mid && a.s_pre == b.s_pre;
+}
+bool same_block(const block<float>& a, const block<float>& b) {
+    bool same = a.attention_norm == b.attention_norm && a.mlp_norm == b.mlp_norm;
+    for (index l = 0; l < a.layer_total(); ++l)
+        same = same && same_layer(a.layer(l).binary().layer, b.layer(l).binary().layer);
+    return same;
+}
+
+}  // namespace
+
+TEST_CASE("reconstruction lowers a block's error, rounds its scales, and does not depend on the threads") {
+    for (const auto order : {reconstruction_order::joint, reconstruction_order::layer_by_layer}) {
+        CAPTURE(static_cast<int>(order));
+        subbit::progress silent;
+        const reconstruction one(cpu({.threads = 1}), recipe_of(order), silent);
+        const reconstruction two(cpu({.threads = 2}), recipe_of(order), silent);
+        const auto& report = one.report;
+        CHECK(same_block(one.blk, two.blk));
+        CHECK(report.tuned_error == two.report.tuned_error);
+        CHECK(report.tuned_error == subbit::block_error(cpu({.threads = 1}), one.blk, one.data()));
+        CHECK(report.factor_error > 0);
+        const auto& curve = report.tune_binary_curve;
+        if (order == reconstruction_order::joint) {
+            CHECK(report.tuned_error < 0.95 * report.factor_error);
+            CHECK(curve.size() == 6);
+            CHECK(curve.back() < curve.front());
+            CHECK(report.tune_weights_curve.empty());
+        } else {
+            CHECK(curve.size() == 6 * layer_count);
+            CHECK(report.tune_weights_curve.size() == layer_count);
+            CHECK(curve.back() < curve[curve.size() - 6]);
+        }
+        REQUIRE(report.layers.size() == layer_count);
+        for (index l = 0; l < index{layer_count}; ++l) {
+            const auto& entry = report.layers[static_cast<std::size_t>(l)];
+            const auto& binary = one.blk.layer(l).binary();
+            CHECK(entry.name == layer_names[static_cast<std::size_t>(l)]);
+            CHECK((entry.rank == 12 && entry.rows == binary.rows() && entry.cols == binary.cols()));
+            CHECK((entry.factor_error > 0 && entry.factor_error < 1 && entry.tuned_error == 0.5));
+            CHECK((entry.flipped >= 0 && entry.flipped < 0.5));
+            auto rounded = binary.layer;
+            subbit::round_scales(rounded, "again");
+            CHECK(same_layer(rounded, binary.layer));
+            CHECK(!binary.has_latents());
+        }
+    }
+}
+
+TEST_CASE("latents that are kept agree with the bits") {
+    subbit::progress silent;
+    auto recipe = recipe_of(reconstruction_order::joint);
+    recipe.keep_latents = true;
+    const reconstruction r(cpu({.threads = 1}), recipe, silent);
+    double flipped = 0;
+    for (index l = 0; l < index{layer_count}; ++l) {
+        const auto& binary = r.blk.layer(l).binary();
+        CHECK(subbit::bit_matrix::pack(binary.U_latent) == binary.layer.U);
+        CHECK(subbit::bit_matrix::pack(binary.V_latent) == binary.layer.V);
+        flipped += r.report.layers[static_cast<std::size_t>(l)].flipped;
+    }
+    CHECK(flipped > 0);
+}
+
+TEST_CASE("a phase without epochs, or with batches of several windows") {
+    subbit::progress silent;
+    auto recipe = recipe_of(reconstruction_order::joint);
+    recipe.tune_binary.epochs = 0;
+    const reconstruction untuned(cpu({.threads = 1}), recipe, silent);
+    CHECK(untuned.report.tuned_error == doctest::Approx(untuned.report.factor_error).epsilon(1e-3));
+    recipe.tune_binary.epochs = 6;
+    recipe.tune_binary.batch_windows = 2;
+    const reconstruction batches(cpu({.threads = 1}), recipe, silent);
+    CHECK(batches.report.tuned_error < 0.95 * batches.report.factor_error);
+}
+
+TEST_CASE("work that is asked to stop throws cancelled_error") {
+    for (const auto order : {reconstruction_order::joint, reconstruction_order::layer_by_layer})
+        for (const std::size_t steps : {1, 9}) {
+            stopping_progress watcher;
+            watcher.left = steps;
+            CHECK_THROWS_AS(reconstruction(cpu({.threads = 1}), recipe_of(order), watcher), subbit::cancelled_error);
+        }
+}
+
+namespace {
+
+/// Two compressed blocks between a random embedding and a random head.
+struct student {
+    using scalar = float;
+    using block_type = block<float>;
+    matrix<float> embedding = random_matrix<float>(31, 32, 21), head = random_matrix<float>(31, 32, 22);
+    std::vector<block<float>> blocks;
+
+    index block_total() const { return std::ssize(blocks); }
+    block<float>& block_at(index l) { return blocks[static_cast<std::size_t>(l)]; }
+    index hidden_size() const { return 32; }
+    void embed(const cpu&, std::span<const std::int32_t> ids, subbit::matrix_view<float> X) const {
+        for (std::size_t t = 0; t < ids.size(); ++t)
+            subbit::as_eigen(X).row(static_cast<index>(t)) = embedding.row(ids[t]);
+    }
+    double distillation_loss(const cpu& b, subbit::matrix_view<const float> teacher,
+                             subbit::matrix_view<const float> hidden, subbit::matrix_view<float> d_hidden) const {
+        const double weight = 1.0 / static_cast<double>(hidden.rows);
+        return weight * subbit::forward_kl(b, teacher, hidden, const_view(head), weight, d_hidden);
+    }
+};
+
+/// What a distillation starts from; a new one for each run.
+struct distillation {
+    using state = subbit::distillation_state<float>;
+    cpu b;
+    model_config config = config_of_student();
+    block_context<float> context{config, window};
+    student model;
+    std::vector<std::vector<std::int32_t>> windows;
+    std::vector<matrix<float>> teacher;
+    subbit::distillation_options options;
+
+    explicit distillation(int threads = 1, bool latents = false) : b({.threads = threads}) {
+        const subbit::random_stream stream(3);
+        model.head *= 0.2F;
+        std::vector<block<float>> original;
+        for (std::uint64_t l = 0; l < 2; ++l)
+            original.push_back(testing::random_block(context, l + 1));
+        block_tape<float> tape;
+        for (index w = 0; w < window_count; ++w) {
+            windows.emplace_back();
+            for (index t = 0; t < window; ++t)
+                windows.back().push_back(
+                    static_cast<std::int32_t>(stream.below(static_cast<std::uint64_t>(w * window + t), 31)));
+            matrix<float> X(window, 32), Y(window, 32);
+            model.embed(b, windows.back(), view(X));
+            for (const auto& blk : original) {
+                blk.forward(b, const_view(X), window, view(Y), tape);
+                X.swap(Y);
+            }
+            teacher.push_back(X);
+        }
+        for (auto& blk : original)
+            for (auto& layer : blk.layers) {
+                auto binary = factorize(b, const_view(layer.dense().weight), 12);
+                if (!latents) binary.harden(false);
+                layer = std::move(binary);
+            }
+        model.blocks = std::move(original);
+        options.phase.epochs = 6;
+        options.phase.scales = learning_rate::share_of_magnitude(0.01);
+        if (latents) options.phase.latents = learning_rate::share_of_magnitude(0.01);
+        options.checkpoint_steps = 7;
+    }
+
+    template <class Checkpoint>
+    state run(state from, Checkpoint&& checkpoint, subbit::progress& watcher) {
+        return subbit::distill(
+            b, model, std::span<const std::vector<std::int32_t>>(windows),
+            [&](index w, subbit::matrix_view<float> out) {
+                subbit::as_eigen(out) = teacher[static_cast<std::size_t>(w)];
+            },
+            options, std::move(from), checkpoint, watcher);
+    }
+    state run() {
+        subbit::progress silent;
+        return run(
+            {}, [](const state&) {}, silent);
+    }
+    bool same_bits(const distillation& other) const {
+        return same_block(model.blocks[0], other.model.blocks[0]) && same_block(model.blocks[1], other.model.blocks[1]);
+    }
+};
+
+}  // namespace
+
+TEST_CASE("distillation lowers the divergence, whatever the threads and the memory for activations") {
+    distillation one, two(2), thrifty, half;
+    thrifty.options.tape_bytes = 0;
+    half.options.tape_bytes = 60000;
+    const distillation start;
+    subbit::progress silent;
+    const auto state = one.run();
+    CHECK(state.steps_done == 6 * window_count);
+    REQUIRE(state.curve.size() == 6);
+    CHECK(state.curve.back() < 0.95 * state.curve.front());
+    CHECK(two.run().curve == state.curve);
+    CHECK(thrifty.run().curve == state.curve);
+    CHECK(half.run().curve == state.curve);
+    CHECK(!one.same_bits(start));
+    CHECK(one.same_bits(two));
+    CHECK(one.same_bits(thrifty));
+    CHECK(one.same_bits(half));
+    CHECK(one.model.blocks[0].layers[0].binary().layer.U == start.model.blocks[0].layers[0].binary().layer.U);
+    const auto again = one.run(
+        state, [](const distillation::state&) {}, silent);
+    CHECK(again.steps_done == state.steps_done);
+    CHECK(one.same_bits(two));
+}
+
+TEST_CASE("a distillation that is stopped goes on from its checkpoint to the same bits") {
+    for (const bool latents : {false, true}) {
+        distillation whole(1, latents), parts(1, latents);
+        const auto expected = whole.run();
+        distillation::state saved;
+        std::vector<block<float>> saved_blocks;
+        stopping_progress watcher;
+        watcher.left = 17;
+        CHECK_THROWS_AS(parts.run(
+                            {},
+                            [&](const distillation::state& now) {
+                                saved = now;
+                                saved_blocks = parts.model.blocks;
+                            },
+                            watcher),
+                        subbit::cancelled_error);
+        CHECK(saved.steps_done == 14);
+        distillation resumed(1, latents);
+        for (std::size_t l = 0; l < 2; ++l)
+            resumed.model.blocks[l].layers = saved_blocks[l].layers;
+        subbit::progress silent;
+        const auto end = resumed.run(
+            saved, [](const distillation::state&) {}, silent);
+        CHECK(end.curve == expected.curve);
+        CHECK(resumed.same_bits(whole));
+    }
+}
+
+TEST_CASE("latents that move in distillation take their bits along") {
+    distillation moved(1, true);
+    const distillation start(1, true);
+    const auto state = moved.run();
+    CHECK(state.curve.back() < state.curve.front());
+    subbit::index different = 0;
+    for (std::size_t l = 0; l < 2; ++l)
+        for (std::size_t k = 0; k < layer_count; ++k) {
+            const auto& now = moved.model.blocks[l].layers[k].binary();
+            CHECK(subbit::bit_matrix::pack(now.U_latent) == now.layer.U);
+            CHECK(subbit::bit_matrix::pack(now.V_latent) == now.layer.V);
+            different += subbit::count_differences(now.layer.U, start.model.blocks[l].layers[k].binary().layer.U);
+        }
+    CHECK(different > 0);
+}
+
+}  // namespace llama
