@@ -42,7 +42,7 @@ function(subbit_find_compiled package target repository tag)
   endif()
 endfunction()
 
-# What the library itself needs; nlohmann_json only for the io room, OpenMP only for threads.
+# What the library itself needs; nlohmann_json only for the io room.
 macro(subbit_find_core_dependencies)
   subbit_find_headers(Eigen3 Eigen3::Eigen . https://gitlab.com/libeigen/eigen.git 3.4.0)
   subbit_find_headers(xsimd xsimd::xsimd include https://github.com/xtensor-stack/xsimd.git 8.1.0)
@@ -56,11 +56,8 @@ macro(subbit_find_core_dependencies)
   if(TARGET nlohmann_json::nlohmann_json)
     set(SUBBIT_WITH_JSON ON)
   endif()
-  set(SUBBIT_WITH_OPENMP OFF)
-  if(SUBBIT_OPENMP)
-    find_package(OpenMP QUIET COMPONENTS CXX)
-    set(SUBBIT_WITH_OPENMP ${OpenMP_CXX_FOUND})
-  endif()
+  set(THREADS_PREFER_PTHREAD_FLAG ON)
+  find_package(Threads REQUIRED)
 endmacro()
 
 macro(subbit_find_json)

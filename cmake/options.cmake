@@ -1,6 +1,5 @@
 # Every switch, each with the library's prefix. Nothing but the library itself is on inside another project's build.
 option(SUBBIT_FETCH_DEPENDENCIES "Download a dependency, at a pinned version, where find_package does not find it" ON)
-option(SUBBIT_OPENMP "Use OpenMP where the compiler has it" ON)
 option(SUBBIT_INSTALL "Make the install target" ${PROJECT_IS_TOP_LEVEL})
 option(SUBBIT_BUILD_EXAMPLES "Build the examples and llama_compress" ${PROJECT_IS_TOP_LEVEL})
 option(SUBBIT_DEVELOPER "Warnings are errors" OFF)

@@ -18,12 +18,6 @@ std::string compiler() {
 #endif
 }
 
-#if defined(_OPENMP)
-constexpr int openmp_version = _OPENMP;
-#else
-constexpr int openmp_version = 0;
-#endif
-
 void print_info(const machine_options& machine, bool json) {
     const auto backend = machine.make();
     const auto version = fmt::format("{}.{}.{}", SUBBIT_VERSION_MAJOR, SUBBIT_VERSION_MINOR, SUBBIT_VERSION_PATCH);
@@ -35,7 +29,6 @@ void print_info(const machine_options& machine, bool json) {
                                           {"widest_instructions", subbit::isa_name(subbit::detect_isa())},
                                           {"bf16_instructions", backend.bf16_instructions()},
                                           {"threads", backend.threads()},
-                                          {"openmp", openmp_version},
                                           {"compiler", compiler()}}
                                .dump(2));
         return;
@@ -46,7 +39,6 @@ void print_info(const machine_options& machine, bool json) {
                asked != nullptr && *asked != '\0' ? asked : "not set", subbit::isa_name(subbit::detect_isa()));
     fmt::print("{:<14}{}\n", "bf16 products", backend.bf16_instructions() ? "by instruction" : "by rounding");
     fmt::print("{:<14}{}\n", "threads", backend.threads());
-    fmt::print("{:<14}{}\n", "OpenMP", openmp_version != 0 ? std::to_string(openmp_version) : "not compiled in");
     fmt::print("{:<14}{}\n", "compiler", compiler());
 }
 

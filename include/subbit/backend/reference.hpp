@@ -1,6 +1,7 @@
 // The oracle: plain Eigen and plain loops, any scalar type, one thread. Every other backend is tested against it.
 #pragma once
 
+#include <subbit/backend/layer_operations.hpp>
 #include <subbit/backend/operations.hpp>
 
 #include <Eigen/Cholesky>
