@@ -169,7 +169,7 @@ TEST_CASE("a phase without epochs, or with batches of several windows") {
 
 TEST_CASE("work that is asked to stop throws cancelled_error") {
     for (const auto order : {reconstruction_order::joint, reconstruction_order::layer_by_layer})
-        for (const std::size_t steps : {1, 9}) {
+        for (const std::size_t steps : {std::size_t{1}, std::size_t{9}}) {
             stopping_progress watcher;
             watcher.left = steps;
             CHECK_THROWS_AS(reconstruction(cpu({.threads = 1}), recipe_of(order), watcher), subbit::cancelled_error);
