@@ -92,8 +92,10 @@ double grammar::expectation(const std::string& symbol, Cost&& cost) const {
             x[s] = sum;
         }
     }
-    if (change > 1e-13) throw subbit::value_error("grammar: what \"" + symbol + "\" becomes has no finite expectation");
-    return x[static_cast<std::size_t>(find(symbol))];
+    const double result = x[static_cast<std::size_t>(find(symbol))];
+    if (change > 1e-13 || !std::isfinite(result))
+        throw subbit::value_error("grammar: what \"" + symbol + "\" becomes has no finite expectation");
+    return result;
 }
 
 double grammar::entropy(const std::string& symbol) const {
