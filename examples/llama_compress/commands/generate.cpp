@@ -52,29 +52,12 @@ class running_model {
         last_.resize(1, d);
         rms_norm(backend_, const_view(X_).middle_rows(count - 1, 1), subbit::span_of(std::as_const(outer_.final_norm)),
                  config_.rms_norm_eps, subbit::view(last_), inverse_rms_);
-        score();
-        return scores_;
+        scores_.resize(1, outer_.head().rows());
+        subbit::multiply_rows(backend_, const_view(last_), const_view(outer_.head()), subbit::view(scores_));
+        return {scores_.data(), static_cast<std::size_t>(scores_.size())};
     }
 
   private:
-    /// The head times one vector: every weight is read once, so it is a plain pass over memory.
-    void score() {
-        const matrix<float>& head = outer_.head();
-        scores_.resize(static_cast<std::size_t>(head.rows()));
-        const float* x = last_.data();
-        const index d = head.cols();
-        subbit::vectorized_for(backend_, head.rows(), 512, [&](index begin, index end) {
-            for (index i = begin; i < end; ++i) {
-                const float* w = &head(i, 0);
-                float sum = 0;
-#pragma omp simd reduction(+ : sum)
-                for (index c = 0; c < d; ++c)
-                    sum += w[c] * x[c];
-                scores_[static_cast<std::size_t>(i)] = sum;
-            }
-        });
-    }
-
     const subbit::cpu& backend_;
     const model_config& config_;
     block_context<float> context_;
@@ -82,8 +65,8 @@ class running_model {
     std::vector<block<float>> blocks_;
     std::vector<key_value_cache<float>> caches_;
     block_tape<float> tape_;
-    matrix<float> X_, Y_, last_;
-    std::vector<float> inverse_rms_, scores_;
+    matrix<float> X_, Y_, last_, scores_;
+    std::vector<float> inverse_rms_;
 };
 
 bool ends(const model_config& config, const tokenizer& words, std::int32_t token) {

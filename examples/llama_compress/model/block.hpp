@@ -48,6 +48,7 @@ struct block_tape {
     matrix<S> x, normed, q, k, v, attended, x_mid, normed_mid, gate, up, hidden;
     std::vector<S> inverse_rms, inverse_rms_mid;
     std::array<subbit::linear_tape<S>, layer_count> linear;
+    bool for_backward = true;  // false: what the linear layers leave is not kept
 
     std::size_t bytes() const {
         index n = 0;
@@ -99,6 +100,7 @@ class block {
     /// Y (T, d) from X (T, d), T a multiple of `window`; every window starts at position 0 and sees itself alone.
     template <class B>
     void forward(const B& b, matrix_view<const S> X, index window, matrix_view<S> Y, tape& t) const {
+        t.for_backward = true;
         t.x = subbit::as_eigen(X);
         project_queries(b, t, window, 0);
         attention(b, shape(X.rows / window, window, window), const_view(t.q), const_view(t.k), const_view(t.v),
@@ -110,6 +112,7 @@ class block {
     template <class B>
     void forward_cached(const B& b, matrix_view<const S> X, key_value_cache<S>& cache, matrix_view<S> Y,
                         tape& t) const {
+        t.for_backward = false;
         t.x = subbit::as_eigen(X);
         project_queries(b, t, X.rows, cache.length);
         cache.keys.middleRows(cache.length, X.rows) = t.k;
@@ -211,8 +214,15 @@ class block {
                 context_->config.head_dim};
     }
     template <class B>
+    void apply(const B& b, layer_id id, const matrix<S>& X, matrix_view<S> Y, tape& t) const {
+        if (t.for_backward)
+            layers[id].forward(b, const_view(X), Y, t.linear[id], context_->linear);
+        else
+            layers[id].infer(b, const_view(X), Y);
+    }
+    template <class B>
     void apply(const B& b, layer_id id, const matrix<S>& X, matrix<S>& Y, tape& t) const {
-        layers[id].forward(b, const_view(X), resized(Y, X.rows(), layers[id].rows()), t.linear[id], context_->linear);
+        apply(b, id, X, resized(Y, X.rows(), layers[id].rows()), t);
     }
 
     /// x -> normed -> q, k, v with the rotary embedding.
@@ -239,7 +249,7 @@ class block {
         apply(b, gate_proj, t.normed_mid, t.gate, t);
         apply(b, up_proj, t.normed_mid, t.up, t);
         swiglu(b, const_view(t.gate), const_view(t.up), resized(t.hidden, tokens, t.up.cols()));
-        layers[down_proj].forward(b, const_view(t.hidden), Y, t.linear[down_proj], context_->linear);
+        apply(b, down_proj, t.hidden, Y, t);
         subbit::axpby(b, 1, t.x_mid, 1, Y);
     }
 

@@ -58,6 +58,16 @@ struct dense_linear {
     }
 
     template <host_backend B>
+    void infer(const B& b, matrix_view<const S> X, matrix_view<S> Y) const {
+        constexpr index few = 4;
+        if (X.rows <= few)
+            multiply_rows(b, X, const_view(weight), Y);
+        else
+            gemm(b, X, view(weight).t(), Y);
+        if (bias.size() != 0) add_to_rows(b, Y, const_span(bias));
+    }
+
+    template <host_backend B>
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
                   bool accumulate, const linear_tape<S>& /*tape*/, linear_workspace<S>& /*work*/) {
         if (train.weights) {
@@ -118,6 +128,11 @@ struct binary_linear {
         gemm(b, middle(b, tape, work), layer.U.view().t(), tape.unscaled);
         scale_columns(b, const_view(tape.unscaled), const_span(layer.s_post), Y);
         if (layer.bias.size() != 0) add_to_rows(b, Y, const_span(layer.bias));
+    }
+
+    template <host_backend B>
+    void infer(const B& b, matrix_view<const S> X, matrix_view<S> Y) const {
+        layer.apply(b, X, Y);
     }
 
     /// Writes the gradients that `train` asks for, and dX, or adds to dX; dY is destroyed.
@@ -245,6 +260,12 @@ class linear_layer {
     void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, linear_tape<S>& tape,
                  linear_workspace<S>& work) const {
         std::visit([&](const auto& l) { l.forward(b, X, Y, tape, work); }, state_);
+    }
+
+    /// The same where no backward pass will follow: by the kernels that are fast for a few rows.
+    template <host_backend B>
+    void infer(const B& b, matrix_view<const S> X, matrix_view<S> Y) const {
+        std::visit([&](const auto& l) { l.infer(b, X, Y); }, state_);
     }
 
     /// Writes parameter gradients and dX (tokens, n), or adds to dX; an empty dX is not computed. dY is destroyed.

@@ -4,6 +4,7 @@
 
 #include <subbit/backend/concept.hpp>
 #include <subbit/bits/bit_matrix.hpp>
+#include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
 
 #include <algorithm>
@@ -34,6 +35,24 @@ void scale_columns(const B& b, matrix_view<const S> X, std::span<const S> factor
         }
     });
 }
+/// Y (T, m) = X (T, n) W^T: a plain pass over W for every row of X, which for a few rows beats gemm and its packing.
+template <host_backend B, class S>
+void multiply_rows(const B& b, matrix_view<const S> X, matrix_view<const S> W, matrix_view<S> Y) {
+    require_shape("multiply_rows: W", W.rows, W.cols, Y.cols, X.cols);
+    require_shape("multiply_rows: Y", Y.rows, Y.cols, X.rows, W.rows);
+    vectorized_for(b, W.rows, 64, [&](index begin, index end) {
+        for (index i = begin; i < end; ++i)
+            for (index t = 0; t < X.rows; ++t) {
+                const S *w = &W(i, 0), *x = &X(t, 0);
+                S sum = 0;
+#pragma omp simd reduction(+ : sum)
+                for (index c = 0; c < W.cols; ++c)
+                    sum += w[c] * x[c];
+                Y(t, i) = sum;
+            }
+    });
+}
+
 /// Y(t,:) += row.
 template <host_backend B, class S>
 void add_to_rows(const B& b, matrix_view<S> Y, std::span<const S> row) {
