@@ -8,6 +8,7 @@
 #include <subbit/backend/cpu/packed_product.hpp>
 #include <subbit/backend/cpu/simd_loop.hpp>
 #include <subbit/backend/cpu/spd.hpp>
+#include <subbit/backend/cpu/tag.hpp>
 #include <subbit/backend/cpu/thread_pool.hpp>
 #include <subbit/backend/layer_operations.hpp>
 #include <subbit/backend/reference.hpp>
@@ -20,8 +21,6 @@
 #include <utility>
 
 namespace subbit {
-
-struct cpu_tag : reference_tag {};
 
 struct cpu_options {
     int threads = 0;                      ///< 0: as many as the machine has

@@ -1,11 +1,12 @@
 // The element-wise and reducing operations on the cpu backend: rows shared out in fixed chunks, one pass over memory
-// where that is possible. Included by cpu.hpp, after cpu_tag.
+// where that is possible.
 //
 // Sums run in 64-byte lanes and then over the lanes, and chunks' sums are added in order, so that a result depends
 // neither on the number of threads nor, but for contraction to FMA, on the instruction set.
 #pragma once
 
 #include <subbit/backend/cpu/lanes.hpp>
+#include <subbit/backend/cpu/tag.hpp>
 #include <subbit/backend/reference.hpp>
 
 #include <algorithm>

@@ -1,5 +1,4 @@
-// The factor and calib rooms' own operations (factor_operations.hpp) on the cpu backend. Included by cpu.hpp, after
-// cpu_tag.
+// The factor and calib rooms' own operations (factor_operations.hpp) on the cpu backend.
 #pragma once
 
 #include <subbit/backend/cpu/elementwise.hpp>
