@@ -5,6 +5,7 @@
 #   tests/run.sh            everything
 #   tests/run.sh --quick    the dev build and its unit, conformance and reference tests
 #
+# SUBBIT_TEXT_DIR names a directory with the WikiText-2 slices (default: ../shared/data, if it is there).
 # SUBBIT_SMOLLM2_DIR names a SmolLM2-135M directory that is there already; otherwise it is fetched into build/smollm2.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -116,6 +117,8 @@ if [ -z "${SUBBIT_SMOLLM2_DIR:-}" ]; then
     export SUBBIT_SMOLLM2_DIR=$PWD/build/smollm2
     later smollm2 fetch_smollm2
 fi
+# The WikiText-2 slices are not part of the repository: with them, tokens and perplexity are held against outside numbers.
+[ -n "${SUBBIT_TEXT_DIR:-}" ] || ! [ -d ../shared/data ] || export SUBBIT_TEXT_DIR=$PWD/../shared/data
 later format check_format
 step build-dev build dev
 later api-pages cmake --build --preset dev --target documentation

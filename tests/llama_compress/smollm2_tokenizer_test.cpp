@@ -22,7 +22,7 @@ std::filesystem::path directory_named_by(const char* variable) {
 
 }  // namespace
 
-TEST_CASE("SmolLM2's tokenizer gives the reference ids" * doctest::test_suite("reference")) {
+TEST_CASE("SmolLM2's tokenizer gives the reference ids" * doctest::test_suite("smollm2")) {
     const auto model = directory_named_by("SUBBIT_SMOLLM2_DIR");
     if (model.empty()) {
         MESSAGE("SKIPPED: set SUBBIT_SMOLLM2_DIR to a directory written by get_smollm2.sh");
@@ -43,7 +43,7 @@ TEST_CASE("SmolLM2's tokenizer gives the reference ids" * doctest::test_suite("r
     }
 }
 
-TEST_CASE("SmolLM2's tokenizer gives the reference counts on WikiText-2" * doctest::test_suite("reference")) {
+TEST_CASE("SmolLM2's tokenizer gives the reference counts on WikiText-2" * doctest::test_suite("smollm2")) {
     const auto model = directory_named_by("SUBBIT_SMOLLM2_DIR"), texts = directory_named_by("SUBBIT_TEXT_DIR");
     if (model.empty() || texts.empty()) {
         MESSAGE("SKIPPED: set SUBBIT_SMOLLM2_DIR, and SUBBIT_TEXT_DIR to a directory with the WikiText-2 slices");

@@ -1,0 +1,99 @@
+// The whole pipeline on a real model. Needs a directory written by get_smollm2.sh (SUBBIT_SMOLLM2_DIR) and, for the
+// numbers made outside this project, the WikiText-2 slices (SUBBIT_TEXT_DIR); skipped with a message where there are
+// none.
+#include "model/evaluation.hpp"
+#include "pipeline/compress.hpp"
+
+#include "../support/temporary_directory.hpp"
+
+#include <subbit/backend/cpu.hpp>
+#include <subbit/io/atomic_file.hpp>
+#include <subbit/io/json.hpp>
+
+#include <doctest/doctest.h>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path directory_named_by(const char* variable) {
+    const char* value = std::getenv(variable);
+    return value ? value : "";
+}
+
+std::string text_of(const fs::path& path) {
+    std::ostringstream text;
+    text << std::ifstream(path, std::ios::binary).rdbuf();
+    return text.str();
+}
+
+}  // namespace
+
+TEST_CASE("SmolLM2's perplexity is that of the usual implementation" * doctest::test_suite("smollm2")) {
+    const auto model = directory_named_by("SUBBIT_SMOLLM2_DIR"), texts = directory_named_by("SUBBIT_TEXT_DIR");
+    if (model.empty() || texts.empty()) {
+        MESSAGE("SKIPPED: set SUBBIT_SMOLLM2_DIR, and SUBBIT_TEXT_DIR to a directory with the WikiText-2 slices");
+        return;
+    }
+    const llama::model_directory directory(model);
+    const auto tokens = directory.load_tokenizer().encode(text_of(texts / "wikitext2_test_part1.txt"));
+    subbit::progress quiet;
+    const auto result =
+        llama::perplexity<float>(subbit::cpu(), directory, llama::split_windows(tokens, 512, 32), quiet);
+    CHECK(result.windows == 32);
+    CHECK(result.perplexity == doctest::Approx(28.816).epsilon(0.002));
+}
+
+TEST_CASE("one block of SmolLM2 is compressed within its bits" * doctest::test_suite("smollm2")) {
+    const auto model = directory_named_by("SUBBIT_SMOLLM2_DIR");
+    if (model.empty()) {
+        MESSAGE("SKIPPED: set SUBBIT_SMOLLM2_DIR to a directory written by get_smollm2.sh");
+        return;
+    }
+    // The model cut off after its first block: the same files, another config.
+    const subbit::testing::temporary_directory work;
+    const fs::path cut = work / "model";
+    fs::create_directory(cut);
+    for (const auto& entry : fs::directory_iterator(model))
+        if (entry.path().filename() != "config.json")
+            fs::create_symlink(fs::absolute(entry.path()), cut / entry.path().filename());
+    auto config = subbit::read_json(model / "config.json");
+    config["num_hidden_layers"] = 1;
+    subbit::write_file_atomically(cut / "config.json", config.dump());
+    std::string text;
+    for (int i = 0; i < 200; ++i)
+        text += "Chapter " + std::to_string(i) + ". The river rose in the night, and by morning the " +
+                std::to_string(7 * i % 31) + " boats had gone from the harbour wall. ";
+
+    llama::compress_job job;
+    job.model = cut;
+    job.text = work.write("text.txt", text);
+    job.out = work / "packed";
+    job.options.windows = 8;
+    job.options.window_tokens = 128;
+    job.options.iterations = 20;
+    job.options.epochs = 2;
+    job.options.distill_epochs = 1;
+    subbit::progress quiet;
+    const auto report = llama::compress(job, quiet);
+
+    CHECK(report["totals"]["bits_per_weight"].get<double>() <= 1.0);
+    CHECK(report["totals"]["bits_per_weight"].get<double>() > 0.98);
+    const auto& block = report["blocks"][0];
+    CHECK(block["block_error_after_tuning"].get<double>() < block["block_error_after_factorization"].get<double>());
+    for (const auto& layer : block["layers"]) {
+        CAPTURE(layer["name"].get<std::string>());
+        CHECK(layer["error_after_factorization"].get<double>() < 0.45);
+    }
+    const llama::model_directory packed(job.out);
+    CHECK(packed.is_packed());
+    const auto windows = llama::split_windows(packed.load_tokenizer().encode(text), 128, 4);
+    const auto before = llama::perplexity<float>(subbit::cpu(), llama::model_directory(cut), windows, quiet);
+    const auto after = llama::perplexity<float>(subbit::cpu(), packed, windows, quiet);
+    CHECK(after.mean_loss < before.mean_loss + 1.0);
+}
