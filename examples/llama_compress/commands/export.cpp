@@ -82,17 +82,13 @@ subbit::safetensors_writer dense_tensors(const model_directory& model, subbit::p
     return file;
 }
 
-/// config.json for the new element type, and every other small file as it is.
+/// config.json for the new element type, and the companions as they are.
 void copy_companions(const model_directory& model, const fs::path& out) {
     auto config = model.config().original;
     config["torch_dtype"] = "bfloat16";
     subbit::write_file_atomically(out / "config.json", config.dump(2) + "\n");
-    for (const auto& entry : fs::directory_iterator(model.path())) {
-        const std::string name = entry.path().filename().string();
-        const bool ours = name.starts_with(".") || name.starts_with("report.") || name == "config.json";
-        const bool tensors = entry.path().extension() == ".safetensors" || name.ends_with(".index.json");
-        if (entry.is_regular_file() && !ours && !tensors) fs::copy_file(entry.path(), out / name);
-    }
+    for (const auto& from : model.companions())
+        fs::copy_file(from, out / from.filename());
 }
 
 void export_model(const fs::path& from, const fs::path& to) {

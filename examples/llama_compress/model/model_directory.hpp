@@ -10,6 +10,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace llama {
 
@@ -48,6 +49,18 @@ class model_directory {
     const model_config& config() const { return config_; }
     const subbit::safetensors_reader& tensors() const { return tensors_; }
     tokenizer load_tokenizer() const { return tokenizer(path_ / "tokenizer.json"); }
+
+    /// The small files that other programs expect beside the tensors: tokenizer, generation settings, chat template.
+    std::vector<std::filesystem::path> companions() const {
+        std::vector<std::filesystem::path> files;
+        for (const auto& entry : std::filesystem::directory_iterator(path_)) {
+            const std::string name = entry.path().filename().string();
+            for (const char* start : {"tokenizer", "generation_config", "special_tokens", "added_tokens",
+                                      "chat_template", "vocab", "merges"})
+                if (entry.is_regular_file() && name.starts_with(start)) files.push_back(entry.path());
+        }
+        return files;
+    }
 
     /// True where the first block is packed.
     bool is_packed() const { return subbit::holds_packed_layer(tensors_, block_prefix(0) + layer_names[0]); }

@@ -75,10 +75,9 @@ std::size_t write_model(const fs::path& out, const model_directory& original,
         file.add(prefix + "post_attention_layernorm.weight", {student[l].mlp_norm.size()},
                  subbit::span_of(student[l].mlp_norm));
     }
-    for (const auto& entry : fs::directory_iterator(original.path()))
-        if (entry.is_regular_file() && entry.path().extension() == ".json" &&
-            entry.path().filename() != "report.json" && !entry.path().filename().string().ends_with(".index.json"))
-            fs::copy_file(entry.path(), out / entry.path().filename(), fs::copy_options::overwrite_existing);
+    fs::copy_file(original.path() / "config.json", out / "config.json", fs::copy_options::overwrite_existing);
+    for (const auto& from : original.companions())
+        fs::copy_file(from, out / from.filename(), fs::copy_options::overwrite_existing);
     file.write(out / "model.safetensors");
     return fs::file_size(out / "model.safetensors");
 }
