@@ -19,7 +19,8 @@ matrix<double> rounded_to_bf16(const matrix<double>& X) {
 
 template <class S>
 void check_gemm(const cpu& b, double tolerance) {
-    for (const auto& [m, k, n] : shapes)
+    for (const auto& shape : shapes) {
+        const index m = shape[0], k = shape[1], n = shape[2];
         for (const storage a_how : all_storages)
             for (const storage x_how : all_storages) {
                 const storage c_how = all_storages[(static_cast<int>(a_how) + static_cast<int>(x_how)) % 4];
@@ -41,6 +42,7 @@ void check_gemm(const cpu& b, double tolerance) {
                 gemm(b, A.view(), X.view(), fresh.view());
                 CHECK(relative_error(fresh.values(), product) < tolerance);
             }
+    }
 }
 
 TEST_CASE("gemm of every shape, layout and instruction set") {
