@@ -71,12 +71,12 @@ class conformance {
 
     host normal(index rows, index cols, std::uint64_t stream = 0) const {
         host X(rows, cols);
-        fill_normal(oracle, random_stream(rows * 1000 + cols, stream), X);
+        fill_normal(oracle, random_stream(static_cast<std::uint64_t>(rows * 1000 + cols), stream), X);
         return X;
     }
     /// Whole numbers from -limit to limit, so that sums of their products are exact.
     host integers(index rows, index cols, int limit, std::uint64_t stream = 0) const {
-        const random_stream random(rows * 1000 + cols, stream);
+        const random_stream random(static_cast<std::uint64_t>(rows * 1000 + cols), stream);
         host X(rows, cols);
         for (index i = 0; i < X.size(); ++i)
             X.data()[i] = static_cast<S>(static_cast<int>(random.below(static_cast<std::uint64_t>(i),
