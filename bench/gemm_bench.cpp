@@ -47,9 +47,9 @@ std::string product_name(const shape& s, const char* who) {
     return std::string("gemm/") + s.use + "/" + who;
 }
 
-void add_ours(const shape& s, int threads, precision p) {
-    add(product_name(s, p == precision::f32 ? "ours_f32" : "ours_bf16"), threads, [=](benchmark::State& state) {
-        const cpu b(cpu_options{.threads = threads, .products = p});
+void add_ours(const shape& s, const char* name, cpu_options options) {
+    add(product_name(s, name), options.threads, [=](benchmark::State& state) {
+        const cpu b(options);
         time_product(state, s, [&](const auto& A, const auto& X, auto& C) { gemm(b, A, X, C); });
     });
 }
@@ -117,9 +117,14 @@ void add_solve(int threads) {
 int main(int argc, char** argv) {
     using namespace subbit::bench;
     for (const auto& s : shapes) {
-        for (const int threads : {1, 2})
-            for (const auto p : {subbit::precision::f32, subbit::precision::bf16})
-                add_ours(s, threads, p);
+        for (const int threads : {1, 2}) {
+            add_ours(s, "ours_f32", {.threads = threads});
+            for (const bool by_instruction : {false, true})
+                add_ours(s, by_instruction ? "ours_bf16_instruction" : "ours_bf16_rounded",
+                         {.threads = threads,
+                          .products = subbit::precision::bf16,
+                          .bf16_instructions = by_instruction});
+        }
         add_ours_transposed(s);
         add_others(s);
     }

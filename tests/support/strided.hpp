@@ -59,6 +59,19 @@ inline cpu make_cpu(isa instructions, int threads = 1, precision products = prec
     return cpu(cpu_options{.threads = threads, .instructions = instructions, .products = products});
 }
 
+/// Every way this machine has of float32 products on that instruction set: exact, rounded to bfloat16, and the
+/// processor's own bfloat16 instruction.
+inline std::vector<cpu> product_cpus(isa instructions, int threads = 1) {
+    std::vector<cpu> list{make_cpu(instructions, threads)};
+    for (const bool by_instruction : {false, true})
+        if (!by_instruction || (instructions == isa::avx512 && detect_bf16()))
+            list.emplace_back(cpu_options{.threads = threads,
+                                          .instructions = instructions,
+                                          .products = precision::bf16,
+                                          .bf16_instructions = by_instruction});
+    return list;
+}
+
 /// ||A - B||_F / (||B||_F + tiny).
 template <class A, class B>
 double relative_error(const A& a, const B& b) {

@@ -26,6 +26,7 @@ struct cpu_options {
     int threads = 0;                      ///< 0: as many as the machine has
     isa instructions = preferred_isa();   ///< at most what the machine has
     precision products = precision::f32;  ///< of float32 matrix products; double and packed products are not affected
+    bool bf16_instructions = prefer_bf16_instructions();  ///< else, or without them: rounded operands, float32 products
 };
 
 /// A processor with shared memory. Results do not depend on the number of threads. Copies share the threads; loops that
@@ -43,7 +44,7 @@ class cpu {
     explicit cpu(cpu_options options = {})
         : isa_(options.instructions),
           products_(options.products),
-          bf16_instructions_(isa_ == isa::avx512 && detect_bf16()) {
+          bf16_instructions_(options.bf16_instructions && isa_ == isa::avx512 && detect_bf16()) {
         if (options.threads < 0)
             throw value_error("cpu: " + std::to_string(options.threads) + " threads, expected 0 (all) or more");
         if (isa_ > detect_isa())
