@@ -168,3 +168,6 @@ void do_spd_solve(cpu_tag, const B& b, matrix_view<S> G, matrix_view<S> R) {
 
 // The rest of the operations are overloads on cpu_tag too.
 #include <subbit/backend/cpu/factor_steps.hpp>
+#if defined(SUBBIT_COMPILED)
+#include <subbit/backend/instances.hpp>
+#endif

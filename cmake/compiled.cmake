@@ -1,0 +1,17 @@
+# subbit::compiled, for programs of many files: the header-only library, and the operations of its own backends compiled
+# once (include/subbit/backend/instances.hpp). Built only where something links it.
+set(sources "")
+foreach(scalar float double)
+  set(source ${PROJECT_BINARY_DIR}/instances_${scalar}.cpp)
+  file(CONFIGURE OUTPUT ${source} @ONLY CONTENT "#include <subbit/backend/instances.hpp>
+
+namespace subbit {
+SUBBIT_INSTANCES(, @scalar@)
+}
+")
+  list(APPEND sources ${source})
+endforeach()
+add_library(subbit_compiled STATIC EXCLUDE_FROM_ALL ${sources})
+add_library(subbit::compiled ALIAS subbit_compiled)
+target_compile_definitions(subbit_compiled PUBLIC SUBBIT_COMPILED)
+target_link_libraries(subbit_compiled PUBLIC subbit PRIVATE subbit_developer)
