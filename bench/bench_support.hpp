@@ -8,6 +8,11 @@
 #include <cstdint>
 #include <string>
 
+#if defined(SUBBIT_BENCH_OPENBLAS)
+#include <cblas.h>
+extern "C" void openblas_set_num_threads(int);
+#endif
+
 namespace subbit::bench {
 
 template <class S>
@@ -23,6 +28,13 @@ matrix<S> random_matrix(index rows, index cols, std::uint64_t seed) {
 inline void report_rate(benchmark::State& state, const char* name, double per_iteration) {
     state.counters[name] = benchmark::Counter(per_iteration, benchmark::Counter::kIsIterationInvariantRate,
                                               benchmark::Counter::OneK::kIs1000);
+}
+
+/// One thread is timed by the processor time it took, several by the clock.
+template <class F>
+void add(const std::string& name, F&& run, int threads = 1) {
+    auto* added = benchmark::RegisterBenchmark(name.c_str(), run)->Unit(benchmark::kMicrosecond);
+    if (threads > 1) added->UseRealTime();
 }
 
 inline double product_of(index a, index b, index c = 1) {

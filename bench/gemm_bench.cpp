@@ -3,11 +3,6 @@
 #include "bench_support.hpp"
 #include "eigen_native.hpp"
 
-#if defined(SUBBIT_BENCH_OPENBLAS)
-#include <cblas.h>
-extern "C" void openblas_set_num_threads(int);
-#endif
-
 namespace subbit::bench {
 namespace {
 
@@ -35,12 +30,8 @@ void time_product(benchmark::State& state, const shape& s, Multiply&& multiply) 
     report_rate(state, "FLOP/s", 2 * product_of(s.m, s.k, s.n));
 }
 
-/// One thread is timed by the processor time it took, several by the clock.
-template <class F>
-void add(const std::string& name, int threads, F&& run) {
-    auto* added = benchmark::RegisterBenchmark((name + "/threads:" + std::to_string(threads)).c_str(), run);
-    added->Unit(benchmark::kMicrosecond);
-    if (threads > 1) added->UseRealTime();
+std::string threads_text(int threads) {
+    return "/threads:" + std::to_string(threads);
 }
 
 std::string product_name(const shape& s, const char* who) {
@@ -48,15 +39,16 @@ std::string product_name(const shape& s, const char* who) {
 }
 
 void add_ours(const shape& s, const char* name, cpu_options options) {
-    add(product_name(s, name), options.threads, [=](benchmark::State& state) {
+    const auto run = [=](benchmark::State& state) {
         const cpu b(options);
         time_product(state, s, [&](const auto& A, const auto& X, auto& C) { gemm(b, A, X, C); });
-    });
+    };
+    add(product_name(s, name) + threads_text(options.threads), run, options.threads);
 }
 
 /// Both operands stored the other way round.
 void add_ours_transposed(const shape& s) {
-    add(product_name(s, "ours_f32_transposed"), 1, [=](benchmark::State& state) {
+    add(product_name(s, "ours_f32_transposed") + threads_text(1), [=](benchmark::State& state) {
         const cpu b(cpu_options{.threads = 1});
         const auto A = random_matrix<float>(s.k, s.m, 1), X = random_matrix<float>(s.n, s.k, 2);
         matrix<float> C(s.m, s.n);
@@ -69,13 +61,13 @@ void add_ours_transposed(const shape& s) {
 }
 
 void add_others(const shape& s) {
-    add(product_name(s, "eigen"), 1, [=](benchmark::State& state) {
+    add(product_name(s, "eigen") + threads_text(1), [=](benchmark::State& state) {
         time_product(state, s, [&](const auto& A, const auto& X, auto& C) {
             eigen_gemm(A.data(), X.data(), C.data(), s.m, s.k, s.n);
         });
     });
 #if defined(SUBBIT_BENCH_OPENBLAS)
-    add(product_name(s, "openblas"), 1, [=](benchmark::State& state) {
+    add(product_name(s, "openblas") + threads_text(1), [=](benchmark::State& state) {
         openblas_set_num_threads(1);
         time_product(state, s, [&](const auto& A, const auto& X, auto& C) {
             cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<int>(s.m), static_cast<int>(s.n),
@@ -89,15 +81,15 @@ void add_others(const shape& s) {
 /// The rest of an ADMM step: the Gram matrix of a factor and the solve with it.
 void add_solve(int threads) {
     constexpr index n = 1536, k = 384;
-    add("gram/1536x384", threads, [=](benchmark::State& state) {
+    const auto run_gram = [=](benchmark::State& state) {
         const cpu b(cpu_options{.threads = threads});
         const auto X = random_matrix<float>(n, k, 1);
         matrix<float> G(k, k);
         for (auto _ : state)
             gram(b, X, G);
         report_rate(state, "FLOP/s", product_of(n, k, k));
-    });
-    add("spd_solve/1536x384", threads, [=](benchmark::State& state) {
+    };
+    const auto run_solve = [=](benchmark::State& state) {
         const cpu b(cpu_options{.threads = threads});
         const auto X = random_matrix<float>(n, k, 1), R0 = random_matrix<float>(n, k, 2);
         matrix<float> G0(k, k), G, R;
@@ -108,7 +100,9 @@ void add_solve(int threads) {
             spd_solve(b, G, R);
         }
         report_rate(state, "FLOP/s", 2 * product_of(n, k, k) + product_of(k, k, k) / 3);
-    });
+    };
+    add("gram/1536x384" + threads_text(threads), run_gram, threads);
+    add("spd_solve/1536x384" + threads_text(threads), run_solve, threads);
 }
 
 }  // namespace
@@ -120,10 +114,9 @@ int main(int argc, char** argv) {
         for (const int threads : {1, 2}) {
             add_ours(s, "ours_f32", {.threads = threads});
             for (const bool by_instruction : {false, true})
-                add_ours(s, by_instruction ? "ours_bf16_instruction" : "ours_bf16_rounded",
-                         {.threads = threads,
-                          .products = subbit::precision::bf16,
-                          .bf16_instructions = by_instruction});
+                add_ours(
+                    s, by_instruction ? "ours_bf16_instruction" : "ours_bf16_rounded",
+                    {.threads = threads, .products = subbit::precision::bf16, .bf16_instructions = by_instruction});
         }
         add_ours_transposed(s);
         add_others(s);

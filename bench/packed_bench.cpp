@@ -4,11 +4,6 @@
 #include "bench_support.hpp"
 #include "eigen_native.hpp"
 
-#if defined(SUBBIT_BENCH_OPENBLAS)
-#include <cblas.h>
-extern "C" void openblas_set_num_threads(int);
-#endif
-
 namespace subbit::bench {
 namespace {
 
@@ -17,13 +12,6 @@ struct shape {
 };
 
 constexpr shape shapes[] = {{1536, 384}, {4096, 4096}, {4096, 14336}, {16384, 16384}};
-
-/// One thread is timed by the processor time it took, several by the clock.
-template <class F>
-void add(const std::string& name, F&& run, int threads = 1) {
-    auto* added = benchmark::RegisterBenchmark(name.c_str(), run)->Unit(benchmark::kMicrosecond);
-    if (threads > 1) added->UseRealTime();
-}
 
 std::string text(const shape& s) {
     return std::to_string(s.m) + "x" + std::to_string(s.n);

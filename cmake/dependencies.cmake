@@ -11,7 +11,8 @@ function(subbit_download name repository tag)
   message(STATUS "${name} was not found: fetching ${repository} at ${tag}")
   FetchContent_Declare(${name} GIT_REPOSITORY ${repository} GIT_TAG ${tag} SOURCE_SUBDIR no-build-files)
   FetchContent_MakeAvailable(${name})
-  set(${name}_SOURCE_DIR ${${name}_SOURCE_DIR} PARENT_SCOPE)
+  string(TOLOWER ${name} lower)  # as FetchContent spells the variable, whatever the name
+  set(${name}_SOURCE_DIR ${${lower}_SOURCE_DIR} PARENT_SCOPE)
 endfunction()
 
 # A header-only package: find_package(package), or its headers downloaded, behind the same target.

@@ -9,17 +9,17 @@ option(SUBBIT_FUZZ "Build the libFuzzer targets (Clang)" OFF)
 # Tests and benches are on by default where this is the top-level project and their packages are installed; asked for
 # explicitly, what is missing is fetched.
 function(subbit_option_with_packages name description)
-  set(default ${PROJECT_IS_TOP_LEVEL})
   if(PROJECT_IS_TOP_LEVEL AND NOT DEFINED ${name})
     foreach(package IN LISTS ARGN)
       find_package(${package} QUIET)
       if(NOT ${package}_FOUND)
         message(STATUS "${name} is OFF: ${package} was not found (ON fetches it)")
-        set(default OFF)
+        set(${name} OFF PARENT_SCOPE)  # not in the cache: the next run looks again
+        return()
       endif()
     endforeach()
   endif()
-  option(${name} ${description} ${default})
+  option(${name} ${description} ${PROJECT_IS_TOP_LEVEL})
 endfunction()
 
 subbit_option_with_packages(SUBBIT_BUILD_TESTS "Build the tests" doctest rapidcheck)

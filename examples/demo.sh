@@ -6,6 +6,6 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bash cmake/install_packages.sh program
-cmake --preset release -D SUBBIT_BUILD_TESTS=OFF -D SUBBIT_BUILD_BENCHES=OFF
+cmake --preset release
 cmake --build --preset release --target llama_compress
-exec build/release/examples/llama_compress/llama_compress demo "$@"
+exec build/release/examples/llama_compress/llama_compress demo --out build/demo "$@"

@@ -6,6 +6,8 @@
 // magnitudes. Where integers keep every step exact, the results must be equal.
 #pragma once
 
+#include "conformance/conformance_tools.hpp"
+
 #include <subbit/backend/factor_operations.hpp>
 #include <subbit/backend/layer_operations.hpp>
 #include <subbit/backend/reference.hpp>
@@ -23,9 +25,9 @@ inline constexpr std::array<index, 6> conformance_sizes = {1, 3, 63, 64, 65, 257
 
 /// The checks of one backend B in the scalar type S; each function covers one operation, or two of a kind.
 template <class S, class B>
-class conformance {
+class conformance : conformance_tools<S, B> {
   public:
-    explicit conformance(const B& backend) : b(backend) {}
+    explicit conformance(const B& backend) : tools(backend) {}
 
     void all() const {
         const std::size_t count = conformance_sizes.size();
@@ -61,68 +63,13 @@ class conformance {
     }
 
   private:
-    static constexpr double eps = std::numeric_limits<S>::epsilon();
-    static constexpr S nan = std::numeric_limits<S>::quiet_NaN();
-    using host = matrix<S>;
-    using host_vector = vector<S>;
-
-    const B b;
-    const reference<S> oracle = {};
-
-    host normal(index rows, index cols, std::uint64_t stream = 0) const {
-        host X(rows, cols);
-        fill_normal(oracle, random_stream(static_cast<std::uint64_t>(rows * 1000 + cols), stream), X);
-        return X;
-    }
-    /// Whole numbers from -limit to limit, so that sums of their products are exact.
-    host integers(index rows, index cols, int limit, std::uint64_t stream = 0) const {
-        const random_stream random(static_cast<std::uint64_t>(rows * 1000 + cols), stream);
-        host X(rows, cols);
-        for (index i = 0; i < X.size(); ++i)
-            X.data()[i] = static_cast<S>(static_cast<int>(random.below(static_cast<std::uint64_t>(i),
-                                                                       static_cast<std::uint32_t>(2 * limit + 1))) -
-                                         limit);
-        return X;
-    }
-    host random_signs(index rows, index cols, std::uint64_t stream = 0) const {
-        host X = normal(rows, cols, stream);
-        take_signs(oracle, X);
-        return X;
-    }
-    auto up(const host& X) const { return upload(b, X); }
-    template <class M>
-    host down(const M& X) const {
-        return download(b, X);
-    }
-    auto up_vector(const host_vector& x) const { return upload_vector(b, span_of(x)); }
-    template <class V>
-    host_vector down_vector(const V& x) const {
-        return download_vector(b, std::span<const S>(const_span(x)));
-    }
-
-    /// |got - expected| <= bound, entry by entry; NaN fails.
-    template <class Got, class Expected, class Bound>
-    static void check_within(const char* operation, const Got& got, const Expected& expected, const Bound& bound) {
-        const double excess = ((got - expected).cwiseAbs().template cast<double>() - bound).maxCoeff();
-        INFO(std::string(operation) << " is off by more than its bound");
-        CHECK(got.allFinite());
-        CHECK(excess <= 0);
-    }
-    /// |got - expected| <= factor eps times the largest expected magnitude.
-    template <class Got, class Expected>
-    static void check_near(const char* operation, const Got& got, const Expected& expected, double factor) {
-        const double largest = static_cast<double>(expected.cwiseAbs().maxCoeff());
-        const double bound = factor * eps * (largest + std::numeric_limits<S>::min());
-        check_within(operation, got, expected, Eigen::MatrixXd::Constant(expected.rows(), expected.cols(), bound));
-    }
-    static void check_number(const char* operation, double got, double expected, double relative) {
-        CAPTURE(operation);
-        CHECK(std::abs(got - expected) <= relative * std::abs(expected));
-    }
-    static void check_equal(const char* operation, const host& got, const host& expected) {
-        CAPTURE(operation);
-        CHECK(got == expected);
-    }
+    using tools = conformance_tools<S, B>;
+    using tools::b, tools::oracle, tools::eps, tools::nan;
+    using tools::check_within, tools::check_near, tools::check_number, tools::check_equal;
+    using tools::normal, tools::integers, tools::random_signs;
+    using tools::up, tools::down, tools::up_vector, tools::down_vector;
+    using typename tools::host;
+    using typename tools::host_vector;
 
     void check_memory(index m, index n) const {
         const host X = normal(m, n);

@@ -2,6 +2,7 @@
 // numbers made outside this project, the WikiText-2 slices (SUBBIT_TEXT_DIR); skipped with a message where there are
 // none.
 #include "model/evaluation.hpp"
+#include "model/running_model.hpp"
 #include "pipeline/compress.hpp"
 
 #include "../support/temporary_directory.hpp"
@@ -11,6 +12,7 @@
 #include <subbit/io/json.hpp>
 
 #include <doctest/doctest.h>
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -34,7 +36,7 @@ std::string text_of(const fs::path& path) {
 
 }  // namespace
 
-TEST_CASE("SmolLM2's perplexity is that of the usual implementation" * doctest::test_suite("smollm2")) {
+TEST_CASE("SmolLM2's perplexity is that of the usual implementation" * doctest::test_suite("wikitext")) {
     const auto model = directory_named_by("SUBBIT_SMOLLM2_DIR"), texts = directory_named_by("SUBBIT_TEXT_DIR");
     if (model.empty() || texts.empty()) {
         MESSAGE("SKIPPED: set SUBBIT_SMOLLM2_DIR, and SUBBIT_TEXT_DIR to a directory with the WikiText-2 slices");
@@ -42,11 +44,26 @@ TEST_CASE("SmolLM2's perplexity is that of the usual implementation" * doctest::
     }
     const llama::model_directory directory(model);
     const auto tokens = directory.load_tokenizer().encode(text_of(texts / "wikitext2_test_part1.txt"));
+    const subbit::cpu backend;
     subbit::progress quiet;
-    const auto result =
-        llama::perplexity<float>(subbit::cpu(), directory, llama::split_windows(tokens, 512, 32), quiet);
-    CHECK(result.windows == 32);
-    CHECK(result.perplexity == doctest::Approx(28.816).epsilon(0.002));
+    const auto perplexity = [&](llama::index context, llama::index windows) {
+        return llama::perplexity<float>(backend, directory, llama::split_windows(tokens, context, windows), quiet)
+            .perplexity;
+    };
+    CHECK(perplexity(512, 32) == doctest::Approx(28.816).epsilon(0.002));
+    CHECK(perplexity(2048, 8) == doctest::Approx(19.130).epsilon(0.002));
+
+    // The most likely continuation of the first 64 tokens.
+    const std::vector<std::int32_t> expected = {436, 39938, 281, 216, 34,   32,  32,   33,   1673, 909,   553,
+                                                597, 6254,  281, 260, 4771, 378, 8095, 2250, 82,   21789, 1673};
+    llama::running_model running(backend, directory, 128);
+    auto scores = running.next_scores(std::span(tokens).first(64));
+    std::vector<std::int32_t> made;
+    while (made.size() < expected.size()) {
+        made.push_back(static_cast<std::int32_t>(std::max_element(scores.begin(), scores.end()) - scores.begin()));
+        scores = running.next_scores(std::span(made).last(1));
+    }
+    CHECK(made == expected);
 }
 
 TEST_CASE("one block of SmolLM2 is compressed within its bits" * doctest::test_suite("smollm2")) {

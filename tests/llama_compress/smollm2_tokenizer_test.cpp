@@ -43,7 +43,7 @@ TEST_CASE("SmolLM2's tokenizer gives the reference ids" * doctest::test_suite("s
     }
 }
 
-TEST_CASE("SmolLM2's tokenizer gives the reference counts on WikiText-2" * doctest::test_suite("smollm2")) {
+TEST_CASE("SmolLM2's tokenizer gives the reference counts on WikiText-2" * doctest::test_suite("wikitext")) {
     const auto model = directory_named_by("SUBBIT_SMOLLM2_DIR"), texts = directory_named_by("SUBBIT_TEXT_DIR");
     if (model.empty() || texts.empty()) {
         MESSAGE("SKIPPED: set SUBBIT_SMOLLM2_DIR, and SUBBIT_TEXT_DIR to a directory with the WikiText-2 slices");

@@ -4,6 +4,7 @@
 #include "attention.hpp"
 #include "norm.hpp"
 
+#include <subbit/factor/rank_budget.hpp>
 #include <subbit/recon/linear_layer.hpp>
 
 #include <array>
@@ -12,6 +13,7 @@
 
 namespace llama {
 
+using subbit::layer_shape;
 using subbit::linear_layer;
 
 /// The linear layers of a block, in the order in which they are stored.
@@ -22,9 +24,6 @@ inline constexpr std::array<const char*, layer_count> layer_names = {
     "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
 
 /// (outputs, inputs) of a linear layer.
-struct layer_shape {
-    index rows, cols;
-};
 inline layer_shape shape_of(const model_config& c, std::size_t layer) {
     const index queries = c.num_attention_heads * c.head_dim, keys = c.num_key_value_heads * c.head_dim;
     switch (layer) {

@@ -285,7 +285,8 @@ class compression {
     static nlohmann::json fingerprint(const compress_job& job) {
         nlohmann::json f = {{"recipe", job.options.recipe},
                             {"text", file_hash(job.text)},
-                            {"config", file_hash(job.model / "config.json")}};
+                            {"config", file_hash(job.model / "config.json")},
+                            {"tokenizer", file_hash(job.model / "tokenizer.json")}};
         compress_options::visit(job.options,
                                 [&](const char* name, const auto& value, const char*) { f[name] = value; });
         for (const auto& entry : fs::directory_iterator(job.model))
@@ -321,14 +322,14 @@ std::vector<index> choose_ranks(const model_config& config, const compress_optio
     const subbit::rank_rule rule{
         .granularity = options.granularity, .scales = options.scales, .minimum = options.minimum_rank};
     const subbit::bits_per_weight target{options.bits};
-    std::vector<subbit::layer_shape> shapes;
+    std::vector<layer_shape> shapes;
     std::vector<double> profile;
     std::vector<index> ranks;
     const bool is_uneven = uneven_ranks(options);
     for (std::size_t k = 0; k < layer_count; ++k) {
         const auto shape = shape_of(config, k);
         const index rank = subbit::rank_for(target, shape.rows, shape.cols, rule);
-        shapes.push_back({shape.rows, shape.cols});
+        shapes.push_back(shape);
         ranks.push_back(rank);
         profile.push_back(uneven[k] * static_cast<double>(rank));
     }

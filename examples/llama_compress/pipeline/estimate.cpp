@@ -137,7 +137,8 @@ double memory_of(const job_sizes& s, const model_config& c, const compress_optio
     const double blocks_phase = states + block + tapes + student;
     const double distillation_tokens =
         o.distill_windows > 0 ? static_cast<double>(o.distill_windows) * s.window : tokens;
-    const double kept_tapes = 384.0 * (1 << 20) + s.blocks * s.window * s.hidden * 4;
+    const double kept_tapes =
+        static_cast<double>(subbit::distillation_options{}.tape_bytes) + s.blocks * s.window * s.hidden * 4;
     const double head_chunks = 3 * 256 * s.vocabulary * 4;
     const double latents = o.distill_latent_rate > 0 ? s.blocks * s.packed * 16 : 0;
     const double distillation =

@@ -121,41 +121,33 @@ subbit::factorization<S> run_solver(const B& b, matrix_view<const S> weight, ind
                                     const std::string& name) {
     const auto kind = solver_of(o);
     const auto scales = o.scales == 3 ? subbit::scale_form::three : subbit::scale_form::two;
-    const auto refine =
-        o.refine ? subbit::refine_options{} : subbit::refine_options{.refit_rounds = 0, .descent = false};
-    if (kind == solver_kind::dbf) {
-        subbit::dbf_admm_options<S> options;
+    const auto filled = [&](auto options) {
         options.rank = rank;
         options.input = input;
         options.output = output;
+        options.refine =
+            o.refine ? subbit::refine_options{} : subbit::refine_options{.refit_rounds = 0, .descent = false};
+        options.name = name;
+        return options;
+    };
+    if (kind == solver_kind::dbf) {
+        auto options = filled(subbit::dbf_admm_options<S>{});
         options.iterations = o.iterations;
         options.seed = seed;
-        options.refine = refine;
-        options.name = name;
         return subbit::dbf_admm(b, weight, options);
     }
     if (kind == solver_kind::dual_svid) {
-        subbit::dual_svid_options<S> options;
-        options.rank = rank;
-        options.input = input;
-        options.output = output;
+        auto options = filled(subbit::dual_svid_options<S>{});
         options.scales = scales;
-        options.refine = refine;
-        options.name = name;
         return subbit::dual_svid(b, weight, options);
     }
-    subbit::lb_admm_options<S> options;
-    options.rank = rank;
-    options.input = input;
-    options.output = output;
+    auto options = filled(subbit::lb_admm_options<S>{});
     options.iterations = o.iterations;
     options.seed = seed;
     options.scales = scales;
     options.iteration = kind == solver_kind::paper ? subbit::admm_iteration::paper : subbit::admm_iteration::improved;
     options.schedule = schedule_of(o);
     options.reg = o.reg;
-    options.refine = refine;
-    options.name = name;
     return subbit::lb_admm(b, weight, options);
 }
 

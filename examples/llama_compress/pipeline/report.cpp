@@ -58,7 +58,6 @@ std::size_t write_model(const fs::path& out, const model_directory& original,
                         const std::vector<block<float>>& student) {
     subbit::safetensors_writer file;
     file.metadata("format", "subbit");
-    file.metadata("subbit.format_version", "1");
     // What is not factorized keeps its type and bytes; norms are written anew, for they may have been tuned.
     for (const auto& name : original.tensors().names()) {
         if (name.starts_with("model.layers.")) continue;

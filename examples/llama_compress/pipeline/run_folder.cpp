@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace llama {
@@ -18,11 +19,19 @@ using subbit::safetensors_writer;
 using subbit::span_of;
 
 folder_lock::folder_lock(const fs::path& folder) : path_(folder / ".lock") {
-    descriptor_ = ::open(path_.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
-    if (descriptor_ < 0) throw subbit::io_error(folder.string() + ": cannot be written to");
-    if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+    while (true) {
+        descriptor_ = ::open(path_.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+        if (descriptor_ < 0) throw subbit::io_error(folder.string() + ": cannot be written to");
+        if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+            ::close(descriptor_);
+            throw subbit::io_error(folder.string() + ": another run is writing here");
+        }
+        // A run that ends removes its file: a lock on a file that is no longer there holds nobody off.
+        struct stat locked {
+        }, named{};
+        if (::fstat(descriptor_, &locked) == 0 && ::stat(path_.c_str(), &named) == 0 && locked.st_ino == named.st_ino)
+            break;
         ::close(descriptor_);
-        throw subbit::io_error(folder.string() + ": another run is writing here");
     }
     // What a killed run left half-written: nobody else is writing here now.
     for (const auto& entry : fs::directory_iterator(folder))

@@ -7,43 +7,39 @@
 
 /// Operations with kernels of their own on each backend: KEYWORD is `extern` or nothing, TAG the tag whose overload is
 /// meant, B the backend, S the scalar.
-#define SUBBIT_OPERATION_INSTANCES(KEYWORD, TAG, B, S)                                                                 \
-    KEYWORD template void do_gemm(TAG, const B&, matrix_view<const S>, matrix_view<const S>, matrix_view<S>, S, S);    \
-    KEYWORD template void do_gemm(TAG, const B&, matrix_view<const S>, bit_view, matrix_view<S>, S, S);                \
-    KEYWORD template void do_gemm(TAG, const B&, matrix_view<const S>, transposed_bit_view, matrix_view<S>, S, S);     \
-    KEYWORD template void do_apply_layer(TAG, const B&, const low_rank_binary_linear<S>&, matrix_view<const S>,        \
-                                         matrix_view<S>);                                                              \
-    KEYWORD template void do_gram(TAG, const B&, matrix_view<const S>, matrix_view<S>);                                \
-    KEYWORD template void do_spd_solve(TAG, const B&, matrix_view<S>, matrix_view<S>);                                 \
-    KEYWORD template void do_axpby(TAG, const B&, S, matrix_view<const S>, S, matrix_view<S>);                         \
-    KEYWORD template void do_scale(TAG, const B&, matrix_view<S>, std::span<const S>, std::span<const S>);             \
-    KEYWORD template void do_column_norms(TAG, const B&, matrix_view<const S>, std::span<S>);                          \
-    KEYWORD template void do_normalize_columns(TAG, const B&, matrix_view<const S>, matrix_view<S>);                   \
-    KEYWORD template void do_rank1_magnitude(TAG, const B&, matrix_view<const S>, std::span<S>, std::span<S>);         \
-    KEYWORD template void do_project_dual(TAG, const B&, magnitude_form, S, matrix_view<const S>, matrix_view<S>,      \
-                                          matrix_view<S>);                                                             \
-    KEYWORD template double do_squared_distance(TAG, const B&, matrix_view<const S>, matrix_view<const S>);            \
-    KEYWORD template double do_squared_norm(TAG, const B&, matrix_view<const S>);                                      \
-    KEYWORD template void do_scaled_difference(TAG, const B&, S, matrix_view<const S>, matrix_view<const S>,           \
-                                               matrix_view<S>);                                                        \
-    KEYWORD template void do_add_square_sums(TAG, const B&, matrix_view<const S>, std::span<const S>,                  \
-                                             std::span<double>);                                                       \
-    KEYWORD template index do_descend_bits(TAG, const B&, matrix_view<const S>, matrix_view<const S>,                  \
-                                           std::span<const S>, matrix_view<S>, matrix_view<S>);                        \
-    KEYWORD template double do_fit_row_scales(TAG, const B&, matrix_view<const S>, matrix_view<S>, matrix_view<S>,     \
+#define SUBBIT_OPERATION_INSTANCES(KEYWORD, TAG, B, S)                                                              \
+    KEYWORD template void do_gemm(TAG, const B&, matrix_view<const S>, matrix_view<const S>, matrix_view<S>, S, S); \
+    KEYWORD template void do_gemm(TAG, const B&, matrix_view<const S>, bit_view, matrix_view<S>, S, S);             \
+    KEYWORD template void do_gemm(TAG, const B&, matrix_view<const S>, transposed_bit_view, matrix_view<S>, S, S);  \
+    KEYWORD template void do_apply_layer(TAG, const B&, const low_rank_binary_linear<S>&, matrix_view<const S>,     \
+                                         matrix_view<S>);                                                           \
+    KEYWORD template void do_gram(TAG, const B&, matrix_view<const S>, matrix_view<S>);                             \
+    KEYWORD template void do_spd_solve(TAG, const B&, matrix_view<S>, matrix_view<S>);                              \
+    KEYWORD template void do_axpby(TAG, const B&, S, matrix_view<const S>, S, matrix_view<S>);                      \
+    KEYWORD template void do_scale(TAG, const B&, matrix_view<S>, std::span<const S>, std::span<const S>);          \
+    KEYWORD template void do_column_norms(TAG, const B&, matrix_view<const S>, std::span<S>);                       \
+    KEYWORD template void do_normalize_columns(TAG, const B&, matrix_view<const S>, matrix_view<S>);                \
+    KEYWORD template void do_rank1_magnitude(TAG, const B&, matrix_view<const S>, std::span<S>, std::span<S>);      \
+    KEYWORD template void do_project_dual(TAG, const B&, magnitude_form, S, matrix_view<const S>, matrix_view<S>,   \
+                                          matrix_view<S>);                                                          \
+    KEYWORD template double do_squared_distance(TAG, const B&, matrix_view<const S>, matrix_view<const S>);         \
+    KEYWORD template double do_squared_norm(TAG, const B&, matrix_view<const S>);                                   \
+    KEYWORD template void do_scaled_difference(TAG, const B&, S, matrix_view<const S>, matrix_view<const S>,        \
+                                               matrix_view<S>);                                                     \
+    KEYWORD template void do_add_square_sums(TAG, const B&, matrix_view<const S>, std::span<const S>,               \
+                                             std::span<double>);                                                    \
+    KEYWORD template index do_descend_bits(TAG, const B&, matrix_view<const S>, matrix_view<const S>,               \
+                                           std::span<const S>, matrix_view<S>, matrix_view<S>);                     \
+    KEYWORD template double do_fit_row_scales(TAG, const B&, matrix_view<const S>, matrix_view<S>, matrix_view<S>,  \
                                               std::span<S>);
 
-/// Operations that every backend in host memory takes from the reference.
-#define SUBBIT_REFERENCE_INSTANCES(KEYWORD, B, S)                                                                      \
-    KEYWORD template void do_hadamard(reference_tag, const B&, matrix_view<const S>, matrix_view<S>);                  \
-    KEYWORD template void do_symmetric_eigenvectors(reference_tag, const B&, matrix_view<const S>, matrix_view<S>);
-
-#define SUBBIT_INSTANCES(KEYWORD, S)                                                                                   \
-    SUBBIT_OPERATION_INSTANCES(KEYWORD, cpu_tag, cpu, S)                                                               \
-    SUBBIT_REFERENCE_INSTANCES(KEYWORD, cpu, S)                                                                        \
-    KEYWORD template void do_spd_solve(reference_tag, const cpu&, matrix_view<S>, matrix_view<S>);                     \
-    SUBBIT_OPERATION_INSTANCES(KEYWORD, reference_tag, reference<S>, S)                                                \
-    SUBBIT_REFERENCE_INSTANCES(KEYWORD, reference<S>, S)
+#define SUBBIT_INSTANCES(KEYWORD, S)                                                                                  \
+    SUBBIT_OPERATION_INSTANCES(KEYWORD, cpu_tag, cpu, S)                                                              \
+    KEYWORD template void do_spd_solve(reference_tag, const cpu&, matrix_view<S>, matrix_view<S>);                    \
+    KEYWORD template void do_symmetric_eigenvectors(reference_tag, const cpu&, matrix_view<const S>, matrix_view<S>); \
+    SUBBIT_OPERATION_INSTANCES(KEYWORD, reference_tag, reference<S>, S)                                               \
+    KEYWORD template void do_symmetric_eigenvectors(reference_tag, const reference<S>&, matrix_view<const S>,         \
+                                                    matrix_view<S>);
 
 namespace subbit {
 

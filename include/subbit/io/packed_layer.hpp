@@ -4,7 +4,7 @@
 //   NAME.V       U32 (ceil(r/16), ceil(n/32), 16)
 //   NAME.s_post  F16 (m)      NAME.s_mid F16 (r), three scales only      NAME.s_pre F16 (n)
 //   NAME.bias    F32 (m), where there is one
-// and in the metadata  NAME.rank = "r".
+// and in the metadata  NAME.rank = "r", and once  subbit.format_version = "1".
 #pragma once
 
 #include <subbit/bits/low_rank_binary_linear.hpp>
@@ -17,6 +17,9 @@
 #include <string>
 
 namespace subbit {
+
+inline constexpr const char* packed_format_key = "subbit.format_version";
+inline constexpr const char* packed_format_version = "1";
 
 /// Rounds the scales to the 16-bit floats that a file holds; value_error naming `layer_name` where one is out of range.
 template <class S>
@@ -45,6 +48,7 @@ void add_packed_layer(safetensors_writer& file, const std::string& name, const l
     add_vector(".s_pre", layer.s_pre, dtype::f16);
     add_vector(".bias", layer.bias, dtype::f32);
     file.metadata(name + ".rank", std::to_string(layer.rank()));
+    file.metadata(packed_format_key, packed_format_version);
 }
 
 /// True where a file holds the packed form of a layer.
@@ -55,6 +59,10 @@ inline bool holds_packed_layer(const safetensors_reader& file, const std::string
 /// Reads a layer back; format_error or shape_error naming the tensor where something is missing or does not fit.
 template <class S>
 low_rank_binary_linear<S> read_packed_layer(const safetensors_reader& file, const std::string& name) {
+    const auto version = file.metadata().find(packed_format_key);
+    if (version != file.metadata().end() && version->second != packed_format_version)
+        throw format_error("tensor " + in_quotes(name + ".U") + ": " + packed_format_key + " is " +
+                           in_quotes(version->second) + ", expected " + in_quotes(packed_format_version));
     low_rank_binary_linear<S> layer;
     layer.s_post = file.read_vector<S>(name + ".s_post");
     layer.s_pre = file.read_vector<S>(name + ".s_pre");
