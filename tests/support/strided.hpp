@@ -32,6 +32,11 @@ class stored_matrix {
                 view_(i, j) = static_cast<S>(stream.normal(static_cast<std::uint64_t>(i * cols + j)));
     }
 
+    stored_matrix(const stored_matrix& other) : memory_(other.memory_), view_(other.view_) {
+        view_.data = memory_.data();
+    }
+    stored_matrix& operator=(const stored_matrix&) = delete;
+
     matrix_view<S> view() { return view_; }
     matrix_view<const S> view() const { return view_; }
     matrix<double> values() const { return as_eigen(view()).template cast<double>(); }
@@ -70,6 +75,13 @@ inline std::vector<cpu> product_cpus(isa instructions, int threads = 1) {
                                           .products = precision::bf16,
                                           .bf16_instructions = by_instruction});
     return list;
+}
+
+/// A B by the reference backend, whose products are compiled once and optimized in every build.
+inline matrix<double> product(const matrix<double>& A, const matrix<double>& B) {
+    matrix<double> C(A.rows(), B.cols());
+    gemm(reference<double>(), A, B, C);
+    return C;
 }
 
 /// ||A - B||_F / (||B||_F + tiny).

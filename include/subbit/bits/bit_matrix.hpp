@@ -162,6 +162,7 @@ template <class T>
 bit_matrix bit_matrix::pack(matrix_view<T> W) {
     using Scalar = std::remove_const_t<T>;
     bit_matrix m(W.rows, W.cols);
+    if (m.words_.empty()) return m;
     // A column-major source is read along its columns, and packed into the transpose of what is asked for.
     if (!W.is_row_major() && W.row_stride == 1) return pack(W.t()).transpose();
     const index full = W.cols / bit_layout::tile_cols;
