@@ -332,4 +332,37 @@ TEST_CASE("latents that move in distillation take their bits along") {
     CHECK(different > 0);
 }
 
+TEST_CASE("the margin keeps latents at the very edge from flipping in the first steps") {
+    const auto flips = [](double margin) {
+        distillation run(1, true);
+        const distillation start(1, true);
+        for (auto& blk : run.model.blocks)
+            for (auto& layer : blk.layers) {
+                auto& latent = layer.binary().U_latent;
+                for (index i = 0; i < latent.size(); i += 2)
+                    latent.data()[i] *= 1e-6F;
+            }
+        run.options.phase.epochs = 1;
+        run.options.latent_margin = margin;
+        run.run();
+        index different = 0;
+        for (std::size_t l = 0; l < 2; ++l)
+            for (std::size_t k = 0; k < layer_count; ++k)
+                different += subbit::count_differences(run.model.blocks[l].layers[k].binary().layer.U,
+                                                       start.model.blocks[l].layers[k].binary().layer.U);
+        return different;
+    };
+    CHECK(flips(0) > 100);
+    CHECK(flips(0.12) == 0);
+}
+
+TEST_CASE("a wider margin changes no sign") {
+    std::vector<float> latent{-2, -0.0F, 0, 1e-30F, 3};
+    const auto before = latent;
+    subbit::widen_margin(std::span(latent), 0.5, 2.0);
+    CHECK(latent == std::vector<float>{-3, 1, 1, 1, 4});
+    for (std::size_t i = 0; i < latent.size(); ++i)
+        CHECK(subbit::sign(latent[i]) == subbit::sign(before[i]));
+}
+
 }  // namespace llama

@@ -80,7 +80,8 @@ TEST_CASE("killed at any moment: the paper's recipe") {
 }
 
 TEST_CASE("the number of threads changes no bit") {
-    const tiny_job job({"--distill-epochs", "2", "--distill-latent-rate", "0.003"});
+    const tiny_job job({"--distill-epochs", "2", "--distill-latent-rate", "0.003", "--distill-windows", "3",
+                        "--distill-window-tokens", "70"});
     REQUIRE(job.run(job.folder / "one", {"--threads", "1"}).status == 0);
     REQUIRE(job.run(job.folder / "two", {"--threads", "2"}).status == 0);
     CHECK(contents_of(job.folder / "one" / "model.safetensors") ==

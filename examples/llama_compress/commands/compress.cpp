@@ -41,7 +41,9 @@ std::string to_text(const compress_estimate& e, const compress_job& job) {
         ranks += fmt::format("{}{} {}", k == 0 ? "" : ", ",
                              layer_names[k] + std::string_view(layer_names[k]).find('.') + 1, e.ranks[k]);
     std::string windows = fmt::format("{} windows of {} tokens", e.calibration_windows, job.options.window_tokens);
-    if (e.distillation_windows > 0) windows += fmt::format(", {} more to distill on", e.distillation_windows);
+    if (e.distillation_windows > 0)
+        windows +=
+            fmt::format(", {} more of {} to distill on", e.distillation_windows, job.options.distillation_length());
     return fmt::format(
         "{:<8}{:.3f} bits per weight in the blocks, a file of {}\n"
         "{:<8}{}\n"

@@ -49,20 +49,12 @@ text_windows take_windows(const compress_job& job, const model_directory& model)
     const auto tokens = model.load_tokenizer().encode(read_text(job.text));
     text_windows result;
     result.tokens = std::ssize(tokens);
+    require_tokens(job, result.tokens);
     result.calibration = split_windows(tokens, o.window_tokens, o.windows);
-    if (std::ssize(result.calibration) < o.windows)
-        throw subbit::value_error(job.text.string() + ": " + std::to_string(tokens.size()) +
-                                  " tokens, expected at least " + std::to_string(o.windows * o.window_tokens) +
-                                  " for " + std::to_string(o.windows) + " windows of " +
-                                  std::to_string(o.window_tokens));
-    if (o.distill_windows > 0) {
-        result.distillation = split_windows(tokens, o.window_tokens, o.distill_windows, o.windows);
-        if (std::ssize(result.distillation) < o.distill_windows)
-            throw subbit::value_error(job.text.string() + ": " + std::to_string(tokens.size()) +
-                                      " tokens, expected at least " +
-                                      std::to_string((o.windows + o.distill_windows) * o.window_tokens) + " for " +
-                                      std::to_string(o.distill_windows) + " more windows to distill on");
-    }
+    if (o.distills_on_more())
+        result.distillation =
+            split_windows(std::span(tokens).subspan(static_cast<std::size_t>(o.windows * o.window_tokens)),
+                          o.distillation_length(), o.distill_windows);
     return result;
 }
 
@@ -134,7 +126,7 @@ class compression {
                     .products = bf16_products(job.options) ? subbit::precision::bf16 : subbit::precision::f32}),
           ranks_(choose_ranks(model_.config(), job.options)),
           windows_(take_windows(job, model_)),
-          context_(model_.config(), job.options.window_tokens),
+          context_(model_.config(), std::max(job.options.window_tokens, job.options.distillation_length())),
           outer_(model_.load_outer_layers<float>()),
           folder_(job.out, fingerprint(job)) {
         if (model_.is_packed()) throw subbit::value_error(job.model.string() + " is compressed already");
@@ -178,14 +170,17 @@ class compression {
         teacher_ = embed_all(outer_, windows_.calibration);
         matrix<float> compressed = teacher_;
         block_tape<float> tape;
+        // Blocks are finished in order: where the last one is, nothing more is tuned on what the others produce.
+        const bool pending = !folder_.has_block(blocks() - 1);
+        const bool distills_here = options_.distill_epochs > 0 && windows_.distillation.empty();
         for (index l = 0; l < blocks(); ++l) {
             auto blk = model_.load_block<float>(l, context_);
             const bool done = folder_.has_block(l);
             watcher_.step("block", static_cast<std::size_t>(l), static_cast<std::size_t>(blocks()), -1);
-            run_block(backend_, blk, options_.window_tokens, teacher_, tape);
+            if (pending || distills_here) run_block(backend_, blk, options_.window_tokens, teacher_, tape);
             if (!done) compress_block(l, blk, compressed);
             folder_.load_block(l, blk);
-            run_block(backend_, blk, options_.window_tokens, compressed, tape);
+            if (pending) run_block(backend_, blk, options_.window_tokens, compressed, tape);
             reports_.push_back(folder_.load_report(l));
             student_.push_back(std::move(blk));
         }
@@ -231,7 +226,7 @@ class compression {
         matrix<float> X = embed_all(outer_, windows_.distillation);
         block_tape<float> tape;
         for (index l = 0; l < blocks(); ++l) {
-            run_block(backend_, model_.load_block<float>(l, context_), options_.window_tokens, X, tape);
+            run_block(backend_, model_.load_block<float>(l, context_), options_.distillation_length(), X, tape);
             report_step(watcher_, "teacher", static_cast<std::size_t>(l + 1), static_cast<std::size_t>(blocks()), -1);
         }
         return X;
@@ -242,8 +237,9 @@ class compression {
         const auto start = clock::now();
         const auto& windows = windows_.distillation.empty() ? windows_.calibration : windows_.distillation;
         const matrix<float> teacher = teacher_states();
+        const index length = options_.distillation_length();
         const auto of_window = [&](index w, matrix_view<float> out) {
-            subbit::as_eigen(out) = teacher.middleRows(w * options_.window_tokens, options_.window_tokens);
+            subbit::as_eigen(out) = teacher.middleRows(w * length, length);
         };
         student_model student{model_.config(), outer_, std::move(student_)};
         subbit::distillation_state<float> state;

@@ -50,6 +50,9 @@ struct compress_estimate {
 /// product.
 compress_estimate estimate(const compress_job& job);
 
+/// Throws value_error where a text of so many tokens is too short for the job.
+void require_tokens(const compress_job& job, index present);
+
 /// Runs the job, or continues it; returns the report. Everything appears in job.out by rename.
 nlohmann::json compress(const compress_job& job, subbit::progress& watcher);
 

@@ -37,17 +37,21 @@ double measure_rate(const subbit::cpu& backend) {
 
 /// The sizes that everything else is counted in.
 struct job_sizes {
-    double blocks, hidden, vocabulary, window;
-    double dense = 0;      // weights of a block's linear layers
-    double packed = 0;     // signs that stand for them
-    double attention = 0;  // operations of a block's attention for one token, forward
+    double blocks, hidden, vocabulary, window, distillation_window;
+    double dense = 0;   // weights of a block's linear layers
+    double packed = 0;  // signs that stand for them
+    double attention;   // operations of a block's attention for one token, forward
+    double distillation_attention;
     double factorization_step = 0;
 
     job_sizes(const model_config& c, const compress_options& o, const std::vector<index>& ranks)
         : blocks(static_cast<double>(c.num_hidden_layers)),
           hidden(static_cast<double>(c.hidden_size)),
           vocabulary(static_cast<double>(c.vocab_size)),
-          window(static_cast<double>(o.window_tokens)) {
+          window(static_cast<double>(o.window_tokens)),
+          distillation_window(static_cast<double>(o.distillation_length())),
+          attention(2 * window * static_cast<double>(c.num_attention_heads * c.head_dim)),
+          distillation_attention(attention * distillation_window / window) {
         for (std::size_t k = 0; k < layer_count; ++k) {
             const auto shape = shape_of(c, k);
             const auto m = static_cast<double>(shape.rows), n = static_cast<double>(shape.cols);
@@ -57,7 +61,6 @@ struct job_sizes {
             // Two right-hand sides, two Gram matrices, two Cholesky factorizations and their substitutions.
             factorization_step += 4 * m * n * r + 3 * r * r * (m + n) + 2 * r * r * r / 3;
         }
-        attention = 2 * window * static_cast<double>(c.num_attention_heads * c.head_dim);
     }
 };
 
@@ -109,18 +112,18 @@ std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o
         }
     }
     if (o.distill_epochs == 0) return plan;
-    if (o.distill_windows > 0)
-        plan.push_back(
-            {"teacher",
-             static_cast<double>(o.distill_windows) * s.window * s.blocks * (2 * s.dense + s.attention) / forward, -1});
-    const double windows = static_cast<double>(o.distill_windows > 0 ? o.distill_windows : o.windows);
+    const double windows = passes(o.distills_on_more() ? o.distill_windows : o.windows);
+    if (o.distills_on_more())
+        plan.push_back({"teacher",
+                        windows * s.distillation_window * s.blocks * (2 * s.dense + s.distillation_attention) / forward,
+                        -1});
     const bool latents = o.distill_latent_rate > 0;
-    const double per_token = s.blocks * ((latents ? 8 : 7) * s.packed + 5 * s.attention) + 3 * head;
-    plan.push_back(
-        {"distill",
-         passes(o.distill_epochs) * windows *
-             (s.window * per_token / tuning + (latents ? s.blocks * s.packed * adam_bytes / memory_rate : 0.0)),
-         -1});
+    const double per_token = s.blocks * ((latents ? 8 : 7) * s.packed + 5 * s.distillation_attention) + 3 * head;
+    plan.push_back({"distill",
+                    passes(o.distill_epochs) * windows *
+                        (s.distillation_window * per_token / tuning +
+                         (latents ? s.blocks * s.packed * adam_bytes / memory_rate : 0.0)),
+                    -1});
     return plan;
 }
 
@@ -136,9 +139,9 @@ double memory_of(const job_sizes& s, const model_config& c, const compress_optio
         s.window * static_cast<double>(o.batch) * (8 * s.hidden + 4 * static_cast<double>(c.intermediate_size)) * 4 * 3;
     const double blocks_phase = states + block + tapes + student;
     const double distillation_tokens =
-        o.distill_windows > 0 ? static_cast<double>(o.distill_windows) * s.window : tokens;
-    const double kept_tapes =
-        static_cast<double>(subbit::distillation_options{}.tape_bytes) + s.blocks * s.window * s.hidden * 4;
+        o.distills_on_more() ? static_cast<double>(o.distill_windows) * s.distillation_window : tokens;
+    const double kept_tapes = static_cast<double>(subbit::distillation_options{}.tape_bytes) +
+                              s.blocks * s.distillation_window * s.hidden * 4;
     const double head_chunks = 3 * 256 * s.vocabulary * 4;
     const double latents = o.distill_latent_rate > 0 ? s.blocks * s.packed * 16 : 0;
     const double distillation =
@@ -162,6 +165,7 @@ void check_numbers(const compress_options& o) {
     require(o.scales == 2 || o.scales == 3, "scales", o.scales, "2 or 3");
     require(o.windows >= 1, "windows", o.windows, "1 or more");
     require(o.window_tokens >= 2, "window-tokens", o.window_tokens, "2 or more");
+    require(o.distillation_length() >= 2, "distill-window-tokens", o.distill_window_tokens, "2 or more, or 0");
     require(o.keep > 0 && o.keep <= 1, "keep", o.keep, "a fraction above 0, at most 1");
     require(o.shrinkage <= 1, "shrinkage", o.shrinkage, "0 to 1");
     require(o.iterations >= 1, "iterations", o.iterations, "1 or more");
@@ -186,6 +190,16 @@ void check_options(const compress_options& o) {
 
 }  // namespace
 
+void require_tokens(const compress_job& job, index present) {
+    const auto& o = job.options;
+    if (present >= o.tokens_wanted()) return;
+    std::string windows = fmt::format("{} windows of {}", o.windows, o.window_tokens);
+    if (o.distills_on_more())
+        windows += fmt::format(" and {} of {} to distill on", o.distill_windows, o.distillation_length());
+    throw subbit::value_error(fmt::format("{}: {} tokens, expected at least {} for {}", job.text.string(), present,
+                                          o.tokens_wanted(), windows));
+}
+
 compress_estimate estimate(const compress_job& job) {
     const auto& o = job.options;
     check_options(o);
@@ -201,12 +215,8 @@ compress_estimate estimate(const compress_job& job) {
     e.text_tokens = std::ssize(
         model.load_tokenizer().encode({reinterpret_cast<const char*>(text.bytes().data()), text.bytes().size()}));
     e.calibration_windows = o.windows;
-    e.distillation_windows = o.distill_epochs > 0 ? o.distill_windows : 0;
-    const index wanted = (e.calibration_windows + e.distillation_windows) * o.window_tokens;
-    if (e.text_tokens < wanted)
-        throw subbit::value_error(fmt::format("{}: {} tokens, expected at least {} for {} windows of {}",
-                                              job.text.string(), e.text_tokens, wanted,
-                                              e.calibration_windows + e.distillation_windows, o.window_tokens));
+    e.distillation_windows = o.distills_on_more() ? o.distill_windows : 0;
+    require_tokens(job, e.text_tokens);
 
     const auto blocks = static_cast<std::size_t>(model.config().num_hidden_layers);
     double bits = 0, weights = 0, model_bytes = 0;

@@ -59,13 +59,26 @@ struct compress_options {
     // Model reconstruction
     std::int64_t distill_epochs = 8;
     std::int64_t distill_windows = 0;
+    std::int64_t distill_window_tokens = 0;
     double distill_scale_rate = 0.008;
     double distill_latent_rate = 0;
+    double distill_latent_margin = 0.12;
     double distill_norm_rate = 0;
     std::int64_t distill_warmup = 0;
 
     // Arithmetic
     std::string products = "bf16";
+
+    /// Whether distillation has windows of its own, beyond the calibration's.
+    bool distills_on_more() const { return distill_epochs > 0 && distill_windows > 0; }
+    /// Tokens in each window that distillation sees.
+    std::int64_t distillation_length() const {
+        return distills_on_more() && distill_window_tokens > 0 ? distill_window_tokens : window_tokens;
+    }
+    /// Tokens that the text must have.
+    std::int64_t tokens_wanted() const {
+        return windows * window_tokens + (distills_on_more() ? distill_windows * distillation_length() : 0);
+    }
 
     /// Calls f(name, member, help) for every option but the recipe, in the order of the help text.
     template <class Options, class F>
@@ -102,8 +115,11 @@ struct compress_options {
         f("importance", o.importance, "channel weights of the block loss: output (gradient moments) or ones");
         f("distill-epochs", o.distill_epochs, "passes of the whole model's distillation (0: none)");
         f("distill-windows", o.distill_windows, "windows of its own, after the calibration's (0: the calibration's)");
+        f("distill-window-tokens", o.distill_window_tokens, "tokens per window of its own (0: window-tokens)");
         f("distill-scale-rate", o.distill_scale_rate, "learning rate of the scales");
         f("distill-latent-rate", o.distill_latent_rate, "learning rate of the latents (0: fixed)");
+        f("distill-latent-margin", o.distill_latent_margin,
+          "share of their mean magnitude by which the latents move away from zero before the first step");
         f("distill-norm-rate", o.distill_norm_rate, "learning rate of the norms (0: fixed)");
         f("distill-warmup", o.distill_warmup, "steps of linear warm-up");
         f("products", o.products, "matrix products while compressing: f32 or bf16 (accumulation in f32)");
@@ -125,6 +141,7 @@ struct compress_options {
         o.scale_rate = 1e-5;
         o.relative_rates = false;
         o.distill_scale_rate = 1e-5;
+        o.distill_latent_margin = 0;
         o.products = "f32";
         return o;
     }
@@ -139,9 +156,11 @@ struct compress_options {
         o.window_tokens = 256;
         o.calibration_windows = 64;
         o.epochs = 2;
+        o.iterations = 100;
         o.scale_rate = 0.004;
         o.distill_epochs = 1;
-        o.distill_windows = 448;
+        o.distill_windows = 320;
+        o.distill_window_tokens = 512;
         o.distill_latent_rate = 0.003;
         o.distill_warmup = 20;
         return o;

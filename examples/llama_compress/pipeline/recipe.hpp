@@ -109,6 +109,7 @@ inline subbit::distillation_options distillation_of(const compress_options& o) {
     d.phase.biases = rate(o.distill_scale_rate);
     d.phase.latents = rate(o.distill_latent_rate);
     d.phase.norms = rate(o.distill_norm_rate);
+    d.latent_margin = o.distill_latent_margin;
     d.phase.warmup = static_cast<std::size_t>(o.distill_warmup);
     d.phase.seed = o.seed * 1000003U + 999983U;
     return d;

@@ -26,11 +26,22 @@ struct distillation_state {
 /// Settings beyond those of a phase.
 struct distillation_options {
     phase_options phase;
+    /// Before the first step every latent moves this share of its tensor's mean magnitude away from zero. Tuning of the
+    /// blocks leaves many at its very edge, and Adam's first steps would flip all of these at once.
+    double latent_margin = 0.12;
     /// Activations of the last blocks are kept for the backward pass up to this many bytes; those of the other blocks
     /// are computed again from the block's inputs.
     std::size_t tape_bytes = std::size_t{512} << 20;
     std::size_t checkpoint_steps = 64;  ///< steps between two calls of `checkpoint`
 };
+
+/// Adds `share` of the mean magnitude to every entry's own; signs stay, and zeros become positive as sign(0) is.
+template <class S>
+void widen_margin(std::span<S> latent, double share, double mean_magnitude) {
+    const S margin = static_cast<S>(share * mean_magnitude);
+    for (S& x : latent)
+        x += x >= S(0) ? margin : -margin;
+}
 
 /// Trains the student over `windows` (each a span of token ids) against the teacher's last hidden states.
 ///
@@ -50,6 +61,9 @@ requires distillable_model<Model, B> distillation_state<S> distill(
     std::vector<parameter<S>> parameters;
     for (index l = 0; l < blocks; ++l)
         student.block_at(l).parameters("model.layers." + std::to_string(l) + ".", train, parameters);
+    if (state.steps_done == 0)
+        for (const auto& p : parameters)
+            if (p.kind == parameter_kind::latent) widen_margin(p.value, options.latent_margin, p.mean_magnitude());
     tuner<S> tune(std::move(parameters), options.phase, steps);
     if (state.steps_done > 0) {
         tune.optimizer().restore(state.steps_done, std::move(state.moments));
