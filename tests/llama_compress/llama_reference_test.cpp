@@ -17,7 +17,8 @@ using subbit::safetensors_reader;
 using subbit::span_of;
 
 // The other program keeps doubles but takes some steps, norms among them, in single precision: an exact evaluation
-// differs from its numbers by up to 7.9e-7 (hidden_states.1). The gradients are held to more than that by finite differences.
+// differs from its numbers by up to 7.9e-7 (hidden_states.1). The gradients are held to more than that by finite
+// differences.
 constexpr double tolerance = 1e-6;
 
 /// Largest difference over largest value.
