@@ -67,7 +67,7 @@ struct job_sizes {
 /// Seconds of every phase, in the order in which the job reports them.
 std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o, double rate) {
     // Between the products lie norms, activations and softmax: these shares of the product's rate were measured.
-    constexpr double forward_share = 0.75, tuning_share = 0.55, solver_share = 0.6;
+    constexpr double forward_share = 0.7, tuning_share = 0.8, solver_share = 0.8;
     constexpr double adam_bytes = 40, memory_rate = 8e9;  // a step reads and writes a latent's moments, gradient, bits
     constexpr double refine_iterations = 25;              // what refits and bit descent cost, in iterations
     const double tokens = static_cast<double>(o.windows) * s.window;
