@@ -39,6 +39,15 @@ TEST_CASE("a symmetric matrix that is not positive definite is solved by LU, a s
         spd_solve(b, G, R);
         CHECK(relative_error(matrix<double>(R * symmetric), rhs) < 1e-9);
     }
+    // Positive in its first leaf: the factorization fails only after it has updated what follows.
+    matrix<double> late = matrix<double>::Constant(96, 96, 0.1);
+    late.topLeftCorner(48, 48) = 2 * matrix<double>::Identity(48, 48);
+    late.bottomRightCorner(48, 48) = -matrix<double>::Identity(48, 48);
+    const auto rhs = random_matrix<double>(5, 96, 2);
+    matrix<double> late_copy = late, X = rhs;
+    spd_solve(b, late_copy, X);
+    CHECK(relative_error(matrix<double>(X * late), rhs) < 1e-9);
+
     matrix<double> zero = matrix<double>::Zero(3, 3), R(1, 3);
     R.setOnes();
     check_throws<value_error>([&] { spd_solve(b, zero, R); }, {"3x3", "singular"});

@@ -1,6 +1,7 @@
 // Losses against plain formulas, and their gradients against finite differences.
 #include "../support/finite_differences.hpp"
 #include "../support/strided.hpp"
+#include "../support/throws.hpp"
 
 #include <subbit/train/losses.hpp>
 #include <subbit/train/straight_through.hpp>
@@ -100,6 +101,19 @@ TEST_CASE("losses on one and on two threads give the same bits") {
                                   const_view(matrix<double>(student.cast<double>())),
                                   const_view(matrix<double>(head.cast<double>())), 1.0, matrix_view<double>());
     CHECK(a == doctest::Approx(value).epsilon(1e-4));
+}
+
+TEST_CASE("labels beyond the vocabulary and gradients of another shape are refused") {
+    const auto hidden = random_matrix<double>(3, 4, 1), head = random_matrix<double>(5, 4, 2);
+    matrix<double> gradient(3, 4), wrong(2, 4);
+    std::vector<std::int32_t> labels{0, 5, -1};
+    const auto run = [&](matrix<double>& out) {
+        return cross_entropy(exact, const_view(hidden), const_view(head), labels, 1.0, view(out));
+    };
+    check_throws<value_error>([&] { run(gradient); }, {"label 5", "below 5"});
+    labels[1] = 4;
+    CHECK_NOTHROW(run(gradient));
+    check_throws<shape_error>([&] { run(wrong); }, {"d_hidden", "2x4", "3x4"});
 }
 
 TEST_CASE("straight-through estimators: values, and how they are applied") {

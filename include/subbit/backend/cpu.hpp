@@ -148,19 +148,16 @@ void do_gram(cpu_tag, const B& b, matrix_view<const S> X, matrix_view<S> G) {
 
 template <class B, std::floating_point S>
 void do_spd_solve(cpu_tag, const B& b, matrix_view<S> G, matrix_view<S> R) {
-    const subbit::vector<S> diagonal = as_eigen(G).diagonal();
+    struct kept;
+    const matrix_view<S> original(thread_scratch<kept>().template reserve<S>(G.size()), G.rows, G.cols);
+    as_eigen(original) = as_eigen(G);
     const bool solved = with_arch(b, [&](auto arch) {
         cholesky_solver<decltype(arch), S> solver(b.exec(), G);
         if (solver.positive()) solver.solve_right(R);
         return solver.positive();
     });
     if (solved) return;
-    // Only the lower triangle was overwritten: the upper one still holds G.
-    for (index i = 0; i < G.rows; ++i) {
-        G(i, i) = diagonal[i];
-        for (index j = 0; j < i; ++j)
-            G(i, j) = G(j, i);
-    }
+    as_eigen(G) = as_eigen(original);
     do_spd_solve(reference_tag{}, b, G, R);
 }
 

@@ -171,6 +171,9 @@ requires backend<B, S> factorization<S> lb_admm(const B& b, const M& W,
                                                 const std::type_identity_t<lb_admm_options<S>>& options) {
     if (options.iterations < 1)
         throw value_error(options.name + ": " + std::to_string(options.iterations) + " iterations, expected 1 or more");
+    if (options.callback && options.callback_every < 1)
+        throw value_error(options.name + ": a callback every " + std::to_string(options.callback_every) +
+                          " iterations, expected 1 or more");
     const auto target = make_target<B, S>(b, const_view(W), options.input, options.output, options.rank, options.name);
     lb_admm_solver<B, S> solver(b, target, options);
     for (int k = 0; k < options.iterations; ++k) {

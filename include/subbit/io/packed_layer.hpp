@@ -12,6 +12,7 @@
 #include <subbit/io/safetensors_reader.hpp>
 #include <subbit/io/safetensors_writer.hpp>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <string>
@@ -75,6 +76,12 @@ low_rank_binary_linear<S> read_packed_layer(const safetensors_reader& file, cons
     if (parsed.ec != std::errc{} || parsed.ptr != text.data() + text.size() || rank <= 0)
         throw format_error("tensor " + in_quotes(name + ".U") + ": rank " + in_quotes(text) +
                            " in the metadata, expected a positive number");
+    // Beyond the smaller side a rank buys nothing, and a hostile one would overflow the sizes below.
+    const index largest = std::min(layer.s_post.size(), layer.s_pre.size());
+    if (rank > largest)
+        throw format_error("tensor " + in_quotes(name + ".U") + ": rank " + text + " of a layer of " +
+                           shape_text(layer.s_post.size(), layer.s_pre.size()) + ", expected at most " +
+                           std::to_string(largest));
     const auto bits = [&](const char* suffix, index rows, index cols) {
         file.expect_shape(name + suffix,
                           {bit_layout::row_groups(rows), bit_layout::col_groups(cols), bit_layout::tile_rows});

@@ -128,7 +128,7 @@ class safetensors_file {
             if (!member(key).is_array()) fail(name, std::string("has a ") + key + " that is not a list");
             for (const auto& entry : member(key)) {
                 if (!entry.is_number_unsigned())
-                    fail(name, std::string("has a ") + key + " with " + entry.dump() + ", expected integers from 0");
+                    fail(name, std::string("has a ") + key + " with " + shown(entry) + ", expected integers from 0");
                 list.push_back(entry.get<std::uint64_t>());
             }
             return list;
@@ -161,7 +161,15 @@ class safetensors_file {
     dtype read_dtype(const std::string& name, const nlohmann::json& value) const {
         for (const auto& row : detail::dtype_table)
             if (value.is_string() && value.get_ref<const std::string&>() == row.name) return row.type;
-        fail(name, "has the unknown dtype " + value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+        fail(name, "has the unknown dtype " + shown(value));
+    }
+
+    /// A value for a message: numbers and short words whole, of others the kind alone (a hostile one may be deep).
+    static std::string shown(const nlohmann::json& value) {
+        constexpr std::size_t longest = 40;
+        if (value.is_number() || (value.is_string() && value.get_ref<const std::string&>().size() <= longest))
+            return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+        return std::string("a value of type ") + value.type_name();
     }
 
     static std::string text_of(byte_range range) {

@@ -7,8 +7,6 @@
 #include <subbit/train/losses.hpp>
 
 #include <chrono>
-#include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -190,8 +188,10 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(const B& 
                 const auto train = recipe.tune_weights.what();
                 for (index k = 0; k < total; ++k)
                     if (block.layer(k).is_dense()) block.layer(k).parameters(block.layer_name(k), train, dense);
-                append(report.tune_weights_curve, tune_block(b, block, std::move(dense), trainable{.weights = true},
-                                                             data, recipe.tune_weights, "tune weights", watcher));
+                append(
+                    report.tune_weights_curve,
+                    tune_block(b, block, std::move(dense), trainable{.weights = train.weights, .biases = train.biases},
+                               data, recipe.tune_weights, "tune weights", watcher));
                 for (index k = 0; k < total; ++k)
                     if (block.layer(k).is_dense()) block.layer(k).dense().d_weight.resize(0, 0);
             }

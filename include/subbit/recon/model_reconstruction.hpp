@@ -5,8 +5,6 @@
 #include <subbit/recon/block_concept.hpp>
 #include <subbit/recon/tuning.hpp>
 
-#include <deque>
-#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,7 +30,7 @@ struct distillation_options {
     /// Activations of the last blocks are kept for the backward pass up to this many bytes; those of the other blocks
     /// are computed again from the block's inputs.
     std::size_t tape_bytes = std::size_t{512} << 20;
-    std::size_t checkpoint_steps = 64;  ///< steps between two calls of `checkpoint`
+    std::size_t checkpoint_steps = 64;  ///< steps between two calls of `checkpoint` (0: none)
 };
 
 /// Adds `share` of the mean magnitude to every entry's own; signs stay, and zeros become positive as sign(0) is.
@@ -118,7 +116,8 @@ requires distillable_model<Model, B> distillation_state<S> distill(
             state.curve.push_back(state.epoch_loss / static_cast<double>(windows.size()));
             state.epoch_loss = 0;
         }
-        if (state.steps_done % options.checkpoint_steps == 0 && state.steps_done < steps) {
+        if (options.checkpoint_steps > 0 && state.steps_done % options.checkpoint_steps == 0 &&
+            state.steps_done < steps) {
             state.moments = tune.optimizer().moments();
             checkpoint(state);
             state.moments.clear();

@@ -90,7 +90,10 @@ class tuner {
     adamw<S>& optimizer() { return optimizer_; }
 
     /// Peak rates follow the magnitudes at the start of the phase; a resumed phase must be given those back.
-    void set_peaks(std::vector<double> peaks) { peaks_ = std::move(peaks); }
+    void set_peaks(std::vector<double> peaks) {
+        require_size("tuner: peak rates", std::ssize(peaks), std::ssize(peaks_));
+        peaks_ = std::move(peaks);
+    }
 
   private:
     std::vector<parameter<S>> parameters_;

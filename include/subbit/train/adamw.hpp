@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -56,6 +55,7 @@ class adamw {
             for (const auto& p : parameters)
                 moments_.push_back({std::vector<S>(p.value.size()), std::vector<S>(p.value.size())});
         require_size("adamw: parameters", std::ssize(parameters), std::ssize(moments_));
+        require_size("adamw: rates", std::ssize(rates), std::ssize(parameters));
         ++steps_;
         const double correction1 = 1 - std::pow(options_.beta1, static_cast<double>(steps_));
         const double correction2 = 1 - std::pow(options_.beta2, static_cast<double>(steps_));
@@ -79,6 +79,8 @@ class adamw {
     void update(const B& b, const parameter<S>& p, moment_pair& state, double rate, double correction1,
                 double correction2) {
         require_size(p.name.c_str(), std::ssize(p.value), std::ssize(state.first));
+        require_size(p.name.c_str(), std::ssize(state.second), std::ssize(p.value));
+        require_size(p.name.c_str(), std::ssize(p.gradient), std::ssize(p.value));
         const S b1 = static_cast<S>(options_.beta1), b2 = static_cast<S>(options_.beta2);
         const S step_size = static_cast<S>(rate / correction1);
         const S root = static_cast<S>(1 / std::sqrt(correction2));

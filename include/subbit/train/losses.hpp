@@ -42,7 +42,7 @@ double weighted_squared_error(const B& b, matrix_view<const S> Y, matrix_view<co
     return loss;
 }
 
-/// Turns a row of logits into log-probabilities' shift: returns log sum exp, accumulated in double.
+/// log sum exp of n > 0 logits: runs of 256 in the scalar type, joined in double.
 template <class S>
 double log_sum_exp(const S* logits, index n) {
     S top = logits[0];
@@ -75,6 +75,12 @@ double cross_entropy(const B& b, matrix_view<const S> hidden, matrix_view<const 
                      std::span<const std::int32_t> labels, double weight, matrix_view<S> d_hidden,
                      matrix_view<S> d_head = {}) {
     require_size("cross_entropy: labels", std::ssize(labels), hidden.rows);
+    if (d_hidden.size() != 0)
+        require_shape("cross_entropy: d_hidden", d_hidden.rows, d_hidden.cols, hidden.rows, hidden.cols);
+    for (const std::int32_t label : labels)
+        if (label >= head.rows)
+            throw value_error("cross_entropy: label " + std::to_string(label) + ", expected one below " +
+                              std::to_string(head.rows));
     const index chunk = std::min(vocabulary_chunk, hidden.rows);
     matrix<S> logits(chunk, head.rows);
     double loss = 0;
@@ -113,6 +119,8 @@ template <host_backend B, class S>
 double forward_kl(const B& b, matrix_view<const S> teacher, matrix_view<const S> student, matrix_view<const S> head,
                   double weight, matrix_view<S> d_student) {
     require_shape("forward_kl: student", student.rows, student.cols, teacher.rows, teacher.cols);
+    if (d_student.size() != 0)
+        require_shape("forward_kl: d_student", d_student.rows, d_student.cols, student.rows, student.cols);
     const index chunk = std::min(vocabulary_chunk, teacher.rows);
     matrix<S> teacher_logits(chunk, head.rows), student_logits(chunk, head.rows);
     double loss = 0;

@@ -37,7 +37,7 @@ void blocked_gram(Arch arch, executor ex, matrix_view<const typename Products::r
 template <class Arch, class Real>
 class cholesky_solver {
   public:
-    /// Writes the factor over the lower triangle of G (k,k); the rest of G keeps its values.
+    /// Writes the factor over the lower triangle of G (k,k); tiles on the diagonal spill into the rest.
     cholesky_solver(executor ex, matrix_view<Real> G)
         : executor_(ex),
           factor_(G),

@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -25,17 +27,17 @@ class thread_pool {
     /// `threads` counts the caller: the pool starts one fewer.
     explicit thread_pool(int threads) {
         workers_.reserve(static_cast<std::size_t>(std::max(0, threads - 1)));
-        for (int t = 1; t < threads; ++t)
-            workers_.emplace_back([this] { work(); });
+        try {
+            for (int t = 1; t < threads; ++t)
+                workers_.emplace_back([this] { work(); });
+        } catch (const std::system_error& e) {
+            stop();
+            throw value_error(std::to_string(threads) + " threads cannot be started: " + e.what());
+        }
     }
     thread_pool(const thread_pool&) = delete;
     thread_pool& operator=(const thread_pool&) = delete;
-    ~thread_pool() {
-        stop_.store(true, std::memory_order_relaxed);
-        wake_workers();
-        for (std::thread& w : workers_)
-            w.join();
-    }
+    ~thread_pool() { stop(); }
 
     int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
@@ -75,6 +77,13 @@ class thread_pool {
     static constexpr int spin_limit = 2000;
     /// In the low half of next_: nothing to claim.
     static constexpr std::uint32_t no_chunk = 0xffffffffU;
+
+    void stop() {
+        stop_.store(true, std::memory_order_relaxed);
+        wake_workers();
+        for (std::thread& w : workers_)
+            w.join();
+    }
 
     static bool& inside_chunk() {
         thread_local bool inside = false;
