@@ -1,5 +1,5 @@
 // LB-ADMM, the latent binary ADMM of NanoQuant (arXiv 2602.06694, section 3; nanoquant.md section 3), and an improved
-// iteration of the same kind that reaches its error in half of the steps (refinement.md).
+// iteration of the same kind that reaches about its error in a quarter of the steps (docs/numerics.md).
 #pragma once
 
 #include <subbit/core/random.hpp>
