@@ -4,7 +4,10 @@
 
 namespace subbit::bench {
 
-/// C (m,n) = A (m,k) X (k,n), all row-major and contiguous, one thread.
+/// Sets how many threads Eigen's products use (OpenMP) and returns how many they will: 1 where it was built without.
+int eigen_use_threads(int threads);
+
+/// C (m,n) = A (m,k) X (k,n), all row-major and contiguous.
 void eigen_gemm(const float* A, const float* X, float* C, long m, long k, long n);
 
 /// y (m) = W (m,n) x (n).

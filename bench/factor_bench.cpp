@@ -37,8 +37,10 @@ BENCHMARK(lb_admm_1536x576_r384)
     ->UseRealTime()
     ->Unit(benchmark::kSecond);
 
-/// The product of an iteration's first right-hand side by Eigen, compiled for this machine, on one thread.
+/// The product of an iteration's first right-hand side by Eigen, compiled for this machine. Argument: threads.
 void eigen_sgemm_1536x576x384(benchmark::State& state) {
+    const auto threads = static_cast<int>(state.range(0));
+    if (eigen_use_threads(threads) != threads) return state.SkipWithError("Eigen was built without OpenMP");
     const auto T = random_matrix<float>(1536, 576, 1), X = random_matrix<float>(576, 384, 2);
     matrix<float> Y(1536, 384);
     for (auto _ : state) {
@@ -47,7 +49,7 @@ void eigen_sgemm_1536x576x384(benchmark::State& state) {
     }
     report_rate(state, "FLOP/s", 2 * product_of(1536, 576, 384));
 }
-BENCHMARK(eigen_sgemm_1536x576x384)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(eigen_sgemm_1536x576x384)->ArgName("threads")->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 /// Arguments: m, n, r. One round of bit descent over both factors, scales included, from the signs of random factors.
 void bit_descent_round(benchmark::State& state) {

@@ -123,6 +123,7 @@ int main(int argc, char** argv) {
     }
     for (const int threads : {1, 2})
         add_solve(threads);
+    eigen_use_threads(1);
     benchmark::Initialize(&argc, argv);
     benchmark::RunSpecifiedBenchmarks();
     return 0;

@@ -138,6 +138,7 @@ int main(int argc, char** argv) {
     add_packed({1536, 384}, subbit::detect_isa(), 1, 256);
     add_packed({1536, 384}, subbit::detect_isa(), 2, 256);
     add_packing({1536, 384});
+    eigen_use_threads(1);
     benchmark::Initialize(&argc, argv);
     benchmark::RunSpecifiedBenchmarks();
     return 0;

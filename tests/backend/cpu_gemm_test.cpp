@@ -119,6 +119,18 @@ TEST_CASE("bfloat16 rounding is to nearest, ties to even, and keeps infinities a
     CHECK(std::isnan(round(std::numeric_limits<float>::quiet_NaN())));
 }
 
+TEST_CASE("norms are summed in double") {
+    const matrix<float> X = matrix<float>::Constant(70, 41, 1e20F);
+    for (const isa i : runnable_isas()) {
+        const cpu b = make_cpu(i, 2);
+        CHECK(squared_norm(b, X) == doctest::Approx(70 * 41 * 1e40).epsilon(1e-6));
+        CHECK(squared_distance(b, X, matrix<float>(-X)) == doctest::Approx(4 * 70 * 41 * 1e40).epsilon(1e-6));
+        vector<float> norms(70);
+        column_norms(b, view(X).t(), span_of(norms));
+        CHECK(norms(69) == doctest::Approx(std::sqrt(41.0) * 1e20).epsilon(1e-6));
+    }
+}
+
 TEST_CASE("gram is X^T X, symmetric to the last bit") {
     for (const isa i : runnable_isas())
         for (const index k : {1, 3, 63, 64, 65, 257})

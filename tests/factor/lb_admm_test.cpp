@@ -181,6 +181,17 @@ TEST_CASE("inputs that cannot be factorized are refused by name") {
     vector<double> negative = out;
     negative(5) = -1;
     CHECK_THROWS_AS(run(W, in, negative, 4), value_error);
+    CHECK_THROWS_AS(run(1e200 * W, in, out, 4), value_error);  // finite, but the norm is not
+    matrix<double> left = matrix<double>::Ones(12, 4), right = matrix<double>::Ones(4, 10);
+    const auto start = [&] {
+        return lb_admm(oracle, W,
+                       {.rank = 4, .iterations = 2, .start_left = view(left), .start_right = view(right), .name = "q"});
+    };
+    CHECK_NOTHROW(start());
+    left(1, 1) = std::numeric_limits<double>::quiet_NaN();
+    CHECK_THROWS_AS(start(), value_error);
+    left = matrix<double>::Ones(12, 5);
+    CHECK_THROWS_AS(start(), shape_error);
 }
 
 TEST_CASE("zero weights and zero moments are survived") {

@@ -88,6 +88,12 @@ TEST_CASE("scales beyond 16-bit floats are refused") {
     check_throws<value_error>([&] { round_scales(layer, "q_proj"); }, {"q_proj"});
     layer.s_pre(3) = std::numeric_limits<float>::quiet_NaN();
     check_throws<value_error>([&] { round_scales(layer, "q_proj"); }, {"q_proj"});
+    safetensors_writer file;  // a file may hold what round_scales would have refused
+    add_packed_layer(file, "q", layer);
+    const temporary_directory directory;
+    file.write(directory / "q.safetensors");
+    const safetensors_reader source(directory / "q.safetensors");
+    check_throws<format_error>([&] { read_packed_layer<float>(source, "q"); }, {"q.s_pre", "not finite at 3"});
 }
 
 }  // namespace subbit::testing

@@ -50,6 +50,26 @@ subbit::block_recipe recipe_of(reconstruction_order order) {
     return recipe;
 }
 
+TEST_CASE("data that do not fit each other, and an order that is none, are refused") {
+    subbit::matrix<float> X(24, 4), Y(24, 4);
+    subbit::vector<float> importance = subbit::vector<float>::Ones(4);
+    subbit::block_data<float> data{view(std::as_const(X)), view(std::as_const(Y)), subbit::const_span(importance), 12};
+    CHECK_NOTHROW(data.check());
+    data.window = 7;
+    CHECK_THROWS_AS(data.check(), subbit::shape_error);
+    data.window = 12;
+    data.targets = data.targets.middle_rows(0, 12);
+    CHECK_THROWS_AS(data.check(), subbit::shape_error);
+    data.targets = data.inputs;
+    data.importance = data.importance.first(3);
+    CHECK_THROWS_AS(data.check(), subbit::shape_error);
+
+    CHECK(subbit::checked_layer_order({}, 3) == std::vector<index>{0, 1, 2});
+    CHECK(subbit::checked_layer_order({2, 0, 1}, 3) == std::vector<index>{2, 0, 1});
+    for (const std::vector<index>& bad : {std::vector<index>{0, 1}, {0, 1, 1}, {0, 1, 3}})
+        CHECK_THROWS_AS(subbit::checked_layer_order(bad, 3), subbit::value_error);
+}
+
 subbit::binary_linear<float> factorize(const cpu& b, subbit::matrix_view<const float> weight, index rank,
                                        double* error = nullptr) {
     subbit::dual_svid_options<float> options;

@@ -152,6 +152,20 @@ TEST_CASE("gradients of a dense layer") {
     CHECK((Y - Y0).cwiseAbs().maxCoeff() < 1e-12);
 }
 
+TEST_CASE("steps around the products refuse what does not fit") {
+    const reference<double> b;
+    matrix<double> X = matrix<double>::Ones(3, 4), Y = X;
+    vector<double> four = vector<double>::Ones(4), three = vector<double>::Ones(3);
+    CHECK_NOTHROW(scale_columns(b, const_view(X), const_span(four), view(Y)));
+    CHECK_THROWS_AS(scale_columns(b, const_view(X), const_span(three), view(Y)), shape_error);
+    CHECK_THROWS_AS(add_scaled_columns(b, const_view(X), const_span(three), view(Y)), shape_error);
+    CHECK_THROWS_AS(token_dots(b, const_view(X), const_view(Y), span_of(three)), shape_error);
+    CHECK_THROWS_AS(token_sums(b, const_view(X), span_of(three)), shape_error);
+    CHECK_THROWS_AS(add_to_rows(b, view(Y), const_span(three)), shape_error);
+    matrix<double> square = matrix<double>::Ones(4, 4);
+    CHECK_THROWS_AS(token_sums(b, const_view(square).t(), span_of(four)), shape_error);
+}
+
 TEST_CASE("what is trainable is listed in a fixed order") {
     layer_case c(true);
     std::vector<parameter<double>> list;

@@ -24,8 +24,8 @@ void rms_norm(const B& b, matrix_view<const S> X, std::span<const S> weight, dou
     inverse_rms.resize(static_cast<std::size_t>(X.rows));
     subbit::vectorized_for(b, X.rows, 16, [&](index begin, index end) {
         for (index t = begin; t < end; ++t) {
-            const S* x = &X(t, 0);
-            S* y = &Y(t, 0);
+            const S* x = X.row(t);
+            S* y = Y.row(t);
             S squares = 0;
 #pragma omp simd reduction(+ : squares)
             for (index c = 0; c < X.cols; ++c)
@@ -44,8 +44,8 @@ void rms_norm_backward(const B& b, matrix_view<const S> X, std::span<const S> we
                        matrix_view<const S> dY, matrix_view<S> dX, std::span<S> d_weight) {
     subbit::vectorized_for(b, X.rows, 16, [&](index begin, index end) {
         for (index t = begin; t < end; ++t) {
-            const S *x = &X(t, 0), *dy = &dY(t, 0), *w = weight.data();
-            S* dx = &dX(t, 0);
+            const S *x = X.row(t), *dy = dY.row(t), *w = weight.data();
+            S* dx = dX.row(t);
             const S inverse = inverse_rms[static_cast<std::size_t>(t)];
             S dot = 0;
 #pragma omp simd reduction(+ : dot)
@@ -72,8 +72,8 @@ template <class B, class S>
 void swiglu(const B& b, matrix_view<const S> G, matrix_view<const S> U, matrix_view<S> H) {
     subbit::vectorized_for(b, G.rows, 8, [&](index begin, index end) {
         for (index t = begin; t < end; ++t) {
-            const S *g = &G(t, 0), *u = &U(t, 0);
-            S* h = &H(t, 0);
+            const S *g = G.row(t), *u = U.row(t);
+            S* h = H.row(t);
 #pragma omp simd
             for (index c = 0; c < G.cols; ++c)
                 h[c] = g[c] / (S(1) + subbit::fast_exp(-g[c])) * u[c];
@@ -87,8 +87,8 @@ void swiglu_backward(const B& b, matrix_view<const S> G, matrix_view<const S> U,
                      matrix_view<S> dG, matrix_view<S> dU) {
     subbit::vectorized_for(b, G.rows, 8, [&](index begin, index end) {
         for (index t = begin; t < end; ++t) {
-            const S *g = &G(t, 0), *u = &U(t, 0), *dh = &dH(t, 0);
-            S *dg = &dG(t, 0), *du = &dU(t, 0);
+            const S *g = G.row(t), *u = U.row(t), *dh = dH.row(t);
+            S *dg = dG.row(t), *du = dU.row(t);
 #pragma omp simd  // dG may be dH: the same element only, so the lanes never meet
             for (index c = 0; c < G.cols; ++c) {
                 const S s = S(1) / (S(1) + subbit::fast_exp(-g[c]));

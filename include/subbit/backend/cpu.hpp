@@ -150,7 +150,7 @@ template <class B, std::floating_point S>
 void do_spd_solve(cpu_tag, const B& b, matrix_view<S> G, matrix_view<S> R) {
     struct kept;
     const matrix_view<S> original(thread_scratch<kept>().template reserve<S>(G.size()), G.rows, G.cols);
-    as_eigen(original) = as_eigen(G);
+    do_axpby(cpu_tag{}, b, S(1), matrix_view<const S>(G), S(0), original);
     const bool solved = with_arch(b, [&](auto arch) {
         cholesky_solver<decltype(arch), S> solver(b.exec(), G);
         if (solver.positive()) solver.solve_right(R);

@@ -100,7 +100,7 @@ void do_scale(reference_tag, const B& b, matrix_view<S> X, std::span<const S> le
     b.parallel_for(X.rows, 16, [&](index begin, index end) {
         for (index i = begin; i < end; ++i) {
             const S l = left.empty() ? S(1) : left[static_cast<std::size_t>(i)];
-            S* x = &X(i, 0);
+            S* x = X.row(i);
             if (right.empty())
                 for (index j = 0; j < X.cols; ++j)
                     x[j * X.col_stride] *= l;

@@ -114,9 +114,9 @@ namespace detail {
 
 /// The signs of 32 neighbours as one word: the bits' weights are selected and summed as numbers, 16 at a time, so that
 /// every sum is exact.
-template <class Scalar>
+template <class Scalar, class Simd = xsimd::default_arch>
 std::uint32_t pack_word(const Scalar* x) {
-    using batch = xsimd::batch<Scalar>;
+    using batch = xsimd::batch<Scalar, Simd>;
     static_assert(batch::size <= 16);
     static constexpr std::array<Scalar, 16> weights = [] {
         std::array<Scalar, 16> w{};

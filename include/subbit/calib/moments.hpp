@@ -82,7 +82,6 @@ class clipped_moments {
 
     /// The bound on a token's norm so far; 0 before the first batch.
     double tau() const { return std::max(tau_, 0.0); }
-    index batches() const { return batches_; }
 
   private:
     template <class B>

@@ -45,6 +45,8 @@ struct matrix_view {
     }
 
     constexpr T& operator()(index i, index j) const { return data[i * row_stride + j * col_stride]; }
+    /// Where row i begins; also good for a matrix without columns, which may have no data.
+    constexpr T* row(index i) const { return data + i * row_stride; }
     constexpr index size() const { return rows * cols; }
     constexpr bool is_row_major() const { return col_stride == 1; }
     constexpr bool is_contiguous() const { return col_stride == 1 && (row_stride == cols || rows <= 1); }
@@ -80,7 +82,7 @@ auto view(Eigen::PlainObjectBase<Derived>& m) {
     return matrix_view<Scalar>(const_cast<Scalar*>(c.data), c.rows, c.cols, c.row_stride, c.col_stride);
 }
 
-/// A row-major view as an Eigen map, for the reference backend, tests and glue.
+/// A view of any strides as an Eigen map, for the reference backend, tests and glue.
 template <class T>
 auto as_eigen(matrix_view<T> v) {
     using Scalar = std::remove_const_t<T>;

@@ -82,7 +82,8 @@ struct lb_admm_options {
 template <class B, class S>
 class lb_admm_solver {
   public:
-    /// Starts from normal numbers, or the given starts. `target` must outlive the solver.
+    /// Starts from normal numbers, or the given starts, which throw shape_error or value_error where they do not fit or
+    /// are not finite. `target` must outlive the solver.
     lb_admm_solver(const B& backend, const weighted_target<B, S>& target, const lb_admm_options<S>& options)
         : backend_(backend),
           options_(options),
@@ -150,10 +151,12 @@ class lb_admm_solver {
     }
 
     void start(admm_factor<B, S>& factor, matrix_view<const S> given, std::uint64_t stream) {
-        if (given.data == nullptr)
-            fill_normal(backend_, random_stream(options_.seed, stream), factor.latent);
-        else
-            axpby(backend_, 1, upload(backend_, given), 0, factor.latent);
+        if (given.data == nullptr) return fill_normal(backend_, random_stream(options_.seed, stream), factor.latent);
+        const std::string name = options_.name + (stream == 0 ? ": start_left" : ": start_right, transposed,");
+        const auto latent = view(factor.latent);
+        require_shape(name.c_str(), given.rows, given.cols, latent.rows, latent.cols);
+        require_finite(name, given);
+        axpby(backend_, 1, upload(backend_, given), 0, factor.latent);
     }
 
     B backend_;

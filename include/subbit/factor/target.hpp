@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -81,6 +82,9 @@ weighted_target<B, S> make_target(const B& b, matrix_view<const S> W, diagonal<S
     const auto right = upload_vector(b, const_span(target.col_root));
     scale(b, target.T, const_span(left), const_span(right));
     target.squared_norm = squared_norm(b, target.T);
+    if (!std::isfinite(target.squared_norm) || target.squared_norm > std::numeric_limits<S>::max())
+        throw value_error(name + " (" + shape_text(W.rows, W.cols) + ") times the roots of its moments has the norm " +
+                          std::to_string(std::sqrt(target.squared_norm)) + ", expected one whose square is a number");
     return target;
 }
 

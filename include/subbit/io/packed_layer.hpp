@@ -64,9 +64,17 @@ low_rank_binary_linear<S> read_packed_layer(const safetensors_reader& file, cons
     if (version != file.metadata().end() && version->second != packed_format_version)
         throw format_error("tensor " + in_quotes(name + ".U") + ": " + packed_format_key + " is " +
                            in_quotes(version->second) + ", expected " + in_quotes(packed_format_version));
+    const auto read_finite = [&](const char* suffix) {
+        vector<S> v = file.read_vector<S>(name + suffix);
+        for (index i = 0; i < v.size(); ++i)
+            if (!std::isfinite(v(i)))
+                throw format_error("tensor " + in_quotes(name + suffix) + " (" + std::to_string(v.size()) +
+                                   " entries) is not finite at " + std::to_string(i));
+        return v;
+    };
     low_rank_binary_linear<S> layer;
-    layer.s_post = file.read_vector<S>(name + ".s_post");
-    layer.s_pre = file.read_vector<S>(name + ".s_pre");
+    layer.s_post = read_finite(".s_post");
+    layer.s_pre = read_finite(".s_pre");
     const auto found = file.metadata().find(name + ".rank");
     index rank = 0;
     if (found == file.metadata().end())
@@ -96,7 +104,7 @@ low_rank_binary_linear<S> read_packed_layer(const safetensors_reader& file, cons
     const auto optional_vector = [&](const char* suffix, index size) {
         if (!file.contains(name + suffix)) return vector<S>();
         file.expect_shape(name + suffix, {size});
-        return file.read_vector<S>(name + suffix);
+        return read_finite(suffix);
     };
     layer.s_mid = optional_vector(".s_mid", rank);
     layer.bias = optional_vector(".bias", layer.s_post.size());

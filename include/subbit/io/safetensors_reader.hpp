@@ -18,6 +18,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -31,11 +32,12 @@ class safetensors_reader {
     /// promise.
     explicit safetensors_reader(const std::filesystem::path& path) : label_(path.string()) {
         const auto single = path / "model.safetensors", index_path = path / "model.safetensors.index.json";
-        if (!std::filesystem::is_directory(path))
+        std::error_code unreadable;  // what cannot be looked at fails where it is opened
+        if (!std::filesystem::is_directory(path, unreadable))
             add_file(safetensors_file(path));
-        else if (std::filesystem::exists(single))
+        else if (std::filesystem::exists(single, unreadable))
             add_file(safetensors_file(single));
-        else if (std::filesystem::exists(index_path))
+        else if (std::filesystem::exists(index_path, unreadable))
             add_shards(path, index_path);
         else
             throw io_error(label_ + " holds neither model.safetensors nor model.safetensors.index.json");
@@ -154,7 +156,8 @@ class safetensors_reader {
             const bool plain = !shard.empty() && shard != "." && shard != ".." &&
                                shard.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;
             if (!plain) fail("the shard " + in_quotes(shard) + " is not a plain file name");
-            if (!std::filesystem::exists(directory / shard))
+            std::error_code unreadable;
+            if (!std::filesystem::exists(directory / shard, unreadable))
                 fail("the shard " + in_quotes(shard) + " of tensor " + in_quotes(tensors.begin()->first) +
                      " is missing");
             safetensors_file file(directory / shard);

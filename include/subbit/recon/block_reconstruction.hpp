@@ -6,7 +6,9 @@
 #include <subbit/recon/tuning.hpp>
 #include <subbit/train/losses.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -21,11 +23,21 @@ struct block_data {
     index window = 0;               ///< tokens per window
 
     index windows() const { return window ? inputs.rows / window : 0; }
+
+    /// shape_error where inputs, targets, importance and window do not fit each other.
+    void check() const {
+        require_shape("block reconstruction: targets", targets.rows, targets.cols, inputs.rows, inputs.cols);
+        if (!importance.empty()) require_size("block reconstruction: importance", std::ssize(importance), inputs.cols);
+        if (window < 1 || inputs.rows % window != 0)
+            throw shape_error("block reconstruction: inputs of " + shape_text(inputs.rows, inputs.cols) +
+                              " are no whole windows of " + std::to_string(window) + " tokens");
+    }
 };
 
 /// sum importance (Y - Y*)^2 over all windows, divided by sum importance Y*^2.
 template <class Block, host_backend B, class S = typename Block::scalar>
 double block_error(const B& b, const Block& block, const block_data<S>& data) {
+    data.check();
     typename Block::tape tape;
     matrix<S> Y(data.window, data.inputs.cols), gradient(data.window, data.inputs.cols);
     const matrix<S> zero = matrix<S>::Zero(data.window, data.inputs.cols);
@@ -44,6 +56,7 @@ template <host_backend B, class Block, class S = typename Block::scalar>
 requires reconstruction_block<Block, B> std::vector<double> tune_block(
     const B& b, Block& block, std::vector<parameter<S>> parameters, const trainable& train, const block_data<S>& data,
     const phase_options& options, std::string_view what, progress& watcher) {
+    data.check();
     const index windows = data.windows();
     const index batch = std::min<index>(static_cast<index>(options.batch_windows), windows);
     if (options.epochs == 0 || parameters.empty() || batch == 0) return {};
@@ -86,6 +99,18 @@ requires reconstruction_block<Block, B> std::vector<double> tune_block(
     return curve;
 }
 
+/// The order in which a block's layers are factorized: the one given, or as stored. value_error unless it names each of
+/// the `total` layers once.
+inline std::vector<index> checked_layer_order(std::vector<index> given, index total) {
+    std::vector<index> stored(static_cast<std::size_t>(total));
+    std::iota(stored.begin(), stored.end(), index{0});
+    if (given.empty()) return stored;
+    if (!std::is_permutation(given.begin(), given.end(), stored.begin(), stored.end()))
+        throw value_error("block reconstruction: the layer order does not name each of the block's " +
+                          std::to_string(total) + " layers once");
+    return given;
+}
+
 /// Whether layers are factorized and tuned one after the other (the paper), or all factorized first and tuned together.
 enum class reconstruction_order { layer_by_layer, joint };
 
@@ -124,7 +149,7 @@ struct block_report {
 /// `factorize(layer, weight)` returns {binary_linear with latents, relative error}; it is the solver, with its
 /// statistics and rank. `measure(layer, binary_linear)` returns the preconditioned relative error of a layer's present
 /// binary form. `harden(layer, packed)` rounds a finished layer to what will be stored. Bits and scales are final when
-/// this returns.
+/// this returns. Throws shape_error for data that do not fit each other, value_error for a bad layer order.
 template <host_backend B, class Block, class Factorize, class Measure, class Harden, class S = typename Block::scalar>
 requires reconstruction_block<Block, B> block_report reconstruct_block(const B& b, Block& block,
                                                                        const block_data<S>& data,
@@ -137,6 +162,8 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(const B& 
     };
     const auto begin = clock::now();
     const index total = block.layer_total();
+    data.check();
+    const std::vector<index> order = checked_layer_order(recipe.layer_order, total);
     block_report report;
     report.layers.resize(static_cast<std::size_t>(total));
     std::vector<bit_matrix> U0(static_cast<std::size_t>(total)), V0(static_cast<std::size_t>(total));
@@ -176,11 +203,6 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(const B& 
         curve.insert(curve.end(), more.begin(), more.end());
     };
 
-    std::vector<index> order = recipe.layer_order;
-    if (order.empty()) {
-        order.resize(static_cast<std::size_t>(total));
-        std::iota(order.begin(), order.end(), index{0});
-    }
     if (recipe.order == reconstruction_order::layer_by_layer) {
         for (const index l : order) {
             if (recipe.tune_weights.epochs > 0) {
@@ -196,7 +218,7 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(const B& 
                     if (block.layer(k).is_dense()) block.layer(k).dense().d_weight.resize(0, 0);
             }
             factorize_layer(l);
-            report.factor_error = block_error(b, block, data);
+            if (l == order.back()) report.factor_error = block_error(b, block, data);
             std::vector<parameter<S>> binary;
             const auto train = recipe.tune_binary.what();
             block.layer(l).parameters(block.layer_name(l), train, binary);

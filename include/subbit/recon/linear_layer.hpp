@@ -33,10 +33,22 @@ struct linear_tape {
     index size() const { return rank_activations.size() + unscaled.size(); }
 };
 
-/// Buffers that the layers of a model share: what lives only during one forward or backward call.
+/// Buffers that the layers of a model share: what lives only during one forward or backward call. They grow to what the
+/// largest layer needs.
 template <class S>
-struct linear_workspace {
-    matrix<S> scaled, d_rank;
+class linear_workspace {
+  public:
+    matrix_view<S> scaled(index rows, index cols) { return shaped(scaled_, rows, cols); }
+    matrix_view<S> d_rank(index rows, index cols) { return shaped(d_rank_, rows, cols); }
+
+  private:
+    static matrix_view<S> shaped(std::vector<S>& memory, index rows, index cols) {
+        const auto size = static_cast<std::size_t>(rows * cols);
+        if (memory.size() < size) memory.resize(size);
+        return {memory.data(), rows, cols};
+    }
+
+    std::vector<S> scaled_, d_rank_;
 };
 
 /// A full-precision layer: weight (m,n), bias m or empty.
@@ -76,7 +88,7 @@ struct dense_linear {
         }
         if (train.biases && bias.size() != 0) {
             d_bias.resize(bias.size());
-            column_sums(b, const_view(dY), span_of(d_bias));
+            token_sums(b, const_view(dY), span_of(d_bias));
         }
         if (dX.size() != 0) gemm(b, dY, weight, dX, 1, accumulate ? 1 : 0);
     }
@@ -120,10 +132,10 @@ struct binary_linear {
     template <host_backend B>
     void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, linear_tape<S>& tape,
                  linear_workspace<S>& work) const {
-        work.scaled.resize(X.rows, X.cols);
-        scale_columns(b, X, const_span(layer.s_pre), view(work.scaled));
+        const matrix_view<S> scaled = work.scaled(X.rows, X.cols);
+        scale_columns(b, X, const_span(layer.s_pre), scaled);
         tape.rank_activations.resize(X.rows, layer.rank());
-        gemm(b, work.scaled, layer.V.view().t(), tape.rank_activations);
+        gemm(b, scaled, layer.V.view().t(), tape.rank_activations);
         tape.unscaled.resize(X.rows, rows());
         gemm(b, middle(b, tape, work), layer.U.view().t(), tape.unscaled);
         scale_columns(b, const_view(tape.unscaled), const_span(layer.s_post), Y);
@@ -141,30 +153,29 @@ struct binary_linear {
                   bool accumulate, const linear_tape<S>& tape, linear_workspace<S>& work) {
         prepare_gradients(train);
         const bool latents = train.latents && has_latents();  // a finished layer beside one that is tuned has none
-        if (train.biases && layer.bias.size() != 0) column_sums(b, const_view(dY), span_of(d_bias));
-        if (train.scales) column_dots(b, const_view(dY), const_view(tape.unscaled), span_of(d_post));
+        if (train.biases && layer.bias.size() != 0) token_sums(b, const_view(dY), span_of(d_bias));
+        if (train.scales) token_dots(b, const_view(dY), const_view(tape.unscaled), span_of(d_post));
         scale_columns(b, const_view(dY), const_span(layer.s_post), dY);
         if (latents) gemm(b, dY.t(), middle(b, tape, work), d_U);
 
-        work.d_rank.resize(X.rows, layer.rank());
-        gemm(b, dY, layer.U.view(), work.d_rank);
+        const matrix_view<S> d_rank = work.d_rank(X.rows, layer.rank());
+        gemm(b, dY, layer.U.view(), d_rank);
         if (layer.s_mid.size() != 0) {
-            if (train.scales)
-                column_dots(b, const_view(work.d_rank), const_view(tape.rank_activations), span_of(d_mid));
-            scale_columns(b, const_view(work.d_rank), const_span(layer.s_mid), view(work.d_rank));
+            if (train.scales) token_dots(b, const_view(d_rank), const_view(tape.rank_activations), span_of(d_mid));
+            scale_columns(b, const_view(d_rank), const_span(layer.s_mid), d_rank);
         }
 
-        work.scaled.resize(X.rows, X.cols);
+        const matrix_view<S> scaled = work.scaled(X.rows, X.cols);
         if (latents) {
-            scale_columns(b, X, const_span(layer.s_pre), view(work.scaled));
-            gemm(b, view(work.d_rank).t(), work.scaled, d_V);
+            scale_columns(b, X, const_span(layer.s_pre), scaled);
+            gemm(b, d_rank.t(), scaled, d_V);
             apply_straight_through(b, estimator, view(std::as_const(U_latent)), view(d_U));
             apply_straight_through(b, estimator, view(std::as_const(V_latent)), view(d_V));
         }
         if (dX.size() == 0 && !train.scales) return;
-        matrix<S>& d_scaled = work.scaled;
-        gemm(b, work.d_rank, layer.V.view(), d_scaled);
-        if (train.scales) column_dots(b, const_view(d_scaled), X, span_of(d_pre));
+        const matrix_view<S> d_scaled = scaled;
+        gemm(b, d_rank, layer.V.view(), d_scaled);
+        if (train.scales) token_dots(b, const_view(d_scaled), X, span_of(d_pre));
         if (dX.size() == 0) return;
         if (accumulate)
             add_scaled_columns(b, const_view(d_scaled), const_span(layer.s_pre), dX);
@@ -215,9 +226,9 @@ struct binary_linear {
     template <host_backend B>
     matrix_view<const S> middle(const B& b, const linear_tape<S>& tape, linear_workspace<S>& work) const {
         if (layer.s_mid.size() == 0) return const_view(tape.rank_activations);
-        work.scaled.resize(tape.rank_activations.rows(), tape.rank_activations.cols());
-        scale_columns(b, const_view(tape.rank_activations), const_span(layer.s_mid), view(work.scaled));
-        return const_view(work.scaled);
+        const matrix_view<S> scaled = work.scaled(tape.rank_activations.rows(), tape.rank_activations.cols());
+        scale_columns(b, const_view(tape.rank_activations), const_span(layer.s_mid), scaled);
+        return scaled;
     }
 
     void prepare_gradients(const trainable& train) {

@@ -85,7 +85,6 @@ class tuner {
         optimizer_.step(b, std::span<const parameter<S>>(parameters_), rates_);
     }
 
-    const std::vector<parameter<S>>& parameters() const { return parameters_; }
     const std::vector<double>& peaks() const { return peaks_; }
     adamw<S>& optimizer() { return optimizer_; }
 

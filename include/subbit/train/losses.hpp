@@ -92,7 +92,7 @@ double cross_entropy(const B& b, matrix_view<const S> hidden, matrix_view<const 
         std::vector<double> row_loss(static_cast<std::size_t>(tokens), 0.0);
         vectorized_for(b, tokens, 4, [&](index begin, index end) {
             for (index t = begin; t < end; ++t) {
-                S* row = &l(t, 0);
+                S* row = l.row(t);
                 const std::int32_t label = labels[static_cast<std::size_t>(start + t)];
                 const double lse = log_sum_exp(row, head.rows);
                 if (label >= 0) row_loss[static_cast<std::size_t>(t)] = lse - static_cast<double>(row[label]);
@@ -133,8 +133,8 @@ double forward_kl(const B& b, matrix_view<const S> teacher, matrix_view<const S>
         std::vector<double> row_loss(static_cast<std::size_t>(tokens), 0.0);
         vectorized_for(b, tokens, 4, [&](index begin, index end) {
             for (index t = begin; t < end; ++t) {
-                const S* pt = &lt(t, 0);
-                S* ps = &ls(t, 0);
+                const S* pt = lt.row(t);
+                S* ps = ls.row(t);
                 const double lse_t = log_sum_exp(pt, head.rows),
                              lse_s = log_sum_exp(static_cast<const S*>(ps), head.rows);
                 const S shift_t = static_cast<S>(lse_t), shift_s = static_cast<S>(lse_s), w = static_cast<S>(weight);

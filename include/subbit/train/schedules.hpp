@@ -7,7 +7,8 @@
 
 namespace subbit {
 
-/// A cosine from `peak` at step 0 to `peak * final_fraction` at the last of `steps`, after a linear warm-up.
+/// A linear warm-up to `peak`, then a cosine that would reach `peak * final_fraction` one step after the last of
+/// `steps`.
 struct cosine_schedule {
     double peak = 1e-5;
     double final_fraction = 0;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <subbit/backend/cpu/lanes.hpp>
+#include <subbit/backend/cpu/scratch.hpp>
 #include <subbit/backend/cpu/tag.hpp>
 #include <subbit/backend/reference.hpp>
 
@@ -50,17 +51,20 @@ double ordered_sum(const B& b, index n, index grain, F&& f) {
     return sum;
 }
 
-/// Sums vectors: f(begin, end, part) adds rows [begin, end) to its chunk's own part (cols); totals(j) = their sum.
+struct row_sum_scratch;
+
+/// Sums vectors: f(begin, end, part) adds rows [begin, end) to its chunk's own part (cols); returns their sum, which is
+/// good until this thread's next call.
 template <class S, class B, class F>
-std::vector<S> ordered_row_sum(const B& b, index rows, index cols, F&& f) {
-    const index grain = row_grain(cols), chunks = (rows + grain - 1) / grain;
-    std::vector<S> parts(static_cast<std::size_t>(std::max<index>(chunks, 1) * cols));
-    vectorized_for(b, rows, grain, [&](index begin, index end) { f(begin, end, parts.data() + begin / grain * cols); });
+std::span<const S> ordered_row_sum(const B& b, index rows, index cols, F&& f) {
+    const index grain = row_grain(cols), chunks = std::max<index>(1, (rows + grain - 1) / grain);
+    S* const parts = thread_scratch<row_sum_scratch>().template reserve<S>(chunks * cols);
+    std::fill(parts, parts + chunks * cols, S(0));
+    vectorized_for(b, rows, grain, [&](index begin, index end) { f(begin, end, parts + begin / grain * cols); });
     for (index c = 1; c < chunks; ++c)
         for (index j = 0; j < cols; ++j)
-            parts[static_cast<std::size_t>(j)] += parts[static_cast<std::size_t>(c * cols + j)];
-    parts.resize(static_cast<std::size_t>(cols));
-    return parts;
+            parts[j] += parts[c * cols + j];
+    return {parts, static_cast<std::size_t>(cols)};
 }
 
 /// One pass of the power iteration over T (n,k), rows contiguous: u = |T| v and w = |T|' u.
@@ -68,7 +72,7 @@ template <class B, class S>
 void power_pass(const B& b, matrix_view<const S> T, std::span<S> u, std::span<S> v) {
     const auto w = ordered_row_sum<S>(b, T.rows, T.cols, [&](index begin, index end, S* part) {
         for (index i = begin; i < end; ++i) {
-            const S* t = &T(i, 0);
+            const S* t = T.row(i);
             const S ui = static_cast<S>(lane_abs_dot(t, v.data(), T.cols));
             u[static_cast<std::size_t>(i)] = ui;
             for (index j = 0; j < T.cols; ++j)
@@ -103,14 +107,14 @@ void power_iteration(const B& b, matrix_view<const S> T, bool from_columns, std:
         }
         vectorized_for(b, T.rows, row_grain(T.cols), [&](index begin, index end) {
             for (index i = begin; i < end; ++i)
-                u[static_cast<std::size_t>(i)] = static_cast<S>(lane_abs_dot(&T(i, 0), v.data(), T.cols));
+                u[static_cast<std::size_t>(i)] = static_cast<S>(lane_abs_dot(T.row(i), v.data(), T.cols));
         });
         return;
     }
     const auto sums = ordered_row_sum<S>(b, T.rows, T.cols, [&](index begin, index end, S* part) {
         for (index i = begin; i < end; ++i)
             for (index j = 0; j < T.cols; ++j)
-                part[j] += std::abs((&T(i, 0))[j]);
+                part[j] += std::abs(T.row(i)[j]);
     });
     std::copy(sums.begin(), sums.end(), v.begin());
     for (int k = 0; k < power_iterations; ++k) {
@@ -128,7 +132,7 @@ void split_signs(const B& b, S leak, std::span<const S> u, std::span<const S> v,
     vectorized_for(b, D.rows, row_grain(D.cols), [&](index begin, index end) {
         for (index i = begin; i < end; ++i) {
             const S ui = u[static_cast<std::size_t>(i)];
-            S *d = &D(i, 0), *z = &Z(i, 0);
+            S *d = D.row(i), *z = Z.row(i);
             for (index j = 0; j < D.cols; ++j) {
                 const S magnitude = ui * v[static_cast<std::size_t>(j)], t = d[j];
                 const S projected = t >= S(0) ? magnitude : -magnitude;
@@ -146,8 +150,8 @@ void do_axpby(cpu_tag, const B& b, S alpha, matrix_view<const S> X, S beta, matr
     const auto run = [&](auto x, auto y) {
         vectorized_for(b, x.rows, detail::row_grain(x.cols), [&](index begin, index end) {
             for (index i = begin; i < end; ++i) {
-                const S* from = &x(i, 0);
-                S* to = &y(i, 0);
+                const S* from = x.row(i);
+                S* to = y.row(i);
                 if (beta == S(0))
                     for (index j = 0; j < x.cols; ++j)
                         to[j] = alpha * from[j];
@@ -169,7 +173,7 @@ void do_scale(cpu_tag, const B& b, matrix_view<S> X, std::span<const S> left, st
     vectorized_for(b, X.rows, detail::row_grain(X.cols), [&](index begin, index end) {
         for (index i = begin; i < end; ++i) {
             const S l = left.empty() ? S(1) : left[static_cast<std::size_t>(i)];
-            S* x = &X(i, 0);
+            S* x = X.row(i);
             const S* r = right.data();
             if (right.empty())
                 for (index j = 0; j < X.cols; ++j)
@@ -187,7 +191,7 @@ void do_abs_row_means(cpu_tag, const B& b, matrix_view<const S> X, std::span<S> 
     vectorized_for(b, X.rows, detail::row_grain(X.cols), [&](index begin, index end) {
         for (index i = begin; i < end; ++i)
             means[static_cast<std::size_t>(i)] =
-                static_cast<S>(lane_abs_sum(&X(i, 0), X.cols) / static_cast<double>(std::max<index>(X.cols, 1)));
+                static_cast<S>(lane_abs_sum(X.row(i), X.cols) / static_cast<double>(std::max<index>(X.cols, 1)));
     });
 }
 
@@ -197,13 +201,13 @@ void do_column_norms(cpu_tag, const B& b, matrix_view<const S> X, std::span<S> n
         // Columns are contiguous: one norm at a time.
         return vectorized_for(b, X.cols, detail::row_grain(X.rows), [&](index begin, index end) {
             for (index j = begin; j < end; ++j)
-                norms[static_cast<std::size_t>(j)] = static_cast<S>(std::sqrt(lane_square_sum(&X(0, j), X.rows)));
+                norms[static_cast<std::size_t>(j)] = static_cast<S>(std::sqrt(lane_square_sum(X.t().row(j), X.rows)));
         });
     }
     if (!X.is_row_major()) return do_column_norms(reference_tag{}, b, X, norms);
     const auto squares = detail::ordered_row_sum<double>(b, X.rows, X.cols, [&](index begin, index end, double* part) {
         for (index i = begin; i < end; ++i) {
-            const S* x = &X(i, 0);
+            const S* x = X.row(i);
             for (index j = 0; j < X.cols; ++j)
                 part[j] += static_cast<double>(x[j]) * static_cast<double>(x[j]);
         }
@@ -221,8 +225,8 @@ void do_normalize_columns(cpu_tag, const B& b, matrix_view<const S> Z, matrix_vi
         x = x > S(0) ? S(1) / x : S(0);
     vectorized_for(b, Z.rows, detail::row_grain(Z.cols), [&](index begin, index end) {
         for (index i = begin; i < end; ++i) {
-            const S *z = &Z(i, 0), *scale = inverse.data();
-            S* x = &X(i, 0);
+            const S *z = Z.row(i), *scale = inverse.data();
+            S* x = X.row(i);
             for (index j = 0; j < Z.cols; ++j)
                 x[j] = z[j] * scale[j];
         }
@@ -259,8 +263,8 @@ void do_project_dual(cpu_tag, const B& b, magnitude_form form, S leak, matrix_vi
     // A row's mean is known once the row was read, and the row is still in the nearest cache: one pass over memory.
     vectorized_for(b, L.rows, detail::row_grain(L.cols), [&](index begin, index end) {
         for (index i = begin; i < end; ++i) {
-            const S* l = &L(i, 0);
-            S *d = &D(i, 0), *z = &Z(i, 0);
+            const S* l = L.row(i);
+            S *d = D.row(i), *z = Z.row(i);
             lanes<S> sum{};
             for (index j = 0; j < L.cols; j += lanes<S>::count) {
                 lanes<S> x, y;
@@ -287,7 +291,7 @@ double do_squared_distance(cpu_tag, const B& b, matrix_view<const S> X, matrix_v
         result = detail::ordered_sum(b, x.rows, detail::row_grain(x.cols), [&](index begin, index end) {
             double sum = 0;
             for (index i = begin; i < end; ++i)
-                sum += lane_square_distance(&x(i, 0), &y(i, 0), x.cols);
+                sum += lane_square_distance(x.row(i), y.row(i), x.cols);
             return sum;
         });
     };
@@ -301,7 +305,7 @@ double do_squared_norm(cpu_tag, const B& b, matrix_view<const S> X) {
         result = detail::ordered_sum(b, x.rows, detail::row_grain(x.cols), [&](index begin, index end) {
             double sum = 0;
             for (index i = begin; i < end; ++i)
-                sum += lane_square_sum(&x(i, 0), x.cols);
+                sum += lane_square_sum(x.row(i), x.cols);
             return sum;
         });
     };

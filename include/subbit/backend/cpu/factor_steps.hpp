@@ -13,8 +13,8 @@ void do_scaled_difference(cpu_tag, const B& b, S alpha, matrix_view<const S> X, 
     const auto run = [&](auto x, auto y, auto r) {
         vectorized_for(b, x.rows, detail::row_grain(x.cols), [&](index begin, index end) {
             for (index i = begin; i < end; ++i) {
-                const S *from = &x(i, 0), *minus = &y(i, 0);
-                S* to = &r(i, 0);
+                const S *from = x.row(i), *minus = y.row(i);
+                S* to = r.row(i);
                 for (index j = 0; j < x.cols; ++j)
                     to[j] = alpha * (from[j] - minus[j]);
             }
@@ -30,7 +30,7 @@ void do_add_square_sums(cpu_tag, const B& b, matrix_view<const S> X, std::span<c
     const auto squares = detail::ordered_row_sum<double>(b, X.rows, X.cols, [&](index begin, index end, double* part) {
         for (index t = begin; t < end; ++t) {
             const double weight = static_cast<double>(weights[static_cast<std::size_t>(t)]);
-            const S* x = &X(t, 0);
+            const S* x = X.row(t);
             for (index j = 0; j < X.cols; ++j) {
                 const double clipped = weight * static_cast<double>(x[j]);
                 part[j] += clipped * clipped;
@@ -91,8 +91,8 @@ index do_descend_bits(cpu_tag, const B& b, matrix_view<const S> C, matrix_view<c
     vectorized_for(b, U.rows, 8, [&](index begin, index end) {
         for (index i = begin; i < end; ++i)
             flips[static_cast<std::size_t>(i)] =
-                detail::descend_row(&C(i, 0), Q.data, Q.row_stride, diagonal.data(),
-                                    scales[static_cast<std::size_t>(i)], &U(i, 0), &F(i, 0), U.cols);
+                detail::descend_row(C.row(i), Q.data, Q.row_stride, diagonal.data(),
+                                    scales[static_cast<std::size_t>(i)], U.row(i), F.row(i), U.cols);
     });
     index total = 0;
     for (const index row : flips)
@@ -108,8 +108,8 @@ double do_fit_row_scales(cpu_tag, const B& b, matrix_view<const S> C, matrix_vie
     return detail::ordered_sum(b, U.rows, detail::row_grain(U.cols), [&](index begin, index end) {
         double explained = 0;
         for (index i = begin; i < end; ++i) {
-            S *u = &U(i, 0), *f = &F(i, 0);
-            const double overlap = lane_dot(&C(i, 0), u, U.cols), energy = lane_dot(f, u, U.cols);
+            S *u = U.row(i), *f = F.row(i);
+            const double overlap = lane_dot(C.row(i), u, U.cols), energy = lane_dot(f, u, U.cols);
             if (overlap < 0)
                 for (index j = 0; j < U.cols; ++j) {
                     u[j] = -u[j];

@@ -40,14 +40,19 @@ void for_blocks(index n, index most, index unit, F&& f) {
 struct gemm_scratch_a;
 struct gemm_scratch_b;
 
-/// The part of C that a caller needs.
-enum class gemm_part { all, lower };
+/// What a caller knows of a product, so that nothing is computed for nothing. Operands' zeros must be stored.
+enum class gemm_shape {
+    full,
+    lower_result,  ///< blocks of C that lie wholly above the diagonal keep what they hold
+    lower_left,    ///< A(i,k) = 0 for k > i
+    lower_right,   ///< B(k,j) = 0 for j > k
+    upper_right    ///< B(k,j) = 0 for j < k
+};
 
-/// C = alpha A B + beta C; A has m lanes, B n lanes. C must have col_stride 1 or is written through a small copy. With
-/// gemm_part::lower, the blocks that lie wholly above the diagonal keep what they hold.
+/// C = alpha A B + beta C; A has m lanes, B n lanes. C must have col_stride 1 or is written through a small copy.
 template <class Products, class Arch, class A, class B>
 void blocked_gemm(Arch arch, executor ex, index k, const A& a, const B& b, matrix_view<typename Products::real> C,
-                  typename Products::real alpha, typename Products::real beta, gemm_part part = gemm_part::all) {
+                  typename Products::real alpha, typename Products::real beta, gemm_shape shape = gemm_shape::full) {
     using kernel = gemm_kernel<Arch, Products>;
     using real = typename Products::real;
     using packed = typename Products::packed;
@@ -56,9 +61,17 @@ void blocked_gemm(Arch arch, executor ex, index k, const A& a, const B& b, matri
     ex = ex.when(static_cast<double>(C.rows) * static_cast<double>(C.cols) * static_cast<double>(k),
                  blocking::serial_work);
 
-    const auto tile = [&](index i, index j, index steps, const packed* pa, const packed* pb, real scale) {
+    const auto tile = [&](index i, index j, index k0, index steps, const packed* pa, const packed* pb, real scale) {
         const index rows = std::min(mr, C.rows - i), cols = std::min(nr, C.cols - j);
-        if (part == gemm_part::lower && j >= i + rows) return;
+        if (shape == gemm_shape::lower_result && j >= i + rows) return;
+        if (shape == gemm_shape::lower_right) {
+            const index zeros = std::clamp<index>((j - k0) / depth, 0, steps);
+            pa += zeros * mr;
+            pb += zeros * nr;
+            steps -= zeros;
+        }
+        if (shape == gemm_shape::upper_right) steps = std::clamp<index>(ceil_div(j + cols - k0, depth), 0, steps);
+        if (shape == gemm_shape::lower_left) steps = std::clamp<index>(ceil_div(i + rows - k0, depth), 0, steps);
         real* out = C.data + i * C.row_stride + j * C.col_stride;
         if (C.col_stride == 1) return kernel::run(steps, pa, pb, {out, C.row_stride, rows, cols, alpha, scale});
         alignas(64) real copy[static_cast<std::size_t>(mr * nr)];
@@ -97,7 +110,7 @@ void blocked_gemm(Arch arch, executor ex, index k, const A& a, const B& b, matri
                                 b1 = std::min(nb, b0 + blocking::tile_b_panels);
                     for (index p = a0; p < a1; ++p)
                         for (index q = b0; q < b1; ++q)
-                            tile(i0 + p * mr, j0 + q * nr, steps, pa + p * mr * steps, pb + q * nr * steps, scale);
+                            tile(i0 + p * mr, j0 + q * nr, k0, steps, pa + p * mr * steps, pb + q * nr * steps, scale);
                 });
             });
         });
@@ -116,12 +129,13 @@ void scale_only(matrix_view<Real> C, Real beta) {
 template <class Products, class Arch>
 void dense_gemm(Arch arch, executor ex, matrix_view<const typename Products::real> A,
                 matrix_view<const typename Products::real> X, matrix_view<typename Products::real> C,
-                typename Products::real alpha, typename Products::real beta) {
+                typename Products::real alpha, typename Products::real beta, gemm_shape shape = gemm_shape::full) {
     using operand = dense_operand<typename Products::real>;
-    if (C.col_stride != 1 && C.row_stride == 1) return dense_gemm<Products>(arch, ex, X.t(), A.t(), C.t(), alpha, beta);
+    if (shape == gemm_shape::full && C.col_stride != 1 && C.row_stride == 1)
+        return dense_gemm<Products>(arch, ex, X.t(), A.t(), C.t(), alpha, beta);
     if (A.cols == 0) return scale_only(C, beta);
     blocked_gemm<Products>(arch, ex, A.cols, operand{A.data, A.row_stride, A.col_stride},
-                           operand{X.data, X.col_stride, X.row_stride}, C, alpha, beta);
+                           operand{X.data, X.col_stride, X.row_stride}, C, alpha, beta, shape);
 }
 
 }  // namespace subbit

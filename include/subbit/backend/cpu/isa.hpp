@@ -2,10 +2,12 @@
 //
 // A translation unit needs no -m flag: every SIMD function carries its target as an attribute and is chosen at run
 // time, and each is a template on (or a member of a class named after) its architecture, so that translation units
-// which are built with different flags never share a symbol.
+// which are built with different flags do not share a kernel.
 #pragma once
 
 #include <subbit/core/error.hpp>
+
+#include <xsimd/xsimd.hpp>
 
 #include <cstdlib>
 #include <string>
@@ -25,8 +27,10 @@ namespace subbit {
 /// The instruction sets that the cpu backend has kernels for, narrowest first.
 enum class isa { portable, avx2, avx512 };
 
-/// Architecture tags: each kernel is a template on one of them.
-struct portable_arch {};
+/// Architecture tags: each kernel is a template on one of them. The portable one names what the compiler was told of.
+template <class Simd>
+struct compiled_arch {};
+using portable_arch = compiled_arch<xsimd::default_arch>;
 struct avx2_arch {};
 struct avx512_arch {};
 

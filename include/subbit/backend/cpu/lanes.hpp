@@ -25,6 +25,14 @@ struct lanes {
             std::memcpy(&v, p, static_cast<std::size_t>(n) * sizeof(S));
         }
     }
+    /// The same from numbers of another precision.
+    template <class T>
+    [[gnu::always_inline]] void load_converted(const T* p, index n) {
+        typedef T source __attribute__((vector_size(count * sizeof(T))));
+        source x{};
+        std::memcpy(&x, p, static_cast<std::size_t>(std::min(n, count)) * sizeof(T));
+        v = __builtin_convertvector(x, pack);
+    }
     [[gnu::always_inline]] void store(S* p, index n) const {
         std::memcpy(p, &v, static_cast<std::size_t>(std::min(n, count)) * sizeof(S));
     }
@@ -75,20 +83,26 @@ template <class S>
     return sum.total();
 }
 
-/// sum_j x_j^2
+/// sum_j x_j^2, in double
 template <class S>
 [[gnu::always_inline]] inline double lane_square_sum(const S* x, index n) {
-    return lane_dot(x, x, n);
+    lanes<double> sum{};
+    for (index j = 0; j < n; j += lanes<double>::count) {
+        lanes<double> a;
+        a.load_converted(x + j, n - j);
+        sum.v += a.v * a.v;
+    }
+    return sum.total();
 }
 
-/// sum_j (x_j - y_j)^2
+/// sum_j (x_j - y_j)^2, in double
 template <class S>
 [[gnu::always_inline]] inline double lane_square_distance(const S* x, const S* y, index n) {
-    lanes<S> sum{};
-    for (index j = 0; j < n; j += lanes<S>::count) {
-        lanes<S> a, b;
-        a.load(x + j, n - j);
-        b.load(y + j, n - j);
+    lanes<double> sum{};
+    for (index j = 0; j < n; j += lanes<double>::count) {
+        lanes<double> a, b;
+        a.load_converted(x + j, n - j);
+        b.load_converted(y + j, n - j);
         a.v -= b.v;
         sum.v += a.v * a.v;
     }

@@ -1,14 +1,16 @@
 // Symmetric positive definite systems from the right, R G^-1, built on the blocked product.
 //
-// Everything is a recursion that halves the matrix, so that nearly all work is large products. At the leaves, blocks of
-// at most `spd_leaf`, the triangle is factored and inverted in double, and a triangular solve is one more product.
+// With G = L L^T and the triangle's inverse I = L^-1, R G^-1 = (R I^T) I: two products as large as R that skip the
+// triangle's zeros, where substitution would be a chain of small ones. L is factored and inverted in one recursion that
+// halves the matrix, in double at the leaves. The inverse of a triangle costs no accuracy that the normal equations had
+// left: its error grows with the condition of L, the square root of G's.
 #pragma once
 
 #include <subbit/backend/cpu/gemm.hpp>
+#include <subbit/backend/cpu/simd_loop.hpp>
 
 #include <array>
 #include <cmath>
-#include <vector>
 
 namespace subbit {
 
@@ -24,74 +26,89 @@ template <class Products, class Arch>
 void blocked_gram(Arch arch, executor ex, matrix_view<const typename Products::real> X,
                   matrix_view<typename Products::real> G) {
     using real = typename Products::real;
-    using operand = dense_operand<real>;
     if (X.rows == 0) return scale_only(G, real(0));
-    blocked_gemm<Products>(arch, ex, X.rows, operand{X.data, X.col_stride, X.row_stride},
-                           operand{X.data, X.col_stride, X.row_stride}, G, real(1), real(0), gemm_part::lower);
-    for (index i = 0; i < G.rows; ++i)
-        for (index j = i + 1; j < G.cols; ++j)
-            G(i, j) = G(j, i);
+    dense_gemm<Products>(arch, ex, X.t(), X, G, real(1), real(0), gemm_shape::lower_result);
+    constexpr index tile = 32;
+    ex.when(static_cast<double>(G.size()), gemm_blocking::serial_work / 8)
+        .for_chunks(G.rows, tile, [&](index i0, index i1) {
+            for (index j0 = i0; j0 < G.cols; j0 += tile)
+                for (index i = i0; i < i1; ++i)
+                    for (index j = std::max(j0, i + 1); j < std::min(G.cols, j0 + tile); ++j)
+                        G(i, j) = G(j, i);
+        });
 }
 
-/// The Cholesky factor of an SPD matrix and the solves with it; `Arch` says which kernels multiply.
+/// The inverse of the Cholesky factor of an SPD matrix, and the solves with it; `Arch` says which kernels multiply.
 template <class Arch, class Real>
 class cholesky_solver {
   public:
-    /// Writes the factor over the lower triangle of G (k,k); tiles on the diagonal spill into the rest.
-    cholesky_solver(executor ex, matrix_view<Real> G)
-        : executor_(ex),
-          factor_(G),
-          inverses_(static_cast<std::size_t>(ceil_div(G.rows, spd_leaf) * spd_leaf * spd_leaf)),
-          positive_(factorize(0, G.rows)) {}
+    /// Overwrites G (k,k), of which the lower triangle is read, with L^-1.
+    cholesky_solver(executor ex, matrix_view<Real> G) : executor_(ex), inverse_(G), positive_(invert(G)) {}
 
-    /// False where a pivot was not positive; the factor is then unusable.
+    /// False where a pivot was not positive; G then holds nothing of use.
     bool positive() const { return positive_; }
 
-    /// R <- R G^-1 for R (n,k). Rows are independent of each other: threads take strips of them.
+    /// R <- R G^-1 for R (n,k).
     void solve_right(matrix_view<Real> R) {
-        executor_.for_chunks(R.rows, strip, [&](index begin, index end) {
-            const matrix_view<Real> rows = R.middle_rows(begin, end - begin);
-            solve_transposed(rows, 0, factor_.rows, executor());
-            solve_plain(rows, 0, factor_.rows);
-        });
+        const matrix_view<Real> half = scratch(R.rows, R.cols);
+        multiply(R, inverse_.t(), half, gemm_shape::upper_right);
+        multiply(half, inverse_, R, gemm_shape::lower_right);
     }
 
   private:
     using products = plain_products<Real>;
-    using leaf_block =
-        std::array<std::array<double, static_cast<std::size_t>(spd_leaf)>, static_cast<std::size_t>(spd_leaf)>;
-    struct leaf_scratch;
-    static constexpr index strip = 192;
+    using leaf_row = std::array<double, static_cast<std::size_t>(spd_leaf)>;
+    using leaf_block = std::array<leaf_row, static_cast<std::size_t>(spd_leaf)>;
+    struct spd_scratch;
 
-    /// The inverse of the factor's diagonal leaf at `at`, stored row by row.
-    matrix_view<Real> inverse(index at, index n) { return {inverses_.data() + at * spd_leaf, n, n, spd_leaf}; }
-
-    void multiply_add(executor ex, matrix_view<const Real> A, matrix_view<const Real> X, matrix_view<Real> C,
-                      Real alpha) {
-        dense_gemm<products>(Arch{}, ex, A, X, C, alpha, Real(1));
+    static matrix_view<Real> scratch(index rows, index cols) {
+        return {thread_scratch<spd_scratch>().template reserve<Real>(rows * cols), rows, cols};
     }
 
-    bool factorize(index at, index n) {
-        if (n <= spd_leaf) return factorize_leaf(at, n);
+    void multiply(matrix_view<const Real> A, matrix_view<const Real> X, matrix_view<Real> C, gemm_shape shape,
+                  Real alpha = 1, Real beta = 0) {
+        dense_gemm<products>(Arch{}, executor_, A, X, C, alpha, beta, shape);
+    }
+
+    /// G <- L^-1, zeros above the diagonal; false where G is not positive definite.
+    bool invert(matrix_view<Real> G) {
+        const index n = G.rows;
+        if (n <= spd_leaf) {
+            bool positive = false;
+            const auto leaf = [&] { positive = invert_leaf(G); };
+            run_loop(Arch{}, leaf);
+            return positive;
+        }
         const index left = spd_split(n), right = n - left;
-        if (!factorize(at, left)) return false;
-        const matrix_view<Real> below = factor_.block(at + left, at, right, left);
-        solve_transposed(below, at, left, executor_);
-        using operand = dense_operand<Real>;
-        blocked_gemm<products>(Arch{}, executor_, left, operand{below.data, below.row_stride, below.col_stride},
-                               operand{below.data, below.row_stride, below.col_stride},
-                               factor_.block(at + left, at + left, right, right), Real(-1), Real(1), gemm_part::lower);
-        return factorize(at + left, right);
+        const matrix_view<Real> first = G.block(0, 0, left, left), below = G.block(left, 0, right, left),
+                                last = G.block(left, left, right, right);
+        if (!invert(first)) return false;
+        // L21 = G21 L11^-T, and what it leaves of G22
+        multiply(below, first.t(), scratch(right, left), gemm_shape::upper_right);
+        copy(scratch(right, left), below);
+        multiply(below, below.t(), last, gemm_shape::lower_result, Real(-1), Real(1));
+        if (!invert(last)) return false;
+        // The inverse's corner is -L22^-1 L21 L11^-1.
+        multiply(below, first, scratch(right, left), gemm_shape::lower_right);
+        multiply(last, scratch(right, left), below, gemm_shape::lower_left, Real(-1));
+        scale_only(G.block(0, left, left, right), Real(0));
+        return true;
     }
 
-    bool factorize_leaf(index at, index n) {
-        // By columns from the left, each updating the columns that follow (upper storage keeps the inner loop
+    static void copy(matrix_view<const Real> from, matrix_view<Real> to) {
+        for (index i = 0; i < from.rows; ++i)
+            for (index j = 0; j < from.cols; ++j)
+                to(i, j) = from(i, j);
+    }
+
+    static bool invert_leaf(matrix_view<Real> G) {
+        // By columns from the left, each updating the columns that follow (upper storage, L = u^T, keeps the inner loop
         // contiguous).
         leaf_block u{}, inv{};
-        const auto size = static_cast<std::size_t>(n);
+        const auto size = static_cast<std::size_t>(G.rows);
         for (std::size_t i = 0; i < size; ++i)
             for (std::size_t j = i; j < size; ++j)
-                u[i][j] = static_cast<double>(factor_(at + static_cast<index>(j), at + static_cast<index>(i)));
+                u[i][j] = static_cast<double>(G(static_cast<index>(j), static_cast<index>(i)));
         for (std::size_t p = 0; p < size; ++p) {
             if (!(u[p][p] > 0) || !std::isfinite(u[p][p])) return false;
             const double scale = 1 / std::sqrt(u[p][p]);
@@ -101,7 +118,7 @@ class cholesky_solver {
                 for (std::size_t j = i; j < size; ++j)
                     u[i][j] -= u[p][i] * u[p][j];
         }
-        // Rows of the inverse of L = u^T by forward substitution.
+        // Rows of the inverse of L by forward substitution.
         for (std::size_t i = 0; i < size; ++i) {
             inv[i][i] = 1;
             for (std::size_t p = 0; p < i; ++p)
@@ -110,49 +127,14 @@ class cholesky_solver {
             for (std::size_t j = 0; j <= i; ++j)
                 inv[i][j] /= u[i][i];
         }
-        const matrix_view<Real> stored = inverse(at, n);
-        for (index i = 0; i < n; ++i)
-            for (index j = 0; j < n; ++j) {
-                const auto si = static_cast<std::size_t>(i), sj = static_cast<std::size_t>(j);
-                stored(i, j) = static_cast<Real>(inv[si][sj]);
-                if (j <= i) factor_(at + i, at + j) = static_cast<Real>(u[sj][si]);
-            }
+        for (index i = 0; i < G.rows; ++i)
+            for (index j = 0; j < G.cols; ++j)
+                G(i, j) = static_cast<Real>(inv[static_cast<std::size_t>(i)][static_cast<std::size_t>(j)]);
         return true;
     }
 
-    /// R <- R L^-T with the factor's block at `at`.
-    void solve_transposed(matrix_view<Real> R, index at, index n, executor ex) {
-        if (n <= spd_leaf) return multiply_leaf(R, inverse(at, n).t(), ex);
-        const index left = spd_split(n), right = n - left;
-        solve_transposed(R.middle_cols(0, left), at, left, ex);
-        multiply_add(ex, R.middle_cols(0, left), factor_.block(at + left, at, right, left).t(),
-                     R.middle_cols(left, right), Real(-1));
-        solve_transposed(R.middle_cols(left, right), at + left, right, ex);
-    }
-
-    /// R <- R L^-1 with the factor's block at `at`.
-    void solve_plain(matrix_view<Real> R, index at, index n) {
-        if (n <= spd_leaf) return multiply_leaf(R, inverse(at, n), executor());
-        const index left = spd_split(n), right = n - left;
-        solve_plain(R.middle_cols(left, right), at + left, right);
-        multiply_add(executor(), R.middle_cols(left, right), factor_.block(at + left, at, right, left),
-                     R.middle_cols(0, left), Real(-1));
-        solve_plain(R.middle_cols(0, left), at, left);
-    }
-
-    /// R <- R T for a leaf's triangle T; the product cannot overwrite what it reads.
-    void multiply_leaf(matrix_view<Real> R, matrix_view<const Real> T, executor ex) {
-        Real* copy = thread_scratch<leaf_scratch>().template reserve<Real>(R.rows * T.rows);
-        const matrix_view<Real> old(copy, R.rows, T.rows);
-        for (index i = 0; i < R.rows; ++i)
-            for (index j = 0; j < R.cols; ++j)
-                old(i, j) = R(i, j);
-        dense_gemm<products>(Arch{}, ex, old, T, R, Real(1), Real(0));
-    }
-
     executor executor_;
-    matrix_view<Real> factor_;
-    std::vector<Real> inverses_;
+    matrix_view<Real> inverse_;
     bool positive_;
 };
 

@@ -67,8 +67,9 @@ class thread_pool {
         inside_chunk() = true;
         take_chunks(job);
         inside_chunk() = false;
-        for (int spins = 0; done_.load(std::memory_order_acquire) != static_cast<std::uint32_t>(chunks); ++spins)
-            relax(spins);
+        int spins = 0;
+        while (done_.load(std::memory_order_acquire) != static_cast<std::uint32_t>(chunks))
+            relax(spins = std::min(spins + 1, spin_limit + 1));
         if (failure_) std::rethrow_exception(failure_);
     }
 
