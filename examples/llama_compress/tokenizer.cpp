@@ -4,6 +4,7 @@
 
 #include <subbit/core/error.hpp>
 #include <subbit/io/json.hpp>
+#include <subbit/io/mapped_file.hpp>
 
 #include <algorithm>
 #include <array>
@@ -216,6 +217,15 @@ std::vector<std::int32_t> tokenizer::encode(std::string_view text, bool specials
     }
     encode_plain(text.substr(done), cache, ids);
     return ids;
+}
+
+std::vector<std::int32_t> tokenizer::encode_file(const std::filesystem::path& text) const {
+    const subbit::mapped_file file(text);
+    try {
+        return encode({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()});
+    } catch (const format_error& e) {
+        throw format_error(text.string() + ": " + e.what());
+    }
 }
 
 /// The longest added token that `text` starts with; those that are not special are always recognized.

@@ -35,6 +35,8 @@ class tokenizer {
     /// The token ids of `text`. Special tokens that the text spells out become themselves if `specials`, else plain
     /// text. format_error if the text is not UTF-8 or has a byte that the vocabulary does not cover.
     std::vector<std::int32_t> encode(std::string_view text, bool specials = false) const;
+    /// The token ids of a text file, special tokens taken as plain text; errors name the file.
+    std::vector<std::int32_t> encode_file(const std::filesystem::path& text) const;
 
     /// The text of `ids`; bytes that are not UTF-8 become U+FFFD. value_error for an id that is not a token.
     std::string decode(std::span<const std::int32_t> ids) const;

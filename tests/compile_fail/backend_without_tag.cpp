@@ -1,5 +1,5 @@
 // A type that is no backend: the compiler names the tag that it lacks.
-#include <subbit/subbit.hpp>
+#include <subbit/factor/lb_admm.hpp>
 
 struct mine {
 #ifdef SUBBIT_VALID

@@ -353,7 +353,18 @@ TEST_CASE("models that are not what they should be") {
     compress_fails({"tokenizer.json"});
     write_tiny_model(model);
     folder.write("text.txt", "\xff\xfe not UTF-8 at all, and long enough for two windows of the size asked for....");
-    compress_fails({"UTF-8"});
+    compress_fails({"text.txt", "UTF-8"});
+}
+
+TEST_CASE("a test text that cannot be scored stops the run before it starts") {
+    auto& run = sample_run();
+    const auto out = run.folder / "untested";
+    const auto with_test_text = [&](const fs::path& text) {
+        return run.arguments(out, {"--test-text", text.string(), "--test-context", "64"});
+    };
+    check_fails(with_test_text(run.folder / "nowhere.txt"), 1, {"nowhere.txt"});
+    check_fails(with_test_text(run.folder.write("short.txt", "Too short.")), 1, {"short.txt", "64"});
+    CHECK_FALSE(fs::exists(out));
 }
 
 TEST_CASE("output directories that cannot be written") {

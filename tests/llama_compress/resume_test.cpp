@@ -44,7 +44,7 @@ void check_killed_runs(const tiny_job& job, std::uint64_t seed, const std::strin
     const subbit::random_stream moments(seed);
     const auto out = job.folder / "killed";
     int killed = 0;
-    for (std::uint64_t attempt = 0; attempt < 8; ++attempt) {
+    for (std::uint64_t attempt = 0; attempt < 5; ++attempt) {
         const running_program running(job.folder.path(), job.arguments(out));
         std::this_thread::sleep_for(std::chrono::duration<double>(seconds * 0.7 * moments.uniform(attempt)));
         running.signal(SIGKILL);

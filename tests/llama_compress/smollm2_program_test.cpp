@@ -5,6 +5,7 @@
 #include "model/running_model.hpp"
 #include "pipeline/compress.hpp"
 
+#include "../support/reference.hpp"
 #include "../support/temporary_directory.hpp"
 
 #include <subbit/backend/cpu.hpp>
@@ -13,28 +14,11 @@
 
 #include <doctest/doctest.h>
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <string>
 
-namespace {
-
 namespace fs = std::filesystem;
-
-fs::path directory_named_by(const char* variable) {
-    const char* value = std::getenv(variable);
-    return value ? value : "";
-}
-
-std::string text_of(const fs::path& path) {
-    std::ostringstream text;
-    text << std::ifstream(path, std::ios::binary).rdbuf();
-    return text.str();
-}
-
-}  // namespace
+using subbit::testing::directory_named_by;
 
 TEST_CASE("SmolLM2's perplexity is that of the usual implementation" * doctest::test_suite("wikitext")) {
     const auto model = directory_named_by("SUBBIT_SMOLLM2_DIR"), texts = directory_named_by("SUBBIT_TEXT_DIR");
@@ -43,7 +27,7 @@ TEST_CASE("SmolLM2's perplexity is that of the usual implementation" * doctest::
         return;
     }
     const llama::model_directory directory(model);
-    const auto tokens = directory.load_tokenizer().encode(text_of(texts / "wikitext2_test_part1.txt"));
+    const auto tokens = directory.load_tokenizer().encode_file(texts / "wikitext2_test_part1.txt");
     const subbit::cpu backend;
     subbit::progress quiet;
     const auto perplexity = [&](llama::index context, llama::index windows) {

@@ -9,8 +9,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 #include <memory>
 
 namespace llama {
@@ -96,11 +94,7 @@ demo_row demo_command::compress_to(double target) const {
 
 double demo_command::evaluate(const fs::path& directory) const {
     const model_directory opened(directory);
-    std::ifstream file(model / "test.txt", std::ios::binary);
-    const std::string text{std::istreambuf_iterator<char>(file), {}};
-    const auto windows = split_windows(opened.load_tokenizer().encode(text), demo_window);
-    if (windows.empty())
-        throw subbit::value_error((model / "test.txt").string() + ": cannot be read or is shorter than one window");
+    const auto windows = read_windows(opened.load_tokenizer(), model / "test.txt", demo_window);
     console_progress progress({{"perplexity", 1, -1}});
     return llama::perplexity<float>(machine.make(), opened, windows, progress).perplexity;
 }

@@ -86,6 +86,7 @@ subbit::safetensors_writer dense_tensors(const model_directory& model, subbit::p
 void copy_companions(const model_directory& model, const fs::path& out) {
     auto config = model.config().original;
     config["torch_dtype"] = "bfloat16";
+    if (config.contains("dtype")) config["dtype"] = "bfloat16";  // its newer name
     subbit::write_file_atomically(out / "config.json", config.dump(2) + "\n");
     for (const auto& from : model.companions())
         fs::copy_file(from, out / from.filename());

@@ -2,8 +2,6 @@
 #include "commands.hpp"
 #include "console.hpp"
 
-#include <subbit/io/mapped_file.hpp>
-
 #include <fmt/format.h>
 #include <memory>
 
@@ -24,13 +22,7 @@ struct perplexity_command {
 void perplexity_command::run() const {
     const auto start = job_clock::clock::now();
     const model_directory directory(model);
-    const subbit::mapped_file file(text);
-    const auto tokens =
-        directory.load_tokenizer().encode({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()});
-    const auto windows = split_windows(tokens, context, max_windows);
-    if (windows.empty())
-        throw subbit::value_error(
-            fmt::format("{}: {} tokens, expected at least one window of {}", text.string(), tokens.size(), context));
+    const auto windows = read_windows(directory.load_tokenizer(), text, context, max_windows);
     catch_interrupts();
     const auto result = [&] {
         console_progress progress({{"perplexity", 1, -1}});

@@ -7,20 +7,44 @@
 #include <subbit/train/losses.hpp>
 
 #include <cmath>
+#include <filesystem>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace llama {
 
+using window_list = std::vector<std::vector<std::int32_t>>;
+
 /// Consecutive windows of `length` tokens that do not overlap; the rest is dropped. At most `limit` of them (0: all).
-inline std::vector<std::vector<std::int32_t>> split_windows(std::span<const std::int32_t> tokens, index length,
-                                                            index limit = 0, index skip = 0) {
-    std::vector<std::vector<std::int32_t>> windows;
-    for (index at = skip * length; at + length <= std::ssize(tokens); at += length) {
+inline window_list split_windows(std::span<const std::int32_t> tokens, index length, index limit = 0) {
+    window_list windows;
+    for (index at = 0; at + length <= std::ssize(tokens); at += length) {
         if (limit > 0 && std::ssize(windows) == limit) break;
         windows.emplace_back(tokens.begin() + at, tokens.begin() + at + length);
     }
     return windows;
+}
+
+/// The windows of a text file; value_error naming it where it is shorter than one.
+inline window_list read_windows(const tokenizer& words, const std::filesystem::path& text, index length,
+                                index limit = 0) {
+    const auto tokens = words.encode_file(text);
+    auto windows = split_windows(tokens, length, limit);
+    if (windows.empty())
+        throw subbit::value_error(text.string() + ": " + std::to_string(tokens.size()) +
+                                  " tokens, expected at least one window of " + std::to_string(length));
+    return windows;
+}
+
+/// The hidden states before the first block, all windows stacked.
+template <class S>
+matrix<S> embed_windows(const outer_layers<S>& outer, std::span<const std::vector<std::int32_t>> windows) {
+    const index length = std::ssize(windows[0]);
+    matrix<S> X(std::ssize(windows) * length, outer.embedding.cols());
+    for (index w = 0; w < std::ssize(windows); ++w)
+        outer.embed(windows[static_cast<std::size_t>(w)], subbit::view(X).middle_rows(w * length, length));
+    return X;
 }
 
 /// The hidden states of the tokens after a block, for all windows: X is replaced, a few windows at a time.
@@ -56,7 +80,7 @@ template <class S, class B>
 perplexity_result perplexity(const B& b, const model_directory& model,
                              std::span<const std::vector<std::int32_t>> windows, subbit::progress& watcher) {
     if (windows.empty()) throw subbit::value_error("perplexity: the text is shorter than one window");
-    const index length = std::ssize(windows[0]), d = model.config().hidden_size;
+    const index length = std::ssize(windows[0]);
     block_context<S> context(model.config(), length);
     const auto outer = model.load_outer_layers<S>();
     const index chunk = std::max<index>(1, 16384 / length);  // windows whose hidden states are held at once
@@ -67,9 +91,8 @@ perplexity_result perplexity(const B& b, const model_directory& model,
     block_tape<S> tape;
     for (index first = 0; first < std::ssize(windows); first += chunk) {
         const index count = std::min(chunk, std::ssize(windows) - first);
-        matrix<S> X(count * length, d);
-        for (index w = 0; w < count; ++w)
-            outer.embed(windows[static_cast<std::size_t>(first + w)], subbit::view(X).middle_rows(w * length, length));
+        matrix<S> X =
+            embed_windows(outer, windows.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)));
         for (index l = 0; l < blocks; ++l) {
             run_block(b, model.load_block<S>(l, context), length, X, tape);
             subbit::report_step(watcher, "perplexity", ++done, static_cast<std::size_t>(chunks * (blocks + 1)), -1);

@@ -61,10 +61,8 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
         for (index first = 0; first < total; first += chunk) {
             const index count = std::min(chunk, total - first), rows = count * length;
             std::vector<matrix<S>> inputs(static_cast<std::size_t>(blocks));
-            matrix<S> X(rows, d);
-            for (index w = 0; w < count; ++w)
-                outer.embed(windows[static_cast<std::size_t>(first + w)],
-                            subbit::view(X).middle_rows(w * length, length));
+            matrix<S> X =
+                embed_windows(outer, windows.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)));
             for (index l = 0; l < blocks; ++l) {
                 inputs[static_cast<std::size_t>(l)] = X;
                 run_block(b, model.load_block<S>(l, context), length, X, tape);

@@ -10,8 +10,6 @@
 #include <subbit/recon/model_reconstruction.hpp>
 
 #include <chrono>
-#include <fstream>
-#include <sstream>
 
 namespace llama {
 
@@ -22,20 +20,8 @@ using subbit::span_of;
 
 namespace {
 
-using clock = std::chrono::steady_clock;
-
-double seconds_since(clock::time_point start) {
-    return std::chrono::duration<double>(clock::now() - start).count();
-}
-
-using window_list = std::vector<std::vector<std::int32_t>>;
-
-std::string read_text(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    std::ostringstream text;
-    text << file.rdbuf();
-    if (!file) throw subbit::io_error(path.string() + ": cannot be read");
-    return std::move(text).str();
+double seconds_since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 /// The windows that calibrate and tune the blocks, and those that distill.
@@ -46,7 +32,7 @@ struct text_windows {
 
 text_windows take_windows(const compress_job& job, const model_directory& model) {
     const auto& o = job.options;
-    const auto tokens = model.load_tokenizer().encode(read_text(job.text));
+    const auto tokens = model.load_tokenizer().encode_file(job.text);
     text_windows result;
     result.tokens = std::ssize(tokens);
     require_tokens(job, result.tokens);
@@ -56,15 +42,6 @@ text_windows take_windows(const compress_job& job, const model_directory& model)
             split_windows(std::span(tokens).subspan(static_cast<std::size_t>(o.windows * o.window_tokens)),
                           o.distillation_length(), o.distill_windows);
     return result;
-}
-
-/// Hidden states after the embedding, all windows stacked.
-matrix<float> embed_all(const outer_layers<float>& outer, const window_list& windows) {
-    const index length = std::ssize(windows[0]);
-    matrix<float> X(std::ssize(windows) * length, outer.embedding.cols());
-    for (index w = 0; w < std::ssize(windows); ++w)
-        outer.embed(windows[static_cast<std::size_t>(w)], subbit::view(X).middle_rows(w * length, length));
-    return X;
 }
 
 /// ||D (W - What) E||^2 / ||D W E||^2 of a binary layer, D and E the roots of the moments.
@@ -133,7 +110,7 @@ class compression {
     }
 
     nlohmann::json run() {
-        const auto start = clock::now();
+        const auto start = std::chrono::steady_clock::now();
         calibrate_model();
         compress_blocks();
         distill_model();
@@ -151,7 +128,7 @@ class compression {
         if (folder_.has_moments()) {
             moments_ = folder_.load_moments(blocks());
         } else {
-            const auto start = clock::now();
+            const auto start = std::chrono::steady_clock::now();
             std::span<const std::vector<std::int32_t>> measured = windows_.calibration;
             if (options_.calibration_windows > 0)
                 measured =
@@ -166,8 +143,8 @@ class compression {
     }
 
     void compress_blocks() {
-        const auto start = clock::now();
-        teacher_ = embed_all(outer_, windows_.calibration);
+        const auto start = std::chrono::steady_clock::now();
+        teacher_ = embed_windows<float>(outer_, windows_.calibration);
         matrix<float> compressed = teacher_;
         block_tape<float> tape;
         // Blocks are finished in order: where the last one is, nothing more is tuned on what the others produce.
@@ -223,7 +200,7 @@ class compression {
     matrix<float> teacher_states() {
         if (windows_.distillation.empty()) return std::move(teacher_);
         teacher_.resize(0, 0);
-        matrix<float> X = embed_all(outer_, windows_.distillation);
+        matrix<float> X = embed_windows<float>(outer_, windows_.distillation);
         block_tape<float> tape;
         for (index l = 0; l < blocks(); ++l) {
             run_block(backend_, model_.load_block<float>(l, context_), options_.distillation_length(), X, tape);
@@ -234,7 +211,7 @@ class compression {
 
     void distill_model() {
         if (options_.distill_epochs == 0) return;
-        const auto start = clock::now();
+        const auto start = std::chrono::steady_clock::now();
         const auto& windows = windows_.distillation.empty() ? windows_.calibration : windows_.distillation;
         const matrix<float> teacher = teacher_states();
         const index length = options_.distillation_length();
@@ -263,8 +240,8 @@ class compression {
 
     nlohmann::json test_model() const {
         const model_directory compressed(job_.out);
-        const auto tokens = compressed.load_tokenizer().encode(read_text(*job_.test_text));
-        const auto windows = split_windows(tokens, job_.test_context, job_.test_windows);
+        const auto windows =
+            read_windows(compressed.load_tokenizer(), *job_.test_text, job_.test_context, job_.test_windows);
         const auto result = perplexity<float>(cpu({.threads = job_.threads}), compressed, windows, watcher_);
         return {{"perplexity", result.perplexity}, {"mean_loss", result.mean_loss},
                 {"tokens", result.tokens},         {"windows", result.windows},

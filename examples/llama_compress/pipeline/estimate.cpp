@@ -5,7 +5,6 @@
 
 #include <subbit/backend/cpu.hpp>
 #include <subbit/factor/rank_budget.hpp>
-#include <subbit/io/mapped_file.hpp>
 
 #include <fmt/format.h>
 #include <algorithm>
@@ -217,12 +216,12 @@ compress_estimate estimate(const compress_job& job) {
 
     compress_estimate e;
     e.ranks = choose_ranks(model.config(), o);
-    const subbit::mapped_file text(job.text);
-    e.text_tokens = std::ssize(
-        model.load_tokenizer().encode({reinterpret_cast<const char*>(text.bytes().data()), text.bytes().size()}));
+    const tokenizer vocabulary = model.load_tokenizer();
+    e.text_tokens = std::ssize(vocabulary.encode_file(job.text));
     e.calibration_windows = o.windows;
     e.distillation_windows = o.distills_on_more() ? o.distill_windows : 0;
     require_tokens(job, e.text_tokens);
+    if (job.test_text) read_windows(vocabulary, *job.test_text, job.test_context, job.test_windows);
 
     const auto blocks = static_cast<std::size_t>(model.config().num_hidden_layers);
     double bits = 0, weights = 0, model_bytes = 0;

@@ -41,7 +41,7 @@ json make_report(const compress_job& job, const model_directory& model, const st
             bits += n * l["bits_per_weight"].get<double>();
         }
     return {{"program", "llama_compress"},
-            {"model", model.path().filename().string()},
+            {"model", fs::weakly_canonical(model.path()).filename().string()},
             {"text", job.text.filename().string()},
             {"settings", settings},
             {"totals",
