@@ -1,5 +1,5 @@
 // A backend that does not say who owns its vectors.
-#include <subbit/backend/operations.hpp>
+#include <subbit/backend/reference.hpp>
 
 struct mine {
     using tag = subbit::reference_tag;
