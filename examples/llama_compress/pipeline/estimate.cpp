@@ -140,12 +140,13 @@ double memory_of(const job_sizes& s, const model_config& c, const compress_optio
     const double student = s.blocks * s.packed / 8;
     // Of a block: originals, dense weights, latents with gradients and moments.
     const double block = 2 * s.dense * 4 + s.packed * 16;
-    const double tapes =
-        s.window * static_cast<double>(o.batch) * (8 * s.hidden + 4 * static_cast<double>(c.intermediate_size)) * 4 * 3;
+    const double tape_numbers = 12 * (2 * s.hidden + static_cast<double>(c.intermediate_size));  // of a token, a block
+    const double tapes = s.window * static_cast<double>(o.batch) * tape_numbers * 4;
     const double blocks_phase = states + block + tapes + student;
     const double distillation_tokens =
         o.distills_on_more() ? static_cast<double>(o.distill_windows) * s.distillation_window : tokens;
-    const double kept_tapes = static_cast<double>(subbit::distillation_options{}.tape_bytes) +
+    const double kept_tapes = std::min(static_cast<double>(subbit::distillation_options{}.tape_bytes),
+                                       s.blocks * s.distillation_window * tape_numbers * 4) +
                               s.blocks * s.distillation_window * s.hidden * 4;
     const double head_chunks = 3 * 256 * s.vocabulary * 4;
     const double latents = o.distill_latent_rate > 0 ? s.blocks * s.packed * 16 : 0;
