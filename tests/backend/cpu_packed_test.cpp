@@ -1,7 +1,12 @@
+#include "support/int8_bound.hpp"
 #include "support/strided.hpp"
 
 #include <doctest/doctest.h>
+#include <rapidcheck.h>
 #include <subbit/backend/cpu.hpp>
+
+#include <cmath>
+#include <vector>
 
 namespace subbit::testing {
 namespace {
@@ -64,6 +69,68 @@ TEST_CASE("the approximation of the whole sum is that of a float32 sum") {
         gemm(make_cpu(i), X, bits.t(), y);
         CHECK(relative_error(y, exact) < 3e-6);
     }
+}
+
+TEST_CASE("any shape: exact products are those of the unpacked matrix, 8-bit ones within their bound") {
+    CHECK(rc::check([](std::uint64_t seed, bool foreign) {
+        const index rows = *rc::gen::inRange<index>(0, 300), cols = *rc::gen::inRange<index>(0, 400),
+                    tokens = *rc::gen::inRange<index>(1, 10);
+        const auto i = *rc::gen::elementOf(runnable_isas());
+        const int threads = *rc::gen::inRange(1, 4);
+        const cpu b = make_cpu(i, threads);
+        const bit_matrix bits = bit_matrix::pack(random_matrix<float>(rows, cols, seed));
+        // A view of memory that somebody else aligned, to four bytes, and that ends where the matrix ends.
+        std::vector<std::uint32_t> memory(bits.words().begin(), bits.words().end());
+        memory.insert(memory.begin(), 0xffffffffU);
+        const bit_view signs = foreign ? bit_view(memory.data() + 1, rows, cols) : bits.view();
+        const auto dense = bits.unpack<double>();
+        const auto how = *rc::gen::elementOf(all_storages);
+        const auto close = [&](const matrix<double>& got, const matrix<double>& want, const matrix<double>& X) {
+            const matrix<double> bound = (static_cast<double>(X.cols()) + 8) * 0x1p-22 * X.cwiseAbs().rowwise().sum();
+            for (index t = 0; t < got.rows(); ++t)
+                for (index j = 0; j < got.cols(); ++j)
+                    RC_ASSERT(std::abs(got(t, j) - want(t, j)) <= bound(t, 0));
+        };
+        const stored_matrix<float> X(tokens, cols, how, seed + 1), Z(tokens, rows, how, seed + 2);
+        stored_matrix<float> Y(tokens, rows, how, seed + 3), W(tokens, cols, how, seed + 4);
+        gemm(b, X.view(), signs.t(), Y.view());
+        close(Y.values(), product(X.values(), dense.transpose()), X.values());
+        gemm(b, Z.view(), signs, W.view());
+        close(W.values(), product(Z.values(), dense), Z.values());
+
+        const low_rank_binary_linear<float> layer{bits.transpose(),          bits, vector<float>::Ones(cols),
+                                                  vector<float>::Ones(cols), {},   {}};
+        matrix<float> exact(tokens, cols), rounded(tokens, cols);
+        layer.apply(b, X.view(), view(exact));
+        layer.apply(b, X.view(), view(rounded), {.precision = packed_precision::int8});
+        for (index t = 0; t < tokens; ++t) {
+            const vector<double> bound = int8_bound(layer, X.values().row(t).transpose());
+            for (index j = 0; j < cols; ++j)
+                RC_ASSERT(std::abs(static_cast<double>(rounded(t, j)) - static_cast<double>(exact(t, j))) <=
+                          2 * bound(j));
+        }
+    }));
+}
+
+TEST_CASE("8-bit sums of normal inputs are within a hundredth, of inputs with one huge entry too") {
+    const auto layer = [] {
+        return low_rank_binary_linear<float>{bit_matrix::pack(random_matrix<float>(512, 480, 1)),
+                                             bit_matrix::pack(random_matrix<float>(480, 2048, 2)),
+                                             random_matrix<float>(512, 1, 3),
+                                             random_matrix<float>(2048, 1, 4),
+                                             {},
+                                             {}};
+    }();
+    for (const isa i : runnable_isas())
+        for (const float huge : {0.0F, 30.0F}) {
+            matrix<float> X = random_matrix<float>(6, 2048, 5), exact, rounded;
+            if (huge != 0) X.col(77).setConstant(huge);
+            layer.apply(make_cpu(i), X, exact);
+            layer.apply(make_cpu(i), X, rounded, {.precision = packed_precision::int8});
+            CAPTURE(isa_name(i));
+            CHECK(relative_error(rounded, exact) < 0.016);  // two products, one after the other
+            CHECK((i == isa::portable) == (rounded == exact));
+        }
 }
 
 }  // namespace

@@ -85,6 +85,14 @@ TEST_CASE("words from outside are checked") {
     }
 }
 
+TEST_CASE("a view of words from elsewhere") {
+    const bit_matrix bits = bit_matrix::pack(random_matrix<float>(18, 40, 1));
+    std::vector<std::uint32_t> words(bits.words().begin(), bits.words().end());
+    CHECK(bit_view::over(words, 18, 40).unpack<float>() == bits.unpack<float>());
+    check_throws<shape_error>([&] { bit_view::over(words, 18, 65); }, {"64", "96"});
+    check_throws<shape_error>([&] { bit_view::over(words, 18, -1); }, {"18x-1"});
+}
+
 TEST_CASE("packing and transposing properties") {
     const auto arbitrary = [] {
         const auto rows = *rc::gen::inRange<index>(0, 70), cols = *rc::gen::inRange<index>(0, 100);

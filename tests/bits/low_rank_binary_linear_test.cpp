@@ -5,6 +5,7 @@
 #include <subbit/bits/low_rank_binary_linear.hpp>
 
 #include <limits>
+#include <vector>
 
 namespace subbit::testing {
 namespace {
@@ -58,15 +59,49 @@ TEST_CASE("the reference backend, the dense matrix and apply agree") {
     CHECK(relative_error(Y, through_dense) < 1e-13);
 }
 
-TEST_CASE("results do not depend on the number of threads") {
-    const auto layer = random_layer<float>(1030, 520, 2050, true, true);
-    for (const index tokens : {1, 3, 30}) {
-        const auto X = random_matrix<float>(tokens, 2050, 12);
-        matrix<float> one, three;
-        layer.apply(make_cpu(detect_isa(), 1), X, one);
-        layer.apply(make_cpu(detect_isa(), 3), X, three);
-        CHECK(one == three);
+TEST_CASE("results do not depend on the number of threads, nor on the layers that share a job") {
+    const auto layer = random_layer<float>(1030, 520, 2050, true, true),
+               other = random_layer<float>(70, 31, 2050, true, true);
+    for (const auto precision : {packed_precision::exact, packed_precision::int8})
+        for (const index tokens : {1, 3, 30}) {
+            const auto X = random_matrix<float>(tokens, 2050, 12);
+            const cpu single = make_cpu(detect_isa(), 1), several = make_cpu(detect_isa(), 3);
+            matrix<float> one, three, shared(tokens, 1030), beside(tokens, 70), alone;
+            layer.apply(single, X, one, {.precision = precision});
+            layer.apply(several, X, three, {.precision = precision});
+            CHECK(one == three);
+            apply_layers(several, const_view(X), {{other, view(beside)}, {layer, view(shared)}},
+                         {.precision = precision});
+            CHECK(one == shared);
+            other.apply(single, X, alone, {.precision = precision});
+            CHECK(alone == beside);
+        }
+}
+
+TEST_CASE("many layers in one job") {
+    std::vector<low_rank_binary_linear<float>> layers;
+    for (index l = 0; l < 19; ++l)
+        layers.push_back(random_layer<float>(10 + l, 3 + l % 4, 50, l % 2 == 0, l % 3 == 0));
+    const auto X = random_matrix<float>(2, 50, 12);
+    std::vector<matrix<float>> outputs;
+    for (const auto& layer : layers)
+        outputs.emplace_back(2, layer.rows());
+    std::vector<layer_output<float>> parts;
+    for (std::size_t l = 0; l < layers.size(); ++l)
+        parts.push_back({layers[l], view(outputs[l])});
+    apply_layers(make_cpu(detect_isa(), 2), const_view(X), parts);
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+        matrix<float> alone;
+        layers[l].apply(make_cpu(detect_isa()), X, alone);
+        CHECK(outputs[l] == alone);
     }
+    CHECK_NOTHROW(apply_layers(make_cpu(detect_isa()), const_view(X), {}));
+    matrix<float> small(2, 9);
+    check_throws<shape_error>(
+        [&] {
+            apply_layers(make_cpu(detect_isa()), const_view(X), {{layers[0], view(small)}});
+        },
+        {"Y", "2x9", "2x10"});
 }
 
 TEST_CASE("a NaN or an infinity in an input reaches every output") {
@@ -75,8 +110,10 @@ TEST_CASE("a NaN or an infinity in an input reaches every output") {
         for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
             vector<float> x = random_matrix<float>(90, 1, 13), y;
             x(50) = bad;
-            layer.apply(make_cpu(i), x, y);
-            CHECK_FALSE(y.array().isFinite().any());
+            for (const auto precision : {packed_precision::exact, packed_precision::int8}) {
+                layer.apply(make_cpu(i), x, y, {.precision = precision});
+                CHECK_FALSE(y.array().isFinite().any());
+            }
         }
 }
 

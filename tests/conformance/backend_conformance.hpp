@@ -7,6 +7,7 @@
 #pragma once
 
 #include "conformance/conformance_tools.hpp"
+#include "support/int8_bound.hpp"
 
 #include <subbit/backend/factor_operations.hpp>
 #include <subbit/backend/layer_operations.hpp>
@@ -401,8 +402,51 @@ class conformance : conformance_tools<S, B> {
                         (X.cwiseAbs().template cast<double>() * magnitude.transpose()).array() +
                     4 * eps * expected.cwiseAbs().template cast<double>().array();
                 check_within("apply", down(Y), expected, bound);
+                check_approximate(layer, X, expected);
             }
         }
+        check_layers(layer, m, r, n);
+    }
+
+    /// The 8-bit path stays within its bound; a backend may ignore the option.
+    void check_approximate(const low_rank_binary_linear<S>& layer, const host& X, const host& expected) const {
+        auto Y = up(host::Constant(X.rows(), layer.rows(), nan));
+        const auto x = up(X);
+        layer.apply(b, const_view(x), view(Y), {.precision = packed_precision::int8});
+        Eigen::MatrixXd bound(X.rows(), layer.rows());
+        for (index t = 0; t < X.rows(); ++t)
+            bound.row(t) = int8_bound(layer, X.row(t).transpose().template cast<double>()).transpose();
+        check_within("apply, int8", down(Y), expected, bound);
+    }
+
+    /// Several layers in one job are the same layers one by one, to the last bit.
+    void check_layers(const low_rank_binary_linear<S>& layer, index m, index r, index n) const {
+        const low_rank_binary_linear<S> wide{bit_matrix::pack(normal(m + 40, r, 36)),
+                                             bit_matrix::pack(normal(r, n, 37)),
+                                             normal(m + 40, 1, 38),
+                                             normal(n, 1, 39),
+                                             {},
+                                             {}};
+        const low_rank_binary_linear<S> thin{bit_matrix::pack(normal(1, r + 1, 40)),
+                                             bit_matrix::pack(normal(r + 1, n, 41)),
+                                             normal(1, 1, 42),
+                                             normal(n, 1, 43),
+                                             normal(r + 1, 1, 44),
+                                             {}};
+        for (const index tokens : {1, 5})
+            for (const auto precision : {packed_precision::exact, packed_precision::int8}) {
+                const auto x = up(normal(tokens, n, 45));
+                const auto output = [&](index rows) { return up(host::Constant(tokens, rows, nan)); };
+                auto Y0 = output(m), Y1 = output(m + 40), Y2 = output(1), Z0 = Y0, Z1 = Y1, Z2 = Y2;
+                apply_layers(b, const_view(x), {{layer, view(Y0)}, {wide, view(Y1)}, {thin, view(Y2)}},
+                             {.precision = precision});
+                layer.apply(b, const_view(x), view(Z0), {.precision = precision});
+                wide.apply(b, const_view(x), view(Z1), {.precision = precision});
+                thin.apply(b, const_view(x), view(Z2), {.precision = precision});
+                check_equal("apply_layers: first", down(Y0), down(Z0));
+                check_equal("apply_layers: second", down(Y1), down(Z1));
+                check_equal("apply_layers: third", down(Y2), down(Z2));
+            }
     }
 
     void check_errors() const {

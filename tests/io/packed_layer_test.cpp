@@ -96,4 +96,21 @@ TEST_CASE("scales beyond 16-bit floats are refused") {
     check_throws<format_error>([&] { read_packed_layer<float>(source, "q"); }, {"q.s_pre", "not finite at 3"});
 }
 
+TEST_CASE("products straight from a mapped file") {
+    const temporary_directory directory;
+    const auto layer = some_layer(false, false);
+    safetensors_writer file;
+    add_packed_layer(file, "q", layer);
+    file.write(directory / "layer.safetensors");
+    const safetensors_reader reader(directory / "layer.safetensors");
+    const bit_view signs = bit_view::over(reader.raw<std::uint32_t>("q.V"), 9, 40);
+    const auto X = random_matrix<float>(3, 40, 7);
+    for (const isa i : runnable_isas()) {
+        matrix<float> mapped(3, 9), owned(3, 9);
+        gemm(make_cpu(i), X, signs.t(), mapped);
+        gemm(make_cpu(i), X, layer.V.t(), owned);
+        CHECK(mapped == owned);
+    }
+}
+
 }  // namespace subbit::testing

@@ -5,7 +5,9 @@
 #include <subbit/backend/cpu/gemm_kernel_x86.hpp>
 #include <subbit/backend/cpu/gemm_pack_x86.hpp>
 #include <subbit/backend/cpu/isa.hpp>
-#include <subbit/backend/cpu/packed_product.hpp>
+#include <subbit/backend/cpu/packed_kernel_int8.hpp>
+#include <subbit/backend/cpu/packed_kernel_x86.hpp>
+#include <subbit/backend/cpu/packed_layers.hpp>
 #include <subbit/backend/cpu/simd_loop.hpp>
 #include <subbit/backend/cpu/spd.hpp>
 #include <subbit/backend/cpu/tag.hpp>
@@ -122,22 +124,41 @@ void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, matrix_view<const S> X
         b, [&](auto arch, auto products) { dense_gemm<decltype(products)>(arch, b.exec(), A, X, C, alpha, beta); });
 }
 
+/// Calls f(arch, kernel) with the kernel of products of packed signs with vectors of S.
+template <class S, class B, class F>
+void with_packed_kernel(const B& b, packed_precision wanted, F&& f) {
+#if SUBBIT_X86
+    if constexpr (std::same_as<S, float>)
+        if (wanted == packed_precision::int8) {
+            if (b.instructions() == isa::avx512 && detect_byte_tables())
+                return f(avx512_arch{}, int8_kernel<avx512_arch>{});
+            if (b.instructions() != isa::portable) return f(avx2_arch{}, int8_kernel<avx2_arch>{});
+        }
+#endif
+    static_cast<void>(wanted);
+    with_arch(b, [&](auto arch) { f(arch, packed_kernel<decltype(arch), S>{}); });
+}
+
 /// Products with signs are sums in S, whatever the backend's precision: packed, they are faster than rounded products.
 template <class B, std::floating_point S>
 void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, transposed_bit_view X, matrix_view<S> C, S alpha, S beta) {
-    with_arch(b, [&](auto arch) { packed_gemm(arch, b.exec(), A, X.t(), C, alpha, beta); });
+    with_packed_kernel<S>(b, packed_precision::exact, [&](auto arch, auto kernel) {
+        packed_gemm<decltype(kernel)>(arch, b.exec(), A, X.t(), false, C, alpha, beta);
+    });
 }
 
 template <class B, std::floating_point S>
 void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, bit_view X, matrix_view<S> C, S alpha, S beta) {
-    const bit_view transposed = transpose_to_scratch(b.exec(), X);
-    with_arch(b, [&](auto arch) { packed_gemm(arch, b.exec(), A, transposed, C, alpha, beta); });
+    with_packed_kernel<S>(b, packed_precision::exact, [&](auto arch, auto kernel) {
+        packed_gemm<decltype(kernel)>(arch, b.exec(), A, X, true, C, alpha, beta);
+    });
 }
 
 template <class B, std::floating_point S>
-void do_apply_layer(cpu_tag, const B& b, const low_rank_binary_linear<S>& layer, matrix_view<const S> X,
-                    matrix_view<S> Y) {
-    with_arch(b, [&](auto arch) { packed_apply(arch, b.exec(), layer, X, Y); });
+void do_apply_layers(cpu_tag, const B& b, std::span<const layer_output<S>> layers, matrix_view<const S> X,
+                     apply_options options) {
+    with_packed_kernel<S>(b, options.precision,
+                          [&](auto arch, auto kernel) { packed_layers<decltype(kernel)>(arch, b.exec(), layers, X); });
 }
 
 /// Always in full precision: what a Gram matrix loses, the solve with it multiplies.

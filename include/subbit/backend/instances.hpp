@@ -11,8 +11,8 @@
     KEYWORD template void do_gemm(TAG, const B&, matrix_view<const S>, matrix_view<const S>, matrix_view<S>, S, S); \
     KEYWORD template void do_gemm(TAG, const B&, matrix_view<const S>, bit_view, matrix_view<S>, S, S);             \
     KEYWORD template void do_gemm(TAG, const B&, matrix_view<const S>, transposed_bit_view, matrix_view<S>, S, S);  \
-    KEYWORD template void do_apply_layer(TAG, const B&, const low_rank_binary_linear<S>&, matrix_view<const S>,     \
-                                         matrix_view<S>);                                                           \
+    KEYWORD template void do_apply_layers(TAG, const B&, std::span<const layer_output<S>>, matrix_view<const S>,    \
+                                          apply_options);                                                           \
     KEYWORD template void do_gram(TAG, const B&, matrix_view<const S>, matrix_view<S>);                             \
     KEYWORD template void do_spd_solve(TAG, const B&, matrix_view<S>, matrix_view<S>);                              \
     KEYWORD template void do_axpby(TAG, const B&, S, matrix_view<const S>, S, matrix_view<S>);                      \

@@ -206,7 +206,7 @@ matrix<Scalar> bit_view::unpack() const {
     return W;
 }
 
-/// Writes row groups [begin, end) of the transpose of `in` to `words`, the storage of the whole transpose.
+/// Writes row groups [begin, end) of the transpose of `in` to `words`; `begin` is even.
 inline void transpose_groups(bit_view in, index begin, index end, std::uint32_t* words) {
     const index out_col_groups = bit_layout::col_groups(in.rows());
     // 32 x 32 bits are two tiles, one below the other, on either side; beyond the last row group there are zeros.
@@ -217,7 +217,7 @@ inline void transpose_groups(bit_view in, index begin, index end, std::uint32_t*
                 std::copy_n(in.tile(2 * pair + half, g), 16, w.begin() + 16 * half);
             detail::transpose_32x32(w);
             for (index half = 0; half < 2 && 2 * g + half < end; ++half)
-                std::copy_n(w.begin() + 16 * half, 16, words + ((2 * g + half) * out_col_groups + pair) * 16);
+                std::copy_n(w.begin() + 16 * half, 16, words + ((2 * g + half - begin) * out_col_groups + pair) * 16);
         }
 }
 

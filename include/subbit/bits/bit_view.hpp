@@ -5,9 +5,11 @@
 // 16th word, and a transpose moves whole tiles. A set bit is +1; the bits of the padding are zero.
 #pragma once
 
+#include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
 
 #include <cstdint>
+#include <span>
 #include <type_traits>
 
 namespace subbit {
@@ -32,6 +34,14 @@ class bit_view {
   public:
     constexpr bit_view() = default;
     constexpr bit_view(const std::uint32_t* words, index rows, index cols) : words_(words), rows_(rows), cols_(cols) {}
+
+    /// A view of words of any origin, in a mapped file for instance, whose memory must outlive it; shape_error unless
+    /// they are as many as a rows x cols matrix has. The bits of the padding may be anything.
+    static bit_view over(std::span<const std::uint32_t> words, index rows, index cols) {
+        if (rows < 0 || cols < 0) throw shape_error("bit matrix of " + shape_text(rows, cols));
+        require_size("bit matrix", std::ssize(words), bit_layout::word_count(rows, cols));
+        return {words.data(), rows, cols};
+    }
 
     constexpr index rows() const { return rows_; }
     constexpr index cols() const { return cols_; }

@@ -5,9 +5,25 @@
 #include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
 
+#include <initializer_list>
 #include <span>
+#include <type_traits>
 
 namespace subbit {
+
+/// How the sums of a product with packed signs are made.
+enum class packed_precision {
+    exact,  ///< in the scalar type, in a fixed order
+    int8    ///< float only, where the processor is faster with it: see apply_options
+};
+
+/// With packed_precision::int8, sums of four neighbouring inputs are rounded to 8 bits, with one scale for each 128
+/// inputs. An output of B x, x of n entries, is then off by at most the sum over these runs of 32 q / 254, q the run's
+/// largest |x_4k| + .. + |x_4k+3|, and by the rounding of a float32 sum; for normal x the error is some 6e-3 of the
+/// result's norm. A backend may be more exact: those without such a kernel, and double, are.
+struct apply_options {
+    packed_precision precision = packed_precision::exact;
+};
 
 /// y = s_post o (U (s_mid o (V (s_pre o x)))) + bias for x of n entries and y of m; NanoQuant's two-scale form
 /// (arXiv 2602.06694, equation 1) where s_mid is empty, DBF's three-scale form where it is not.
@@ -45,26 +61,21 @@ struct low_rank_binary_linear {
     /// Y (T,m) = the layer's outputs for the rows of X (T,n); Y must not overlap X. Accumulates in S. Throws
     /// shape_error.
     template <class B>
-    void apply(const B& b, matrix_view<const S> X, matrix_view<S> Y) const {
-        validate();
-        require_shape("apply: X", X.rows, X.cols, X.rows, cols());
-        require_shape("apply: Y", Y.rows, Y.cols, X.rows, rows());
-        do_apply_layer(typename B::tag{}, b, *this, X, Y);
-    }
+    void apply(const B& b, matrix_view<const S> X, matrix_view<S> Y, apply_options options = {}) const;
     /// y (m) = the layer's output for x (n).
     template <class B>
-    void apply(const B& b, std::span<const S> x, std::span<S> y) const {
-        apply(b, matrix_view<const S>(x.data(), 1, std::ssize(x)), matrix_view<S>(y.data(), 1, std::ssize(y)));
+    void apply(const B& b, std::span<const S> x, std::span<S> y, apply_options options = {}) const {
+        apply(b, matrix_view<const S>(x.data(), 1, std::ssize(x)), matrix_view<S>(y.data(), 1, std::ssize(y)), options);
     }
     template <class B>
-    void apply(const B& b, const vector<S>& x, vector<S>& y) const {
+    void apply(const B& b, const vector<S>& x, vector<S>& y, apply_options options = {}) const {
         y.resize(rows());
-        apply(b, span_of(x), span_of(y));
+        apply(b, span_of(x), span_of(y), options);
     }
     template <class B>
-    void apply(const B& b, const matrix<S>& X, matrix<S>& Y) const {
+    void apply(const B& b, const matrix<S>& X, matrix<S>& Y, apply_options options = {}) const {
         Y.resize(X.rows(), rows());
-        apply(b, view(X), view(Y));
+        apply(b, view(X), view(Y), options);
     }
 
     /// The matrix that the layer stands for, without the bias.
@@ -74,5 +85,38 @@ struct low_rank_binary_linear {
         return s_post.asDiagonal() * (left * V.template unpack<S>()) * s_pre.asDiagonal();
     }
 };
+
+/// A layer and where its outputs go: one part of apply_layers.
+template <class S>
+struct layer_output {
+    const low_rank_binary_linear<S>& layer;
+    matrix_view<S> Y;  ///< (T, m)
+};
+
+/// Several layers that read the same X (T,n), as one job: each Y (T,m) is what `layer.apply(b, X, Y)` gives, to the
+/// last bit. The threads meet twice, whatever the number of layers. Throws shape_error.
+template <class B, class S>
+void apply_layers(const B& b, matrix_view<const S> X, std::span<const layer_output<std::type_identity_t<S>>> layers,
+                  apply_options options = {}) {
+    for (const auto& [layer, Y] : layers) {
+        layer.validate();
+        require_shape("apply: X", X.rows, X.cols, X.rows, layer.cols());
+        require_shape("apply: Y", Y.rows, Y.cols, X.rows, layer.rows());
+    }
+    do_apply_layers(typename B::tag{}, b, layers, X, options);
+}
+/// The same for a list: apply_layers(b, X, {{q, view(Q)}, {k, view(K)}, {v, view(V)}}).
+template <class B, class S>
+void apply_layers(const B& b, matrix_view<const S> X,
+                  std::initializer_list<layer_output<std::type_identity_t<S>>> layers, apply_options options = {}) {
+    apply_layers(b, X, std::span<const layer_output<S>>(layers.begin(), layers.size()), options);
+}
+
+template <class S>
+template <class B>
+void low_rank_binary_linear<S>::apply(const B& b, matrix_view<const S> X, matrix_view<S> Y,
+                                      apply_options options) const {
+    apply_layers(b, X, {{*this, Y}}, options);
+}
 
 }  // namespace subbit

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <subbit/backend/cpu/gemm_kernel.hpp>
+#include <subbit/bits/bit_view.hpp>
 
 #include <algorithm>
 
@@ -39,6 +40,33 @@ void pack_panels(Arch, Products products, typename Products::packed* out,
     const index steps = (k + Products::depth - 1) / Products::depth;
     for (index l = 0; l < lanes; l += W)
         pack_strided<W>(products, out + l * steps, op, lane0 + l, std::min(W, lanes - l), k0, k);
+}
+
+/// Packed signs as an operand: lane l at k is entry (l,k) of `bits`, or (k,l) where it is transposed.
+struct bit_operand {
+    bit_view bits;
+    bool transposed;
+};
+
+template <index W, class Products, class Arch>
+void pack_panels(Arch, Products, typename Products::packed* out, const bit_operand& op, index lane0, index lanes,
+                 index k0, index k) {
+    using packed = typename Products::packed;
+    static_assert(Products::depth == 1);
+    constexpr packed signs[2] = {-1, 1};
+    for (index l = 0; l < lanes; l += W, out += W * k) {
+        const index count = std::min(W, lanes - l);
+        if (count < W) std::fill_n(out, W * k, packed{});
+        // The words lie along k, or along the lanes.
+        if (op.transposed)
+            for (index p = 0; p < k; ++p)
+                for (index i = 0; i < count; ++i)
+                    out[p * W + i] = signs[op.bits.test(k0 + p, lane0 + l + i)];
+        else
+            for (index i = 0; i < count; ++i)
+                for (index p = 0; p < k; ++p)
+                    out[p * W + i] = signs[op.bits.test(lane0 + l + i, k0 + p)];
+    }
 }
 
 }  // namespace subbit

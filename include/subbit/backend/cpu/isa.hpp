@@ -18,6 +18,9 @@
 #define SUBBIT_AVX2 [[gnu::target("avx2,fma,bmi2")]]
 // bfloat16 instructions are never the compiler's own choice: only the kernels that detect_bf16() admits contain them.
 #define SUBBIT_AVX512 [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,bmi2")]]
+// As the processors with byte tables have it (Ice Lake, Zen 4 and later): only what detect_byte_tables() admits.
+#define SUBBIT_AVX512_BYTES \
+    [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx512vbmi,avx512vnni,gfni,avx2,fma,bmi2")]]
 #else
 #define SUBBIT_X86 0
 #endif
@@ -54,6 +57,16 @@ inline isa detect_isa() {
 inline bool detect_bf16() {
 #if SUBBIT_X86
     return detect_isa() == isa::avx512 && __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
+/// True where AVX-512 also looks up 64 bytes at once, sums products of bytes and transposes bits (VBMI, VNNI, GFNI).
+inline bool detect_byte_tables() {
+#if SUBBIT_X86
+    return detect_isa() == isa::avx512 && __builtin_cpu_supports("avx512vbmi") &&
+           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("gfni");
 #else
     return false;
 #endif

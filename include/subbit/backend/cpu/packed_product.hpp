@@ -1,132 +1,191 @@
 // Products of vectors with packed signs over the kernels of packed_kernel.hpp: scales, threads, many vectors.
+//
+// Rows are cut into runs whose boundaries depend on the sizes alone, and each row is summed by one thread in one order:
+// the result has the same bits for any number of threads.
 #pragma once
 
+#include <subbit/backend/cpu/bit_transpose.hpp>
+#include <subbit/backend/cpu/gemm.hpp>
 #include <subbit/backend/cpu/packed_kernel.hpp>
 #include <subbit/backend/cpu/scratch.hpp>
 #include <subbit/backend/cpu/thread_pool.hpp>
-#include <subbit/bits/low_rank_binary_linear.hpp>
 
 #include <algorithm>
 
 namespace subbit {
 
-struct packed_values_scratch;
-struct packed_tables_scratch;
-
 /// Multiply-adds below which a packed product stays on one thread.
 inline constexpr double packed_serial_work = 4e6;
 
-/// Products with V vectors, rows t.. of X: see packed_product.
-template <index V, class Arch, class Real, class Store>
-void packed_block(Arch, executor ex, bit_view bits, matrix_view<const Real> X, index t, const Real* pre,
-                  Store&& store) {
-    using kernel = packed_kernel<Arch, Real>;
-    const index n = bits.col_groups() * bit_layout::tile_cols;
+/// One product of a job: B x, or B^T x, for a few rows x of X; `pre` is null or holds scales of x.
+template <class Real>
+struct packed_operand {
+    bit_view bits;
+    bool transposed;
+    matrix_view<const Real> X;
+    const Real* pre;
+
+    index rows() const { return transposed ? bits.cols() : bits.rows(); }
+    index cols() const { return transposed ? bits.rows() : bits.cols(); }
+    double work() const { return static_cast<double>(rows()) * static_cast<double>(cols()); }
+    /// Values that tables are made of: whole tiles.
+    index padded_cols() const { return bit_layout::col_groups(cols()) * bit_layout::tile_cols; }
+};
+
+struct packed_values_scratch;
+struct packed_tables_scratch;
+struct packed_strip_scratch;
+
+/// The tables of rows t..t+V of X, scaled.
+template <index V, class Kernel, class Real>
+void packed_build(const packed_operand<Real>& product, index t, Real* tables) {
+    const index n = product.padded_cols();
+    const matrix_view<const Real>& X = product.X;
     Real* values = thread_scratch<packed_values_scratch>().template reserve<Real>(V * n);
-    Real* tables =
-        thread_scratch<packed_tables_scratch>().template reserve<Real>(V * bits.col_groups() * kernel::table_size);
     for (index v = 0; v < V; ++v) {
         const Real* x = X.data + (t + v) * X.row_stride;
         Real* out = values + v * n;
-        if (X.col_stride == 1)
-            std::copy_n(x, X.cols, out);
-        else
+        if (X.col_stride != 1)
             for (index j = 0; j < X.cols; ++j)
                 out[j] = x[j * X.col_stride];
-        if (pre != nullptr)
+        else if (product.pre == nullptr)
+            std::copy_n(x, X.cols, out);
+        if (product.pre != nullptr) {
+            const Real* in = X.col_stride == 1 ? x : out;
             for (index j = 0; j < X.cols; ++j)
-                out[j] *= pre[j];
-        std::fill(out + X.cols, out + n, Real(0));  // the padding's bits say -1, and its values nothing
+                out[j] = in[j] * product.pre[j];
+        }
+        std::fill(out + X.cols, out + n, Real(0));  // whatever the padding's bits say
     }
-    kernel::template build<V>(tables, values, n);
-    ex.for_chunks(bits.row_groups(), kernel::max_groups, [&](index begin, index end) {
-        Real sums[static_cast<std::size_t>(V * 16 * kernel::max_groups)];
-        kernel::template sums<V>(bits, begin, end - begin, tables, sums);
+    Kernel::template build<V>(tables, values, n);
+}
+
+/// Where the run-th of `runs` runs of row groups begins: runs of about the same length, at most groups/runs rounded up
+/// to an even number, that begin at even groups.
+constexpr index packed_run_begin(index groups, index run, index runs) {
+    return run == runs ? groups : (groups * run / runs + 1) / 2 * 2;
+}
+
+/// The products operands[0..count) with V vectors, rows t.. of each X, as one loop: store(l, t + v, i, sums, n) has
+/// sums[0..n) = rows i.. of product l with vector v, for every block of rows once, from any thread.
+template <index V, class Kernel, class Arch, class Real, class Store>
+void packed_block(Arch arch, executor ex, std::span<const packed_operand<Real>> products, index t, Store&& store) {
+    const auto table_count = [](const packed_operand<Real>& p) {
+        return V * bit_layout::col_groups(p.cols()) * Kernel::table_size;
+    };
+    const auto run_count = [](const packed_operand<Real>& p) {
+        return ceil_div(bit_layout::row_groups(p.rows()), Kernel::max_groups);
+    };
+    index size = 0, runs = 0;
+    double work = 0;
+    for (const auto& p : products) {
+        size += table_count(p);
+        runs += run_count(p);
+        work += V * p.work();
+    }
+    if (runs == 0) return;
+    Real* const tables = thread_scratch<packed_tables_scratch>().template reserve<Real>(size);
+    for (index l = 0, at = 0; l < std::ssize(products); ++l) {
+        const auto& p = products[static_cast<std::size_t>(l)];
+        packed_build<V, Kernel>(p, t, tables + at);
+        at += table_count(p);
+    }
+    ex.when(work, packed_serial_work).for_chunks(runs, 1, [&](index run, index) {
+        const Real* table = tables;
+        std::size_t l = 0;
+        for (; run >= run_count(products[l]); ++l) {
+            run -= run_count(products[l]);
+            table += table_count(products[l]);
+        }
+        const auto& p = products[l];
+        const index groups = bit_layout::row_groups(p.rows()), begin = packed_run_begin(groups, run, run_count(p)),
+                    end = packed_run_begin(groups, run + 1, run_count(p));
+        Real sums[static_cast<std::size_t>(V * 16 * Kernel::max_groups)];
+        if (p.transposed) {
+            // Only these rows of the transpose are made, in a strip that stays in the cache.
+            const index strip_words = (end - begin) * bit_layout::col_groups(p.cols()) * bit_layout::tile_rows;
+            auto* strip = thread_scratch<packed_strip_scratch>().reserve<std::uint32_t>(strip_words);
+            transpose_row_groups(arch, p.bits, begin, end, strip);
+            Kernel::template sums<V>(bit_view(strip, 16 * (end - begin), p.cols()), 0, end - begin, table, sums);
+        } else {
+            Kernel::template sums<V>(p.bits, begin, end - begin, table, sums);
+        }
         for (index v = 0; v < V; ++v)
-            store(t + v, 16 * begin, sums + v * 16 * kernel::max_groups, std::min(16 * end, bits.rows()) - 16 * begin);
+            store(static_cast<index>(l), t + v, 16 * begin, sums + v * 16 * Kernel::max_groups,
+                  std::min(16 * end, p.rows()) - 16 * begin);
     });
 }
 
-/// Calls store(t, i, sums, count) with sums[0..count) = rows i.. of B (pre o x_t), for every row x_t of X (T,n) and
-/// every block of rows of B (m,n), once each, from any thread; `pre` is null or holds n scales. Float32 sums are
-/// accumulated in float32, in column order.
-template <class Arch, class Real, class Store>
-void packed_product(Arch arch, executor ex, bit_view bits, matrix_view<const Real> X, const Real* pre, Store&& store) {
-    constexpr index vectors = packed_kernel<Arch, Real>::max_vectors;
-    const double work = static_cast<double>(bits.rows()) * static_cast<double>(bits.cols());
-    const auto block = [&](index t, index end, executor rows) {
-        if constexpr (vectors > 1)
-            for (; t + vectors <= end; t += vectors)
-                packed_block<vectors>(arch, rows, bits, X, t, pre, store);
-        for (; t < end; ++t)
-            packed_block<1>(arch, rows, bits, X, t, pre, store);
-    };
-    // Enough vectors: every thread takes its own. Few: they share the rows.
-    if (X.rows >= vectors * ex.threads())
-        ex.when(static_cast<double>(X.rows) * work, packed_serial_work)
-            .for_chunks(X.rows, vectors, [&](index begin, index end) { block(begin, end, executor()); });
-    else
-        block(0, X.rows, ex.when(static_cast<double>(vectors) * work, packed_serial_work));
+/// The same for every row of the X, which have as many.
+template <class Kernel, class Arch, class Real, class Store>
+void packed_products(Arch arch, executor ex, std::span<const packed_operand<Real>> products, Store&& store) {
+    const index vectors = products.front().X.rows;
+    index t = 0;
+    if constexpr (Kernel::max_vectors > 1)
+        for (; t + Kernel::max_vectors <= vectors; t += Kernel::max_vectors)
+            packed_block<Kernel::max_vectors, Kernel>(arch, ex, products, t, store);
+    for (; t < vectors; ++t)
+        packed_block<1, Kernel>(arch, ex, products, t, store);
 }
 
 struct packed_transpose_scratch;
 
 /// The transpose of `bits`, in scratch memory that the next call in this thread overwrites.
-inline bit_view transpose_to_scratch(executor ex, bit_view bits) {
-    auto* words = thread_scratch<packed_transpose_scratch>().reserve<std::uint32_t>(
+template <class Arch>
+bit_view transpose_to_scratch(Arch arch, executor ex, bit_view bits) {
+    auto* words = thread_scratch<packed_transpose_scratch>().template reserve<std::uint32_t>(
         bit_layout::word_count(bits.cols(), bits.rows()));
-    ex.when(static_cast<double>(bits.rows()) * static_cast<double>(bits.cols()), packed_serial_work / 16)
-        .for_chunks(bit_layout::row_groups(bits.cols()), 4,
-                    [&](index begin, index end) { transpose_groups(bits, begin, end, words); });
+    const index group_words = bit_layout::col_groups(bits.rows()) * bit_layout::tile_rows;
+    ex.when(static_cast<double>(bits.rows()) * static_cast<double>(bits.cols()), packed_serial_work)
+        .for_chunks(bit_layout::row_groups(bits.cols()), 4, [&](index begin, index end) {
+            transpose_row_groups(arch, bits, begin, end, words + begin * group_words);
+        });
     return {words, bits.cols(), bits.rows()};
 }
 
-/// C = alpha X B^T + beta C for X (T,n) and packed B (m,n).
-template <class Arch, class Real>
-void packed_gemm(Arch arch, executor ex, matrix_view<const Real> X, bit_view bits, matrix_view<Real> C, Real alpha,
-                 Real beta) {
-    packed_product(arch, ex, bits, X, static_cast<const Real*>(nullptr),
-                   [&](index t, index first, const Real* sums, index count) {
-                       Real* out = C.data + t * C.row_stride + first * C.col_stride;
-                       if (C.col_stride == 1 && beta == Real(0))  // nearly every call; apart, it is a vector loop
-                           for (index i = 0; i < count; ++i)
-                               out[i] = alpha * sums[i];
-                       else
-                           for (index i = 0; i < count; ++i) {
-                               Real& c = out[i * C.col_stride];
-                               c = beta == Real(0) ? alpha * sums[i] : alpha * sums[i] + beta * c;
-                           }
-                   });
+/// Vectors from which a kernel without tables loses to a matrix product with unpacked signs (bench/RESULTS.md).
+inline constexpr index packed_unpack_vectors = 8;
+
+/// True where many vectors are multiplied by unpacking the signs into the panels of a matrix product. A table product
+/// needs one addition for four or five weights, where a matrix product needs five multiply-adds: tables always win.
+template <class Kernel>
+constexpr bool packed_unpacks(index vectors) {
+    return !Kernel::has_tables && vectors >= packed_unpack_vectors;
 }
 
-struct packed_hidden_scratch;
-
-/// Y = s_post o (U (s_mid o (V (s_pre o x)))) + bias for every row x of X. The scales enter while tables are built and
-/// sums are stored, and the r numbers in between stay in the cache.
-template <class Arch, class Real>
-void packed_apply(Arch arch, executor ex, const low_rank_binary_linear<Real>& layer, matrix_view<const Real> X,
-                  matrix_view<Real> Y) {
-    constexpr index vectors = packed_kernel<Arch, Real>::max_vectors;
-    const index r = layer.rank();
-    const Real* mid = layer.s_mid.size() == 0 ? nullptr : layer.s_mid.data();
-    const Real* post = layer.s_post.data();
-    const Real* bias = layer.bias.size() == 0 ? nullptr : layer.bias.data();
+/// C = alpha X B^T + beta C for X (T,n) and packed B (m,n); transposed: C = alpha X B + beta C for B (n,m).
+template <class Kernel, class Arch, class Real>
+void packed_gemm(Arch arch, executor ex, matrix_view<const Real> X, bit_view bits, bool transposed, matrix_view<Real> C,
+                 Real alpha, Real beta) {
+    if (C.size() == 0) return;
+    if (X.cols == 0) return scale_only(C, beta);
+    if (packed_unpacks<Kernel>(X.rows))
+        return blocked_gemm<plain_products<Real>>(arch, ex, X.cols,
+                                                  dense_operand<Real>{X.data, X.row_stride, X.col_stride},
+                                                  bit_operand{bits, transposed}, C, alpha, beta);
+    if (transposed && X.rows > Kernel::max_vectors) {
+        bits = transpose_to_scratch(arch, ex, bits);
+        transposed = false;
+    }
     const auto rows = [&](index begin, index end, executor inner) {
-        Real* hidden = thread_scratch<packed_hidden_scratch>().template reserve<Real>((end - begin) * r);
-        packed_product(arch, inner, layer.V.view(), X.middle_rows(begin, end - begin), layer.s_pre.data(),
-                       [&](index t, index first, const Real* sums, index count) {
-                           std::copy_n(sums, count, hidden + t * r + first);
-                       });
-        packed_product(arch, inner, layer.U.view(), matrix_view<const Real>(hidden, end - begin, r), mid,
-                       [&](index t, index first, const Real* sums, index count) {
-                           Real* out = &Y(begin + t, first);
-                           for (index i = 0; i < count; ++i)
-                               out[i * Y.col_stride] = bias == nullptr ? post[first + i] * sums[i]
-                                                                       : post[first + i] * sums[i] + bias[first + i];
-                       });
+        const packed_operand<Real> product{bits, transposed, X.middle_rows(begin, end - begin), nullptr};
+        packed_products<Kernel>(arch, inner, std::span(&product, 1),
+                                [&](index, index t, index first, const Real* sums, index count) {
+                                    Real* out = &C(begin + t, first);
+                                    if (C.col_stride == 1 && beta == Real(0))  // nearly always; apart, a vector loop
+                                        for (index i = 0; i < count; ++i)
+                                            out[i] = alpha * sums[i];
+                                    else
+                                        for (index i = 0; i < count; ++i) {
+                                            Real& c = out[i * C.col_stride];
+                                            c = beta == Real(0) ? alpha * sums[i] : alpha * sums[i] + beta * c;
+                                        }
+                                });
     };
-    if (X.rows >= vectors * ex.threads())
-        ex.for_chunks(X.rows, 4 * vectors, [&](index begin, index end) { rows(begin, end, executor()); });
+    // Enough vectors: every thread takes its own. Few: they share the rows.
+    if (X.rows >= Kernel::max_vectors * ex.threads())
+        ex.when(static_cast<double>(C.size()) * static_cast<double>(X.cols), packed_serial_work)
+            .for_chunks(X.rows, Kernel::max_vectors, [&](index begin, index end) { rows(begin, end, executor()); });
     else
         rows(0, X.rows, ex);
 }
