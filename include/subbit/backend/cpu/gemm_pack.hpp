@@ -9,6 +9,7 @@
 #include <subbit/bits/bit_view.hpp>
 
 #include <algorithm>
+#include <cstdint>
 
 namespace subbit {
 
@@ -48,24 +49,34 @@ struct bit_operand {
     bool transposed;
 };
 
+/// Writes entries (row, col), (row, col + 1).. of `bits` as +1 and -1 to out[0], out[stride]..
+template <class Real>
+void unpack_run(bit_view bits, index row, index col, index count, Real* out, index stride) {
+    constexpr Real signs[2] = {-1, 1};
+    while (count > 0) {
+        const index bit = col % bit_layout::tile_cols, run = std::min(count, bit_layout::tile_cols - bit);
+        std::uint32_t word = bits.word(row, col / bit_layout::tile_cols) >> bit;
+        for (index q = 0; q < run; ++q, word >>= 1)
+            out[q * stride] = signs[word & 1U];
+        out += run * stride;
+        col += run;
+        count -= run;
+    }
+}
+
 template <index W, class Products, class Arch>
 void pack_panels(Arch, Products, typename Products::packed* out, const bit_operand& op, index lane0, index lanes,
                  index k0, index k) {
-    using packed = typename Products::packed;
     static_assert(Products::depth == 1);
-    constexpr packed signs[2] = {-1, 1};
     for (index l = 0; l < lanes; l += W, out += W * k) {
         const index count = std::min(W, lanes - l);
-        if (count < W) std::fill_n(out, W * k, packed{});
-        // The words lie along k, or along the lanes.
+        if (count < W) std::fill_n(out, W * k, typename Products::packed{});
         if (op.transposed)
             for (index p = 0; p < k; ++p)
-                for (index i = 0; i < count; ++i)
-                    out[p * W + i] = signs[op.bits.test(k0 + p, lane0 + l + i)];
+                unpack_run(op.bits, k0 + p, lane0 + l, count, out + p * W, index{1});
         else
             for (index i = 0; i < count; ++i)
-                for (index p = 0; p < k; ++p)
-                    out[p * W + i] = signs[op.bits.test(lane0 + l + i, k0 + p)];
+                unpack_run(op.bits, lane0 + l + i, k0, k, out + i, W);
     }
 }
 

@@ -11,6 +11,7 @@
 #include <subbit/backend/cpu/thread_pool.hpp>
 
 #include <algorithm>
+#include <span>
 
 namespace subbit {
 
@@ -144,7 +145,7 @@ bit_view transpose_to_scratch(Arch arch, executor ex, bit_view bits) {
 }
 
 /// Vectors from which a kernel without tables loses to a matrix product with unpacked signs (bench/RESULTS.md).
-inline constexpr index packed_unpack_vectors = 8;
+inline constexpr index packed_unpack_vectors = 16;
 
 /// True where many vectors are multiplied by unpacking the signs into the panels of a matrix product. A table product
 /// needs one addition for four or five weights, where a matrix product needs five multiply-adds: tables always win.
