@@ -8,6 +8,7 @@
 #include <subbit/backend/cpu/gemm.hpp>
 #include <subbit/backend/cpu/packed_kernel.hpp>
 #include <subbit/backend/cpu/scratch.hpp>
+#include <subbit/backend/cpu/simd_loop.hpp>
 #include <subbit/backend/cpu/thread_pool.hpp>
 
 #include <algorithm>
@@ -38,26 +39,31 @@ struct packed_tables_scratch;
 struct packed_strip_scratch;
 
 /// The tables of rows t..t+V of X, scaled.
-template <index V, class Kernel, class Real>
-void packed_build(const packed_operand<Real>& product, index t, Real* tables) {
-    const index n = product.padded_cols();
-    const matrix_view<const Real>& X = product.X;
+template <index V, class Kernel, class Arch, class Real>
+void packed_build(Arch arch, const packed_operand<Real>& product, index t, Real* tables) {
+    const index n = product.padded_cols(), cols = product.cols(), stride = product.X.col_stride;
+    const Real* first = product.X.data + t * product.X.row_stride;
+    if (V == 1 && stride == 1 && product.pre == nullptr && cols == n)
+        return Kernel::template build<V>(tables, first, n);
     Real* values = thread_scratch<packed_values_scratch>().template reserve<Real>(V * n);
-    for (index v = 0; v < V; ++v) {
-        const Real* x = X.data + (t + v) * X.row_stride;
-        Real* out = values + v * n;
-        if (X.col_stride != 1)
-            for (index j = 0; j < X.cols; ++j)
-                out[j] = x[j * X.col_stride];
-        else if (product.pre == nullptr)
-            std::copy_n(x, X.cols, out);
-        if (product.pre != nullptr) {
-            const Real* in = X.col_stride == 1 ? x : out;
-            for (index j = 0; j < X.cols; ++j)
-                out[j] = in[j] * product.pre[j];
+    const auto scaled = [&] {
+        for (index v = 0; v < V; ++v) {
+            const Real* x = first + v * product.X.row_stride;
+            const Real* pre = product.pre;
+            Real* out = values + v * n;
+            if (pre == nullptr)
+                for (index j = 0; j < cols; ++j)
+                    out[j] = x[j * stride];
+            else if (stride == 1)  // nearly always; apart, a vector loop
+                for (index j = 0; j < cols; ++j)
+                    out[j] = x[j] * pre[j];
+            else
+                for (index j = 0; j < cols; ++j)
+                    out[j] = x[j * stride] * pre[j];
+            std::fill(out + cols, out + n, Real(0));  // whatever the padding's bits say
         }
-        std::fill(out + X.cols, out + n, Real(0));  // whatever the padding's bits say
-    }
+    };
+    run_loop(arch, scaled);
     Kernel::template build<V>(tables, values, n);
 }
 
@@ -88,7 +94,7 @@ void packed_block(Arch arch, executor ex, std::span<const packed_operand<Real>> 
     Real* const tables = thread_scratch<packed_tables_scratch>().template reserve<Real>(size);
     for (index l = 0, at = 0; l < std::ssize(products); ++l) {
         const auto& p = products[static_cast<std::size_t>(l)];
-        packed_build<V, Kernel>(p, t, tables + at);
+        packed_build<V, Kernel>(arch, p, t, tables + at);
         at += table_count(p);
     }
     ex.when(work, packed_serial_work).for_chunks(runs, 1, [&](index run, index) {
