@@ -3,18 +3,22 @@
 #
 #   cmake/install_packages.sh program   to build and run llama_compress and the examples
 #   cmake/install_packages.sh tests     and everything that tests/run.sh uses
+#   cmake/install_packages.sh aarch64   to build for 64-bit ARM and run its tests by qemu: makes arm64 an architecture of
+#                                       this system's packages
 set -euo pipefail
 
 program=(g++ cmake ninja-build ca-certificates libeigen3-dev libxsimd-dev librandom123-dev nlohmann-json3-dev libcli11-dev
          libfmt-dev libpcre2-dev)
 tests=(git ccache clang-16 libclang-rt-16-dev clang-format-14 doxygen doctest-dev librapidcheck-dev
        libbenchmark-dev libopenblas-dev python3-venv)
+aarch64=(g++-aarch64-linux-gnu qemu-user librapidcheck-dev:arm64)
 
 case ${1:-} in
     program) packages=("${program[@]}") ;;
     tests) packages=("${program[@]}" "${tests[@]}") ;;
+    aarch64) packages=("${aarch64[@]}") ;;
     *)
-        echo "usage: install_packages.sh program|tests" >&2
+        echo "usage: install_packages.sh program|tests|aarch64" >&2
         exit 2
         ;;
 esac
@@ -31,6 +35,7 @@ done
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
     echo "installing ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
+    [ "$1" != aarch64 ] || dpkg --add-architecture arm64
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
     exit 0

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole test suite, from nothing: packages, two builds, every test, the fuzzers, format and API pages. Logs are in
-# build/logs. The last line is the summary; the status is 0 only where nothing failed.
+# The whole test suite, from nothing: packages, two builds, every test, the fuzzers, a build for 64-bit ARM, format and API
+# pages. Logs are in build/logs. The last line is the summary; the status is 0 only where nothing failed.
 #
 #   tests/run.sh            everything
 #   tests/run.sh --quick    the dev build and its unit, conformance and reference tests
@@ -131,5 +131,15 @@ tests asan -L '^unit$'
 later fuzz-safetensors fuzz safetensors
 later fuzz-tokenizer fuzz tokenizer
 collect
+
+# The kernels that xsimd makes of NEON, and what they stand on, by qemu.
+bash cmake/install_packages.sh aarch64 || echo "going on without some packages"
+if command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null; then
+    step build-aarch64 build aarch64 --target test_bits test_backend test_factor test_conformance
+    tests aarch64 -R '^(bits|backend|factor)/|^conformance/cpu_float'
+else
+    echo "skipped aarch64: no cross-compiler or no qemu"
+    skipped=$((skipped + 1))
+fi
 
 finish

@@ -145,15 +145,25 @@ constexpr std::array<std::array<Scalar, 4>, 16> nibble_signs = [] {
     return t;
 }();
 
-/// Transposes 32 x 32 bits in place: word i, bit j <-> word j, bit i. Swaps ever smaller off-diagonal blocks.
-inline void transpose_32x32(std::array<std::uint32_t, 32>& w) {
-    std::uint32_t mask = 0x0000FFFFu;
-    for (unsigned width = 16; width != 0; width >>= 1, mask ^= mask << width)
-        for (unsigned i = 0; i < 32; i = (i + width + 1) & ~width) {
-            const std::uint32_t swap = ((w[i] >> width) ^ w[i + width]) & mask;
-            w[i] ^= swap << width;
-            w[i + width] ^= swap;
+/// Swaps the off-diagonal blocks of Width x Width bits in every diagonal block of twice that size; `low` has the first
+/// half of the bits of each.
+template <unsigned Width>
+void swap_blocks(std::array<std::uint32_t, 32>& w, std::uint32_t low) {
+    for (unsigned first = 0; first < 32; first += 2 * Width)
+        for (unsigned i = first; i < first + Width; ++i) {
+            const std::uint32_t swap = ((w[i] >> Width) ^ w[i + Width]) & low;
+            w[i] ^= swap << Width;
+            w[i + Width] ^= swap;
         }
+}
+
+/// Transposes 32 x 32 bits in place: word i, bit j <-> word j, bit i.
+inline void transpose_32x32(std::array<std::uint32_t, 32>& w) {
+    swap_blocks<16>(w, 0x0000FFFFU);
+    swap_blocks<8>(w, 0x00FF00FFU);
+    swap_blocks<4>(w, 0x0F0F0F0FU);
+    swap_blocks<2>(w, 0x33333333U);
+    swap_blocks<1>(w, 0x55555555U);
 }
 
 }  // namespace detail
