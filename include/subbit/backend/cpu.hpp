@@ -96,7 +96,7 @@ class cpu {
 
 /// Calls f(arch) with the tag of the backend's instruction set.
 template <class B, class F>
-decltype(auto) with_arch(const B& b, F&& f) {
+decltype(auto) with_arch([[maybe_unused]] const B& b, F&& f) {
 #if SUBBIT_X86
     if (b.instructions() == isa::avx512) return f(avx512_arch{});
     if (b.instructions() == isa::avx2) return f(avx2_arch{});
@@ -126,7 +126,7 @@ void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, matrix_view<const S> X
 
 /// Calls f(arch, kernel) with the kernel of products of packed signs with vectors of S.
 template <class S, class B, class F>
-void with_packed_kernel(const B& b, packed_precision wanted, F&& f) {
+void with_packed_kernel(const B& b, [[maybe_unused]] packed_precision wanted, F&& f) {
 #if SUBBIT_X86
     if constexpr (std::same_as<S, float>)
         if (wanted == packed_precision::int8) {
@@ -135,7 +135,6 @@ void with_packed_kernel(const B& b, packed_precision wanted, F&& f) {
             if (b.instructions() != isa::portable) return f(avx2_arch{}, int8_kernel<avx2_arch>{});
         }
 #endif
-    static_cast<void>(wanted);
     with_arch(b, [&](auto arch) { f(arch, packed_kernel<decltype(arch), S>{}); });
 }
 

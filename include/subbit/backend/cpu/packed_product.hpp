@@ -12,6 +12,8 @@
 #include <subbit/backend/cpu/thread_pool.hpp>
 
 #include <algorithm>
+#include <atomic>
+#include <cstdint>
 #include <span>
 
 namespace subbit {
@@ -35,8 +37,40 @@ struct packed_operand {
 };
 
 struct packed_values_scratch;
-struct packed_tables_scratch;
 struct packed_strip_scratch;
+
+/// The tables that a thread has made for the job that it works at. Every thread makes its own: to fetch those of
+/// another core would take longer.
+class packed_tables {
+  public:
+    static packed_tables& of_this_thread() {
+        thread_local packed_tables tables;
+        return tables;
+    }
+    /// A number that no other job has.
+    static std::uint64_t new_job() {
+        static std::atomic<std::uint64_t> last = 0;
+        return last.fetch_add(1, std::memory_order_relaxed) + 1;
+    }
+
+    /// Memory for all tables of a job, `count` numbers.
+    template <class Real>
+    Real* memory(std::uint64_t job, index count) {
+        if (job != job_) made_ = 0;
+        job_ = job;
+        return memory_.reserve<Real>(count);
+    }
+    /// True the first time that this thread asks for those of product `l` < 64 in the job.
+    bool must_make(std::size_t l) {
+        const bool first = (made_ >> l & 1U) == 0;
+        made_ |= std::uint64_t{1} << l;
+        return first;
+    }
+
+  private:
+    scratch_buffer memory_;
+    std::uint64_t job_ = 0, made_ = 0;
+};
 
 /// The tables of rows t..t+V of X, scaled.
 template <index V, class Kernel, class Arch, class Real>
@@ -73,7 +107,7 @@ constexpr index packed_run_begin(index groups, index run, index runs) {
     return run == runs ? groups : (groups * run / runs + 1) / 2 * 2;
 }
 
-/// The products operands[0..count) with V vectors, rows t.. of each X, as one loop: store(l, t + v, i, sums, n) has
+/// At most 64 products with V vectors, rows t.. of each X, as one loop: store(l, t + v, i, sums, n) has
 /// sums[0..n) = rows i.. of product l with vector v, for every block of rows once, from any thread.
 template <index V, class Kernel, class Arch, class Real, class Store>
 void packed_block(Arch arch, executor ex, std::span<const packed_operand<Real>> products, index t, Store&& store) {
@@ -90,20 +124,16 @@ void packed_block(Arch arch, executor ex, std::span<const packed_operand<Real>> 
         runs += run_count(p);
         work += V * p.work();
     }
-    if (runs == 0) return;
-    Real* const tables = thread_scratch<packed_tables_scratch>().template reserve<Real>(size);
-    for (index l = 0, at = 0; l < std::ssize(products); ++l) {
-        const auto& p = products[static_cast<std::size_t>(l)];
-        packed_build<V, Kernel>(arch, p, t, tables + at);
-        at += table_count(p);
-    }
+    const std::uint64_t job = packed_tables::new_job();
     ex.when(work, packed_serial_work).for_chunks(runs, 1, [&](index run, index) {
-        const Real* table = tables;
+        packed_tables& tables = packed_tables::of_this_thread();
+        Real* table = tables.memory<Real>(job, size);
         std::size_t l = 0;
         for (; run >= run_count(products[l]); ++l) {
             run -= run_count(products[l]);
             table += table_count(products[l]);
         }
+        if (tables.must_make(l)) packed_build<V, Kernel>(arch, products[l], t, table);
         const auto& p = products[l];
         const index groups = bit_layout::row_groups(p.rows()), begin = packed_run_begin(groups, run, run_count(p)),
                     end = packed_run_begin(groups, run + 1, run_count(p));
