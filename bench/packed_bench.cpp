@@ -83,9 +83,10 @@ double relative_error(const matrix<float>& got, const matrix<double>& exact) {
 }
 
 /// y = B x for B (m,n), or y = B^T x for B (n,m).
-void add_product(const shape& s, isa instructions, int threads, index vectors, bool transposed) {
-    const std::string name = (transposed ? "transposed/" : "product/") + text(s) +
-                             text(instructions, packed_precision::exact, threads, vectors);
+void add_product(const shape& s, isa instructions, packed_precision precision, int threads, index vectors,
+                 bool transposed) {
+    const std::string name =
+        (transposed ? "transposed/" : "product/") + text(s) + text(instructions, precision, threads, vectors);
     add(
         name,
         [=](benchmark::State& state) {
@@ -94,10 +95,11 @@ void add_product(const shape& s, isa instructions, int threads, index vectors, b
             const auto X = random_matrix<float>(vectors, s.n, 2);
             matrix<float> Y(vectors, s.m);
             for (auto _ : state) {
-                if (transposed)
-                    gemm(b, X, bits.view(), Y);
-                else
-                    gemm(b, X, bits.t(), Y);
+                // Past gemm, which is always exact: 8-bit products by themselves are not offered, only whole layers.
+                with_packed_kernel<float>(b, precision, [&](auto arch, auto kernel) {
+                    packed_gemm<decltype(kernel)>(arch, b.exec(), const_view(X), bits.view(), transposed, view(Y), 1.0F,
+                                                  0.0F);
+                });
                 benchmark::ClobberMemory();
             }
             matrix<double> exact(1, s.m);
@@ -244,11 +246,12 @@ void add_all() {
     for (const auto& s : product_shapes) {
         runnable([&](isa i) {
             for (const bool transposed : {false, true})
-                add_product(s, i, 1, 1, transposed);
+                add_product(s, i, packed_precision::exact, 1, 1, transposed);
+            add_product(s, i, packed_precision::int8, 1, 1, false);
         });
         for (const bool transposed : {false, true}) {
-            add_product(s, widest, 2, 1, transposed);
-            add_product(s, widest, 1, 4, transposed);
+            add_product(s, widest, packed_precision::exact, 2, 1, transposed);
+            add_product(s, widest, packed_precision::exact, 1, 4, transposed);
         }
         add_dense(s, 1);
     }

@@ -6,6 +6,9 @@
 #if SUBBIT_X86
 #include <immintrin.h>
 
+#include <type_traits>
+#include <utility>
+
 namespace subbit {
 
 /// Calls f(index_constant<G>, at) for runs of G <= Most that cover [0, groups), as even as can be: a short run at the
