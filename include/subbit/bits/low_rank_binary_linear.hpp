@@ -19,8 +19,9 @@ enum class packed_precision {
 
 /// With packed_precision::int8, sums of four neighbouring inputs are rounded to 8 bits, with one scale for each 128
 /// inputs. An output of B x, x of n entries, is then off by at most the sum over these runs of 32 q / 254, q the run's
-/// largest |x_4k| + .. + |x_4k+3|, and by the rounding of a float32 sum; for normal x the error is some 6e-3 of the
-/// result's norm. A backend may be more exact: those without such a kernel, and double, are.
+/// largest |x_4k| + .. + |x_4k+3| (zero is taken for a q under 1e-30), and by the rounding of a float32 sum; for normal
+/// x the error is some 7e-3 of the result's norm. A backend may be more exact: those without such a kernel, and double,
+/// are.
 struct apply_options {
     packed_precision precision = packed_precision::exact;
 };

@@ -18,8 +18,8 @@
 
 namespace subbit {
 
-/// Multiply-adds below which a loop of packed products stays on one thread: some 1.5 microseconds, what it takes to share
-/// it with threads that are awake.
+/// Multiply-adds below which a loop of packed products stays on one thread: some 1.5 microseconds, what it takes to
+/// share it with threads that are awake.
 inline constexpr double packed_serial_work = 2e5;
 
 /// One product of a job: B x, or B^T x, for a few rows x of X; `pre` is null or holds scales of x.
