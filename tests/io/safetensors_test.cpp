@@ -229,6 +229,37 @@ TEST_CASE("a sharded model reads as one; the index decides which shard a name is
     CHECK(reader.metadata().at("format") == "pt");
 }
 
+TEST_CASE("a matrix row by row, and a file that is given back and read again") {
+    const temporary_directory dir;
+    const matrix<float> values = matrix<float>::Random(3000, 7);
+    safetensors_writer writer;
+    for (const dtype type : {dtype::f64, dtype::f32, dtype::f16, dtype::bf16})
+        writer.add(std::string(name_of(type)), matrix_view<const float>(values.data(), 3000, 7), type);
+    writer.add("empty", matrix_view<const float>(values.data(), 0, 7), dtype::f32);
+    writer.add("vector", {7}, std::span<const float>(values.data(), 7), dtype::f32);
+    const std::vector<std::int32_t> integers(6);
+    writer.add("integers", {2, 3}, std::span(integers));
+    writer.write(dir / "x");
+    const safetensors_reader reader(dir / "x");
+    for (const char* name : {"F64", "F32", "F16", "BF16"}) {
+        CAPTURE(name);
+        const auto expected = reader.read_matrix<float>(name);
+        subbit::index next = 0;
+        reader.for_each_row<float>(name, [&](subbit::index i, std::span<const float> row) {
+            CHECK(i == next++);
+            CHECK(std::equal(row.begin(), row.end(), &expected(i, 0), &expected(i, 0) + 7));
+        });
+        CHECK(next == 3000);
+        reader.release();
+        CHECK(reader.read_matrix<float>(name) == expected);
+    }
+    const auto never = [](subbit::index, std::span<const float>) { FAIL_CHECK("there is no row"); };
+    reader.for_each_row<float>("empty", never);
+    check_throws<shape_error>([&] { reader.for_each_row<float>("vector", never); }, {"vector", "expected a matrix"});
+    check_throws<format_error>([&] { reader.for_each_row<float>("integers", never); }, {"integers", "I32"});
+    check_throws<format_error>([&] { reader.for_each_row<float>("none", never); }, {"no tensor", "none"});
+}
+
 TEST_CASE("a request that does not fit a tensor names it, its shape and what was expected") {
     const temporary_directory dir;
     const std::vector<float> values(6);

@@ -1,5 +1,4 @@
 // The program as its users see it: every command on a tiny model, and one line for everything that can be wrong.
-#include "commands/sampling.hpp"
 #include "model/evaluation.hpp"
 #include "pipeline/run_folder.hpp"
 #include "program.hpp"
@@ -208,35 +207,13 @@ TEST_CASE("generate with a cache says what passes over the whole text say") {
             if (best == 256) break;  // the end
             tokens.push_back(static_cast<std::int32_t>(best));
         }
-        const auto result =
-            run_program(run.folder.path(), {"generate", path.string(), "--prompt", prompt, "--max-tokens", "8"});
+        const auto result = run_program(
+            run.folder.path(), {"generate", path.string(), "--prompt", prompt, "--max-tokens", "8", "--head", "f32"});
         REQUIRE(result.status == 0);
         CHECK(result.out == model.load_tokenizer().decode(tokens) + "\n");
         CHECK(result.err.find("prefill 10 tokens") != std::string::npos);
         CHECK(result.err.find("tokens/s") != std::string::npos);
     }
-}
-
-TEST_CASE("sampling takes what is left of the candidates, and the same seed takes the same") {
-    const std::vector<float> scores = {0, 3, 1, 3, -2};
-    const subbit::random_stream stream(7);
-    const auto draw = [&](const llama::sampling_options& options) {
-        std::vector<int> counts(scores.size());
-        for (std::uint64_t i = 0; i < 4000; ++i)
-            ++counts[static_cast<std::size_t>(llama::sample(scores, options, stream, i))];
-        return counts;
-    };
-    CHECK(draw({.temperature = 0}) == std::vector<int>{0, 4000, 0, 0, 0});
-    const auto two = draw({.temperature = 1, .top_k = 2});
-    CHECK(two[1] + two[3] == 4000);
-    CHECK(std::abs(two[1] - 2000) < 200);
-    const auto three = draw({.temperature = 1, .top_k = 3});
-    const double share = 1 / (1 + 2 * std::exp(2.0));
-    CHECK(std::abs(three[2] / 4000.0 - share) < 0.015);
-    CHECK(draw({.temperature = 1, .top_p = 0.3}) == std::vector<int>{0, 4000, 0, 0, 0});
-    CHECK(draw({.temperature = 1, .top_p = 0.6}) == two);
-    CHECK(draw({.temperature = 2}) == draw({.temperature = 2}));
-    CHECK(draw({.temperature = 2})[4] > 0);
 }
 
 TEST_CASE("info says which implementation runs") {
@@ -285,6 +262,7 @@ TEST_CASE("words and numbers that no option knows") {
     check_fails({"perplexity", run.model.string(), "--text", (run.folder / "none.txt").string()}, 1, {"none.txt"});
     check_fails({"perplexity", (run.folder / "nowhere").string(), "--text", run.text.string()}, 1, {"config.json"});
     check_fails({"generate", run.model.string(), "--prompt", "x", "--top-p", "2"}, 2, {"--top-p"});
+    check_fails({"generate", run.model.string(), "--prompt", "x", "--head", "int4"}, 2, {"--head", "int4"});
 }
 
 TEST_CASE("models that are not what they should be") {

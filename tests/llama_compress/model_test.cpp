@@ -1,10 +1,13 @@
 // The Llama's parts: gradients against finite differences, caches and windows against the plain forward pass.
 #include "../support/finite_differences.hpp"
+#include "../support/throws.hpp"
 #include "tiny_block.hpp"
 
 #include <subbit/backend/reference.hpp>
 
 #include <doctest/doctest.h>
+#include <tuple>
+#include <type_traits>
 #include <utility>
 
 namespace llama {
@@ -196,12 +199,47 @@ TEST_CASE("windows do not see each other, and a cache continues where it stood")
     CHECK((both.bottomRows(6) - one).cwiseAbs().maxCoeff() < 1e-12);
 
     blk.forward(exact, const_view(X), 12, view(whole), tape);
-    key_value_cache<double> cache{matrix<double>(12, 8), matrix<double>(12, 8), 0};
+    key_value_cache<double> cache(12, 8);
     for (const auto& [from, count] : {std::pair<index, index>{0, 5}, {5, 1}, {6, 4}, {10, 2}})
-        blk.forward_cached(exact, const_view(X).middle_rows(from, count), cache, view(steps).middle_rows(from, count),
-                           tape);
+        blk.infer_cached(exact, const_view(X).middle_rows(from, count), cache, view(steps).middle_rows(from, count),
+                         tape);
     CHECK((steps - whole).cwiseAbs().maxCoeff() < 1e-12);
-    CHECK(cache.length == 12);
+    CHECK(cache.length() == 12);
+    subbit::testing::check_throws<subbit::shape_error>(
+        [&] { blk.infer_cached(exact, const_view(X).middle_rows(0, 1), cache, view(steps).middle_rows(0, 1), tape); },
+        {"cache of 12 tokens", "13"});
+}
+
+TEST_CASE_TEMPLATE("a token attends to a cache as the last one of a window does", S, float, double) {
+    const double tolerance = std::is_same_v<S, float> ? 1e-5 : 1e-13;
+    for (const auto& [heads, kv_heads, head_dim] :
+         {std::tuple<index, index, index>{1, 1, 2}, {3, 1, 64}, {9, 3, 64}, {4, 2, 20}, {8, 1, 16}, {10, 2, 34}})
+        for (const index length : {1, 2, 31, 32, 33, 200}) {
+            CAPTURE(heads);
+            CAPTURE(head_dim);
+            CAPTURE(length);
+            const index width = kv_heads * head_dim;
+            const auto Q = random_matrix<S>(length, heads * head_dim, 1), K = random_matrix<S>(length, width, 2),
+                       V = random_matrix<S>(length, width, 3);
+            matrix<S> whole(length, Q.cols());
+            const auto last = [](const matrix<S>& m) { return const_view(m).middle_rows(m.rows() - 1, 1); };
+            attention(exact, {1, length, length, heads, kv_heads, head_dim}, const_view(Q), const_view(K),
+                      const_view(V), view(whole));
+            key_value_cache<S> cache(length, width);
+            cache.append(const_view(K).middle_rows(0, length - 1), const_view(V).middle_rows(0, length - 1));
+            cache.append(last(K), last(V));
+            CHECK(subbit::as_eigen(cache.keys()) == K.transpose());
+            CHECK(subbit::as_eigen(cache.values()) == V);
+            matrix<S> o(1, Q.cols()), other(1, Q.cols());
+            cached_attention(exact, head_dim, last(Q), cache, view(o));
+            CHECK((o - whole.bottomRows(1)).cwiseAbs().maxCoeff() < tolerance);
+            for (const subbit::isa i : subbit::testing::runnable_isas()) {
+                cached_attention(subbit::testing::make_cpu(i, 1), head_dim, last(Q), cache, view(o));
+                CHECK((o - whole.bottomRows(1)).cwiseAbs().maxCoeff() < tolerance);
+                cached_attention(subbit::testing::make_cpu(i, 2), head_dim, last(Q), cache, view(other));
+                CHECK(o == other);
+            }
+        }
 }
 
 }  // namespace llama

@@ -71,6 +71,13 @@ subbit::precision precision_of(const std::string& products) {
     return products == "bf16" ? subbit::precision::bf16 : subbit::precision::f32;
 }
 
+void add_head_option(CLI::App& command, std::string& head) {
+    command.add_option("--head", head, "Embedding and output head in memory: f32, bf16, or int8 with one scale a row")
+        ->check(CLI::IsMember({"f32", "bf16", "int8"}))
+        ->type_name("NAME")
+        ->capture_default_str();
+}
+
 void job_clock::step(std::string_view what, std::size_t done, std::size_t total, clock::time_point now) {
     if (what == "block") {
         enter_block(static_cast<index>(done));

@@ -39,6 +39,9 @@ struct machine_options {
 void add_products_option(CLI::App& command, std::string& products);
 subbit::precision precision_of(const std::string& products);
 
+/// --head, for the commands that run a model.
+void add_head_option(CLI::App& command, std::string& head);
+
 /// How much of a planned job is done, and how long the rest will take at the rates seen so far.
 class job_clock {
   public:

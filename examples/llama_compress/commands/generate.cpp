@@ -17,7 +17,8 @@ struct generate_command {
     index max_tokens = 128;
     sampling_options sampling;
     std::uint64_t seed = 0;
-    bool begin = false;
+    bool begin = false, ignore_eos = false;
+    std::string head = "int8";
     machine_options machine;
 
     void run() const;
@@ -48,8 +49,8 @@ void generate_command::run() const {
     const auto words = directory.load_tokenizer();
     auto tokens = prompt_tokens(directory, words);
     const auto backend = machine.make();
-    running_model running(backend, directory, std::ssize(tokens) + max_tokens);
-    const subbit::random_stream stream(seed);
+    running_model running(backend, directory, std::ssize(tokens) + max_tokens, parse_row_format(head));
+    sampler choice(sampling, subbit::random_stream(seed));
     catch_interrupts();
 
     print_now(prompt);
@@ -59,8 +60,8 @@ void generate_command::run() const {
     const auto decoding = job_clock::clock::now();
     index made = 0;
     while (made < max_tokens && !interrupted()) {
-        const std::int32_t token = sample(scores, sampling, stream, static_cast<std::uint64_t>(made));
-        if (ends(directory.config(), words, token)) break;
+        const std::int32_t token = choice.pick(scores, static_cast<std::uint64_t>(made));
+        if (!ignore_eos && ends(directory.config(), words, token)) break;
         ++made;
         print_now(decoder.add(token));
         if (made < max_tokens) scores = running.next_scores(std::span(&token, 1));
@@ -99,6 +100,8 @@ void add_generate(CLI::App& app) {
         ->capture_default_str();
     c->add_option("--seed", command->seed, "Seed of the choices")->type_name("S")->capture_default_str();
     c->add_flag("--begin", command->begin, "Put the model's first token before the prompt");
+    c->add_flag("--ignore-eos", command->ignore_eos, "Go on where the model would end");
+    add_head_option(*c, command->head);
     command->machine.add_to(*c);
     c->callback([command] { command->run(); });
 }

@@ -1,10 +1,12 @@
 // From the scores of the next token to the token.
 #pragma once
 
+#include <subbit/core/math.hpp>
 #include <subbit/core/random.hpp>
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -17,43 +19,102 @@ struct sampling_options {
     double top_p = 1;        ///< only the most likely tokens that together have this probability
 };
 
-/// The token that position `at` of the random stream picks; the lowest id where scores are equal.
-inline std::int32_t sample(std::span<const float> scores, const sampling_options& options,
-                           const subbit::random_stream& stream, std::uint64_t at) {
-    if (options.temperature <= 0)
-        return static_cast<std::int32_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
-
-    struct candidate {
-        double probability;
-        std::int32_t id;
-    };
-    const double top = static_cast<double>(*std::max_element(scores.begin(), scores.end()));
-    std::vector<candidate> list(scores.size());
-    for (std::size_t i = 0; i < scores.size(); ++i)
-        list[i] = {std::exp((static_cast<double>(scores[i]) - top) / options.temperature),
-                   static_cast<std::int32_t>(i)};
-    const auto kept = options.top_k > 0 ? std::min(list.size(), static_cast<std::size_t>(options.top_k)) : list.size();
-    std::partial_sort(list.begin(), list.begin() + static_cast<std::ptrdiff_t>(kept), list.end(),
-                      [](const candidate& a, const candidate& b) {
-                          return a.probability != b.probability ? a.probability > b.probability : a.id < b.id;
-                      });
-    list.resize(kept);
-
-    double total = 0;
-    for (const auto& c : list)
-        total += c.probability;
-    double within = 0;
-    std::size_t count = 0;
-    while (count < list.size() && (count == 0 || within < options.top_p * total))
-        within += list[count++].probability;
-
-    const double target = stream.uniform(at) * within;
-    double passed = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-        passed += list[i].probability;
-        if (target < passed) return list[i].id;
-    }
-    return list[count - 1].id;
+/// The first of the largest scores.
+inline std::size_t index_of_largest(std::span<const float> scores) {
+    float top = scores[0];
+    const float* const s = scores.data();
+#pragma omp simd reduction(max : top)
+    for (std::size_t i = 1; i < scores.size(); ++i)
+        top = std::max(top, s[i]);
+    const auto found = std::find(scores.begin(), scores.end(), top);
+    return found == scores.end() ? 0 : static_cast<std::size_t>(found - scores.begin());  // a NaN equals nothing
 }
+
+/// Picks tokens; keeps its buffers, so that a pick allocates nothing but the first.
+class sampler {
+  public:
+    sampler(const sampling_options& options, const subbit::random_stream& stream)
+        : options_(options), stream_(stream) {}
+
+    /// The token that position `at` of the random stream picks from the scores of all tokens: each with the probability
+    /// exp(score / temperature) among the top_k most likely, and of those the most likely ones that reach top_p; where
+    /// scores are equal, the lower id is the more likely.
+    std::int32_t pick(std::span<const float> scores, std::uint64_t at) {
+        const std::size_t best = index_of_largest(scores);
+        if (options_.temperature <= 0) return static_cast<std::int32_t>(best);
+        weigh(scores, scores[best]);
+        keep_candidates(scores);
+        const double target = stream_.uniform(at) * mass();
+        double passed = 0;
+        for (const std::int32_t id : candidates_) {
+            passed += weight(id);
+            if (target < passed) return id;
+        }
+        return candidates_.empty() ? static_cast<std::int32_t>(best) : candidates_.back();
+    }
+
+  private:
+    double weight(std::int32_t id) const { return static_cast<double>(weights_[static_cast<std::size_t>(id)]); }
+
+    /// Unnormalized probabilities; the largest is 1.
+    void weigh(std::span<const float> scores, float top) {
+        weights_.resize(scores.size());
+        const auto inverse = static_cast<float>(1 / options_.temperature);
+        const float* const s = scores.data();
+        float* const w = weights_.data();
+#pragma omp simd
+        for (std::size_t i = 0; i < scores.size(); ++i)
+            w[i] = subbit::fast_exp((s[i] - top) * inverse);
+    }
+
+    /// The tokens to choose among. The trick: only what lies above a cut is sorted, and the cut falls until enough
+    /// does.
+    void keep_candidates(std::span<const float> scores) {
+        const std::size_t all = scores.size();
+        const std::size_t k = options_.top_k > 0 ? std::min(all, static_cast<std::size_t>(options_.top_k)) : all;
+        const double total = take_above(0);
+        if (k == all && options_.top_p >= 1) return;
+        double above = 0;
+        for (float cut = 1.0F / 16;; cut = cut > 1e-30F ? cut / 64 : 0) {
+            above = take_above(cut);
+            if (cut == 0 || (k < all ? candidates_.size() >= k : above >= options_.top_p * total)) break;
+        }
+        std::sort(candidates_.begin(), candidates_.end(), [&](std::int32_t a, std::int32_t b) {
+            const float x = scores[static_cast<std::size_t>(a)], y = scores[static_cast<std::size_t>(b)];
+            return x != y ? x > y : a < b;
+        });
+        if (k < candidates_.size()) candidates_.resize(k);
+        if (options_.top_p < 1) keep_mass(options_.top_p * (k < all ? mass() : total));
+    }
+
+    /// Takes the tokens of at least that weight, by id; returns their weight.
+    double take_above(float cut) {
+        candidates_.clear();
+        for (std::size_t i = 0; i < weights_.size(); ++i)
+            if (weights_[i] >= cut) candidates_.push_back(static_cast<std::int32_t>(i));
+        return mass();
+    }
+
+    double mass() const {
+        double sum = 0;
+        for (const std::int32_t id : candidates_)
+            sum += weight(id);
+        return sum;
+    }
+
+    /// Keeps the first candidates that weigh `wanted`, at least one.
+    void keep_mass(double wanted) {
+        double within = 0;
+        std::size_t count = 0;
+        while (count < candidates_.size() && (count == 0 || within < wanted))
+            within += weight(candidates_[count++]);
+        candidates_.resize(count);
+    }
+
+    sampling_options options_;
+    subbit::random_stream stream_;
+    std::vector<float> weights_;  // by token
+    std::vector<std::int32_t> candidates_;
+};
 
 }  // namespace llama

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "attention.hpp"
+#include "cached_attention.hpp"
 #include "norm.hpp"
 
 #include <subbit/factor/rank_budget.hpp>
@@ -59,13 +60,6 @@ struct block_tape {
     }
 };
 
-/// Keys and values of the tokens seen so far, for generation.
-template <class S>
-struct key_value_cache {
-    matrix<S> keys, values;  // (capacity, kv_heads * head_dim)
-    index length = 0;
-};
-
 /// What all blocks of a model share: the configuration, the rotary table, and the buffers of one forward or backward
 /// call (so two blocks of one context must not run at the same time).
 template <class S>
@@ -100,26 +94,28 @@ class block {
     template <class B>
     void forward(const B& b, matrix_view<const S> X, index window, matrix_view<S> Y, tape& t) const {
         t.for_backward = true;
-        t.x = subbit::as_eigen(X);
-        project_queries(b, t, window, 0);
-        attention(b, shape(X.rows / window, window, window), const_view(t.q), const_view(t.k), const_view(t.v),
-                  resized(t.attended, X.rows, t.q.cols()));
-        finish(b, t, Y);
+        pass(b, X, window, Y, t);
     }
 
-    /// The next tokens of one sequence: as forward() with the keys and values of what came before.
+    /// forward() where no backward pass will follow.
     template <class B>
-    void forward_cached(const B& b, matrix_view<const S> X, key_value_cache<S>& cache, matrix_view<S> Y,
-                        tape& t) const {
+    void infer(const B& b, matrix_view<const S> X, index window, matrix_view<S> Y, tape& t) const {
         t.for_backward = false;
-        t.x = subbit::as_eigen(X);
-        project_queries(b, t, X.rows, cache.length);
-        cache.keys.middleRows(cache.length, X.rows) = t.k;
-        cache.values.middleRows(cache.length, X.rows) = t.v;
-        cache.length += X.rows;
-        attention(b, shape(1, X.rows, cache.length), const_view(t.q),
-                  const_view(cache.keys).middle_rows(0, cache.length),
-                  const_view(cache.values).middle_rows(0, cache.length), resized(t.attended, X.rows, t.q.cols()));
+        pass(b, X, window, Y, t);
+    }
+
+    /// The next tokens of one sequence: as infer() with the keys and values of what came before.
+    template <class B>
+    void infer_cached(const B& b, matrix_view<const S> X, key_value_cache<S>& cache, matrix_view<S> Y, tape& t) const {
+        t.for_backward = false;
+        copy_input(b, X, t);
+        project_queries(b, t, X.rows, cache.length());
+        cache.append(const_view(t.k), const_view(t.v));
+        const auto attended = resized(t.attended, X.rows, t.q.cols());
+        if (X.rows == 1)
+            cached_attention(b, context_->config.head_dim, const_view(t.q), cache, attended);
+        else
+            attention(b, shape(1, X.rows, cache.length()), const_view(t.q), cache.keys().t(), cache.values(), attended);
         finish(b, t, Y);
     }
 
@@ -199,6 +195,19 @@ class block {
     }
 
   private:
+    template <class B>
+    void pass(const B& b, matrix_view<const S> X, index window, matrix_view<S> Y, tape& t) const {
+        copy_input(b, X, t);
+        project_queries(b, t, window, 0);
+        attention(b, shape(X.rows / window, window, window), const_view(t.q), const_view(t.k), const_view(t.v),
+                  resized(t.attended, X.rows, t.q.cols()));
+        finish(b, t, Y);
+    }
+    template <class B>
+    static void copy_input(const B& b, matrix_view<const S> X, tape& t) {
+        subbit::axpby(b, 1, X, 0, resized(t.x, X.rows, X.cols));
+    }
+
     static std::span<const S> span(const vector<S>& v) { return subbit::span_of(v); }
     static matrix_view<S> resized(matrix<S>& m, index rows, index cols) {
         m.resize(rows, cols);

@@ -56,7 +56,7 @@ void run_block(const B& b, const block<S>& blk, index window, matrix<S>& X, bloc
         const index rows = std::min(step, X.rows() - t);
         const auto x = subbit::view(X).middle_rows(t, rows);
         const auto y = subbit::view(Y).middle_rows(0, rows);
-        blk.forward(b, x, window, y, tape);
+        blk.infer(b, x, window, y, tape);
         subbit::as_eigen(x) = subbit::as_eigen(y);
     }
 }
@@ -75,14 +75,16 @@ struct perplexity_result {
     index windows = 0;
 };
 
-/// exp of the mean negative log-likelihood; windows do not overlap and the first token of each is not scored.
+/// exp of the mean negative log-likelihood; windows do not overlap and the first token of each is not scored. Embedding
+/// and head are rounded to the format `head`.
 template <class S, class B>
 perplexity_result perplexity(const B& b, const model_directory& model,
-                             std::span<const std::vector<std::int32_t>> windows, subbit::progress& watcher) {
+                             std::span<const std::vector<std::int32_t>> windows, subbit::progress& watcher,
+                             row_format head = row_format::f32) {
     if (windows.empty()) throw subbit::value_error("perplexity: the text is shorter than one window");
     const index length = std::ssize(windows[0]);
     block_context<S> context(model.config(), length);
-    const auto outer = model.load_outer_layers<S>();
+    const auto outer = model.load_outer_layers<S>(head);
     const index chunk = std::max<index>(1, 16384 / length);  // windows whose hidden states are held at once
     const index chunks = (std::ssize(windows) + chunk - 1) / chunk, blocks = model.config().num_hidden_layers;
     double loss = 0;

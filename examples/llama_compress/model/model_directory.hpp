@@ -4,11 +4,15 @@
 #include "../model_config.hpp"
 #include "../tokenizer.hpp"
 #include "block.hpp"
+#include "row_table.hpp"
 
 #include <subbit/io/packed_layer.hpp>
 #include <subbit/io/safetensors.hpp>
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -65,17 +69,26 @@ class model_directory {
     /// True where the first block is packed.
     bool is_packed() const { return subbit::holds_packed_layer(tensors_, block_prefix(0) + layer_names[0]); }
 
+    /// Embedding and head rounded as a table of that format would hold them.
     template <class S>
-    outer_layers<S> load_outer_layers() const {
+    outer_layers<S> load_outer_layers(row_format format = row_format::f32) const {
         outer_layers<S> outer;
-        tensors_.expect_shape("model.embed_tokens.weight", {config_.vocab_size, config_.hidden_size});
-        outer.embedding = finite("model.embed_tokens.weight", tensors_.read_matrix<S>("model.embed_tokens.weight"));
-        outer.final_norm = norm<S>("model.norm.weight");
-        if (!config_.tie_word_embeddings) {
-            tensors_.expect_shape("lm_head.weight", {config_.vocab_size, config_.hidden_size});
-            outer.own_head = finite("lm_head.weight", tensors_.read_matrix<S>("lm_head.weight"));
-        }
+        outer.embedding = load_rounded<S>(embedding_name, format);
+        outer.final_norm = load_final_norm<S>();
+        if (!config_.tie_word_embeddings) outer.own_head = load_rounded<S>(head_name, format);
         return outer;
+    }
+
+    template <class S>
+    vector<S> load_final_norm() const {
+        return norm<S>("model.norm.weight");
+    }
+
+    /// The embedding (vocabulary, d); while it is read, little of it is in memory in another form.
+    row_table load_embedding(row_format format) const { return load_rows(embedding_name, format); }
+    /// The head likewise, or an empty table where it is tied to the embedding.
+    row_table load_own_head(row_format format) const {
+        return config_.tie_word_embeddings ? row_table() : load_rows(head_name, format);
     }
 
     /// The block refers to `context`, which must outlive it.
@@ -91,13 +104,45 @@ class model_directory {
     }
 
   private:
+    static constexpr const char* embedding_name = "model.embed_tokens.weight";
+    static constexpr const char* head_name = "lm_head.weight";
+
+    row_table load_rows(const char* name, row_format format) const {
+        tensors_.expect_shape(name, {config_.vocab_size, config_.hidden_size});
+        row_table table(format, config_.vocab_size, config_.hidden_size);
+        tensors_.for_each_row<float>(name, [&](index i, std::span<const float> row) {
+            if (!std::all_of(row.begin(), row.end(), [](float x) { return std::isfinite(x); })) fail_not_finite(name);
+            table.set_row(i, row);
+        });
+        return table;
+    }
+
+    template <class S>
+    matrix<S> load_rounded(const char* name, row_format format) const {
+        tensors_.expect_shape(name, {config_.vocab_size, config_.hidden_size});
+        matrix<S> rows = finite(name, tensors_.read_matrix<S>(name));
+        if (format == row_format::f32) return rows;
+        row_table one(format, 1, rows.cols());
+        vector<float> row(rows.cols());
+        for (index i = 0; i < rows.rows(); ++i) {
+            row = rows.row(i).template cast<float>();
+            one.set_row(0, subbit::const_span(row));
+            one.read_row(0, subbit::span_of(row));
+            rows.row(i) = row.template cast<S>();
+        }
+        return rows;
+    }
+
     bool has_bias(std::size_t layer) const { return layer < gate_proj ? config_.attention_bias : config_.mlp_bias; }
 
     /// The same matrix or vector; value_error naming the tensor where it holds a NaN or an infinity.
     template <class M>
-    static M finite(const std::string& name, M values) {
+    M finite(const std::string& name, M values) const {
         if ((values.array() * 0).sum() == 0) return values;  // 0 times what is not finite is a NaN
-        throw subbit::value_error("tensor \"" + name + "\" (" + subbit::shape_text(values.rows(), values.cols()) +
+        fail_not_finite(name);
+    }
+    [[noreturn]] void fail_not_finite(const std::string& name) const {
+        throw subbit::value_error("tensor \"" + name + "\" (" + subbit::shape_text(tensors_.info(name).shape) +
                                   ") has entries that are not finite");
     }
 

@@ -1,6 +1,8 @@
 // The cpu backend: all threads, the widest SIMD that the machine has, chosen at run time.
 #pragma once
 
+#include <subbit/backend/byte_operations.hpp>
+#include <subbit/backend/cpu/byte_product.hpp>
 #include <subbit/backend/cpu/gemm.hpp>
 #include <subbit/backend/cpu/gemm_kernel_x86.hpp>
 #include <subbit/backend/cpu/gemm_pack_x86.hpp>
@@ -158,6 +160,12 @@ void do_apply_layers(cpu_tag, const B& b, std::span<const layer_output<S>> layer
                      apply_options options) {
     with_packed_kernel<S>(b, options.precision,
                           [&](auto arch, auto kernel) { packed_layers<decltype(kernel)>(arch, b.exec(), layers, X); });
+}
+
+template <class B>
+void do_byte_products(cpu_tag, const B& b, matrix_view<const std::int8_t> W, std::span<const std::int16_t> x,
+                      std::span<std::int32_t> y) {
+    with_arch(b, [&](auto arch) { byte_product(arch, b.exec(), W, x.data(), y.data()); });
 }
 
 /// Always in full precision: what a Gram matrix loses, the solve with it multiplies.

@@ -52,6 +52,11 @@ class mapped_file {
 
     std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
 
+    /// Gives the pages that came in back to the system; what is touched again comes in again.
+    void release() const {
+        if (data_) ::madvise(data_, size_, MADV_DONTNEED);  // an advice: where it is not taken, nothing is lost
+    }
+
   private:
     void* data_ = nullptr;
     std::size_t size_ = 0;

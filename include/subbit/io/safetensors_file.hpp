@@ -60,6 +60,10 @@ class safetensors_file {
     /// The tensors, in the order of their bytes.
     const std::vector<tensor_info>& tensors() const { return tensors_; }
     const std::map<std::string, std::string>& metadata() const { return metadata_; }
+    /// Gives the pages of the file that were read back to the system.
+    void release() const {
+        if (mapping_) mapping_->release();
+    }
 
   private:
     static constexpr std::uint64_t longest_header = 100'000'000;  // the format's own limit

@@ -91,6 +91,30 @@ class safetensors_reader {
         return m;
     }
 
+    /// Calls f(i, row) with each row of a matrix of floats, in order, and gives the pages behind it back to the system,
+    /// so that a large tensor is never in memory as a whole. Errors as for read_matrix.
+    template <std::floating_point Scalar, class F>
+    void for_each_row(std::string_view name, F&& f) const {
+        const tensor_info& tensor = of_order(name, 2, "a matrix");
+        if (!is_floating(tensor.type)) fail_type(tensor, "F64, F32, F16 or BF16");
+        const auto row_bytes = static_cast<std::size_t>(tensor.shape[1] * size_of(tensor.type));
+        std::vector<Scalar> row(static_cast<std::size_t>(tensor.shape[1]));
+        constexpr index rows_between_releases = 1024;
+        for (index i = 0; i < tensor.shape[0]; ++i) {
+            decode_floats(tensor.type, tensor.bytes.subspan(static_cast<std::size_t>(i) * row_bytes, row_bytes),
+                          std::span<Scalar>(row));
+            f(i, std::span<const Scalar>(row));
+            if ((i + 1) % rows_between_releases == 0) release();
+        }
+        release();
+    }
+
+    /// Gives the pages of the files that were read back to the system: what was read once and copied need not stay.
+    void release() const {
+        for (const safetensors_file& file : files_)
+            file.release();
+    }
+
     /// A tensor of order one as a vector; shape_error for another order, format_error if it does not hold floats.
     template <std::floating_point Scalar>
     vector<Scalar> read_vector(std::string_view name) const {

@@ -1,0 +1,159 @@
+// The rows of an embedding or an output head in as many bits as one likes. Of an embedding single rows are read; a head
+// is read whole for every token, and takes the time that its bytes take to arrive.
+#pragma once
+
+#include <subbit/backend/byte_operations.hpp>
+#include <subbit/backend/concept.hpp>
+#include <subbit/backend/cpu/scratch.hpp>
+#include <subbit/bits/bit_matrix.hpp>
+#include <subbit/core/error.hpp>
+#include <subbit/core/half.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace llama {
+
+using subbit::index;
+
+/// How a row_table holds its numbers: as floats, as bfloat16, or as 8-bit integers with one scale a row (the largest
+/// magnitude of the row is 127).
+enum class row_format { f32, bf16, int8 };
+
+/// The format of that name; value_error for another word.
+inline row_format parse_row_format(std::string_view name) {
+    if (name == "f32") return row_format::f32;
+    if (name == "bf16") return row_format::bf16;
+    if (name == "int8") return row_format::int8;
+    throw subbit::value_error("unknown row format '" + std::string(name) + "', expected f32, bf16 or int8");
+}
+
+/// A matrix (rows, cols) of finite numbers, written and read by rows and multiplied with vectors.
+class row_table {
+  public:
+    row_table() = default;
+    row_table(row_format format, index rows, index cols) : format_(format), rows_(rows), cols_(cols) {
+        const index size = format == row_format::f32 ? 4 : format == row_format::bf16 ? 2 : 1;
+        bytes_.resize(static_cast<std::size_t>(rows * cols * size));
+        if (format == row_format::int8) scales_.resize(static_cast<std::size_t>(rows));
+    }
+
+    index rows() const { return rows_; }
+    index cols() const { return cols_; }
+    row_format format() const { return format_; }
+
+    /// Row i becomes `values`, rounded to nearest.
+    void set_row(index i, std::span<const float> values) {
+        subbit::require_size("row_table: row", std::ssize(values), cols_);
+        if (format_ == row_format::f32) {
+            std::copy(values.begin(), values.end(), row<float>(i));
+        } else if (format_ == row_format::bf16) {
+            std::transform(values.begin(), values.end(), row<std::uint16_t>(i),
+                           [](float x) { return subbit::to_bf16(x); });
+        } else {
+            const float inverse = unit(values, 127, scales_[static_cast<std::size_t>(i)]);
+            std::transform(values.begin(), values.end(), row<std::int8_t>(i),
+                           [inverse](float x) { return static_cast<std::int8_t>(std::nearbyint(x * inverse)); });
+        }
+    }
+
+    /// Row i as floats.
+    void read_row(index i, std::span<float> values) const {
+        subbit::require_size("row_table: row", std::ssize(values), cols_);
+        if (format_ == row_format::f32)
+            std::copy_n(row<float>(i), cols_, values.begin());
+        else if (format_ == row_format::bf16)
+            std::transform(row<std::uint16_t>(i), row<std::uint16_t>(i) + cols_, values.begin(), subbit::from_bf16);
+        else
+            std::transform(
+                row<std::int8_t>(i), row<std::int8_t>(i) + cols_, values.begin(),
+                [s = scales_[static_cast<std::size_t>(i)]](std::int8_t q) { return s * static_cast<float>(q); });
+    }
+
+    /// y (rows) = the table times x (cols). f32, bf16: accumulated in float32. int8: x is rounded to as many bits as
+    /// 32-bit sums allow (14.8 and a sign at 576 columns, 12 at 4096) and the products are integers, the same on every
+    /// machine. An x that is not finite makes all of y NaN there.
+    template <subbit::host_backend B>
+    void multiply(const B& b, std::span<const float> x, std::span<float> y) const {
+        subbit::require_size("row_table: x", std::ssize(x), cols_);
+        subbit::require_size("row_table: y", std::ssize(y), rows_);
+        if (format_ == row_format::f32)
+            multiply_floats<float>(b, x, y, [](float w) { return w; });
+        else if (format_ == row_format::bf16)
+            multiply_floats<std::uint16_t>(b, x, y, [](std::uint16_t w) { return subbit::from_bf16(w); });
+        else
+            multiply_integers(b, x, y);
+    }
+
+  private:
+    static constexpr index rows_together = 512;  // a thread's turn
+
+    template <class T>
+    T* row(index i) {
+        return reinterpret_cast<T*>(bytes_.data()) + i * cols_;
+    }
+    template <class T>
+    const T* row(index i) const {
+        return reinterpret_cast<const T*>(bytes_.data()) + i * cols_;
+    }
+
+    /// Sets `scale` to the value of one unit where the largest magnitude is `most` units; returns units per value.
+    static float unit(std::span<const float> values, float most, float& scale) {
+        float largest = 0;
+        for (const float x : values)
+            largest = std::max(largest, std::abs(x));
+        scale = largest / most;
+        return largest > 0 ? most / largest : 0;
+    }
+
+    template <class T, class B, class Decode>
+    void multiply_floats(const B& b, std::span<const float> x, std::span<float> y, Decode decode) const {
+        subbit::vectorized_for(b, rows_, rows_together, [&](index begin, index end) {
+            const float* const v = x.data();
+            const index n = cols_;
+            for (index i = begin; i < end; ++i) {
+                const T* const w = row<T>(i);
+                float sum = 0;
+#pragma omp simd reduction(+ : sum)
+                for (index c = 0; c < n; ++c)
+                    sum += decode(w[c]) * v[c];
+                y[static_cast<std::size_t>(i)] = sum;
+            }
+        });
+    }
+
+    template <class B>
+    void multiply_integers(const B& b, std::span<const float> x, std::span<float> y) const {
+        if (!std::all_of(x.begin(), x.end(), [](float v) { return std::isfinite(v); }))
+            return std::fill(y.begin(), y.end(), std::numeric_limits<float>::quiet_NaN());
+        struct rounded_x;
+        auto* const v = subbit::thread_scratch<rounded_x>().template reserve<std::int16_t>(cols_);
+        const index most = std::min<index>(32767, std::numeric_limits<std::int32_t>::max() / (127 * cols_));
+        float x_scale = 0;
+        const float inverse = unit(x, static_cast<float>(most), x_scale);
+        std::transform(x.begin(), x.end(), v,
+                       [inverse](float f) { return static_cast<std::int16_t>(std::nearbyint(f * inverse)); });
+        struct integer_sums;
+        auto* const sums = subbit::thread_scratch<integer_sums>().template reserve<std::int32_t>(rows_);
+        subbit::byte_products(b, {row<std::int8_t>(0), rows_, cols_}, {v, static_cast<std::size_t>(cols_)},
+                              {sums, static_cast<std::size_t>(rows_)});
+        subbit::vectorized(b, [&, count = rows_, to = y.data(), scales = scales_.data()] {
+            for (index i = 0; i < count; ++i)
+                to[i] = static_cast<float>(sums[i]) * (x_scale * scales[i]);
+        });
+    }
+
+    row_format format_ = row_format::f32;
+    index rows_ = 0, cols_ = 0;
+    std::vector<std::byte, subbit::cache_line_allocator<std::byte>> bytes_;
+    std::vector<float> scales_;  // int8 alone: one a row
+};
+
+}  // namespace llama
