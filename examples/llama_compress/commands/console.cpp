@@ -71,11 +71,22 @@ subbit::precision precision_of(const std::string& products) {
     return products == "bf16" ? subbit::precision::bf16 : subbit::precision::f32;
 }
 
-void add_head_option(CLI::App& command, std::string& head) {
-    command.add_option("--head", head, "Embedding and output head in memory: f32, bf16, or int8 with one scale a row")
+void rounding_options::add_to(CLI::App& command) {
+    command.add_option("--head", head, "Embedding and output head: f32, bf16, or int8 with one scale a row")
         ->check(CLI::IsMember({"f32", "bf16", "int8"}))
         ->type_name("NAME")
         ->capture_default_str();
+    command
+        .add_option("--packed-products", packed_products,
+                    "Products with packed signs: exact, or int8, which rounds sums of four inputs to 8 bits")
+        ->check(CLI::IsMember({"exact", "int8"}))
+        ->type_name("NAME")
+        ->capture_default_str();
+}
+
+model_rounding rounding_options::make() const {
+    return {parse_row_format(head),
+            {packed_products == "int8" ? subbit::packed_precision::int8 : subbit::packed_precision::exact}};
 }
 
 void job_clock::step(std::string_view what, std::size_t done, std::size_t total, clock::time_point now) {

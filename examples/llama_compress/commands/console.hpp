@@ -39,8 +39,13 @@ struct machine_options {
 void add_products_option(CLI::App& command, std::string& products);
 subbit::precision precision_of(const std::string& products);
 
-/// --head, for the commands that run a model.
-void add_head_option(CLI::App& command, std::string& head);
+/// What the commands that run a model round, and how far; the defaults round nothing.
+struct rounding_options {
+    std::string head = "f32", packed_products = "exact";
+
+    void add_to(CLI::App& command);
+    model_rounding make() const;
+};
 
 /// How much of a planned job is done, and how long the rest will take at the rates seen so far.
 class job_clock {

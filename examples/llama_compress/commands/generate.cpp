@@ -18,7 +18,7 @@ struct generate_command {
     sampling_options sampling;
     std::uint64_t seed = 0;
     bool begin = false, ignore_eos = false;
-    std::string head = "int8";
+    rounding_options rounding{.head = "int8"};
     machine_options machine;
 
     void run() const;
@@ -49,7 +49,7 @@ void generate_command::run() const {
     const auto words = directory.load_tokenizer();
     auto tokens = prompt_tokens(directory, words);
     const auto backend = machine.make();
-    running_model running(backend, directory, std::ssize(tokens) + max_tokens, parse_row_format(head));
+    running_model running(backend, directory, std::ssize(tokens) + max_tokens, rounding.make());
     sampler choice(sampling, subbit::random_stream(seed));
     catch_interrupts();
 
@@ -101,7 +101,7 @@ void add_generate(CLI::App& app) {
     c->add_option("--seed", command->seed, "Seed of the choices")->type_name("S")->capture_default_str();
     c->add_flag("--begin", command->begin, "Put the model's first token before the prompt");
     c->add_flag("--ignore-eos", command->ignore_eos, "Go on where the model would end");
-    add_head_option(*c, command->head);
+    command->rounding.add_to(*c);
     command->machine.add_to(*c);
     c->callback([command] { command->run(); });
 }

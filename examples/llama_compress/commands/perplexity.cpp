@@ -13,7 +13,8 @@ struct perplexity_command {
     std::filesystem::path model, text;
     index context = 2048, max_windows = 0;
     machine_options machine;
-    std::string products = "f32", head = "f32";
+    std::string products = "f32";
+    rounding_options rounding;
     bool json = false;
 
     void run() const;
@@ -27,7 +28,7 @@ void perplexity_command::run() const {
     const auto result = [&] {
         console_progress progress({{"perplexity", 1, -1}});
         return llama::perplexity<float>(machine.make(precision_of(products)), directory, windows, progress,
-                                        parse_row_format(head));
+                                        rounding.make());
     }();
     const double seconds = std::chrono::duration<double>(job_clock::clock::now() - start).count();
     if (json)
@@ -59,7 +60,7 @@ void add_perplexity(CLI::App& app) {
         ->type_name("N")
         ->capture_default_str();
     add_products_option(*c, command->products);
-    add_head_option(*c, command->head);
+    command->rounding.add_to(*c);
     command->machine.add_to(*c);
     c->add_flag("--json", command->json, "Print JSON: perplexity, mean_loss, tokens, windows, context, seconds");
     c->callback([command] { command->run(); });

@@ -67,9 +67,11 @@ struct block_context {
     const model_config& config;
     rotary_table<S> rotary;
     subbit::linear_workspace<S> linear;
+    subbit::apply_options packed;  // how packed layers are multiplied where no backward pass follows
     matrix<S> d_mid, d_out, d_hidden, d_up, d_normed, d_attended, dq, dk, dv;
 
-    block_context(const model_config& c, index positions) : config(c), rotary(c, positions) {}
+    block_context(const model_config& c, index positions, subbit::apply_options options = {})
+        : config(c), rotary(c, positions), packed(options) {}
 };
 
 template <class S>
@@ -221,16 +223,24 @@ class block {
                 context_->config.num_key_value_heads,
                 context_->config.head_dim};
     }
-    template <class B>
-    void apply(const B& b, layer_id id, const matrix<S>& X, matrix_view<S> Y, tape& t) const {
+    /// A layer, and where its outputs go.
+    struct output {
+        layer_id id;
+        matrix_view<S> Y;
+    };
+    output to(layer_id id, matrix<S>& Y, index tokens) const { return {id, resized(Y, tokens, layers[id].rows())}; }
+
+    /// Layers that read the same X; one job where all are packed and no backward pass will follow.
+    template <class B, class... Outputs>
+    void apply(const B& b, tape& t, const matrix<S>& X, Outputs... outputs) const {
         if (t.for_backward)
-            layers[id].forward(b, const_view(X), Y, t.linear[id], context_->linear);
+            (layers[outputs.id].forward(b, const_view(X), outputs.Y, t.linear[outputs.id], context_->linear), ...);
+        else if ((layers[outputs.id].is_dense() || ...))
+            (layers[outputs.id].infer(b, const_view(X), outputs.Y), ...);
         else
-            layers[id].infer(b, const_view(X), Y);
-    }
-    template <class B>
-    void apply(const B& b, layer_id id, const matrix<S>& X, matrix<S>& Y, tape& t) const {
-        apply(b, id, X, resized(Y, X.rows(), layers[id].rows()), t);
+            subbit::apply_layers(b, const_view(X),
+                                 {subbit::layer_output<S>{layers[outputs.id].binary().layer, outputs.Y}...},
+                                 context_->packed);
     }
 
     /// x -> normed -> q, k, v with the rotary embedding.
@@ -239,9 +249,7 @@ class block {
         const index tokens = t.x.rows();
         rms_norm(b, const_view(t.x), span(attention_norm), context_->config.rms_norm_eps,
                  resized(t.normed, tokens, t.x.cols()), t.inverse_rms);
-        apply(b, q_proj, t.normed, t.q, t);
-        apply(b, k_proj, t.normed, t.k, t);
-        apply(b, v_proj, t.normed, t.v, t);
+        apply(b, t, t.normed, to(q_proj, t.q, tokens), to(k_proj, t.k, tokens), to(v_proj, t.v, tokens));
         rotate(b, context_->rotary, subbit::view(t.q), context_->config.head_dim, window, first_position, S(1));
         rotate(b, context_->rotary, subbit::view(t.k), context_->config.head_dim, window, first_position, S(1));
     }
@@ -250,14 +258,13 @@ class block {
     template <class B>
     void finish(const B& b, tape& t, matrix_view<S> Y) const {
         const index tokens = t.x.rows();
-        apply(b, o_proj, t.attended, t.x_mid, t);
+        apply(b, t, t.attended, to(o_proj, t.x_mid, tokens));
         subbit::axpby(b, 1, t.x, 1, t.x_mid);
         rms_norm(b, const_view(t.x_mid), span(mlp_norm), context_->config.rms_norm_eps,
                  resized(t.normed_mid, tokens, t.x.cols()), t.inverse_rms_mid);
-        apply(b, gate_proj, t.normed_mid, t.gate, t);
-        apply(b, up_proj, t.normed_mid, t.up, t);
+        apply(b, t, t.normed_mid, to(gate_proj, t.gate, tokens), to(up_proj, t.up, tokens));
         swiglu(b, const_view(t.gate), const_view(t.up), resized(t.hidden, tokens, t.up.cols()));
-        apply(b, down_proj, t.hidden, Y, t);
+        apply(b, t, t.hidden, output{down_proj, Y});
         subbit::axpby(b, 1, t.x_mid, 1, Y);
     }
 

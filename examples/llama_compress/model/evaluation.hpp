@@ -75,16 +75,15 @@ struct perplexity_result {
     index windows = 0;
 };
 
-/// exp of the mean negative log-likelihood; windows do not overlap and the first token of each is not scored. Embedding
-/// and head are rounded to the format `head`.
+/// exp of the mean negative log-likelihood; windows do not overlap and the first token of each is not scored.
 template <class S, class B>
 perplexity_result perplexity(const B& b, const model_directory& model,
                              std::span<const std::vector<std::int32_t>> windows, subbit::progress& watcher,
-                             row_format head = row_format::f32) {
+                             const model_rounding& rounding = {}) {
     if (windows.empty()) throw subbit::value_error("perplexity: the text is shorter than one window");
     const index length = std::ssize(windows[0]);
-    block_context<S> context(model.config(), length);
-    const auto outer = model.load_outer_layers<S>(head);
+    block_context<S> context(model.config(), length, rounding.packed);
+    const auto outer = model.load_outer_layers<S>(rounding.head);
     const index chunk = std::max<index>(1, 16384 / length);  // windows whose hidden states are held at once
     const index chunks = (std::ssize(windows) + chunk - 1) / chunk, blocks = model.config().num_hidden_layers;
     double loss = 0;

@@ -23,6 +23,12 @@ inline std::string block_prefix(index block) {
     return "model.layers." + std::to_string(block) + ".";
 }
 
+/// What a run of a finished model rounds beyond float32 arithmetic; nothing, unless it is asked for.
+struct model_rounding {
+    row_format head = row_format::f32;  ///< of embedding and output head
+    subbit::apply_options packed;       ///< of products with packed signs
+};
+
 /// What lies outside the blocks: embedding, final norm, output head.
 template <class S>
 struct outer_layers {

@@ -5,9 +5,9 @@
 #include <subbit/backend/byte_operations.hpp>
 #include <subbit/backend/concept.hpp>
 #include <subbit/backend/cpu/scratch.hpp>
-#include <subbit/bits/bit_matrix.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/half.hpp>
+#include <subbit/core/memory.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -152,7 +152,7 @@ class row_table {
 
     row_format format_ = row_format::f32;
     index rows_ = 0, cols_ = 0;
-    std::vector<std::byte, subbit::cache_line_allocator<std::byte>> bytes_;
+    std::vector<std::byte, subbit::streaming_allocator<std::byte>> bytes_;
     std::vector<float> scales_;  // int8 alone: one a row
 };
 

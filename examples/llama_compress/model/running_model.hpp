@@ -16,13 +16,14 @@ namespace llama {
 template <class B>
 class running_model {
   public:
-    /// Room for `capacity` tokens; embedding and head in the format `head`.
-    running_model(const B& backend, const model_directory& directory, index capacity, row_format head = row_format::f32)
+    /// Room for `capacity` tokens.
+    running_model(const B& backend, const model_directory& directory, index capacity,
+                  const model_rounding& rounding = {})
         : backend_(backend),
           config_(directory.config()),
-          context_(config_, capacity),
-          embedding_(directory.load_embedding(head)),
-          own_head_(directory.load_own_head(head)),
+          context_(config_, capacity, rounding.packed),
+          embedding_(directory.load_embedding(rounding.head)),
+          own_head_(directory.load_own_head(rounding.head)),
           final_norm_(directory.load_final_norm<float>()) {
         for (index l = 0; l < config_.num_hidden_layers; ++l) {
             blocks_.push_back(directory.load_block<float>(l, context_));

@@ -3,6 +3,7 @@
 
 #include <subbit/bits/bit_view.hpp>
 #include <subbit/core/error.hpp>
+#include <subbit/core/memory.hpp>
 #include <subbit/core/types.hpp>
 
 #include <xsimd/xsimd.hpp>
@@ -11,27 +12,11 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
-#include <new>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace subbit {
-
-/// Allocates at cache-line boundaries, so that one tile of the layout is one line.
-template <class T>
-struct cache_line_allocator {
-    using value_type = T;
-    static constexpr std::align_val_t alignment{64};
-
-    cache_line_allocator() = default;
-    template <class U>
-    constexpr cache_line_allocator(const cache_line_allocator<U>&) {}
-
-    T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), alignment)); }
-    void deallocate(T* p, std::size_t) { ::operator delete(p, alignment); }
-    friend constexpr bool operator==(cache_line_allocator, cache_line_allocator) { return true; }
-};
 
 /// A rows x cols matrix of +1 and -1, one bit an entry, in the layout of bit_view.hpp; born all -1.
 class bit_matrix {
@@ -107,7 +92,7 @@ class bit_matrix {
 
     index rows_ = 0;
     index cols_ = 0;
-    std::vector<std::uint32_t, cache_line_allocator<std::uint32_t>> words_;
+    std::vector<std::uint32_t, streaming_allocator<std::uint32_t>> words_;
 };
 
 namespace detail {
