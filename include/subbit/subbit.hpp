@@ -10,7 +10,7 @@
 #include <subbit/core/half.hpp>      // binary16 and bfloat16
 #include <subbit/core/math.hpp>      // exp that vectorizes
 #include <subbit/core/matrix.hpp>    // matrix, vector, matrix_view
-#include <subbit/core/memory.hpp>    // an allocator for what is streamed
+#include <subbit/core/memory.hpp>    // an allocator and an arena for what is streamed
 #include <subbit/core/progress.hpp>  // how long work reports itself and is stopped
 #include <subbit/core/random.hpp>    // counter-based random numbers
 #include <subbit/core/types.hpp>     // bits_per_weight, percentile, sign

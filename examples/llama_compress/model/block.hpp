@@ -5,6 +5,7 @@
 #include "cached_attention.hpp"
 #include "norm.hpp"
 
+#include <subbit/core/memory.hpp>
 #include <subbit/factor/rank_budget.hpp>
 #include <subbit/recon/linear_layer.hpp>
 
@@ -189,6 +190,14 @@ class block {
                         subbit::span_of(d_mlp_norm)});
     }
 
+    /// Puts the packed signs side by side, in the order in which a pass reads them: one stream.
+    void gather(subbit::streaming_arena& arena) {
+        for (const auto& job : {std::vector{q_proj, k_proj, v_proj}, {o_proj}, {gate_proj, up_proj}, {down_proj}})
+            for (const auto factor : {&low_rank::V, &low_rank::U})
+                for (const layer_id id : job)
+                    if (!layers[id].is_dense()) (layers[id].binary().layer.*factor).move_to(arena);
+    }
+
     /// After an optimizer step: what is derived from the parameters is made again.
     template <class B>
     void after_update(const B& b) {
@@ -197,6 +206,8 @@ class block {
     }
 
   private:
+    using low_rank = subbit::low_rank_binary_linear<S>;
+
     template <class B>
     void pass(const B& b, matrix_view<const S> X, index window, matrix_view<S> Y, tape& t) const {
         copy_input(b, X, t);

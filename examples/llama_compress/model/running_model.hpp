@@ -27,6 +27,7 @@ class running_model {
           final_norm_(directory.load_final_norm<float>()) {
         for (index l = 0; l < config_.num_hidden_layers; ++l) {
             blocks_.push_back(directory.load_block<float>(l, context_));
+            blocks_.back().gather(signs_);
             caches_.emplace_back(capacity, config_.num_key_value_heads * config_.head_dim);
             directory.tensors().release();
         }
@@ -71,6 +72,7 @@ class running_model {
     block_context<float> context_;
     row_table embedding_, own_head_;  // own_head_ empty: tied to the embedding
     vector<float> final_norm_;
+    subbit::streaming_arena signs_;  // of all blocks, in the order of a pass
     std::vector<block<float>> blocks_;
     std::vector<key_value_cache<float>> caches_;
     block_tape<float> tape_;

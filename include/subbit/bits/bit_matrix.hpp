@@ -62,6 +62,11 @@ class bit_matrix {
         w = positive ? w | bit : w & ~bit;
     }
 
+    /// Moves the words to the end of `arena`, which must outlive them here.
+    void move_to(streaming_arena& arena) {
+        words_ = decltype(words_)(words_.begin(), words_.end(), streaming_allocator<std::uint32_t>(arena));
+    }
+
     bit_matrix transpose() const;
     template <class Scalar>
     matrix<Scalar> unpack() const {

@@ -1,8 +1,12 @@
 // Memory for what is streamed through the processor: packed signs, tables of rows.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <memory>
 #include <new>
+#include <type_traits>
+#include <vector>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -10,33 +14,92 @@
 
 namespace subbit {
 
-/// Allocates at cache-line boundaries, so that one tile of packed signs is one line; and from some megabytes on in large
-/// pages where the system has them, so that a stream does not stop at every fourth kilobyte for an address.
+inline constexpr std::size_t cache_line = 64;
+
+/// Blocks at cache-line boundaries, so that one tile of packed signs is one line; from some megabytes on in large pages
+/// where the system has them, so that a stream does not stop at every fourth kilobyte for an address.
+struct streaming_memory {
+    static void* allocate(std::size_t bytes) {
+        void* const p = ::operator new(bytes, alignment_of(bytes));
+#if defined(__linux__)
+        if (is_large(bytes)) ::madvise(p, bytes, MADV_HUGEPAGE);  // an advice: nothing is lost without it
+#endif
+        return p;
+    }
+    static void deallocate(void* p, std::size_t bytes) {
+        ::operator delete(p, alignment_of(bytes));
+    }
+
+  private:
+    static constexpr std::size_t large_page = std::size_t{1} << 21;
+    static constexpr bool is_large(std::size_t bytes) {
+        return bytes >= 2 * large_page;
+    }
+    static constexpr std::align_val_t alignment_of(std::size_t bytes) {
+        return std::align_val_t{is_large(bytes) ? large_page : cache_line};
+    }
+};
+
+/// Hands out memory piece after piece, side by side, and takes all of it back at its end.
+class streaming_arena {
+  public:
+    streaming_arena() = default;
+    streaming_arena(const streaming_arena&) = delete;
+    streaming_arena& operator=(const streaming_arena&) = delete;
+    ~streaming_arena() {
+        for (const slab& s : slabs_)
+            streaming_memory::deallocate(s.memory, s.size);
+    }
+
+    void* allocate(std::size_t bytes) {
+        bytes = (bytes + cache_line - 1) / cache_line * cache_line;
+        if (slabs_.empty() || slabs_.back().size - used_ < bytes) {
+            const std::size_t size = std::max(bytes, slab_size);
+            slabs_.reserve(slabs_.size() + 1);
+            slabs_.push_back({static_cast<std::byte*>(streaming_memory::allocate(size)), size});
+            used_ = 0;
+        }
+        used_ += bytes;
+        return slabs_.back().memory + used_ - bytes;
+    }
+
+  private:
+    static constexpr std::size_t slab_size = std::size_t{1} << 24;  // what is not used of it is never touched
+
+    struct slab {
+        std::byte* memory;
+        std::size_t size;
+    };
+    std::vector<slab> slabs_;
+    std::size_t used_ = 0;  // of the last one
+};
+
+/// Allocates streaming memory, out of an arena if it is given one, which must outlive the memory. Copies of a container
+/// do not stay in the arena.
 template <class T>
 struct streaming_allocator {
     using value_type = T;
+    using propagate_on_container_move_assignment = std::true_type;
+    using propagate_on_container_swap = std::true_type;
 
     streaming_allocator() = default;
+    streaming_allocator(streaming_arena& arena) : arena_(&arena) {}
     template <class U>
-    constexpr streaming_allocator(const streaming_allocator<U>&) {}
+    constexpr streaming_allocator(const streaming_allocator<U>& other) : arena_(other.arena()) {}
 
     T* allocate(std::size_t n) {
-        void* const p = ::operator new(n * sizeof(T), alignment_of(n));
-#if defined(__linux__)
-        if (is_large(n)) ::madvise(p, n * sizeof(T), MADV_HUGEPAGE);  // an advice: nothing is lost without it
-#endif
-        return static_cast<T*>(p);
+        return static_cast<T*>(arena_ != nullptr ? arena_->allocate(n * sizeof(T))
+                                                 : streaming_memory::allocate(n * sizeof(T)));
     }
-    void deallocate(T* p, std::size_t n) { ::operator delete(p, alignment_of(n)); }
-    friend constexpr bool operator==(streaming_allocator, streaming_allocator) { return true; }
+    void deallocate(T* p, std::size_t n) {
+        if (arena_ == nullptr) streaming_memory::deallocate(p, n * sizeof(T));
+    }
+    streaming_allocator select_on_container_copy_construction() const { return {}; }
+    constexpr streaming_arena* arena() const { return arena_; }
+    friend constexpr bool operator==(streaming_allocator a, streaming_allocator b) { return a.arena_ == b.arena_; }
 
   private:
-    static constexpr std::size_t cache_line = 64, large_page = std::size_t{1} << 21;
-
-    static constexpr bool is_large(std::size_t n) { return n * sizeof(T) >= 2 * large_page; }
-    static constexpr std::align_val_t alignment_of(std::size_t n) {
-        return std::align_val_t{is_large(n) ? large_page : cache_line};
-    }
+    streaming_arena* arena_ = nullptr;
 };
 
 }  // namespace subbit

@@ -26,10 +26,15 @@ template <index Most, class F>
     }
 }
 
-/// Where bits come from memory: the processor follows a stream by itself, but stops at the end of a page; a line now
-/// and then, two pages ahead, leads it on. In the caches this costs nothing.
-inline constexpr index packed_prefetch_step = 8;
-inline constexpr index packed_prefetch_words = 128 * bit_layout::tile_rows;
+/// Where bits come from memory. The processor follows a long row of tiles by itself, but stops at the end of a page: a
+/// line now and then, two pages ahead, leads it on. Rows of less than a page end before it has noticed them: every line
+/// is asked for, far enough ahead to lie behind all the rows that are being read, maybe in the next matrix.
+struct packed_prefetch {
+    index mask, words;  ///< columns c of tiles with (c & mask) == 0 ask for the line that many words ahead
+
+    explicit packed_prefetch(index col_groups)
+        : mask(col_groups < 64 ? 0 : 7), words((col_groups < 64 ? 320 : 128) * bit_layout::tile_rows) {}
+};
 
 /// +1 in the lanes that `plus` names, -1 in the others.
 template <class Arch = avx512_arch>
@@ -83,6 +88,7 @@ struct packed_kernel<avx512_arch, float> {
     template <index G, index V>
     SUBBIT_AVX512 static void sweep(bit_view bits, index group, const float* tables, float* out) {
         const index col_groups = bits.col_groups();
+        const packed_prefetch prefetch(col_groups);
         const std::uint32_t* const first = bits.tile(group, 0);
         // A lookup heeds the low five bits of each lane. The high half of a 16-bit product with 2^(16-s) is a shift
         // right by s, on the multiplier's port rather than on the one that the lookups need.
@@ -100,8 +106,8 @@ struct packed_kernel<avx512_arch, float> {
             for (index g = 0; g < G; ++g) {
                 const std::uint32_t* tile = first + (g * col_groups + c) * bit_layout::tile_rows;
                 word[g] = _mm512_loadu_si512(tile);
-                if (c % packed_prefetch_step == 0)
-                    _mm_prefetch(reinterpret_cast<const char*>(tile + packed_prefetch_words), _MM_HINT_T1);
+                if ((c & prefetch.mask) == 0)
+                    _mm_prefetch(reinterpret_cast<const char*>(tile + prefetch.words), _MM_HINT_T1);
             }
 #pragma GCC unroll 7
             for (int lookup = 0; lookup < 7; ++lookup) {
