@@ -210,7 +210,7 @@ TEST_CASE("windows do not see each other, and a cache continues where it stood")
         {"cache of 12 tokens", "13"});
 }
 
-TEST_CASE_TEMPLATE("a token attends to a cache as the last one of a window does", S, float, double) {
+TEST_CASE_TEMPLATE("the newest tokens attend to a cache as the last ones of a window do", S, float, double) {
     const double tolerance = std::is_same_v<S, float> ? 1e-5 : 1e-13;
     for (const auto& [heads, kv_heads, head_dim] :
          {std::tuple<index, index, index>{1, 1, 2}, {3, 1, 64}, {9, 3, 64}, {4, 2, 20}, {8, 1, 16}, {10, 2, 34}})
@@ -222,22 +222,29 @@ TEST_CASE_TEMPLATE("a token attends to a cache as the last one of a window does"
             const auto Q = random_matrix<S>(length, heads * head_dim, 1), K = random_matrix<S>(length, width, 2),
                        V = random_matrix<S>(length, width, 3);
             matrix<S> whole(length, Q.cols());
-            const auto last = [](const matrix<S>& m) { return const_view(m).middle_rows(m.rows() - 1, 1); };
             attention(exact, {1, length, length, heads, kv_heads, head_dim}, const_view(Q), const_view(K),
                       const_view(V), view(whole));
             key_value_cache<S> cache(length, width);
-            cache.append(const_view(K).middle_rows(0, length - 1), const_view(V).middle_rows(0, length - 1));
-            cache.append(last(K), last(V));
-            CHECK(subbit::as_eigen(cache.keys()) == K.transpose());
+            cache.append(const_view(K).middle_rows(0, length / 2), const_view(V).middle_rows(0, length / 2));
+            cache.append(const_view(K).middle_rows(length / 2, length - length / 2),
+                         const_view(V).middle_rows(length / 2, length - length / 2));
             CHECK(subbit::as_eigen(cache.values()) == V);
-            matrix<S> o(1, Q.cols()), other(1, Q.cols());
-            cached_attention(exact, head_dim, last(Q), cache, view(o));
-            CHECK((o - whole.bottomRows(1)).cwiseAbs().maxCoeff() < tolerance);
-            for (const subbit::isa i : subbit::testing::runnable_isas()) {
-                cached_attention(subbit::testing::make_cpu(i, 1), head_dim, last(Q), cache, view(o));
-                CHECK((o - whole.bottomRows(1)).cwiseAbs().maxCoeff() < tolerance);
-                cached_attention(subbit::testing::make_cpu(i, 2), head_dim, last(Q), cache, view(other));
-                CHECK(o == other);
+            const index tile = cache.tile, last = (length - 1) / tile;
+            const matrix<S> keys = subbit::as_eigen(cache.key_tile(last));
+            CHECK(keys.leftCols(length - last * tile) == K.bottomRows(length - last * tile).transpose());
+            CHECK(keys.rightCols(tile - (length - last * tile)).isZero(0));
+            for (const index tokens : {index{1}, (length + 1) / 2, length}) {
+                const auto newest = const_view(Q).middle_rows(length - tokens, tokens);
+                matrix<S> O(tokens, Q.cols()), other(tokens, Q.cols());
+                const auto error = [&] { return (O - whole.bottomRows(tokens)).cwiseAbs().maxCoeff(); };
+                cached_attention(exact, head_dim, newest, cache, view(O));
+                CHECK(error() < tolerance);
+                for (const subbit::isa i : subbit::testing::runnable_isas()) {
+                    cached_attention(subbit::testing::make_cpu(i, 1), head_dim, newest, cache, view(O));
+                    CHECK(error() < tolerance);
+                    cached_attention(subbit::testing::make_cpu(i, 2), head_dim, newest, cache, view(other));
+                    CHECK(O == other);
+                }
             }
         }
 }

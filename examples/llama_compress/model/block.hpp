@@ -114,11 +114,7 @@ class block {
         copy_input(b, X, t);
         project_queries(b, t, X.rows, cache.length());
         cache.append(const_view(t.k), const_view(t.v));
-        const auto attended = resized(t.attended, X.rows, t.q.cols());
-        if (X.rows == 1)
-            cached_attention(b, context_->config.head_dim, const_view(t.q), cache, attended);
-        else
-            attention(b, shape(1, X.rows, cache.length()), const_view(t.q), cache.keys().t(), cache.values(), attended);
+        cached_attention(b, context_->config.head_dim, const_view(t.q), cache, resized(t.attended, X.rows, t.q.cols()));
         finish(b, t, Y);
     }
 
