@@ -51,9 +51,9 @@ TEST_CASE("products of rows of bytes: every size and instruction set as the refe
 }
 
 TEST_CASE("products of rows of bytes: the largest numbers, and rows shared out to threads") {
-    for (const std::int16_t extreme : {-32768, 32767}) {
+    for (const int extreme : {-32768, 32767}) {
         const std::vector<std::int8_t> w(500, -128);
-        const std::vector<std::int16_t> x(500, extreme);
+        const std::vector<std::int16_t> x(500, static_cast<std::int16_t>(extreme));
         for (const isa i : runnable_isas())
             CHECK(product(make_cpu(i), {w.data(), 1, 500}, x) == std::vector<std::int32_t>{500 * -128 * extreme});
     }

@@ -3,10 +3,10 @@
 #include "../support/throws.hpp"
 #include "tiny_block.hpp"
 
+#include <subbit/backend/cpu.hpp>
 #include <subbit/backend/reference.hpp>
 
 #include <doctest/doctest.h>
-#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -187,6 +187,39 @@ TEST_CASE("gradients of a whole block") {
     }
 }
 
+TEST_CASE("packed layers as one job, their signs side by side, and rounded on request") {
+    const auto config = testing::small_config();
+    const auto packed_block = [&](block_context<float>& context) {
+        block<float> blk = testing::random_block(context, 3);
+        for (std::size_t l = 0; l < layer_count; ++l) {
+            const auto shape = shape_of(config, l);
+            subbit::binary_linear<float> binary;
+            binary.layer.U = subbit::bit_matrix::pack(random_matrix<float>(shape.rows, 5 + static_cast<index>(l), l));
+            binary.layer.V = subbit::bit_matrix::pack(random_matrix<float>(5 + static_cast<index>(l), shape.cols, l));
+            binary.layer.s_post = 0.05F * random_matrix<float>(shape.rows, 1, l);
+            binary.layer.s_pre = random_matrix<float>(shape.cols, 1, l);
+            blk.layers[l] = binary;
+        }
+        return blk;
+    };
+    block_context<float> context(config, 12), rounding(config, 12, {subbit::packed_precision::int8});
+    auto blk = packed_block(context);
+    const auto rounded = packed_block(rounding);
+    const subbit::cpu backend;
+    const auto X = random_matrix<float>(12, 16, 1);
+    matrix<float> with_tape(12, 16), inferred(12, 16), gathered(12, 16), approximate(12, 16);
+    block_tape<float> tape;
+    blk.forward(backend, const_view(X), 6, view(with_tape), tape);
+    blk.infer(backend, const_view(X), 6, view(inferred), tape);
+    CHECK((with_tape - inferred).cwiseAbs().maxCoeff() < 1e-5);
+    subbit::streaming_arena arena;
+    blk.gather(arena);
+    blk.infer(backend, const_view(X), 6, view(gathered), tape);
+    CHECK(gathered == inferred);
+    rounded.infer(backend, const_view(X), 6, view(approximate), tape);
+    CHECK((approximate - inferred).norm() < 0.02F * (inferred - X).norm());
+}
+
 TEST_CASE("windows do not see each other, and a cache continues where it stood") {
     const auto config = testing::small_config();
     block_context<double> context(config, 12);
@@ -212,17 +245,19 @@ TEST_CASE("windows do not see each other, and a cache continues where it stood")
 
 TEST_CASE_TEMPLATE("the newest tokens attend to a cache as the last ones of a window do", S, float, double) {
     const double tolerance = std::is_same_v<S, float> ? 1e-5 : 1e-13;
-    for (const auto& [heads, kv_heads, head_dim] :
-         {std::tuple<index, index, index>{1, 1, 2}, {3, 1, 64}, {9, 3, 64}, {4, 2, 20}, {8, 1, 16}, {10, 2, 34}})
+    struct heads_shape {
+        index heads, kv_heads, head_dim;
+    };
+    for (const auto& s : {heads_shape{1, 1, 2}, {3, 1, 64}, {9, 3, 64}, {4, 2, 20}, {8, 1, 16}, {10, 2, 34}})
         for (const index length : {1, 2, 31, 32, 33, 200}) {
-            CAPTURE(heads);
-            CAPTURE(head_dim);
+            CAPTURE(s.heads);
+            CAPTURE(s.head_dim);
             CAPTURE(length);
-            const index width = kv_heads * head_dim;
-            const auto Q = random_matrix<S>(length, heads * head_dim, 1), K = random_matrix<S>(length, width, 2),
+            const index width = s.kv_heads * s.head_dim;
+            const auto Q = random_matrix<S>(length, s.heads * s.head_dim, 1), K = random_matrix<S>(length, width, 2),
                        V = random_matrix<S>(length, width, 3);
             matrix<S> whole(length, Q.cols());
-            attention(exact, {1, length, length, heads, kv_heads, head_dim}, const_view(Q), const_view(K),
+            attention(exact, {1, length, length, s.heads, s.kv_heads, s.head_dim}, const_view(Q), const_view(K),
                       const_view(V), view(whole));
             key_value_cache<S> cache(length, width);
             cache.append(const_view(K).middle_rows(0, length / 2), const_view(V).middle_rows(0, length / 2));
@@ -237,12 +272,12 @@ TEST_CASE_TEMPLATE("the newest tokens attend to a cache as the last ones of a wi
                 const auto newest = const_view(Q).middle_rows(length - tokens, tokens);
                 matrix<S> O(tokens, Q.cols()), other(tokens, Q.cols());
                 const auto error = [&] { return (O - whole.bottomRows(tokens)).cwiseAbs().maxCoeff(); };
-                cached_attention(exact, head_dim, newest, cache, view(O));
+                cached_attention(exact, s.head_dim, newest, cache, view(O));
                 CHECK(error() < tolerance);
                 for (const subbit::isa i : subbit::testing::runnable_isas()) {
-                    cached_attention(subbit::testing::make_cpu(i, 1), head_dim, newest, cache, view(O));
+                    cached_attention(subbit::testing::make_cpu(i, 1), s.head_dim, newest, cache, view(O));
                     CHECK(error() < tolerance);
-                    cached_attention(subbit::testing::make_cpu(i, 2), head_dim, newest, cache, view(other));
+                    cached_attention(subbit::testing::make_cpu(i, 2), s.head_dim, newest, cache, view(other));
                     CHECK(O == other);
                 }
             }

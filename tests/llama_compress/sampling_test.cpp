@@ -92,7 +92,7 @@ TEST_CASE("every token is drawn as often as its probability says, with every mix
 }
 
 TEST_CASE("of a large vocabulary, what is drawn lies among the candidates, and equal scores prefer the lower id") {
-    for (const std::uint64_t seed : {1, 2, 3})
+    for (const std::uint64_t seed : {1UL, 2UL, 3UL})
         for (const double deviation : {0.0, 0.1, 3.0, 40.0})
             for (const auto& options : {sampling_options{.temperature = 1, .top_k = 50},
                                         {.temperature = 0.5, .top_k = 500, .top_p = 0.8},

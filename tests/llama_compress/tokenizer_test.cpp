@@ -41,7 +41,7 @@ std::string letter_of(unsigned byte) {
 // 261.
 const std::string space = letter_of(' ');
 
-json sound() {
+json sound_document() {
     json vocab;
     for (unsigned b = 0; b < 256; ++b)
         vocab[letter_of(b)] = b;
@@ -59,9 +59,9 @@ tokenizer make(const json& document) {
     return {document, "tokenizer.json"};
 }
 
-/// `sound()` with the value at a JSON pointer replaced.
+/// `sound_document()` with the value at a JSON pointer replaced.
 json with(const std::string& pointer, const json& value) {
-    json document = sound();
+    json document = sound_document();
     document[json::json_pointer(pointer)] = value;
     return document;
 }
@@ -90,7 +90,7 @@ using words_t = std::vector<std::string>;
 }  // namespace
 
 TEST_CASE("the pair of the lowest rank merges first, the leftmost of equals before the others") {
-    const auto t = make(sound());
+    const auto t = make(sound_document());
     CHECK(t.encode("").empty());
     CHECK(t.encode("abc") == ids_t{257});
     CHECK(t.encode("bc") == ids_t{259});
@@ -105,7 +105,7 @@ TEST_CASE("the pair of the lowest rank merges first, the leftmost of equals befo
 
 TEST_CASE("merges as pairs mean the same as merges as text") {
     const auto t = make(with("/model/merges", json::parse(R"([["a","b"],["ab","c"],["Ġ","a"],["b","c"]])")));
-    CHECK(t.encode("abc ac xbc") == make(sound()).encode("abc ac xbc"));
+    CHECK(t.encode("abc ac xbc") == make(sound_document()).encode("abc ac xbc"));
 }
 
 TEST_CASE("ignore_merges takes a word that is a token as it is") {
@@ -118,7 +118,7 @@ TEST_CASE("ignore_merges takes a word that is a token as it is") {
 }
 
 TEST_CASE("special tokens are themselves on request, other added tokens always") {
-    const auto t = make(sound());
+    const auto t = make(sound_document());
     CHECK(t.encode("a<end>b", true) == ids_t{'a', 260, 'b'});
     CHECK(t.encode("<end>") == ids_t{'<', 'e', 'n', 'd', '>'});
     CHECK(t.encode("<mask><mask>") == ids_t{261, 261});
@@ -170,7 +170,7 @@ TEST_CASE("words by a regular expression or a text, as Llama 3 has them") {
 }
 
 TEST_CASE("any text comes back, and token by token never as half a character") {
-    const auto t = make(sound());
+    const auto t = make(sound_document());
     CHECK(rc::check("round trip", [&] {
         std::string text;
         for (const auto part : *rc::gen::container<std::vector<int>>(rc::gen::inRange(0, 9)))
@@ -193,7 +193,7 @@ TEST_CASE("any text comes back, and token by token never as half a character") {
 }
 
 TEST_CASE("bytes that are no character become U+FFFD, as late as they can") {
-    const auto t = make(sound());
+    const auto t = make(sound_document());
     stream_decoder decoder(t);
     CHECK(decoder.add(0xe2).empty());
     CHECK(decoder.add(0x82).empty());
@@ -209,24 +209,24 @@ TEST_CASE("bytes that are no character become U+FFFD, as late as they can") {
 }
 
 TEST_CASE("ids that are no tokens cannot be decoded") {
-    const auto t = make(sound());
+    const auto t = make(sound_document());
     check_throws<subbit::value_error>([&] { t.decode(ids_t{262}); }, {"262", "262 tokens"});
     check_throws<subbit::value_error>([&] { t.decode(ids_t{-1}); }, {"-1"});
 }
 
 TEST_CASE("text that is not UTF-8, or not covered") {
-    const auto t = make(sound());
+    const auto t = make(sound_document());
     for (const char* bad :
          {"ab\xff", "ab\x80", "ab\xc0\x80", "ab\xed\xa0\x80", "ab\xf4\x90\x80\x80", "ab\xe2\x82", "ab\xf5"})
         check_throws<format_error>([&] { t.encode(bad); }, {"not UTF-8", "byte 2"});
-    json document = sound();
+    json document = sound_document();
     document["model"]["vocab"].erase("z");
     document["model"]["vocab"]["zz"] = static_cast<int>('z');
     check_throws<format_error>([&] { make(document).encode("a z"); }, {"does not cover", "122", " z"});
 }
 
 TEST_CASE("a long word takes a time in proportion to its length") {
-    const auto t = make(sound());
+    const auto t = make(sound_document());
     std::string word;
     for (int k = 0; k < 100000; ++k)
         word += "ab";
@@ -237,7 +237,7 @@ TEST_CASE("a long word takes a time in proportion to its length") {
 
 TEST_CASE("names of the first and the last token come from tokenizer_config.json") {
     const subbit::testing::temporary_directory dir;
-    const auto path = dir.write("tokenizer.json", sound().dump());
+    const auto path = dir.write("tokenizer.json", sound_document().dump());
     CHECK_FALSE(tokenizer(path).bos_id());
     dir.write("tokenizer_config.json", R"({"bos_token": {"content": "<mask>"}, "eos_token": "<end>"})");
     CHECK(tokenizer(path).bos_id() == 261);
