@@ -20,7 +20,7 @@ std::vector<T> whole_numbers(index count, int least, int most, std::uint64_t see
 }
 
 template <class B>
-std::vector<std::int32_t> product(const B& b, matrix_view<const std::int8_t> W, const std::vector<std::int16_t>& x) {
+std::vector<std::int32_t> sums_of(const B& b, matrix_view<const std::int8_t> W, const std::vector<std::int16_t>& x) {
     std::vector<std::int32_t> y(static_cast<std::size_t>(W.rows), 12345);
     byte_products(b, W, x, y);
     return y;
@@ -37,7 +37,7 @@ TEST_CASE("products of rows of bytes: every size and instruction set as the refe
                 const auto w = whole_numbers<std::int8_t>(rows * stride, -128, 127, 1);
                 const auto x = whole_numbers<std::int16_t>(cols, -10000, 10000, 2);
                 const matrix_view<const std::int8_t> W(w.data(), rows, cols, stride);
-                const auto expected = product(reference<float>(), W, x);
+                const auto expected = sums_of(reference<float>(), W, x);
                 if (rows > 2 && cols > 2) {
                     std::int64_t sum = 0;
                     for (index j = 0; j < cols; ++j)
@@ -46,7 +46,7 @@ TEST_CASE("products of rows of bytes: every size and instruction set as the refe
                     CHECK(expected[2] == sum);
                 }
                 for (const isa i : runnable_isas())
-                    CHECK(product(make_cpu(i), W, x) == expected);
+                    CHECK(sums_of(make_cpu(i), W, x) == expected);
             }
 }
 
@@ -55,15 +55,15 @@ TEST_CASE("products of rows of bytes: the largest numbers, and rows shared out t
         const std::vector<std::int8_t> w(500, -128);
         const std::vector<std::int16_t> x(500, static_cast<std::int16_t>(extreme));
         for (const isa i : runnable_isas())
-            CHECK(product(make_cpu(i), {w.data(), 1, 500}, x) == std::vector<std::int32_t>{500 * -128 * extreme});
+            CHECK(sums_of(make_cpu(i), {w.data(), 1, 500}, x) == std::vector<std::int32_t>{500 * -128 * extreme});
     }
     const auto w = whole_numbers<std::int8_t>(9001 * 700, -128, 127, 3);
     const auto x = whole_numbers<std::int16_t>(700, -2000, 2000, 4);
     const matrix_view<const std::int8_t> W(w.data(), 9001, 700);
-    const auto expected = product(reference<float>(), W, x);
+    const auto expected = sums_of(reference<float>(), W, x);
     for (const isa i : runnable_isas())
         for (const int threads : {1, 2, 5})
-            CHECK(product(make_cpu(i, threads), W, x) == expected);
+            CHECK(sums_of(make_cpu(i, threads), W, x) == expected);
 }
 
 TEST_CASE("products of rows of bytes: shapes are checked") {

@@ -110,6 +110,7 @@ class block {
     /// The next tokens of one sequence: as infer() with the keys and values of what came before.
     template <class B>
     void infer_cached(const B& b, matrix_view<const S> X, key_value_cache<S>& cache, matrix_view<S> Y, tape& t) const {
+        cache.require_room(X.rows);
         t.for_backward = false;
         copy_input(b, X, t);
         project_queries(b, t, X.rows, cache.length());

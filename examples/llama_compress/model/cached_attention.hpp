@@ -34,12 +34,17 @@ class key_value_cache {
     /// (length, width)
     matrix_view<const S> values() const { return const_view(values_).middle_rows(0, length_); }
 
+    /// shape_error where `tokens` more do not fit.
+    void require_room(index tokens) const {
+        if (length_ + tokens > values_.rows())
+            throw subbit::shape_error("cache of " + std::to_string(values_.rows()) +
+                                      " tokens: " + std::to_string(length_ + tokens) + " do not fit");
+    }
+
     /// The keys and values (tokens, width) of the next tokens; shape_error where there is no room.
     void append(matrix_view<const S> K, matrix_view<const S> V) {
         subbit::require_shape("cache: keys", K.rows, K.cols, V.rows, width());
-        if (length_ + K.rows > values_.rows())
-            throw subbit::shape_error("cache of " + std::to_string(values_.rows()) +
-                                      " tokens: " + std::to_string(length_ + K.rows) + " do not fit");
+        require_room(K.rows);
         for (index i = 0; i < K.rows; ++i, ++length_) {
             S* const keys = &keys_(length_ / tile, 0);
             const index at = length_ % tile;
