@@ -21,6 +21,7 @@
 #include <subbit/bits/low_rank_binary_linear.hpp>  // the layer that replaces a dense one
 
 // backend: where it runs
+#include <subbit/backend/byte_operations.hpp>    // products of 8-bit rows
 #include <subbit/backend/concept.hpp>            // what a backend is
 #include <subbit/backend/cpu.hpp>                // all threads, the widest SIMD of this machine
 #include <subbit/backend/factor_operations.hpp>  // the operations of the solvers

@@ -85,8 +85,8 @@ TEST_CASE("every token is drawn as often as its probability says, with every mix
                     CAPTURE(top_k);
                     CAPTURE(top_p);
                     const double share = static_cast<double>(counts[i]) / times;
-                    CHECK((counts[i] == 0) == (expected[i] * times < 0.5));
-                    CHECK(std::abs(share - expected[i]) < 5 * std::sqrt(expected[i] / times) + 1e-9);
+                    if (expected[i] == 0) CHECK(counts[i] == 0);
+                    CHECK(std::abs(share - expected[i]) < 5 * std::sqrt(expected[i] / times) + 3.0 / times);
                 }
             }
 }
