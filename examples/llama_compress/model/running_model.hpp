@@ -11,8 +11,8 @@
 
 namespace llama {
 
-/// A whole model in memory, and the keys and values of the tokens that it has seen. Once a first token has been
-/// appended by itself, further ones allocate nothing.
+/// A whole model in memory, and the keys and values of the tokens that it has seen. Its buffers are kept from token to
+/// token.
 template <class B>
 class running_model {
   public:
