@@ -123,6 +123,21 @@ class block {
         finish(b, t, Y);
     }
 
+    /// What a layer took in during the forward pass that filled the tape.
+    static const matrix<S>& input_of(const tape& t, std::size_t layer) {
+        switch (layer) {
+            case o_proj:
+                return t.attended;
+            case gate_proj:
+            case up_proj:
+                return t.normed_mid;
+            case down_proj:
+                return t.hidden;
+            default:
+                return t.normed;
+        }
+    }
+
     /// dX (T, d) from dY; writes the gradients that `train` asks for. `observe(layer, inputs, d_outputs)` sees
     /// every linear layer's inputs and output gradients.
     template <class B, class Observer>

@@ -1,8 +1,9 @@
-// The reference version of low_rank_binary_linear::apply.
+// The reference versions of the binary layers' apply().
 #pragma once
 
 #include <subbit/backend/concept.hpp>
 #include <subbit/bits/low_rank_binary_linear.hpp>
+#include <subbit/bits/residual_binary_linear.hpp>
 
 namespace subbit {
 
@@ -12,6 +13,14 @@ void do_apply_layer(reference_tag, const B&, const low_rank_binary_linear<S>& la
     matrix<S> hidden = as_eigen(X) * layer.s_pre.asDiagonal() * layer.V.template unpack<S>().transpose();
     if (layer.s_mid.size() != 0) hidden = hidden * layer.s_mid.asDiagonal();
     matrix<S> out = hidden * layer.U.template unpack<S>().transpose() * layer.s_post.asDiagonal();
+    if (layer.bias.size() != 0) out.rowwise() += layer.bias.transpose();
+    as_eigen(Y) = out;
+}
+
+template <class B, class S>
+void do_apply_layer(reference_tag, const B&, const residual_binary_linear<S>& layer, matrix_view<const S> X,
+                    matrix_view<S> Y) {
+    matrix<S> out = as_eigen(X) * layer.dense().transpose();
     if (layer.bias.size() != 0) out.rowwise() += layer.bias.transpose();
     as_eigen(Y) = out;
 }

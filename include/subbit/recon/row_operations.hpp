@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace subbit {
 
@@ -22,6 +23,17 @@ inline index count_differences(bit_view a, bit_view b) {
     for (index w = 0; w < a.word_count(); ++w)
         different += std::popcount(a.words()[w] ^ b.words()[w]);
     return different;
+}
+
+/// The share of entries that differ between two lists of sign matrices of the same shapes.
+inline double share_flipped(const std::vector<bit_matrix>& before, const std::vector<bit_matrix>& after) {
+    require_size("share_flipped", std::ssize(after), std::ssize(before));
+    index different = 0, total = 0;
+    for (std::size_t i = 0; i < before.size(); ++i) {
+        different += count_differences(before[i], after[i]);
+        total += before[i].rows() * before[i].cols();
+    }
+    return total > 0 ? static_cast<double>(different) / static_cast<double>(total) : 0.0;
 }
 
 namespace detail {
@@ -63,6 +75,16 @@ void add_scaled_columns(const B& b, matrix_view<const S> X, std::span<const S> f
                 y[c] += x[c] * f[c];
         }
     });
+}
+
+/// scale_columns, or add_scaled_columns where `add`.
+template <host_backend B, class S>
+void set_or_add_scaled_columns(const B& b, bool add, matrix_view<const S> X, std::span<const S> factor,
+                               matrix_view<S> out) {
+    if (add)
+        add_scaled_columns(b, X, factor, out);
+    else
+        scale_columns(b, X, factor, out);
 }
 
 /// Y (T, m) = X (T, n) W^T: a plain pass over W for every row of X, which for a few rows beats gemm and its packing.

@@ -5,6 +5,7 @@
 #include <subbit/backend/cpu/scratch.hpp>
 #include <subbit/backend/cpu/thread_pool.hpp>
 #include <subbit/bits/low_rank_binary_linear.hpp>
+#include <subbit/bits/residual_binary_linear.hpp>
 
 #include <algorithm>
 
@@ -124,6 +125,33 @@ void packed_apply(Arch arch, executor ex, const low_rank_binary_linear<Real>& la
                                out[i * Y.col_stride] = bias == nullptr ? post[first + i] * sums[i]
                                                                        : post[first + i] * sums[i] + bias[first + i];
                        });
+    };
+    if (X.rows >= vectors * ex.threads())
+        ex.for_chunks(X.rows, 4 * vectors, [&](index begin, index end) { rows(begin, end, executor()); });
+    else
+        rows(0, X.rows, ex);
+}
+
+/// Y = sum_p s_post_p o (B_p (s_pre_p o x)) + bias for every row x of X, one packed product a path.
+template <class Arch, class Real>
+void packed_apply(Arch arch, executor ex, const residual_binary_linear<Real>& layer, matrix_view<const Real> X,
+                  matrix_view<Real> Y) {
+    constexpr index vectors = packed_kernel<Arch, Real>::max_vectors;
+    const auto rows = [&](index begin, index end, executor inner) {
+        const Real* bias = layer.bias.size() == 0 ? nullptr : layer.bias.data();
+        for (const auto& path : layer.paths) {
+            const bool first_path = &path == &layer.paths.front();
+            const Real* post = path.s_post.data();
+            packed_product(arch, inner, path.B.view(), X.middle_rows(begin, end - begin), path.s_pre.data(),
+                           [&](index t, index first, const Real* sums, index count) {
+                               Real* out = &Y(begin + t, first);
+                               for (index i = 0; i < count; ++i) {
+                                   Real& y = out[i * Y.col_stride];
+                                   if (first_path) y = bias == nullptr ? Real(0) : bias[first + i];
+                                   y += post[first + i] * sums[i];
+                               }
+                           });
+        }
     };
     if (X.rows >= vectors * ex.threads())
         ex.for_chunks(X.rows, 4 * vectors, [&](index begin, index end) { rows(begin, end, executor()); });
