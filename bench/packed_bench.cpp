@@ -96,6 +96,30 @@ void add_layer(const shape& s, int threads, index vectors) {
         threads);
 }
 
+/// A residual layer: one product a path.
+void add_paths(const shape& s, index paths, int threads, index vectors) {
+    const std::string name = "paths:" + std::to_string(paths) + "/" + text(s) + "/threads:" + std::to_string(threads) +
+                             "/vectors:" + std::to_string(vectors);
+    add(
+        name,
+        [=](benchmark::State& state) {
+            const cpu b(cpu_options{.threads = threads});
+            residual_binary_linear<float> layer;
+            for (std::uint64_t p = 0; p < static_cast<std::uint64_t>(paths); ++p)
+                layer.paths.push_back({random_bits(s.m, s.n, 10 * p + 1), random_matrix<float>(s.m, 1, 10 * p + 2),
+                                       random_matrix<float>(s.n, 1, 10 * p + 3)});
+            const auto X = random_matrix<float>(vectors, s.n, 5);
+            matrix<float> Y(vectors, s.m);
+            for (auto _ : state) {
+                layer.apply(b, X, Y);
+                benchmark::ClobberMemory();
+            }
+            report_rate(state, "weights/s", product_of(s.m, s.n, paths * vectors));
+            report_rate(state, "dense_weights/s", product_of(s.m, s.n, vectors));
+        },
+        threads);
+}
+
 void add_packing(const shape& s) {
     add("pack/" + text(s), [=](benchmark::State& state) {
         const auto W = random_matrix<float>(s.m, s.n, 1);
@@ -131,6 +155,7 @@ int main(int argc, char** argv) {
         for (const int vectors : {1, 4}) {
             add_packed(s, subbit::detect_isa(), 2, vectors);
             add_layer(s, 1, vectors);
+            add_paths(s, 2, 1, vectors);
         }
         add_packed(s, subbit::detect_isa(), 1, 4);
         add_dense(s);

@@ -451,6 +451,7 @@ class conformance : conformance_tools<S, B> {
         const host X = normal(3, n, 47);
         auto Y = up(host::Constant(3, m, nan));
         const auto x = up(X);
+        check_path_product(layer.paths[0], X);
         layer.apply(b, const_view(x), view(Y));
         host outputs(3, m);
         layer.apply(oracle, X, outputs);
@@ -460,6 +461,29 @@ class conformance : conformance_tools<S, B> {
         check_within("apply paths", down(Y), outputs,
                      Eigen::MatrixXd(2 * static_cast<double>(n + 8) * eps * magnitude.array() +
                                      8 * eps * outputs.cwiseAbs().template cast<double>().array()));
+    }
+
+    void check_path_product(const binary_path<S>& path, const host& X) const {
+        const auto in = up_vector(path.s_pre), out = up_vector(path.s_post);
+        const host exact_raw = X * path.s_pre.asDiagonal() * path.B.template unpack<S>().transpose();
+        const host start = normal(X.rows(), path.B.rows(), 48);
+        const double factor = 8.0 * static_cast<double>(X.cols() + 8);
+        for (const bool add : {false, true}) {
+            auto raw = up(host::Constant(start.rows(), start.cols(), nan));
+            auto Y = up(add ? start : host(host::Constant(start.rows(), start.cols(), nan)));
+            path_product(b, up(X), std::span<const S>(const_span(in)), path.B.view().t(),
+                         std::span<const S>(const_span(out)), raw, add, Y);
+            check_near("path_product: raw", down(raw), exact_raw, factor);
+            host expected = exact_raw * path.s_post.asDiagonal();
+            if (add) expected += start;
+            check_near("path_product: Y", down(Y), expected, factor);
+        }
+        auto back = up(host::Constant(X.rows(), X.cols(), nan));
+        path_product(b, up(start), std::span<const S>(const_span(out)), path.B.view(),
+                     std::span<const S>(const_span(in)), back, false, matrix_view<S>());
+        check_near("path_product: raw of the transpose", down(back),
+                   host(start * path.s_post.asDiagonal() * path.B.template unpack<S>()),
+                   8.0 * static_cast<double>(path.B.rows() + 8));
     }
 
     void check_errors() const {

@@ -10,7 +10,7 @@
 namespace subbit::testing {
 namespace {
 
-const reference<double> exact;
+const reference<double> in_double;
 
 /// A matrix and a vector, whose gradients a stream makes.
 struct matrix_and_vector {
@@ -22,7 +22,8 @@ struct matrix_and_vector {
                 {"v", parameter_kind::scale, span_of(v), span_of(dv)}};
     }
     void make_gradients(std::uint64_t step) {
-        dA = random_matrix<double>(9, 5, 100 + step);
+        const auto of_A = random_matrix<double>(9, 5, 100 + step);
+        dA = of_A;  // a copy: a moved matrix would take its memory along, and parameters point to it
         dv = random_matrix<double>(7, 1, 900 + step);
     }
 };
@@ -42,7 +43,7 @@ TEST_CASE("orthogonalization keeps the singular vectors and brings the values ne
         CAPTURE(rows);
         const auto G = random_matrix<double>(rows, cols, 3);
         matrix<double> O = G;
-        orthogonalize(exact, O);
+        orthogonalize(in_double, O);
         const svd before(G);
         const matrix<double> inner = before.U.transpose() * O * before.V;
         for (index i = 0; i < inner.rows(); ++i)
@@ -57,7 +58,7 @@ TEST_CASE("orthogonalization keeps the singular vectors and brings the values ne
         CHECK((single.cast<double>() - O).norm() < 1e-4 * O.norm());
     }
     matrix<double> zero = matrix<double>::Zero(4, 3);
-    orthogonalize(exact, zero);
+    orthogonalize(in_double, zero);
     CHECK(zero.norm() == 0);
 }
 
@@ -69,17 +70,18 @@ TEST_CASE("a step is momentum, made orthogonal, at the scale of AdamW's") {
     matrix<double> moment = matrix<double>::Zero(9, 5), expected = start;
     for (std::uint64_t step = 0; step < 5; ++step) {
         p.make_gradients(step);
-        optimizer.step(exact, std::span<const parameter<double>>(list), std::vector{0.01});
+        optimizer.step(in_double, std::span<const parameter<double>>(list), std::vector{0.01});
         moment = 0.9 * moment + p.dA;
         matrix<double> direction = p.dA + 0.9 * moment;
-        orthogonalize(exact, direction);
+        orthogonalize(in_double, direction);
         expected -= 0.01 * 3.0 * direction;  // the root of the longer side
     }
     CHECK((p.A - expected).cwiseAbs().maxCoeff() < 1e-12);
     CHECK((p.A - start).norm() / std::sqrt(45.0) < 5 * 0.01 * 1.3);
     const std::vector<parameter<double>> not_a_matrix = {p.list()[1]};
     muon<double> other;
-    CHECK_THROWS_AS(other.step(exact, std::span<const parameter<double>>(not_a_matrix), std::vector{0.1}), shape_error);
+    CHECK_THROWS_AS(other.step(in_double, std::span<const parameter<double>>(not_a_matrix), std::vector{0.1}),
+                    shape_error);
 }
 
 TEST_CASE("a tuner gives matrices to Muon and vectors to AdamW, with half the moments, and goes on where it stopped") {
@@ -88,8 +90,8 @@ TEST_CASE("a tuner gives matrices to Muon and vectors to AdamW, with half the mo
     for (std::uint64_t step = 0; step < 4; ++step) {
         for (auto* p : {&whole, &parts})
             p->make_gradients(step);
-        a.step(exact);
-        b.step(exact);
+        a.step(in_double);
+        b.step(in_double);
     }
     const auto moments = b.moments();
     REQUIRE(moments.size() == 2);
@@ -100,8 +102,8 @@ TEST_CASE("a tuner gives matrices to Muon and vectors to AdamW, with half the mo
     for (std::uint64_t step = 4; step < 10; ++step) {
         for (auto* p : {&whole, &parts})
             p->make_gradients(step);
-        a.step(exact);
-        resumed.step(exact);
+        a.step(in_double);
+        resumed.step(in_double);
     }
     CHECK((whole.A == parts.A && whole.v == parts.v));
     auto options = muon_phase();
@@ -109,7 +111,7 @@ TEST_CASE("a tuner gives matrices to Muon and vectors to AdamW, with half the mo
     tuner<double> c(adam_only.list(), options, 10);
     for (std::uint64_t step = 0; step < 10; ++step) {
         adam_only.make_gradients(step);
-        c.step(exact);
+        c.step(in_double);
     }
     CHECK((adam_only.v == whole.v && adam_only.A != whole.A));
 }
@@ -126,12 +128,12 @@ TEST_CASE("gathered gradients are averaged, and forgotten after the step") {
             gathered.make_gradients(10 * step + window);
             sum += gathered.dA;
             vector_sum += gathered.dv;
-            a.gather(exact);
+            a.gather(in_double);
         }
-        a.step(exact);
+        a.step(in_double);
         direct.dA = sum / 3;
         direct.dv = vector_sum / 3;
-        b.step(exact);
+        b.step(in_double);
     }
     CHECK((gathered.A - direct.A).norm() < 1e-12);
     CHECK((gathered.v - direct.v).norm() < 1e-12);

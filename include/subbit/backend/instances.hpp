@@ -35,6 +35,11 @@
                                            std::span<const S>, matrix_view<S>, matrix_view<S>);                     \
     KEYWORD template double do_fit_row_scales(TAG, const B&, matrix_view<const S>, matrix_view<S>, matrix_view<S>,  \
                                               std::span<S>);                                                        \
+    KEYWORD template void do_path_product(TAG, const B&, matrix_view<const S>, std::span<const S>, bit_view,        \
+                                          std::span<const S>, matrix_view<S>, bool, matrix_view<S>);                \
+    KEYWORD template void do_path_product(TAG, const B&, matrix_view<const S>, std::span<const S>,                  \
+                                          transposed_bit_view, std::span<const S>, matrix_view<S>, bool,            \
+                                          matrix_view<S>);                                                          \
     KEYWORD template bit_matrix do_peel_signs(TAG, const B&, matrix_view<S>, std::span<const S>, std::span<const S>);
 
 #define SUBBIT_INSTANCES(KEYWORD, S)                                                                                  \

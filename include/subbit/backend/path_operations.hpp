@@ -43,6 +43,37 @@ void fit_path_rows(const B& b, const M& T, std::span<const path_scales<S>> paths
     do_fit_path_rows(typename B::tag{}, b, t, paths);
 }
 
+/// One path's product, its scales on either side in the same pass: raw = (X o in) B and Y = raw o out, or Y + raw o out
+/// where `add`, for X (T,k), packed signs B (k,n) or the transpose of such, in k, out n, raw and Y (T,n). An empty Y is
+/// not computed. Accumulates in S.
+template <class B, class MX, class S, class Bits, class MR, class MY>
+void path_product(const B& b, const MX& X, std::span<const S> in, Bits signs, std::span<const S> out, MR&& raw,
+                  bool add, MY&& Y) {
+    const auto x = const_view(X);
+    const auto r = view(raw);
+    const auto y = view(Y);
+    require_shape("path_product: signs", signs.rows(), signs.cols(), x.cols, r.cols);
+    require_shape("path_product: raw", r.rows, r.cols, x.rows, signs.cols());
+    require_size("path_product: in", std::ssize(in), x.cols);
+    require_size("path_product: out", std::ssize(out), r.cols);
+    if (y.size() != 0) require_shape("path_product: Y", y.rows, y.cols, r.rows, r.cols);
+    do_path_product(typename B::tag{}, b, x, in, signs, out, r, add, y);
+}
+
+template <class B, class S, class Bits>
+void do_path_product(reference_tag, const B& b, matrix_view<const S> X, std::span<const S> in, Bits signs,
+                     std::span<const S> out, matrix_view<S> raw, bool add, matrix_view<S> Y) {
+    auto scaled = allocate<S>(b, X.rows, X.cols);
+    axpby(b, 1, X, 0, scaled);
+    scale(b, scaled, std::span<const S>(), in);
+    gemm(b, scaled, signs, raw);
+    if (Y.size() == 0) return;
+    auto product = allocate<S>(b, raw.rows, raw.cols);
+    axpby(b, 1, raw, 0, product);
+    scale(b, product, std::span<const S>(), out);
+    axpby(b, 1, product, add ? 1 : 0, Y);
+}
+
 template <class B, class S>
 bit_matrix do_peel_signs(reference_tag, const B& b, matrix_view<S> R, std::span<const S> post, std::span<const S> pre) {
     bit_matrix signs = bit_matrix::pack(R);

@@ -80,7 +80,11 @@ struct binary_linear {
         const matrix_view<S> d_scaled = scaled;
         gemm(b, d_rank, layer.V.view(), d_scaled);
         if (train.scales) token_dots(b, const_view(d_scaled), X, span_of(d_pre));
-        if (dX.size() != 0) set_or_add_scaled_columns(b, accumulate, const_view(d_scaled), const_span(layer.s_pre), dX);
+        if (dX.size() == 0) return;
+        if (accumulate)
+            add_scaled_columns(b, const_view(d_scaled), const_span(layer.s_pre), dX);
+        else
+            scale_columns(b, const_view(d_scaled), const_span(layer.s_pre), dX);
     }
 
     void parameters(const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {

@@ -55,15 +55,12 @@ struct residual_linear {
     /// Y = sum_p ((X o s_pre_p) B_p^T) o s_post_p + bias.
     template <host_backend B>
     void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, linear_tape<S>& tape,
-                 linear_workspace<S>& work) const {
-        const matrix_view<S> scaled = work.scaled(X.rows, X.cols);
+                 linear_workspace<S>& /*work*/) const {
         tape.unscaled.resize(layer.path_count() * X.rows, rows());
         for (index p = 0; p < layer.path_count(); ++p) {
             const auto& path = layer.paths[static_cast<std::size_t>(p)];
-            const matrix_view<S> unscaled = view(tape.unscaled).middle_rows(p * X.rows, X.rows);
-            scale_columns(b, X, const_span(path.s_pre), scaled);
-            gemm(b, scaled, path.B.view().t(), unscaled);
-            set_or_add_scaled_columns(b, p > 0, const_view(unscaled), const_span(path.s_post), Y);
+            path_product(b, X, const_span(path.s_pre), path.B.view().t(), const_span(path.s_post),
+                         view(tape.unscaled).middle_rows(p * X.rows, X.rows), p > 0, Y);
         }
         if (layer.bias.size() != 0) add_to_rows(b, Y, const_span(layer.bias));
     }
@@ -80,19 +77,17 @@ struct residual_linear {
         prepare_gradients(train);
         if (train.biases && layer.bias.size() != 0) token_sums(b, const_view(dY), span_of(d_bias));
         if (train.latents && has_latents()) gemm(b, dY.t(), X, d_weight);
-        const matrix_view<S> d_unscaled = work.d_rank(X.rows, rows()), d_scaled = work.scaled(X.rows, X.cols);
+        if (dX.size() == 0 && !train.scales) return;
+        const matrix_view<S> d_scaled = work.scaled(X.rows, X.cols);
         for (index p = 0; p < layer.path_count(); ++p) {
             const auto& path = layer.paths[static_cast<std::size_t>(p)];
             const auto at = static_cast<std::size_t>(p);
-            if (train.scales)
-                token_dots(b, const_view(dY), const_view(tape.unscaled).middle_rows(p * X.rows, X.rows),
-                           span_of(d_post[at]));
-            if (dX.size() == 0 && !train.scales) continue;
-            scale_columns(b, const_view(dY), const_span(path.s_post), d_unscaled);
-            gemm(b, d_unscaled, path.B.view(), d_scaled);
-            if (train.scales) token_dots(b, const_view(d_scaled), X, span_of(d_pre[at]));
-            if (dX.size() != 0)
-                set_or_add_scaled_columns(b, accumulate || p > 0, const_view(d_scaled), const_span(path.s_pre), dX);
+            path_product(b, const_view(dY), const_span(path.s_post), path.B.view(), const_span(path.s_pre), d_scaled,
+                         accumulate || p > 0, dX);
+            if (!train.scales) continue;
+            token_dots(b, const_view(dY), const_view(tape.unscaled).middle_rows(p * X.rows, X.rows),
+                       span_of(d_post[at]));
+            token_dots(b, const_view(d_scaled), X, span_of(d_pre[at]));
         }
     }
 

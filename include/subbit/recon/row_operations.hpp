@@ -77,16 +77,6 @@ void add_scaled_columns(const B& b, matrix_view<const S> X, std::span<const S> f
     });
 }
 
-/// scale_columns, or add_scaled_columns where `add`.
-template <host_backend B, class S>
-void set_or_add_scaled_columns(const B& b, bool add, matrix_view<const S> X, std::span<const S> factor,
-                               matrix_view<S> out) {
-    if (add)
-        add_scaled_columns(b, X, factor, out);
-    else
-        scale_columns(b, X, factor, out);
-}
-
 /// Y (T, m) = X (T, n) W^T: a plain pass over W for every row of X, which for a few rows beats gemm and its packing.
 template <host_backend B, class S>
 void multiply_rows(const B& b, matrix_view<const S> X, matrix_view<const S> W, matrix_view<S> Y) {

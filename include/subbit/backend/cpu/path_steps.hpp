@@ -2,8 +2,11 @@
 #pragma once
 
 #include <subbit/backend/cpu/elementwise.hpp>
+#include <subbit/backend/cpu/packed_product.hpp>
 #include <subbit/backend/path_operations.hpp>
 
+#include <algorithm>
+#include <concepts>
 #include <cstdint>
 
 namespace subbit {
@@ -42,6 +45,29 @@ bit_matrix do_peel_signs(cpu_tag, const B& b, matrix_view<S> R, std::span<const 
         }
     });
     return signs;
+}
+
+template <class B, std::floating_point S>
+void do_path_product(cpu_tag, const B& b, matrix_view<const S> X, std::span<const S> in, transposed_bit_view signs,
+                     std::span<const S> out, matrix_view<S> raw, bool add, matrix_view<S> Y) {
+    if (!raw.is_row_major() || !Y.is_row_major())
+        return do_path_product(reference_tag{}, b, X, in, signs, out, raw, add, Y);
+    with_arch(b, [&](auto arch) {
+        packed_product(arch, b.exec(), signs.t(), X, in.data(), [&](index t, index first, const S* sums, index count) {
+            std::copy_n(sums, count, raw.row(t) + first);
+            if (Y.size() == 0) return;
+            S* y = Y.row(t) + first;
+            const S* scale = out.data() + first;
+            for (index i = 0; i < count; ++i)
+                y[i] = add ? y[i] + scale[i] * sums[i] : scale[i] * sums[i];
+        });
+    });
+}
+
+template <class B, std::floating_point S>
+void do_path_product(cpu_tag, const B& b, matrix_view<const S> X, std::span<const S> in, bit_view signs,
+                     std::span<const S> out, matrix_view<S> raw, bool add, matrix_view<S> Y) {
+    do_path_product(cpu_tag{}, b, X, in, transpose_to_scratch(b.exec(), signs).t(), out, raw, add, Y);
 }
 
 }  // namespace subbit
