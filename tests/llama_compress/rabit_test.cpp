@@ -165,7 +165,7 @@ TEST_CASE("one path and four, and a model whose weights are zero or all equal") 
     subbit::write_file_atomically(folder / "flat" / "config.json", tiny_config(shape).dump(2));
     subbit::write_file_atomically(folder / "flat" / "tokenizer.json", byte_tokenizer().dump());
     subbit::safetensors_writer file;
-    make_tiny_tensors(shape, [&](const std::string& name, std::vector<index> sizes, std::vector<float> values) {
+    make_tiny_tensors(shape, [&](const std::string& name, std::vector<subbit::index> sizes, std::vector<float> values) {
         if (name.find("q_proj") != std::string::npos) std::fill(values.begin(), values.end(), 0.0F);
         if (name.find("up_proj") != std::string::npos) std::fill(values.begin(), values.end(), 0.01F);
         file.add(name, std::move(sizes), std::span<const float>(values), subbit::dtype::f32);
