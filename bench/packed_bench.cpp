@@ -146,6 +146,30 @@ void add_layer(const shape& s, double rate, isa instructions, packed_precision p
         threads);
 }
 
+/// A residual layer: one product a path.
+void add_paths(const shape& s, index paths, int threads, index vectors) {
+    const std::string name = "paths:" + std::to_string(paths) + "/" + text(s) + "/threads:" + std::to_string(threads) +
+                             "/vectors:" + std::to_string(vectors);
+    add(
+        name,
+        [=](benchmark::State& state) {
+            const cpu b(cpu_options{.threads = threads});
+            residual_binary_linear<float> layer;
+            for (std::uint64_t p = 0; p < static_cast<std::uint64_t>(paths); ++p)
+                layer.paths.push_back({random_bits(s.m, s.n, 10 * p + 1), random_matrix<float>(s.m, 1, 10 * p + 2),
+                                       random_matrix<float>(s.n, 1, 10 * p + 3)});
+            const auto X = random_matrix<float>(vectors, s.n, 5);
+            matrix<float> Y(vectors, s.m);
+            for (auto _ : state) {
+                layer.apply(b, X, Y);
+                benchmark::ClobberMemory();
+            }
+            report_rate(state, "weights/s", product_of(s.m, s.n, paths * vectors));
+            report_rate(state, "dense_weights/s", product_of(s.m, s.n, vectors));
+        },
+        threads);
+}
+
 /// The dense product of a matrix with one vector or several, by Eigen and by OpenBLAS, on one thread.
 void add_dense(const shape& s, index vectors) {
     const auto run = [=](benchmark::State& state, auto&& multiply) {
@@ -265,6 +289,8 @@ void add_all() {
             add_layer(s, 1.0, widest, precision, 2, 1);
             add_layer(s, 1.0, widest, precision, 1, prefill_tokens);
         }
+        for (const index vectors : {1, 4})
+            add_paths(s, 2, 1, vectors);
         add_layer(s, 1.0, widest, packed_precision::exact, 2, prefill_tokens);
         add_dense(s, 1);
         add_dense(s, prefill_tokens);

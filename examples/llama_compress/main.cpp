@@ -26,8 +26,9 @@ std::string_view value_of(std::string_view option, int argc, char** argv) {
     return {};
 }
 
-/// The recipe decides what the other options default to, so it is looked up before they are bound.
+/// Method and recipe decide what the other options default to, so they are looked up before they are bound.
 llama::compress_options defaults_for(int argc, char** argv) {
+    if (value_of("--method", argc, argv) == "rabit") return llama::compress_options::rabit();
     if (value_of("--preset", argc, argv) == "hour") return llama::compress_options::hour();
     if (value_of("--recipe", argc, argv) == "paper") return llama::compress_options::paper();
     return llama::compress_options::tuned();

@@ -19,6 +19,7 @@
 #include <subbit/bits/bit_matrix.hpp>              // the owner; pack, unpack, transpose
 #include <subbit/bits/bit_view.hpp>                // the view, and the layout in memory and on disk
 #include <subbit/bits/low_rank_binary_linear.hpp>  // the layer that replaces a dense one
+#include <subbit/bits/residual_binary_linear.hpp>  // another: a sum of sign matrices with vector scales
 
 // backend: where it runs
 #include <subbit/backend/byte_operations.hpp>    // products of 8-bit rows
@@ -26,15 +27,18 @@
 #include <subbit/backend/cpu.hpp>                // all threads, the widest SIMD of this machine
 #include <subbit/backend/factor_operations.hpp>  // the operations of the solvers
 #include <subbit/backend/operations.hpp>         // the operations of everyone
+#include <subbit/backend/path_operations.hpp>    // those of residual binarization
 #include <subbit/backend/reference.hpp>          // plain loops: the oracle
 
 // factor: a weight matrix in, signs and scales out
-#include <subbit/factor/bit_descent.hpp>  // exact coordinate descent over the bits
-#include <subbit/factor/dbf_admm.hpp>     // double binary factorization, three scales
-#include <subbit/factor/dual_svid.hpp>    // truncated SVD, signs and rank-one magnitudes
-#include <subbit/factor/lb_admm.hpp>      // NanoQuant's solver, and an improved one of its kind
-#include <subbit/factor/rank_budget.hpp>  // the rank that a budget of bits buys
-#include <subbit/factor/scale_fit.hpp>    // least squares of the scales, bits fixed
+#include <subbit/factor/bit_descent.hpp>    // exact coordinate descent over the bits
+#include <subbit/factor/dbf_admm.hpp>       // double binary factorization, three scales
+#include <subbit/factor/dual_svid.hpp>      // truncated SVD, signs and rank-one magnitudes
+#include <subbit/factor/lb_admm.hpp>        // NanoQuant's solver, and an improved one of its kind
+#include <subbit/factor/path_coupling.hpp>  // the signs of all paths from one weight
+#include <subbit/factor/rank_budget.hpp>    // the rank that a budget of bits buys
+#include <subbit/factor/residual_svid.hpp>  // RaBiT's start: a sum of sign matrices
+#include <subbit/factor/scale_fit.hpp>      // least squares of the scales, bits fixed
 
 // calib: what the solvers weight their errors with
 #include <subbit/calib/moments.hpp>  // clipped second moments of activations and gradients
@@ -42,11 +46,13 @@
 // train: gradients and steps
 #include <subbit/train/adamw.hpp>
 #include <subbit/train/losses.hpp>
+#include <subbit/train/muon.hpp>
 #include <subbit/train/schedules.hpp>
 #include <subbit/train/straight_through.hpp>
 
 // recon: tuning after factorization, over any model made of blocks
 #include <subbit/recon/block_reconstruction.hpp>
 #include <subbit/recon/model_reconstruction.hpp>
+#include <subbit/recon/path_diagnostics.hpp>
 
 // io needs nlohmann-json, so it is asked for by name: <subbit/io/safetensors.hpp>, <subbit/io/packed_layer.hpp>

@@ -51,6 +51,7 @@ class conformance : conformance_tools<S, B> {
                 check_solve(m, n);
                 check_descend(m, n);
                 check_row_scales(m, n);
+                check_paths(m, n);
                 // Two Latin squares: every pair of sizes meets in every pair of the three places.
                 for (const index k : {conformance_sizes[(i + j) % count], conformance_sizes[(i + j + 3) % count]}) {
                     CAPTURE(k);
@@ -449,6 +450,86 @@ class conformance : conformance_tools<S, B> {
             }
     }
 
+    /// A path peeled off, the refit of two paths' scales, and apply() of a layer of two paths.
+    void check_paths(index m, index n) const {
+        const host W = normal(m, n, 41);
+        residual_binary_linear<S> layer;
+        layer.bias = normal(m, 1, 42);
+        auto R = up(W);
+        host expected = W;
+        for (const std::uint64_t p : {0u, 1u}) {
+            const host_vector post = normal(m, 1, 43 + p).cwiseAbs(), pre = normal(n, 1, 45 + p).cwiseAbs();
+            const auto left = up_vector(post), right = up_vector(pre);
+            layer.paths.push_back(
+                {peel_signs(b, R, std::span<const S>(const_span(left)), std::span<const S>(const_span(right))), post,
+                 pre});
+            CHECK(layer.paths.back().B == bit_matrix::pack(expected));
+            expected -= layer.paths.back().dense();
+            check_near("peel_signs: R", down(R), expected, 4);
+            expected = down(R);
+        }
+
+        const auto refit = [&](const auto& backend, const auto& T, const auto& signs, auto& rows, const auto& cols) {
+            std::vector<path_scales<S>> paths;
+            for (std::size_t p = 0; p < 2; ++p)
+                paths.push_back({const_view(signs[p]), span_of(rows[p]), std::span<const S>(const_span(cols[p]))});
+            fit_path_rows(backend, T, std::span<const path_scales<S>>(paths));
+        };
+        std::vector<host> signs;
+        std::vector<host_vector> rows, cols;
+        std::vector<decltype(up(W))> device_signs;
+        std::vector<decltype(up_vector(layer.bias))> device_rows, device_cols;
+        for (const auto& path : layer.paths) {
+            signs.push_back(path.B.template unpack<S>());
+            rows.push_back(path.s_post);
+            cols.push_back(path.s_pre);
+            device_signs.push_back(up(signs.back()));
+            device_rows.push_back(up_vector(path.s_post));
+            device_cols.push_back(up_vector(path.s_pre));
+        }
+        refit(oracle, W, signs, rows, cols);
+        refit(b, up(W), device_signs, device_rows, device_cols);
+        for (std::size_t p = 0; p < 2; ++p)
+            check_near("fit_path_rows", down_vector(device_rows[p]), rows[p], 1e4);
+
+        const host X = normal(3, n, 47);
+        auto Y = up(host::Constant(3, m, nan));
+        const auto x = up(X);
+        check_path_product(layer.paths[0], X);
+        layer.apply(b, const_view(x), view(Y));
+        host outputs(3, m);
+        layer.apply(oracle, X, outputs);
+        Eigen::MatrixXd magnitude = Eigen::MatrixXd::Zero(3, m);
+        for (const auto& path : layer.paths)
+            magnitude += (X.cwiseAbs() * path.dense().cwiseAbs().transpose()).template cast<double>();
+        check_within("apply paths", down(Y), outputs,
+                     Eigen::MatrixXd(2 * static_cast<double>(n + 8) * eps * magnitude.array() +
+                                     8 * eps * outputs.cwiseAbs().template cast<double>().array()));
+    }
+
+    void check_path_product(const binary_path<S>& path, const host& X) const {
+        const auto in = up_vector(path.s_pre), out = up_vector(path.s_post);
+        const host exact_raw = X * path.s_pre.asDiagonal() * path.B.template unpack<S>().transpose();
+        const host start = normal(X.rows(), path.B.rows(), 48);
+        const double factor = 8.0 * static_cast<double>(X.cols() + 8);
+        for (const bool add : {false, true}) {
+            auto raw = up(host::Constant(start.rows(), start.cols(), nan));
+            auto Y = up(add ? start : host(host::Constant(start.rows(), start.cols(), nan)));
+            path_product(b, up(X), std::span<const S>(const_span(in)), path.B.view().t(),
+                         std::span<const S>(const_span(out)), raw, add, Y);
+            check_near("path_product: raw", down(raw), exact_raw, factor);
+            host expected = exact_raw * path.s_post.asDiagonal();
+            if (add) expected += start;
+            check_near("path_product: Y", down(Y), expected, factor);
+        }
+        auto back = up(host::Constant(X.rows(), X.cols(), nan));
+        path_product(b, up(start), std::span<const S>(const_span(out)), path.B.view(),
+                     std::span<const S>(const_span(in)), back, false, matrix_view<S>());
+        check_near("path_product: raw of the transpose", down(back),
+                   host(start * path.s_post.asDiagonal() * path.B.template unpack<S>()),
+                   8.0 * static_cast<double>(path.B.rows() + 8));
+    }
+
     void check_errors() const {
         const auto X = up(normal(3, 4)), Y = up(normal(4, 3));
         auto C = allocate<S>(b, 3, 3);
@@ -463,6 +544,7 @@ class conformance : conformance_tools<S, B> {
         CHECK_THROWS_AS(project_dual(b, magnitude_form::row_means, 1, X, C, C), shape_error);
         CHECK_THROWS_AS(rank1_magnitude(b, X, span_of(small), span_of(small)), shape_error);
         CHECK_THROWS_AS(squared_distance(b, X, Y), shape_error);
+        CHECK_THROWS_AS(peel_signs(b, C, ones, ones), shape_error);
     }
 };
 

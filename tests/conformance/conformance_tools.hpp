@@ -2,6 +2,7 @@
 #pragma once
 
 #include <subbit/backend/factor_operations.hpp>
+#include <subbit/backend/path_operations.hpp>
 #include <subbit/backend/reference.hpp>
 
 #include <doctest/doctest.h>

@@ -113,4 +113,65 @@ TEST_CASE("products straight from a mapped file") {
     }
 }
 
+namespace {
+
+residual_binary_linear<float> some_paths(std::uint64_t count, bool bias) {
+    residual_binary_linear<float> layer;
+    for (std::uint64_t p = 0; p < count; ++p)
+        layer.paths.push_back({bit_matrix::pack(random_matrix<float>(19, 40, 10 * p + 1)),
+                               random_matrix<float>(19, 1, 10 * p + 2), random_matrix<float>(40, 1, 10 * p + 3)});
+    if (bias) layer.bias = random_matrix<float>(19, 1, 6);
+    return layer;
+}
+
+}  // namespace
+
+TEST_CASE("a residual layer comes back bit for bit, with 1 to 4 paths, with or without a bias") {
+    const temporary_directory directory;
+    for (std::uint64_t count = 1; count <= 4; ++count) {
+        auto layer = some_paths(count, count % 2 == 0);
+        round_scales(layer, "q");
+        safetensors_writer file;
+        add_packed_layer(file, "q", layer);
+        file.write(directory / "layer.safetensors");
+        const safetensors_reader reader(directory / "layer.safetensors");
+        CHECK((holds_residual_layer(reader, "q") && !holds_packed_layer(reader, "q")));
+        const auto back = read_residual_layer<float>(reader, "q");
+        REQUIRE(back.paths.size() == count);
+        for (std::size_t p = 0; p < count; ++p) {
+            CHECK(back.paths[p].B == layer.paths[p].B);
+            CHECK(back.paths[p].s_post == layer.paths[p].s_post);
+            CHECK(back.paths[p].s_pre == layer.paths[p].s_pre);
+        }
+        CHECK(back.bias == layer.bias);
+    }
+}
+
+TEST_CASE("files of residual layers that do not hold what they promise name the tensor") {
+    const temporary_directory directory;
+    const auto read_edited = [&](const std::string& left_out, const char* paths) {
+        safetensors_writer whole, edited;
+        add_packed_layer(whole, "q", some_paths(2, true));
+        whole.write(directory / "whole.safetensors");
+        const safetensors_reader source(directory / "whole.safetensors");
+        for (const auto& name : source.names()) {
+            const auto& info = source.info(name);
+            if (name != left_out) edited.add_bytes(name, info.type, info.shape, {info.bytes.begin(), info.bytes.end()});
+        }
+        if (paths) edited.metadata("q.paths", paths);
+        edited.write(directory / "edited.safetensors");
+        return read_residual_layer<float>(safetensors_reader(directory / "edited.safetensors"), "q");
+    };
+    CHECK_NOTHROW(read_edited("", "2"));
+    for (const char* missing : {"q.path0.B", "q.path1.B", "q.path1.s_post", "q.path0.s_pre"})
+        check_throws<format_error>([&] { read_edited(missing, "2"); }, {missing});
+    check_throws<format_error>([&] { read_edited("", nullptr); }, {"q.path0.B", "paths"});
+    for (const char* paths : {"", "0", "-1", "two", "5", "99999999999999999999"})
+        check_throws<format_error>([&] { read_edited("", paths); }, {"q.path0.B", "paths"});
+    check_throws<format_error>([&] { read_edited("", "3"); }, {"q.path2"});
+    auto layer = some_paths(2, false);
+    layer.paths[1].s_pre(3) = 1e6F;
+    check_throws<value_error>([&] { round_scales(layer, "q_proj"); }, {"q_proj"});
+}
+
 }  // namespace subbit::testing

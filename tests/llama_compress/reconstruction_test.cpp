@@ -4,11 +4,13 @@
 
 #include <subbit/backend/cpu.hpp>
 #include <subbit/factor/dual_svid.hpp>
+#include <subbit/factor/residual_svid.hpp>
 #include <subbit/io/packed_layer.hpp>
 #include <subbit/recon/block_reconstruction.hpp>
 #include <subbit/recon/model_reconstruction.hpp>
 
 #include <doctest/doctest.h>
+#include <memory>
 
 namespace llama {
 namespace {
@@ -45,7 +47,6 @@ subbit::block_recipe recipe_of(reconstruction_order order) {
     if (order == reconstruction_order::layer_by_layer) {
         recipe.tune_weights.epochs = 1;
         recipe.tune_weights.weights = learning_rate::absolute(1e-4);
-        recipe.estimator = subbit::straight_through::clipped;
     }
     return recipe;
 }
@@ -99,11 +100,13 @@ struct reconstruction {
             [&](index, subbit::matrix_view<const float> weight) {
                 double error = 0;
                 auto binary = factorize(b, weight, 12, &error);
-                return std::pair(std::move(binary), error);
+                if (recipe.order == reconstruction_order::layer_by_layer)
+                    binary.estimator = subbit::straight_through::clipped;
+                return std::pair(linear_layer<float>(std::move(binary)), error);
             },
-            [](index, const subbit::binary_linear<float>&) { return 0.5; },
-            [](index l, subbit::low_rank_binary_linear<float>& layer) {
-                subbit::round_scales(layer, layer_names[static_cast<std::size_t>(l)]);
+            [](index, const linear_layer<float>&) { return 0.5; },
+            [](index l, linear_layer<float>& layer) {
+                subbit::round_scales(layer.binary().layer, layer_names[static_cast<std::size_t>(l)]);
             },
             watcher);
     }
@@ -157,6 +160,61 @@ TEST_CASE("reconstruction lowers a block's error, rounds its scales, and does no
             CHECK(same_layer(rounded, binary.layer));
             CHECK(!binary.has_latents());
         }
+    }
+}
+
+namespace {
+
+/// The same block reconstructed as sums of two binary paths.
+struct path_reconstruction {
+    model_config config = config_of_student();
+    block_context<float> context{config, window};
+    block<float> blk = testing::random_block(context, 1);
+    matrix<float> inputs = random_matrix<float>(tokens, 32, 7), targets{tokens, 32};
+    subbit::block_report report;
+    std::vector<std::size_t> observed;
+
+    path_reconstruction(int threads, subbit::path_coupling coupling, bool keep_latents = false) {
+        const cpu b({.threads = threads});
+        block_tape<float> tape;
+        blk.forward(b, const_view(inputs), window, view(targets), tape);
+        auto recipe = recipe_of(reconstruction_order::joint);
+        recipe.keep_latents = keep_latents;
+        subbit::progress silent;
+        const subbit::block_data<float> data{const_view(inputs), const_view(targets), {}, window};
+        report = subbit::reconstruct_block(
+            b, blk, data, recipe,
+            [&](index, subbit::matrix_view<const float> weight) {
+                auto f = subbit::residual_svid(b, weight, {.paths = 2});
+                subbit::residual_linear<float> residual;
+                residual.layer = std::move(f.layer);
+                residual.follow(b, subbit::as_eigen(weight), coupling);
+                return std::pair(linear_layer<float>(std::move(residual)), f.error);
+            },
+            [](index, const linear_layer<float>&) { return 0.5; },
+            [](index, linear_layer<float>& layer) { subbit::round_scales(layer.residual().layer, "layer"); }, silent,
+            [&](std::size_t epochs) { observed.push_back(epochs); });
+    }
+};
+
+}  // namespace
+
+TEST_CASE("residual paths: reconstruction lowers the error, is watched, and does not depend on the threads") {
+    for (const auto coupling : {subbit::path_coupling::coupled, subbit::path_coupling::independent}) {
+        const path_reconstruction one(1, coupling), two(2, coupling), kept(1, coupling, true);
+        CHECK(one.report.tuned_error == two.report.tuned_error);
+        CHECK(one.report.tuned_error < 0.95 * one.report.factor_error);
+        CHECK(one.observed == std::vector<std::size_t>{0, 1, 2, 3, 4, 5, 6});
+        double flipped = 0;
+        for (index l = 0; l < index{layer_count}; ++l) {
+            const auto& residual = one.blk.layer(l).residual();
+            CHECK(residual.signs() == two.blk.layer(l).residual().signs());
+            CHECK((!residual.has_latents() && kept.blk.layer(l).residual().has_latents()));
+            const auto& entry = one.report.layers[static_cast<std::size_t>(l)];
+            CHECK((entry.paths == 2 && entry.rank == 0 && entry.factor_error < 0.2));
+            flipped += entry.flipped;
+        }
+        CHECK(flipped > 0);
     }
 }
 
@@ -247,8 +305,8 @@ struct distillation {
             for (const auto& blk : original) {
                 blk.forward(b, const_view(X), window, view(Y), tape);
                 X.swap(Y);
+                teacher.push_back(X);  // of every window, after each block
             }
-            teacher.push_back(X);
         }
         for (auto& blk : original)
             for (auto& layer : blk.layers) {
@@ -267,8 +325,8 @@ struct distillation {
     state run(state from, Checkpoint&& checkpoint, subbit::progress& watcher) {
         return subbit::distill(
             b, model, std::span<const std::vector<std::int32_t>>(windows),
-            [&](index w, subbit::matrix_view<float> out) {
-                subbit::as_eigen(out) = teacher[static_cast<std::size_t>(w)];
+            [&](index w, index l, subbit::matrix_view<float> out) {
+                subbit::as_eigen(out) = teacher[static_cast<std::size_t>(2 * w + l)];
             },
             options, std::move(from), checkpoint, watcher);
     }
@@ -375,6 +433,25 @@ TEST_CASE("the margin keeps latents at the very edge from flipping in the first 
     };
     CHECK(flips(0) > 100);
     CHECK(flips(0.12) == 0);
+}
+
+TEST_CASE("gathered windows and hidden states: fewer steps, a lower divergence, the same bits for any threads") {
+    const auto gathered = [](int threads, double hidden_weight) {
+        auto run = std::make_unique<distillation>(threads, true);
+        run->options.phase.batch_windows = 2;
+        run->options.phase.epochs = 10;
+        run->options.hidden_weight = hidden_weight;
+        return run;
+    };
+    for (const double hidden_weight : {0.0, 0.5}) {
+        auto one = gathered(1, hidden_weight), two = gathered(2, hidden_weight);
+        const auto state = one->run();
+        CHECK(state.steps_done == 10 * 3);  // the last step of an epoch takes the window that is left
+        CHECK(state.curve.size() == 10);
+        CHECK(state.curve.back() < state.curve.front());
+        CHECK(two->run().curve == state.curve);
+        CHECK(one->same_bits(*two));
+    }
 }
 
 TEST_CASE("a wider margin changes no sign") {

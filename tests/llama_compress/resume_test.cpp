@@ -79,6 +79,27 @@ TEST_CASE("killed at any moment: the paper's recipe") {
                       2);
 }
 
+TEST_CASE("killed at any moment: residual paths, coupled and with Muon, gathered windows, hidden states") {
+    check_killed_runs(tiny_job({"--method", "rabit", "--distill-epochs", "30", "--distill-batch", "2", "--probe-steps",
+                                "8", "--matrix-optimizer", "muon", "--distill-hidden-weight", "0.5", "--threads", "2"}),
+                      3, "distillation.safetensors");
+}
+
+TEST_CASE("residual paths: the number of threads changes no bit, the coupling does") {
+    const tiny_job job({"--method", "rabit", "--distill-epochs", "2"});
+    const auto run = [&](const char* name, const std::vector<std::string>& options) {
+        REQUIRE(job.run(job.folder / name, options).status == 0);
+        return contents_of(job.folder / name / "model.safetensors");
+    };
+    const auto coupled = run("one", {"--threads", "1"});
+    CHECK(run("two", {"--threads", "2"}) == coupled);
+    const auto independent = run("independent", {"--coupling", "independent", "--threads", "1"});
+    CHECK(independent != coupled);
+    CHECK(run("again", {"--coupling", "independent", "--threads", "2"}) == independent);
+    CHECK(run("greedy", {"--rounds", "1"}) != coupled);
+    CHECK(run("plain", {"--precondition", "0"}) != coupled);
+}
+
 TEST_CASE("the number of threads changes no bit") {
     const tiny_job job({"--distill-epochs", "2", "--distill-latent-rate", "0.003", "--distill-windows", "3",
                         "--distill-window-tokens", "70"});

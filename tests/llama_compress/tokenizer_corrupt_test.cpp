@@ -18,7 +18,7 @@ using subbit::testing::check_throws;
 
 namespace {
 
-json sound() {
+json sound_tokenizer() {
     return json::parse(R"({
         "added_tokens": [{"id": 3, "content": "<end>", "special": true}],
         "normalizer": null,
@@ -34,13 +34,13 @@ void check_rejected(const json& document, std::initializer_list<std::string> par
 
 /// The value at a JSON pointer replaced by other JSON.
 void check_rejected(const std::string& pointer, const std::string& value, std::initializer_list<std::string> parts) {
-    json document = sound();
+    json document = sound_tokenizer();
     document[json::json_pointer(pointer)] = json::parse(value);
     check_rejected(document, parts);
 }
 
 void check_missing(const std::string& parent, const std::string& key) {
-    json document = sound();
+    json document = sound_tokenizer();
     document[json::json_pointer(parent)].erase(key);
     check_rejected(document, {"has no " + key});
 }
@@ -48,7 +48,7 @@ void check_missing(const std::string& parent, const std::string& key) {
 }  // namespace
 
 TEST_CASE("what the corruptions below start from is sound") {
-    CHECK(tokenizer(sound(), "tokenizer.json").encode("ab<end>", true) == std::vector<std::int32_t>{2, 3});
+    CHECK(tokenizer(sound_tokenizer(), "tokenizer.json").encode("ab<end>", true) == std::vector<std::int32_t>{2, 3});
 }
 
 TEST_CASE("tokenizer keys that must be there") {
@@ -104,7 +104,8 @@ TEST_CASE("added tokens that contradict themselves or the vocabulary") {
     check_rejected("/added_tokens/0/id", "2", {"added_tokens", "<end>", "id 2"});
     check_rejected("/added_tokens/0/id", "9", {"added_tokens", "<end>", "id 9"});
     check_rejected("/added_tokens/0/content", R"("a")", {"added_tokens", "\"a\"", "id 3", "model.vocab 0"});
-    json accent = sound();  // as a vocabulary entry the letter is the byte E9, as an added token the character U+00E9
+    json accent =
+        sound_tokenizer();  // as a vocabulary entry the letter is the byte E9, as an added token the character U+00E9
     accent["model"]["vocab"]["\xc3\xa9"] = 3;
     accent["added_tokens"][0]["content"] = "\xc3\xa9";
     check_rejected(accent, {"added_tokens", "other bytes"});
@@ -140,7 +141,7 @@ TEST_CASE("pre-tokenizers that are unknown or broken") {
 }
 
 TEST_CASE("a regular expression that never ends is cut off") {
-    json document = sound();
+    json document = sound_tokenizer();
     document["pre_tokenizer"] = json::parse(R"({"type": "Sequence", "pretokenizers": [
         {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated"},
         {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}]})");
@@ -150,12 +151,12 @@ TEST_CASE("a regular expression that never ends is cut off") {
 
 TEST_CASE("files that hold no tokenizer") {
     const subbit::testing::temporary_directory dir;
-    for (const std::string& text : {std::string(), std::string("{"), sound().dump().substr(0, 100),
+    for (const std::string& text : {std::string(), std::string("{"), sound_tokenizer().dump().substr(0, 100),
                                     std::string(R"({"model": {}, "model": {}})")}) {
         const auto path = dir.write("tokenizer.json", text);
         check_throws<format_error>([&] { tokenizer{path}; }, {path});
     }
-    json twice = sound();
+    json twice = sound_tokenizer();
     std::string text = twice.dump();
     text.replace(text.find("\"b\":1"), 5, "\"b\":1,\"b\":5");
     const auto path = dir.write("tokenizer.json", text);

@@ -90,8 +90,7 @@ TEST_CASE("a tuner that is stopped and restored ends where an undisturbed one do
     }
     tuner<double> after(parts.list(), options, 20);
     CHECK(after.peaks() != before.peaks());
-    after.optimizer().restore(before.optimizer().steps(), before.optimizer().moments());
-    after.set_peaks(before.peaks());
+    after.restore(7, before.moments(), before.peaks());
     for (std::uint64_t step = 7; step < 20; ++step) {
         parts.make_gradients(step);
         after.step(b);

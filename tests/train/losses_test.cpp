@@ -42,6 +42,25 @@ TEST_CASE("weighted squared error and its gradient") {
         shape_error);
 }
 
+TEST_CASE("the relative squared error counts every token alike, and adds its gradient") {
+    auto Y = random_matrix<double>(9, 7, 1), target = random_matrix<double>(9, 7, 2);
+    target.row(3) *= 1e3;  // a token with a massive activation
+    matrix<double> gradient = matrix<double>::Constant(9, 7, 2.0), unused(9, 7);
+    const auto loss = [&] {
+        return relative_squared_error(exact, const_view(Y), const_view(target), 0.3, view(unused));
+    };
+    double expected = 0;
+    for (index t = 0; t < 9; ++t)
+        expected += 0.3 / 9 * (Y.row(t) - target.row(t)).squaredNorm() / target.row(t).squaredNorm();
+    CHECK(relative_squared_error(exact, const_view(Y), const_view(target), 0.3, view(gradient)) ==
+          doctest::Approx(expected).epsilon(1e-12));
+    gradient.array() -= 2.0;
+    CHECK(gradient_error(entries(Y), entries(gradient), loss) < 1e-8);
+    CHECK_THROWS_AS(
+        relative_squared_error(exact, const_view(Y), const_view(target).middle_rows(0, 8), 0.3, view(gradient)),
+        shape_error);
+}
+
 TEST_CASE("cross entropy over several chunks of tokens, and both its gradients") {
     const index tokens = vocabulary_chunk + 9, d = 3, words = 11;
     auto hidden = random_matrix<double>(tokens, d, 1), head = random_matrix<double>(words, d, 2);

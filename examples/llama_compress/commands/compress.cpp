@@ -29,6 +29,7 @@ nlohmann::json to_json(const compress_estimate& e) {
             {"bits_per_weight", e.bits_per_weight},
             {"file_bytes", e.file_bytes},
             {"ranks", ranks},
+            {"paths", e.paths},
             {"gflops", e.gflops},
             {"text_tokens", e.text_tokens},
             {"calibration_windows", e.calibration_windows},
@@ -36,8 +37,8 @@ nlohmann::json to_json(const compress_estimate& e) {
 }
 
 std::string to_text(const compress_estimate& e, const compress_job& job) {
-    std::string ranks;
-    for (std::size_t k = 0; k < layer_count; ++k)
+    std::string ranks = e.paths > 0 ? fmt::format("{} of every layer", e.paths) : "";
+    for (std::size_t k = 0; k < layer_count && e.paths == 0; ++k)
         ranks += fmt::format("{}{} {}", k == 0 ? "" : ", ",
                              layer_names[k] + std::string_view(layer_names[k]).find('.') + 1, e.ranks[k]);
     std::string windows = fmt::format("{} windows of {} tokens", e.calibration_windows, job.options.window_tokens);
@@ -50,9 +51,9 @@ std::string to_text(const compress_estimate& e, const compress_job& job) {
         "{:<8}{} of the {} tokens in {}\n"
         "{:<8}about {} at {:.0f} GFLOP/s\n"
         "{:<8}about {} of memory, {} of disk\n",
-        "result", e.bits_per_weight, bytes_text(e.file_bytes), "ranks", ranks, "text", windows, e.text_tokens,
-        job.text.filename().string(), "time", duration_text(e.seconds), e.gflops, "needs", bytes_text(e.memory_bytes),
-        bytes_text(e.disk_bytes));
+        "result", e.bits_per_weight, bytes_text(e.file_bytes), e.paths > 0 ? "paths" : "ranks", ranks, "text", windows,
+        e.text_tokens, job.text.filename().string(), "time", duration_text(e.seconds), e.gflops, "needs",
+        bytes_text(e.memory_bytes), bytes_text(e.disk_bytes));
 }
 
 void compress_command::run() {

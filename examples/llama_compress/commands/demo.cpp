@@ -39,12 +39,11 @@ struct demo_row {
 struct demo_command {
     fs::path model, out = "demo";
     machine_options machine;
-    std::vector<double> bits = {1.0, 0.55};
 
     void run();
 
   private:
-    demo_row compress_to(double target) const;
+    demo_row compress_to(const std::string& name, const compress_options& options) const;
     double evaluate(const fs::path& directory) const;
     void generate(const demo_row& row) const;
 };
@@ -69,23 +68,40 @@ compress_options demo_options(double bits) {
     return o;
 }
 
-demo_row demo_command::compress_to(double target) const {
+/// "1.00 bits" -> "1.00-bits"
+std::string folder_of(std::string name) {
+    std::replace(name.begin(), name.end(), ' ', '-');
+    return name;
+}
+
+/// Two binary paths: the same text and passes.
+compress_options demo_path_options() {
+    auto o = compress_options::rabit();
+    const auto low_rank = demo_options(1.0);
+    o.windows = low_rank.windows;
+    o.window_tokens = low_rank.window_tokens;
+    o.epochs = low_rank.epochs;
+    o.distill_epochs = low_rank.distill_epochs;
+    return o;
+}
+
+demo_row demo_command::compress_to(const std::string& name, const compress_options& options) const {
     compress_job job;
     job.model = model;
     job.text = model / "calibration.txt";
-    job.out = out / fmt::format("{:.2f}-bits", target);
-    job.options = demo_options(target);
+    job.out = out / folder_of(name);
+    job.options = options;
     job.threads = machine.threads;
     const auto expected = estimate(job);
-    fmt::print("compressing to {:.2f} bits per weight, about {}\n", target, duration_text(expected.seconds));
+    fmt::print("compressing to {}, about {}\n", name, duration_text(expected.seconds));
     std::fflush(stdout);
     console_progress progress(expected.plan);
     const auto start = job_clock::clock::now();
     const auto report = compress(job, progress);
     const auto& totals = report.at("totals");
-    return {fmt::format("{:.2f} bits", target),
+    return {name,
             job.out,
-            target,
+            options.bits,
             totals.at("bits_per_weight").get<double>(),
             tensor_bytes(job.out),
             0,
@@ -136,8 +152,9 @@ void demo_command::run() {
     const double own = grammar.at("test").at("perplexity").get<double>();
     catch_interrupts();
     std::vector<demo_row> rows = {{"original", model, 16, 16, tensor_bytes(model)}};
-    for (const double target : bits)
-        rows.push_back(compress_to(target));
+    rows.push_back(compress_to("2 paths", demo_path_options()));
+    for (const double target : {1.0, 0.55})
+        rows.push_back(compress_to(fmt::format("{:.2f} bits", target), demo_options(target)));
     for (auto& row : rows)
         row.perplexity = evaluate(row.directory);
     for (const auto& row : rows) {
@@ -162,7 +179,8 @@ void demo_command::run() {
 
 void add_demo(CLI::App& app) {
     auto command = std::make_shared<demo_command>();
-    auto* c = app.add_subcommand("demo", "Compress the model that comes with the program to 1.0 and 0.55 bits");
+    auto* c = app.add_subcommand(
+        "demo", "Compress the model that comes with the program to two binary paths, 1.0 and 0.55 bits");
     c->add_option("--out", command->out, "Directory for the compressed models")
         ->type_name("DIR")
         ->capture_default_str();

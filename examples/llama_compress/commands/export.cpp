@@ -61,12 +61,15 @@ subbit::safetensors_writer dense_tensors(const model_directory& model, subbit::p
         for (std::size_t k = 0; k < layer_count; ++k) {
             const std::string name = prefix + layer_names[k];
             const bool last = k + 1 == layer_count;
-            if (!subbit::holds_packed_layer(tensors, name)) {
+            if (!holds_compressed_layer(tensors, name)) {
                 copy(name + ".weight");
             } else {
                 const auto shape = shape_of(model.config(), k);
                 file.add_lazily(name + ".weight", dtype::bf16, {shape.rows, shape.cols}, [&, name, last, b] {
-                    const auto weight = subbit::read_packed_layer<float>(tensors, name).dense();
+                    const auto weight =
+                        read_compressed_layer<float>(tensors, name).visit_compressed([](const auto& compressed) {
+                            return compressed.layer.dense();
+                        });
                     if (last)
                         report_step(watcher, "export", static_cast<std::size_t>(b + 1),
                                     static_cast<std::size_t>(model.config().num_hidden_layers), -1);

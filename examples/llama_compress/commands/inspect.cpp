@@ -14,13 +14,14 @@ struct layer_row {
     index block = 0;
     const char* name = "";
     layer_shape shape{};
-    index rank = 0;      // 0: dense
+    index rank = 0;      // of a low-rank layer
+    index paths = 0;     // of a residual layer
     double bits = 0;     // signs and scales, or the dense elements
-    std::string stored;  // "signs + F16" or the dense type
+    std::string stored;  // "signs, 2 scales" or the dense type
 };
 
 layer_row row_of(const model_directory& model, index block, std::size_t layer) {
-    layer_row row{block, layer_names[layer], shape_of(model.config(), layer), 0, 0, {}};
+    layer_row row{block, layer_names[layer], shape_of(model.config(), layer), 0, 0, 0, {}};
     const std::string name = block_prefix(block) + row.name;
     const double weights = static_cast<double>(row.shape.rows) * static_cast<double>(row.shape.cols);
     if (subbit::holds_packed_layer(model.tensors(), name)) {
@@ -28,6 +29,11 @@ layer_row row_of(const model_directory& model, index block, std::size_t layer) {
         row.rank = packed.rank();
         row.bits = packed.bits_per_weight() * weights;
         row.stored = packed.s_mid.size() != 0 ? "signs, 3 scales" : "signs, 2 scales";
+    } else if (subbit::holds_residual_layer(model.tensors(), name)) {
+        const auto residual = subbit::read_residual_layer<float>(model.tensors(), name);
+        row.paths = residual.path_count();
+        row.bits = residual.bits_per_weight() * weights;
+        row.stored = fmt::format("{} sign matri{}", row.paths, row.paths == 1 ? "x" : "ces");
     } else {
         model.tensors().expect_shape(name + ".weight", {row.shape.rows, row.shape.cols});
         const auto type = model.tensors().info(name + ".weight").type;
@@ -78,6 +84,7 @@ void print_json(const model_sizes& s) {
                           {"rows", row.shape.rows},
                           {"cols", row.shape.cols},
                           {"rank", row.rank},
+                          {"paths", row.paths},
                           {"stored", row.stored},
                           {"bits_per_weight",
                            row.bits / (static_cast<double>(row.shape.rows) * static_cast<double>(row.shape.cols))}});

@@ -119,6 +119,21 @@ class block {
         finish(b, t, Y);
     }
 
+    /// What a layer took in during the forward pass that filled the tape.
+    static const matrix<S>& input_of(const tape& t, std::size_t layer) {
+        switch (layer) {
+            case o_proj:
+                return t.attended;
+            case gate_proj:
+            case up_proj:
+                return t.normed_mid;
+            case down_proj:
+                return t.hidden;
+            default:
+                return t.normed;
+        }
+    }
+
     /// dX (T, d) from dY; writes the gradients that `train` asks for. `observe(layer, inputs, d_outputs)` sees
     /// every linear layer's inputs and output gradients.
     template <class B, class Observer>
@@ -192,7 +207,7 @@ class block {
         for (const auto& job : {std::vector{q_proj, k_proj, v_proj}, {o_proj}, {gate_proj, up_proj}, {down_proj}})
             for (const auto factor : {&low_rank::V, &low_rank::U})
                 for (const layer_id id : job)
-                    if (!layers[id].is_dense()) (layers[id].binary().layer.*factor).move_to(arena);
+                    if (layers[id].is_binary()) (layers[id].binary().layer.*factor).move_to(arena);
     }
 
     /// After an optimizer step: what is derived from the parameters is made again.
@@ -238,12 +253,12 @@ class block {
     };
     output to(layer_id id, matrix<S>& Y, index tokens) const { return {id, resized(Y, tokens, layers[id].rows())}; }
 
-    /// Layers that read the same X; one job where all are packed and no backward pass will follow.
+    /// Layers that read the same X; one job where all are low-rank binary and no backward pass will follow.
     template <class B, class... Outputs>
     void apply(const B& b, tape& t, const matrix<S>& X, Outputs... outputs) const {
         if (t.for_backward)
             (layers[outputs.id].forward(b, const_view(X), outputs.Y, t.linear[outputs.id], context_->linear), ...);
-        else if ((layers[outputs.id].is_dense() || ...))
+        else if (!(layers[outputs.id].is_binary() && ...))
             (layers[outputs.id].infer(b, const_view(X), outputs.Y), ...);
         else
             subbit::apply_layers(b, const_view(X),

@@ -5,8 +5,8 @@
 #include "../tokenizer.hpp"
 #include "block.hpp"
 #include "row_table.hpp"
+#include "stored_layer.hpp"
 
-#include <subbit/io/packed_layer.hpp>
 #include <subbit/io/safetensors.hpp>
 
 #include <algorithm>
@@ -73,7 +73,7 @@ class model_directory {
     }
 
     /// True where the first block is packed.
-    bool is_packed() const { return subbit::holds_packed_layer(tensors_, block_prefix(0) + layer_names[0]); }
+    bool is_packed() const { return holds_compressed_layer(tensors_, block_prefix(0) + layer_names[0]); }
 
     /// Embedding and head rounded as a table of that format would hold them.
     template <class S>
@@ -160,11 +160,10 @@ class model_directory {
 
     template <class S>
     linear_layer<S> load_layer(const std::string& name, layer_shape shape, bool bias) const {
-        if (subbit::holds_packed_layer(tensors_, name)) {
-            subbit::binary_linear<S> binary;
-            binary.layer = subbit::read_packed_layer<S>(tensors_, name);
-            subbit::require_shape(name.c_str(), binary.rows(), binary.cols(), shape.rows, shape.cols);
-            return binary;
+        if (holds_compressed_layer(tensors_, name)) {
+            auto layer = read_compressed_layer<S>(tensors_, name);
+            subbit::require_shape(name.c_str(), layer.rows(), layer.cols(), shape.rows, shape.cols);
+            return layer;
         }
         subbit::dense_linear<S> dense;
         tensors_.expect_shape(name + ".weight", {shape.rows, shape.cols});

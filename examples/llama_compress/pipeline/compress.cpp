@@ -1,9 +1,11 @@
 #include "compress.hpp"
 
 #include "calibration.hpp"
+#include "probe.hpp"
 #include "recipe.hpp"
 #include "report.hpp"
 #include "run_folder.hpp"
+#include "student.hpp"
 
 #include <subbit/backend/cpu.hpp>
 #include <subbit/factor/rank_budget.hpp>
@@ -44,52 +46,20 @@ text_windows take_windows(const compress_job& job, const model_directory& model)
     return result;
 }
 
-/// ||D (W - What) E||^2 / ||D W E||^2 of a binary layer, D and E the roots of the moments.
-double weighted_error(const cpu& b, matrix_view<const float> W, const subbit::low_rank_binary_linear<float>& layer,
-                      const layer_moments<float>& moments) {
-    matrix<float> left = layer.U.template unpack<float>(), What(W.rows, W.cols);
-    subbit::scale(b, left, std::span<const float>(span_of(layer.s_post)), std::span<const float>(span_of(layer.s_mid)));
-    subbit::gemm(b, left, layer.V.view(), What);
+/// ||D (W - What) E||^2 / ||D W E||^2, D and E the roots of the moments; empty moments are ones.
+double weighted_error(matrix_view<const float> W, const matrix<float>& What, const vector<float>& input,
+                      const vector<float>& output) {
     double error = 0, norm = 0;
     for (index i = 0; i < W.rows; ++i)
         for (index j = 0; j < W.cols; ++j) {
-            const double weight = static_cast<double>(moments.output(i)) * static_cast<double>(moments.input(j));
-            const double w = static_cast<double>(W(i, j)), e = w - static_cast<double>(What(i, j) * layer.s_pre(j));
+            const double weight = (output.size() != 0 ? static_cast<double>(output(i)) : 1.0) *
+                                  (input.size() != 0 ? static_cast<double>(input(j)) : 1.0);
+            const double w = static_cast<double>(W(i, j)), e = w - static_cast<double>(What(i, j));
             error += weight * e * e;
             norm += weight * w * w;
         }
     return norm > 0 ? error / norm : 0;
 }
-
-/// The student and its loss, as distillation sees them.
-struct student_model {
-    using scalar = float;
-    using block_type = block<float>;
-
-    const model_config& config;
-    const outer_layers<float>& outer;
-    std::vector<block<float>> blocks;
-
-    index block_total() const { return std::ssize(blocks); }
-    block<float>& block_at(index l) { return blocks[static_cast<std::size_t>(l)]; }
-    index hidden_size() const { return config.hidden_size; }
-    void embed(const cpu&, std::span<const std::int32_t> tokens, matrix_view<float> X) const { outer.embed(tokens, X); }
-
-    double distillation_loss(const cpu& b, matrix_view<const float> teacher, matrix_view<const float> hidden,
-                             matrix_view<float> d_hidden) const {
-        const auto norm = span_of(outer.final_norm);
-        const double per_token = 1.0 / static_cast<double>(hidden.rows);
-        matrix<float> t(hidden.rows, hidden.cols), s(hidden.rows, hidden.cols), d(hidden.rows, hidden.cols);
-        std::vector<float> inverse_rms;
-        rms_norm(b, teacher, norm, config.rms_norm_eps, subbit::view(t), inverse_rms);
-        rms_norm(b, hidden, norm, config.rms_norm_eps, subbit::view(s), inverse_rms);
-        const double loss =
-            subbit::forward_kl(b, const_view(t), const_view(s), const_view(outer.head()), per_token, subbit::view(d));
-        subbit::as_eigen(d_hidden).setZero();
-        rms_norm_backward(b, hidden, norm, inverse_rms, const_view(d), d_hidden, std::span<float>());
-        return loss * per_token;
-    }
-};
 
 /// One run: what the steps share.
 class compression {
@@ -166,34 +136,43 @@ class compression {
 
     void compress_block(index l, block<float>& blk, const matrix<float>& inputs) {
         const auto& moments = moments_[static_cast<std::size_t>(l)];
-        std::vector<matrix<float>> originals;
-        for (const auto& layer : blk.layers)
-            originals.push_back(layer.dense().weight);
+        const std::vector<matrix<float>> originals = weights_of(blk);
         const vector<float> importance = moments[down_proj].output / moments[down_proj].output.mean();
         const subbit::block_data<float> data{const_view(inputs), const_view(teacher_),
                                              weighted_loss(options_) ? span_of(importance) : std::span<const float>(),
                                              options_.window_tokens};
         const auto name = [&](index k) { return block_prefix(l) + layer_names[static_cast<std::size_t>(k)]; };
-        const auto report = subbit::reconstruct_block(
+        nlohmann::json probes = nlohmann::json::array();
+        block_signs first_signs;
+        auto report = to_json(subbit::reconstruct_block(
             backend_, blk, data, block_recipe_of(options_, l),
             [&](index k, matrix_view<const float> weight) {
                 const auto& m = moments[static_cast<std::size_t>(k)];
                 const auto seed = options_.seed * 1000003U + static_cast<std::uint64_t>(l * index{layer_count} + k);
-                auto f = run_solver(backend_, weight, ranks_[static_cast<std::size_t>(k)], m.input, m.output, options_,
-                                    seed, name(k));
-                subbit::binary_linear<float> binary;
-                binary.layer = f.pack();
-                binary.U_latent = std::move(f.U_latent);
-                binary.V_latent = std::move(f.V_latent);
-                return std::pair(std::move(binary), f.error);
+                return compress_layer(backend_, weight, ranks_[static_cast<std::size_t>(k)], m.input, m.output,
+                                      options_, seed, name(k));
             },
-            [&](index k, const subbit::binary_linear<float>& binary) {
-                return weighted_error(backend_, const_view(originals[static_cast<std::size_t>(k)]), binary.layer,
-                                      moments[static_cast<std::size_t>(k)]);
+            [&](index k, const linear_layer<float>& layer) {
+                const auto& m = moments[static_cast<std::size_t>(k)];
+                const double power = metric_power(options_);
+                return layer.visit_compressed([&](const auto& compressed) {
+                    return weighted_error(const_view(originals[static_cast<std::size_t>(k)]), compressed.layer.dense(),
+                                          subbit::tempered(subbit::diagonal<float>(m.input), power),
+                                          subbit::tempered(subbit::diagonal<float>(m.output), power));
+                });
             },
-            [&](index k, subbit::low_rank_binary_linear<float>& layer) { subbit::round_scales(layer, name(k)); },
-            watcher_);
-        folder_.save_block(l, blk, options_.distill_latent_rate > 0, to_json(report));
+            [&](index k, linear_layer<float>& layer) {
+                layer.visit_compressed([&](auto& compressed) { subbit::round_scales(compressed.layer, name(k)); });
+            },
+            watcher_,
+            [&](std::size_t epochs) {
+                if (!is_rabit(options_)) return;
+                if (epochs == 0) first_signs = signs_of(blk);
+                matrix<float> X = inputs.topRows(options_.window_tokens);
+                probes.push_back(probe_block(backend_, blk, originals, first_signs, options_.window_tokens, X));
+            }));
+        if (!probes.empty()) report["path_diagnostics"] = std::move(probes);
+        folder_.save_block(l, blk, options_.distill_latent_rate > 0, report);
     }
 
     /// The original's last hidden states, before the final norm, of every window to distill on.
@@ -213,29 +192,57 @@ class compression {
         if (options_.distill_epochs == 0) return;
         const auto start = std::chrono::steady_clock::now();
         const auto& windows = windows_.distillation.empty() ? windows_.calibration : windows_.distillation;
-        const matrix<float> teacher = teacher_states();
-        const index length = options_.distillation_length();
-        const auto of_window = [&](index w, matrix_view<float> out) {
-            subbit::as_eigen(out) = teacher.middleRows(w * length, length);
-        };
+        teacher_model teacher(backend_, outer_, windows, teacher_states());
+        if (options_.distill_hidden_weight > 0) {
+            std::vector<block<float>> originals;
+            for (index l = 0; l < blocks(); ++l)
+                originals.push_back(model_.load_block<float>(l, context_));
+            teacher.hold(std::move(originals));
+        }
+        std::vector<block_signs> first_signs;
+        if (probes_paths())
+            for (const auto& blk : student_)
+                first_signs.push_back(signs_of(blk));
         student_model student{model_.config(), outer_, std::move(student_)};
         subbit::distillation_state<float> state;
-        if (folder_.has_distillation()) state = folder_.load_distillation(student.blocks);
+        if (folder_.has_distillation()) state = folder_.load_distillation(student.blocks, distillation_probes_);
         for (auto& blk : student.blocks)
             blk.after_update(backend_);
+        const auto probe = [&](std::size_t steps) {
+            if (probes_paths() && steps % static_cast<std::size_t>(options_.probe_steps) == 0)
+                distillation_probes_.push_back({{"step", steps}, {"blocks", probe_model(student.blocks, first_signs)}});
+        };
+        if (state.steps_done == 0) probe(0);
         state = subbit::distill(
-            backend_, student, std::span<const std::vector<std::int32_t>>(windows), of_window,
+            backend_, student, std::span<const std::vector<std::int32_t>>(windows),
+            [&](index w, index l, matrix_view<float> out) { teacher.states(w, l, blocks(), out); },
             distillation_of(options_), std::move(state),
-            [&](const auto& now) { folder_.save_distillation(now, student.blocks); }, watcher_);
+            [&](const auto& now) { folder_.save_distillation(now, student.blocks, distillation_probes_); }, watcher_,
+            probe);
         student_ = std::move(student.blocks);
         for (index l = 0; l < blocks(); ++l)
-            for (std::size_t k = 0; k < layer_count; ++k) {
-                auto& binary = student_[static_cast<std::size_t>(l)].layers[k].binary();
-                binary.harden(false);
-                subbit::round_scales(binary.layer, block_prefix(l) + layer_names[k]);
-            }
+            for (std::size_t k = 0; k < layer_count; ++k)
+                student_[static_cast<std::size_t>(l)].layers[k].visit_compressed([&](auto& compressed) {
+                    compressed.harden(false);
+                    subbit::round_scales(compressed.layer, block_prefix(l) + layer_names[k]);
+                });
         distillation_curve_ = state.curve;
         seconds_["distillation"] = seconds_since(start);
+    }
+
+    bool probes_paths() const { return is_rabit(options_) && options_.probe_steps > 0; }
+
+    /// The paths of every layer on the first calibration window.
+    nlohmann::json probe_model(const std::vector<block<float>>& student, const std::vector<block_signs>& first_signs) {
+        nlohmann::json entries = nlohmann::json::array();
+        const auto window = std::span<const std::vector<std::int32_t>>(windows_.calibration).first(1);
+        matrix<float> X = embed_windows<float>(outer_, window);
+        for (index l = 0; l < blocks(); ++l) {
+            const auto at = static_cast<std::size_t>(l);
+            entries.push_back(probe_block(backend_, student[at], weights_of(model_.load_block<float>(l, context_)),
+                                          first_signs[at], options_.window_tokens, X));
+        }
+        return entries;
     }
 
     nlohmann::json test_model() const {
@@ -250,7 +257,9 @@ class compression {
 
     nlohmann::json summarize(double seconds) {
         seconds_["total"] = seconds;
-        return make_report(job_, model_, reports_, distillation_curve_, seconds_);
+        auto report = make_report(job_, model_, reports_, distillation_curve_, seconds_);
+        if (!distillation_probes_.empty()) report["distillation_path_diagnostics"] = distillation_probes_;
+        return report;
     }
 
     index blocks() const { return model_.config().num_hidden_layers; }
@@ -284,12 +293,14 @@ class compression {
     std::vector<block<float>> student_;
     std::vector<nlohmann::json> reports_;
     std::vector<double> distillation_curve_;
+    nlohmann::json distillation_probes_ = nlohmann::json::array();
     std::map<std::string, double> seconds_;
 };
 
 }  // namespace
 
 std::vector<index> choose_ranks(const model_config& config, const compress_options& options) {
+    if (is_rabit(options)) return std::vector<index>(layer_count, 0);
     // Shares relative to an even spending, found on SmolLM2 at 1.0 bit (docs/numerics.md).
     constexpr std::array<double, layer_count> uneven = {0.765, 0.75, 1.25, 1.0, 1.0, 1.0, 1.08};
     const subbit::rank_rule rule{

@@ -35,7 +35,8 @@ struct planned_phase {
 
 /// What a job will come to, before it starts.
 struct compress_estimate {
-    std::vector<index> ranks;  ///< per layer of a block
+    std::vector<index> ranks;  ///< per layer of a block; zeros with rabit
+    index paths = 0;           ///< of every layer; 0 without rabit
     double bits_per_weight = 0;
     std::size_t file_bytes = 0;
     std::size_t memory_bytes = 0;
@@ -56,7 +57,8 @@ void require_tokens(const compress_job& job, index present);
 /// Runs the job, or continues it; returns the report. Everything appears in job.out by rename.
 nlohmann::json compress(const compress_job& job, subbit::progress& watcher);
 
-/// The ranks of a block's layers for these options; value_error where the bits do not buy them.
+/// The ranks of a block's layers for these options, zeros for a method that has none; value_error where the bits do not
+/// buy them.
 std::vector<index> choose_ranks(const model_config& config, const compress_options& options);
 
 }  // namespace llama

@@ -43,9 +43,12 @@ double measure_rate(const subbit::cpu& backend) {
 /// The sizes that everything else is counted in.
 struct job_sizes {
     double blocks, hidden, vocabulary, window, distillation_window;
-    double dense = 0;   // weights of a block's linear layers
-    double packed = 0;  // signs that stand for them
-    double attention;   // operations of a block's attention for one token, forward
+    double dense = 0;    // weights of a block's linear layers
+    double packed = 0;   // signs that stand for them
+    double latents = 0;  // numbers whose signs they are while they are tuned
+    double learned = 0;  // operations for one token that make the latents' gradients
+    double muon = 0;     // operations of a step of Muon
+    double attention;    // operations of a block's attention for one token, forward
     double distillation_attention;
     double factorization_step = 0;
 
@@ -62,7 +65,19 @@ struct job_sizes {
             const auto m = static_cast<double>(shape.rows), n = static_cast<double>(shape.cols);
             const auto r = static_cast<double>(ranks[k]);
             dense += m * n;
+            if (is_rabit(o)) {
+                const auto paths = static_cast<double>(paths_of(o));
+                packed += paths * m * n;
+                latents += (coupling_of(o) == subbit::path_coupling::coupled ? 1 : paths) * m * n;
+                learned += 2 * m * n;
+                // Two powers of the matrix and its product with the smaller Gram matrix, five times.
+                const double s = std::min(m, n);
+                if (o.matrix_optimizer == "muon") muon += 5 * (4 * m * n * s + 2 * s * s * s) * latents / dense;
+                continue;
+            }
             packed += r * (m + n);
+            latents += r * (m + n);
+            learned += 2 * r * (m + n);
             // Two right-hand sides, two Gram matrices, two Cholesky factorizations and their substitutions.
             factorization_step += 4 * m * n * r + 3 * r * r * (m + n) + 2 * r * r * r / 3;
         }
@@ -91,10 +106,12 @@ std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o
 
     const double iterations = o.iterations + (o.refine ? refine_iterations : 0);
     const double steps = passes(o.windows) / static_cast<double>(o.batch);
-    const double adam = steps * s.packed * adam_bytes / memory_rate;
-    const double solve = iterations * s.factorization_step / (rate * solver_share) +
+    const double adam = steps * s.latents * adam_bytes / memory_rate;
+    constexpr double sweep_bytes = 80;  // a path's turn in residual SVID: mostly the passes of the power iteration
+    const double sweeps = is_rabit(o) ? static_cast<double>(o.rounds) * s.packed * sweep_bytes / memory_rate : 0;
+    const double solve = iterations * s.factorization_step / (rate * solver_share) + sweeps +
                          tokens * (2 * (s.dense + s.packed) + 2 * s.attention) / forward;
-    const double tune = passes(o.epochs) * (tokens * (6 * s.packed + 4 * s.attention) / tuning + adam);
+    const double tune = passes(o.epochs) * (tokens * (4 * s.packed + s.learned + 4 * s.attention) / tuning + adam);
     const double check = 2 * tokens * (2 * s.packed + s.attention) / forward;
     for (index l = 0; l < static_cast<index>(s.blocks); ++l) {
         if (block_recipe_of(o, l).order == subbit::reconstruction_order::joint) {
@@ -123,11 +140,14 @@ std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o
                         windows * s.distillation_window * s.blocks * (2 * s.dense + s.distillation_attention) / forward,
                         -1});
     const bool latents = o.distill_latent_rate > 0;
-    const double per_token = s.blocks * ((latents ? 8 : 7) * s.packed + 5 * s.distillation_attention) + 3 * head;
+    const double teacher = o.distill_hidden_weight > 0 ? 2 * s.dense + s.distillation_attention : 0;
+    const double per_token =
+        s.blocks * (6 * s.packed + (latents ? s.learned : 0) + teacher + 5 * s.distillation_attention) + 3 * head;
+    const double step = s.blocks * (s.muon / rate + s.latents * adam_bytes / memory_rate);
     plan.push_back({"distill",
                     passes(o.distill_epochs) * windows *
                         (s.distillation_window * per_token / tuning +
-                         (latents ? s.blocks * s.packed * adam_bytes / memory_rate : 0.0)),
+                         (latents ? step / static_cast<double>(o.distill_batch) : 0.0)),
                     -1});
     return plan;
 }
@@ -139,7 +159,7 @@ double memory_of(const job_sizes& s, const model_config& c, const compress_optio
     const double states = 2 * tokens * s.hidden * 4;
     const double student = s.blocks * s.packed / 8;
     // Of a block: originals, dense weights, latents with gradients and moments.
-    const double block = 2 * s.dense * 4 + s.packed * 16;
+    const double block = 2 * s.dense * 4 + s.latents * 16;
     const double tape_numbers = 12 * (2 * s.hidden + static_cast<double>(c.intermediate_size));  // of a token, a block
     const double tapes = s.window * static_cast<double>(o.batch) * tape_numbers * 4;
     const double blocks_phase = states + block + tapes + student;
@@ -149,9 +169,12 @@ double memory_of(const job_sizes& s, const model_config& c, const compress_optio
                                        s.blocks * s.distillation_window * tape_numbers * 4) +
                               s.blocks * s.distillation_window * s.hidden * 4;
     const double head_chunks = 3 * 256 * s.vocabulary * 4;
-    const double latents = o.distill_latent_rate > 0 ? s.blocks * s.packed * 16 : 0;
+    const double latents = o.distill_latent_rate > 0 ? s.blocks * s.latents * (o.distill_batch > 1 ? 20 : 16) : 0;
     const double distillation =
-        o.distill_epochs > 0 ? distillation_tokens * s.hidden * 4 + kept_tapes + student + latents + head_chunks : 0;
+        o.distill_epochs > 0
+            ? distillation_tokens * s.hidden * 4 + kept_tapes + student + latents + head_chunks +
+                  (o.distill_hidden_weight > 0 ? s.blocks * (s.dense + s.distillation_window * s.hidden) * 4 : 0)
+            : 0;
     const double calibration = static_cast<double>(calibration_bytes) + s.dense * 4 + tapes + head_chunks;
     constexpr double program = 60e6;
     return program + model_bytes + outer + std::max({calibration, blocks_phase, distillation});
@@ -176,6 +199,8 @@ void check_numbers(const compress_options& o) {
     require(o.shrinkage <= 1, "shrinkage", o.shrinkage, "0 to 1");
     require(o.iterations >= 1, "iterations", o.iterations, "1 or more");
     require(o.batch >= 1, "batch", o.batch, "1 or more");
+    require(o.rounds >= 1, "rounds", o.rounds, "1 or more");
+    require(o.distill_batch >= 1, "distill-batch", o.distill_batch, "1 or more");
     require(o.weight_batch >= 1, "weight-batch", o.weight_batch, "1 or more");
     require(o.final_fraction <= 1, "final-fraction", o.final_fraction, "0 to 1");
     const auto solver = solver_of(o);
@@ -186,6 +211,10 @@ void check_numbers(const compress_options& o) {
 /// Words that stand for choices, and numbers: value_error for the first that is not one.
 void check_options(const compress_options& o) {
     check_numbers(o);
+    if (is_rabit(o)) paths_of(o);
+    coupling_of(o);
+    estimator_of(o);
+    distillation_of(o);
     schedule_of(o);
     moments_of(o);
     uneven_ranks(o);
@@ -217,6 +246,7 @@ compress_estimate estimate(const compress_job& job) {
 
     compress_estimate e;
     e.ranks = choose_ranks(model.config(), o);
+    e.paths = is_rabit(o) ? paths_of(o) : 0;
     const tokenizer vocabulary = model.load_tokenizer();
     e.text_tokens = std::ssize(vocabulary.encode_file(job.text));
     e.calibration_windows = o.windows;
@@ -230,14 +260,14 @@ compress_estimate estimate(const compress_job& job) {
     for (std::size_t k = 0; k < layer_count; ++k) {
         const auto shape = shape_of(model.config(), k);
         const auto m = shape.rows, n = shape.cols, r = e.ranks[k];
-        bits += static_cast<double>(subbit::storage_bits(m, n, r, {.scales = o.scales}));
         weights += static_cast<double>(m) * static_cast<double>(n);
         using layout = subbit::bit_layout;
+        constexpr std::size_t header = 560;  // names, shapes and offsets of one layer's tensors, or of one path's
         const index words =
-            (layout::row_groups(m) * layout::col_groups(r) + layout::row_groups(r) * layout::col_groups(n)) *
-            layout::tile_rows;
-        const index scales = m + n + (o.scales == 3 ? r : 0);
-        constexpr std::size_t header = 560;  // names, shapes and offsets of one layer's tensors
+            e.paths > 0 ? e.paths * layout::word_count(m, n) : layout::word_count(m, r) + layout::word_count(r, n);
+        const index scales = e.paths > 0 ? e.paths * (m + n) : m + n + (o.scales == 3 ? r : 0);
+        bits += e.paths > 0 ? static_cast<double>(e.paths * m * n + 16 * scales)
+                            : static_cast<double>(subbit::storage_bits(m, n, r, {.scales = o.scales}));
         packed_bytes += static_cast<std::size_t>(4 * words + 2 * scales) + header;
     }
     e.bits_per_weight = bits / weights;
@@ -250,7 +280,8 @@ compress_estimate estimate(const compress_job& job) {
     e.file_bytes += blocks * (packed_bytes + norms);
 
     const job_sizes sizes(model.config(), o, e.ranks);
-    const auto with_latents = o.distill_latent_rate > 0 ? static_cast<std::size_t>(sizes.blocks * sizes.packed * 4) : 0;
+    const auto with_latents =
+        o.distill_latent_rate > 0 ? static_cast<std::size_t>(sizes.blocks * sizes.latents * 4) : 0;
     const std::size_t checkpoint = o.distill_epochs > 0 ? blocks * packed_bytes + 4 * with_latents : 0;
     e.disk_bytes = e.file_bytes + blocks * packed_bytes + with_latents + checkpoint;
     e.memory_bytes = static_cast<std::size_t>(memory_of(sizes, model.config(), o, model_bytes));

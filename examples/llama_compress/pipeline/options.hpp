@@ -15,6 +15,7 @@ namespace llama {
 
 struct compress_options {
     std::string recipe = "tuned";
+    std::string method = "nanoquant";
 
     // What is compressed, and how far
     double bits = 1.0;
@@ -41,6 +42,12 @@ struct compress_options {
     double reg = 3e-2;
     bool refine = true;
 
+    // Residual binarization (method = rabit)
+    int rounds = 8;
+    double precondition = 0.5;
+    std::string coupling = "coupled";
+    std::int64_t probe_steps = 32;
+
     // Block reconstruction
     std::string order = "joint";
     std::int64_t epochs = 8;
@@ -65,6 +72,9 @@ struct compress_options {
     double distill_latent_margin = 0.12;
     double distill_norm_rate = 0;
     std::int64_t distill_warmup = 0;
+    std::int64_t distill_batch = 1;
+    double distill_hidden_weight = 0;
+    std::string matrix_optimizer = "adamw";
 
     // Arithmetic
     std::string products = "bf16";
@@ -83,7 +93,8 @@ struct compress_options {
     /// Calls f(name, member, help) for every option but the recipe, in the order of the help text.
     template <class Options, class F>
     static void visit(Options& o, F&& f) {
-        f("bits", o.bits, "bits per weight of the factorized layers, scales included");
+        f("method", o.method, "nanoquant: low-rank binary layers; rabit: sums of binary paths, one a bit");
+        f("bits", o.bits, "bits per weight, scales included; with rabit the number of paths, 1 to 4");
         f("granularity", o.granularity, "ranks are multiples of this");
         f("minimum-rank", o.minimum_rank, "lower ranks are raised to this, past the bits (0: never past the bits)");
         f("scales", o.scales, "scale vectors per layer: 2 (s_post, s_pre) or 3 (s_mid too)");
@@ -100,6 +111,10 @@ struct compress_options {
         f("schedule", o.schedule, "penalty of the paper's solver: linear, cubic, logistic, exp_decay, exp_growth");
         f("reg", o.reg, "Gram regularization of the paper's solver");
         f("refine", o.refine, "scale refits and bit descent after the solver: 1 or 0");
+        f("rounds", o.rounds, "of rabit's initialization over the paths (1: greedy)");
+        f("precondition", o.precondition, "power of the moments' roots in it, on both sides (0: none)");
+        f("coupling", o.coupling, "rabit's paths: coupled by one weight, or independent latents (the baseline)");
+        f("probe-steps", o.probe_steps, "distillation steps between two looks at rabit's paths (0: none)");
         f("order", o.order, "joint: factorize all, tune once; layer: the paper's order, layer by layer");
         f("epochs", o.epochs, "passes over the windows in every tuning phase of a block");
         f("weight-epochs", o.weight_epochs, "passes that tune the dense weights before each layer (order=layer)");
@@ -119,9 +134,13 @@ struct compress_options {
         f("distill-scale-rate", o.distill_scale_rate, "learning rate of the scales");
         f("distill-latent-rate", o.distill_latent_rate, "learning rate of the latents (0: fixed)");
         f("distill-latent-margin", o.distill_latent_margin,
-          "share of their mean magnitude by which the latents move away from zero before the first step");
+          "how far latents move from the edge before the first step: a share of their mean magnitude, or with rabit of "
+          "the way to the middle of their cells");
         f("distill-norm-rate", o.distill_norm_rate, "learning rate of the norms (0: fixed)");
         f("distill-warmup", o.distill_warmup, "steps of linear warm-up");
+        f("distill-batch", o.distill_batch, "windows per step, gathered one after the other");
+        f("distill-hidden-weight", o.distill_hidden_weight, "of the hidden states' squared error beside the KL");
+        f("matrix-optimizer", o.matrix_optimizer, "of the latents in distillation: adamw or muon; vectors: AdamW");
         f("products", o.products, "matrix products while compressing: f32 or bf16 (accumulation in f32)");
     }
 
@@ -148,6 +167,21 @@ struct compress_options {
 
     /// Ours; docs/numerics.md says what differs and why.
     static compress_options tuned() { return {}; }
+
+    /// Residual binarization, two paths.
+    static compress_options rabit() {
+        compress_options o;
+        o.method = "rabit";
+        o.bits = 2;
+        o.latent_rate = 0.01;
+        o.scale_rate = 0.01;
+        o.epochs = 4;
+        o.distill_latent_rate = 0.003;
+        o.distill_scale_rate = 0.003;
+        o.distill_latent_margin = 0;
+        o.distill_warmup = 20;
+        return o;
+    }
 
     /// The best tuned run that fits an hour on two cores for a 135M model.
     static compress_options hour() {

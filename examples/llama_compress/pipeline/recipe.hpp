@@ -8,6 +8,7 @@
 #include <subbit/factor/dbf_admm.hpp>
 #include <subbit/factor/dual_svid.hpp>
 #include <subbit/factor/lb_admm.hpp>
+#include <subbit/factor/residual_svid.hpp>
 #include <subbit/recon/model_reconstruction.hpp>
 
 #include <initializer_list>
@@ -62,6 +63,37 @@ inline bool uneven_ranks(const compress_options& o) {
     return parse_choice<bool>("ranks", o.ranks, {{"even", false}, {"uneven", true}});
 }
 
+/// True for residual binarization, false for low-rank layers.
+inline bool is_rabit(const compress_options& o) {
+    return parse_choice<bool>("method", o.method, {{"nanoquant", false}, {"rabit", true}});
+}
+
+/// The paths that --bits asks of rabit; value_error unless it is a whole number of them.
+inline index paths_of(const compress_options& o) {
+    for (index paths = 1; paths <= subbit::max_paths; ++paths)
+        if (o.bits == static_cast<double>(paths)) return paths;
+    throw subbit::value_error("--bits is " + std::to_string(o.bits) + ", expected 1, 2, 3 or 4 with --method rabit");
+}
+
+inline subbit::path_coupling coupling_of(const compress_options& o) {
+    using subbit::path_coupling;
+    return parse_choice<path_coupling>(
+        "coupling", o.coupling, {{"coupled", path_coupling::coupled}, {"independent", path_coupling::independent}});
+}
+
+/// The power of the moments' roots in the metric that a layer is factorized in.
+inline double metric_power(const compress_options& o) {
+    return is_rabit(o) ? o.precondition : 1.0;
+}
+
+inline subbit::straight_through estimator_of(const compress_options& o) {
+    using subbit::straight_through;
+    return parse_choice<straight_through>("estimator", o.estimator,
+                                          {{"identity", straight_through::identity},
+                                           {"clipped", straight_through::clipped},
+                                           {"smooth", straight_through::smooth}});
+}
+
 inline bool weighted_loss(const compress_options& o) {
     return parse_choice<bool>("importance", o.importance, {{"output", true}, {"ones", false}});
 }
@@ -74,16 +106,11 @@ inline bool bf16_products(const compress_options& o) {
 /// matter.
 inline subbit::block_recipe block_recipe_of(const compress_options& o, index block_number) {
     using subbit::reconstruction_order;
-    using subbit::straight_through;
     const subbit::learning_rate none{0, false};
     subbit::block_recipe r;
     r.order = parse_choice<reconstruction_order>(
         "order", o.order, {{"joint", reconstruction_order::joint}, {"layer", reconstruction_order::layer_by_layer}});
     r.layer_order = {q_proj, v_proj, o_proj, k_proj, gate_proj, up_proj, down_proj};
-    r.estimator = parse_choice<straight_through>("estimator", o.estimator,
-                                                 {{"identity", straight_through::identity},
-                                                  {"clipped", straight_through::clipped},
-                                                  {"smooth", straight_through::smooth}});
     r.keep_latents = o.distill_latent_rate > 0;
     const auto rate = [&](double v) { return v > 0 ? subbit::learning_rate{v, o.relative_rates} : none; };
     r.tune_weights.epochs = static_cast<std::size_t>(o.weight_epochs);
@@ -112,6 +139,11 @@ inline subbit::distillation_options distillation_of(const compress_options& o) {
     d.latent_margin = o.distill_latent_margin;
     d.phase.warmup = static_cast<std::size_t>(o.distill_warmup);
     d.phase.seed = o.seed * 1000003U + 999983U;
+    d.phase.batch_windows = static_cast<std::size_t>(o.distill_batch);
+    d.phase.matrices = parse_choice<subbit::matrix_optimizer>(
+        "matrix-optimizer", o.matrix_optimizer,
+        {{"adamw", subbit::matrix_optimizer::adamw}, {"muon", subbit::matrix_optimizer::muon}});
+    d.hidden_weight = o.distill_hidden_weight;
     return d;
 }
 
@@ -150,6 +182,34 @@ subbit::factorization<S> run_solver(const B& b, matrix_view<const S> weight, ind
     options.schedule = schedule_of(o);
     options.reg = o.reg;
     return subbit::lb_admm(b, weight, options);
+}
+
+/// A layer's weight compressed, with its latents, by the method that the options name; and its relative error in the
+/// metric of the method.
+template <class B, class S>
+std::pair<linear_layer<S>, double> compress_layer(const B& b, matrix_view<const S> weight, index rank,
+                                                  const vector<S>& input, const vector<S>& output,
+                                                  const compress_options& o, std::uint64_t seed,
+                                                  const std::string& name) {
+    if (is_rabit(o)) {
+        subbit::residual_svid_options<S> options{.paths = paths_of(o), .rounds = o.rounds};
+        options.input = input;
+        options.output = output;
+        options.power = o.precondition;
+        options.name = name;
+        auto f = subbit::residual_svid(b, weight, options);
+        subbit::residual_linear<S> residual;
+        residual.layer = std::move(f.layer);
+        residual.follow(b, subbit::as_eigen(weight), coupling_of(o));
+        return {std::move(residual), f.error};
+    }
+    auto f = run_solver(b, weight, rank, input, output, o, seed, name);
+    subbit::binary_linear<S> binary;
+    binary.layer = f.pack();
+    binary.U_latent = std::move(f.U_latent);
+    binary.V_latent = std::move(f.V_latent);
+    binary.estimator = estimator_of(o);
+    return {std::move(binary), f.error};
 }
 
 }  // namespace llama

@@ -15,6 +15,7 @@ json to_json(const subbit::block_report& r) {
                           {"rows", l.rows},
                           {"cols", l.cols},
                           {"rank", l.rank},
+                          {"paths", l.paths},
                           {"bits_per_weight", l.bits_per_weight},
                           {"error_after_factorization", l.factor_error},
                           {"error_after_tuning", l.tuned_error},
@@ -68,7 +69,7 @@ std::size_t write_model(const fs::path& out, const model_directory& original,
     for (std::size_t l = 0; l < student.size(); ++l) {
         const std::string prefix = block_prefix(static_cast<index>(l));
         for (std::size_t k = 0; k < layer_count; ++k)
-            subbit::add_packed_layer(file, prefix + layer_names[k], student[l].layers[k].binary().layer);
+            add_compressed_layer(file, prefix + layer_names[k], student[l].layers[k]);
         file.add(prefix + "input_layernorm.weight", {student[l].attention_norm.size()},
                  subbit::span_of(student[l].attention_norm));
         file.add(prefix + "post_attention_layernorm.weight", {student[l].mlp_norm.size()},

@@ -112,7 +112,8 @@ struct panel {
             count = std::max(count, line.values.size());
         std::string svg = text_at(left, top - 8, title, 13, "font-weight=\"600\"");
         if (count == 0 || !(y_low <= y_high)) return svg + text_at(left, top + height / 2, "nothing to show", 12);
-        const axis y = logarithmic && y_low > 0 ? logarithmic_axis(y_low, y_high) : linear_axis(0, y_high, 4);
+        const axis y = logarithmic && y_low > 0 ? logarithmic_axis(y_low, y_high)
+                                                : linear_axis(std::min(0.0, y_low), std::max(0.0, y_high), 4);
         const axis x = linear_axis(0, std::max<double>(1, static_cast<double>(count) - 1), 5);
         const double last = std::max<double>(1, static_cast<double>(count) - 1);
         const auto at_x = [&](double v) { return left + v / last * width; };
@@ -205,6 +206,40 @@ std::vector<layer_lines> errors_of(const json& blocks) {
     return kinds;
 }
 
+/// The layers' paths over the blocks: correlation below zero and alignment above it, at the start and at the end.
+std::vector<layer_lines> paths_of(const json& blocks, const json& distilled) {
+    std::vector<layer_lines> kinds;
+    for (std::size_t k = 0; !blocks.empty() && k < blocks[0].at("layers").size(); ++k) {
+        layer_lines kind{blocks[0].at("layers")[k].at("name").get<std::string>(), {}};
+        for (const char* quantity : {"correlation", "alignment"}) {
+            series start{before_color, {}}, end{after_color, {}};
+            for (std::size_t b = 0; b < blocks.size(); ++b) {
+                const auto& probes = blocks[b].at("path_diagnostics");
+                const auto& last = distilled.empty() ? probes.back() : distilled.back().at("blocks").at(b);
+                start.values.push_back(number(probes.front().at(quantity).at(k)));
+                end.values.push_back(number(last.at(quantity).at(k)));
+            }
+            kind.lines.push_back(std::move(start));
+            kind.lines.push_back(std::move(end));
+        }
+        kinds.push_back(std::move(kind));
+    }
+    return kinds;
+}
+
+/// The mean over all layers of one quantity of the distillation's probes.
+series mean_of(const json& distilled, const char* quantity, const char* color) {
+    series line{color, {}};
+    for (const auto& probe : distilled) {
+        double sum = 0, count = 0;
+        for (const auto& block : probe.at("blocks"))
+            for (const double v : numbers(block.at(quantity)))
+                sum += v, ++count;
+        line.values.push_back(sum / count);
+    }
+    return line;
+}
+
 std::string header_of(const json& report) {
     const auto& totals = report.at("totals");
     const auto& settings = report.at("settings");
@@ -284,7 +319,31 @@ std::string draw_report(const json& report) {
                      curves);
     body += draw_log(distillation, "distillation: KL to the original, nats per token", "epoch",
                      {{after_color, numbers(report.at("distillation_curve"))}});
-    const double height = top + 190 + 50;
+    double height = top + 190 + 50;
+    if (!blocks.empty() && blocks[0].contains("path_diagnostics")) {
+        const json distilled = report.value("distillation_path_diagnostics", json::array());
+        body +=
+            text_at(40, height + 20,
+                    "paths (pale: start, dark: end): correlation of the first with the second, below zero; alignment "
+                    "of the second with what the first one leaves, above",
+                    12);
+        at = 0;
+        for (const auto& kind : paths_of(blocks, distilled)) {
+            auto p = place(at++);
+            p.top += height - 75;
+            p.title = kind.name;
+            p.x_label = "block";
+            body += p.draw(kind.lines, -1, 1);
+        }
+        auto p = place(at);
+        p.top += height - 75;
+        p.title = "distillation: means over the layers";
+        p.x_label = "probe";
+        body += p.draw({mean_of(distilled, "correlation", after_color), mean_of(distilled, "alignment", after_color),
+                        mean_of(distilled, "signs_flipped", before_color)},
+                       -1, 1);
+        height += 2 * row + 60;
+    }
     return fmt::format(
                "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.0f} {1:.0f}\" width=\"{0:.0f}\" "
                "height=\"{1:.0f}\" font-family=\"system-ui, sans-serif\">\n"

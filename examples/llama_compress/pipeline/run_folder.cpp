@@ -1,5 +1,7 @@
 #include "run_folder.hpp"
 
+#include "../model/stored_layer.hpp"
+
 #include <subbit/io/atomic_file.hpp>
 #include <subbit/io/json.hpp>
 #include <subbit/io/mapped_file.hpp>
@@ -128,15 +130,16 @@ bool run_folder::has_block(index number) const {
     return fs::exists(block_file(number, "json"));
 }
 
-void run_folder::save_block(index number, const block<float>& blk, bool with_latents,
-                            const nlohmann::json& report) const {
+void run_folder::save_block(index number, block<float>& blk, bool with_latents, const nlohmann::json& report) const {
     safetensors_writer file;
     for (std::size_t k = 0; k < layer_count; ++k) {
-        const auto& binary = blk.layers[k].binary();
-        subbit::add_packed_layer(file, layer_names[k], binary.layer);
+        add_compressed_layer(file, layer_names[k], blk.layers[k]);
         if (!with_latents) continue;
-        file.add(std::string(layer_names[k]) + ".U_latent", subbit::view(binary.U_latent), dtype::f32);
-        file.add(std::string(layer_names[k]) + ".V_latent", subbit::view(binary.V_latent), dtype::f32);
+        blk.layers[k].visit_compressed([&](auto& compressed) {
+            compressed.visit_latents([&](const std::string& name, const matrix<float>& latent) {
+                file.add(std::string(layer_names[k]) + "." + name, subbit::view(latent), dtype::f32);
+            });
+        });
     }
     add_vector(file, "input_layernorm.weight", span_of(blk.attention_norm));
     add_vector(file, "post_attention_layernorm.weight", span_of(blk.mlp_norm));
@@ -145,17 +148,26 @@ void run_folder::save_block(index number, const block<float>& blk, bool with_lat
     subbit::write_file_atomically(block_file(number, "json"), report.dump(2) + "\n");
 }
 
+namespace {
+
+void read_latents(const safetensors_reader& file, const std::string& layer, subbit::binary_linear<float>& binary) {
+    if (!file.contains(layer + ".U_latent")) return;
+    binary.U_latent = file.read_matrix<float>(layer + ".U_latent");
+    binary.V_latent = file.read_matrix<float>(layer + ".V_latent");
+}
+
+void read_latents(const safetensors_reader& file, const std::string& layer, subbit::residual_linear<float>& residual) {
+    for (int p = 0; file.contains(fmt::format("{}.latent{}", layer, p)); ++p)
+        residual.latents.push_back(file.read_matrix<float>(fmt::format("{}.latent{}", layer, p)));
+}
+
+}  // namespace
+
 void run_folder::load_block(index number, block<float>& blk) const {
     const safetensors_reader file(block_file(number, "safetensors"));
     for (std::size_t k = 0; k < layer_count; ++k) {
-        subbit::binary_linear<float> binary;
-        binary.layer = subbit::read_packed_layer<float>(file, layer_names[k]);
-        const std::string latent = std::string(layer_names[k]) + ".U_latent";
-        if (file.contains(latent)) {
-            binary.U_latent = file.read_matrix<float>(latent);
-            binary.V_latent = file.read_matrix<float>(std::string(layer_names[k]) + ".V_latent");
-        }
-        blk.layers[k] = std::move(binary);
+        blk.layers[k] = read_compressed_layer<float>(file, layer_names[k]);
+        blk.layers[k].visit_compressed([&](auto& compressed) { read_latents(file, layer_names[k], compressed); });
     }
     read_vector(file, "input_layernorm.weight", span_of(blk.attention_norm));
     read_vector(file, "post_attention_layernorm.weight", span_of(blk.mlp_norm));
@@ -177,15 +189,12 @@ void visit_student(std::vector<block<float>>& student, F&& f) {
     for (std::size_t l = 0; l < student.size(); ++l) {
         const std::string prefix = block_prefix(static_cast<index>(l));
         for (std::size_t k = 0; k < layer_count; ++k) {
-            auto& binary = student[l].layers[k].binary();
-            const std::string name = prefix + layer_names[k];
-            f(name + ".s_post", span_of(binary.layer.s_post));
-            f(name + ".s_pre", span_of(binary.layer.s_pre));
-            if (binary.layer.s_mid.size() != 0) f(name + ".s_mid", span_of(binary.layer.s_mid));
-            if (binary.layer.bias.size() != 0) f(name + ".bias", span_of(binary.layer.bias));
-            if (!binary.has_latents()) continue;
-            f(name + ".U_latent", subbit::dense_linear<float>::entries(binary.U_latent));
-            f(name + ".V_latent", subbit::dense_linear<float>::entries(binary.V_latent));
+            const std::string name = prefix + layer_names[k] + ".";
+            student[l].layers[k].visit_compressed([&](auto& compressed) {
+                compressed.visit_scales([&](const std::string& part, std::span<float> v) { f(name + part, v); });
+                compressed.visit_latents(
+                    [&](const std::string& part, matrix<float>& latent) { f(name + part, subbit::entries(latent)); });
+            });
         }
         f(prefix + "input_layernorm.weight", span_of(student[l].attention_norm));
         f(prefix + "post_attention_layernorm.weight", span_of(student[l].mlp_norm));
@@ -194,24 +203,33 @@ void visit_student(std::vector<block<float>>& student, F&& f) {
 
 }  // namespace
 
-void run_folder::save_distillation(const subbit::distillation_state<float>& state,
-                                   const std::vector<block<float>>& student) const {
+void run_folder::save_distillation(const subbit::distillation_state<float>& state, std::vector<block<float>>& student,
+                                   const nlohmann::json& probes) const {
     safetensors_writer file;
-    visit_student(const_cast<std::vector<block<float>>&>(student),
-                  [&](const std::string& name, std::span<float> values) { add_vector(file, name, values); });
+    // Latents and moments are large: each is copied while it is written, not before.
+    const auto add = [&](const std::string& name, std::span<const float> values) {
+        if (values.empty()) return;
+        file.add_lazily(name, dtype::f32, {std::ssize(values)}, [values] {
+            const auto bytes = std::as_bytes(values);
+            return std::vector<std::byte>(bytes.begin(), bytes.end());
+        });
+    };
+    visit_student(student, add);
     for (std::size_t i = 0; i < state.moments.size(); ++i) {
-        add_vector(file, fmt::format("moments.{}.first", i), state.moments[i].first);
-        add_vector(file, fmt::format("moments.{}.second", i), state.moments[i].second);
+        add(fmt::format("moments.{}.first", i), state.moments[i].first);
+        add(fmt::format("moments.{}.second", i), state.moments[i].second);
     }
     const nlohmann::json numbers = {{"steps_done", state.steps_done},
                                     {"epoch_loss", state.epoch_loss},
                                     {"curve", state.curve},
-                                    {"peak_rates", state.peak_rates}};
+                                    {"peak_rates", state.peak_rates},
+                                    {"probes", probes}};
     file.metadata("state", numbers.dump());
     file.write(path_ / "distillation.safetensors");
 }
 
-subbit::distillation_state<float> run_folder::load_distillation(std::vector<block<float>>& student) const {
+subbit::distillation_state<float> run_folder::load_distillation(std::vector<block<float>>& student,
+                                                                nlohmann::json& probes) const {
     const safetensors_reader file(path_ / "distillation.safetensors");
     visit_student(student, [&](const std::string& name, std::span<float> values) { read_vector(file, name, values); });
     const auto numbers = subbit::parse_json(file.metadata().at("state"), path_.string());
@@ -220,11 +238,15 @@ subbit::distillation_state<float> run_folder::load_distillation(std::vector<bloc
     state.epoch_loss = numbers.at("epoch_loss");
     state.curve = numbers.at("curve").get<std::vector<double>>();
     state.peak_rates = numbers.at("peak_rates").get<std::vector<double>>();
-    for (std::size_t i = 0; file.contains(fmt::format("moments.{}.first", i)); ++i) {
-        const auto first = file.read_vector<float>(fmt::format("moments.{}.first", i));
-        const auto second = file.read_vector<float>(fmt::format("moments.{}.second", i));
-        state.moments.push_back({{first.begin(), first.end()}, {second.begin(), second.end()}});
-    }
+    probes = numbers.at("probes");
+    const auto moment = [&](const std::string& name) {
+        if (!file.contains(name)) return std::vector<float>();
+        const auto values = file.read_vector<float>(name);
+        return std::vector<float>(values.begin(), values.end());
+    };
+    for (std::size_t i = 0; file.contains(fmt::format("moments.{}.first", i)); ++i)
+        state.moments.push_back(
+            {moment(fmt::format("moments.{}.first", i)), moment(fmt::format("moments.{}.second", i))});
     return state;
 }
 

@@ -43,15 +43,17 @@ class run_folder {
 
     bool has_block(index number) const;
     /// Packed layers, norms, and latents where they are given; then the block's report.
-    void save_block(index number, const block<float>& blk, bool with_latents, const nlohmann::json& report) const;
+    void save_block(index number, block<float>& blk, bool with_latents, const nlohmann::json& report) const;
     /// Replaces the dense layers of `blk` by the packed ones of the file, with latents where it holds them.
     void load_block(index number, block<float>& blk) const;
     nlohmann::json load_report(index number) const;
 
     bool has_distillation() const;
-    void save_distillation(const subbit::distillation_state<float>& state,
-                           const std::vector<block<float>>& student) const;
-    subbit::distillation_state<float> load_distillation(std::vector<block<float>>& student) const;
+    /// `probes`: what the report will say of the paths so far.
+    void save_distillation(const subbit::distillation_state<float>& state, std::vector<block<float>>& student,
+                           const nlohmann::json& probes) const;
+    subbit::distillation_state<float> load_distillation(std::vector<block<float>>& student,
+                                                        nlohmann::json& probes) const;
 
     /// Removes the folder and what is in it.
     void remove() const;

@@ -168,6 +168,13 @@ void do_byte_products(cpu_tag, const B& b, matrix_view<const std::int8_t> W, std
     with_arch(b, [&](auto arch) { byte_product(arch, b.exec(), W, x.data(), y.data()); });
 }
 
+template <class B, std::floating_point S>
+void do_apply_layer(cpu_tag, const B& b, const residual_binary_linear<S>& layer, matrix_view<const S> X,
+                    matrix_view<S> Y) {
+    with_packed_kernel<S>(b, packed_precision::exact,
+                          [&](auto arch, auto kernel) { packed_paths<decltype(kernel)>(arch, b.exec(), layer, X, Y); });
+}
+
 /// Always in full precision: what a Gram matrix loses, the solve with it multiplies.
 template <class B, std::floating_point S>
 void do_gram(cpu_tag, const B& b, matrix_view<const S> X, matrix_view<S> G) {
@@ -193,6 +200,7 @@ void do_spd_solve(cpu_tag, const B& b, matrix_view<S> G, matrix_view<S> R) {
 
 // The rest of the operations are overloads on cpu_tag too.
 #include <subbit/backend/cpu/factor_steps.hpp>
+#include <subbit/backend/cpu/path_steps.hpp>
 #if defined(SUBBIT_COMPILED)
 #include <subbit/backend/instances.hpp>
 #endif

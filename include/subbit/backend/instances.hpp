@@ -4,6 +4,7 @@
 
 #include <subbit/backend/cpu.hpp>
 #include <subbit/backend/factor_operations.hpp>
+#include <subbit/backend/path_operations.hpp>
 
 /// Operations with kernels of their own on each backend: KEYWORD is `extern` or nothing, TAG the tag whose overload is
 /// meant, B the backend, S the scalar.
@@ -13,6 +14,8 @@
     KEYWORD template void do_gemm(TAG, const B&, matrix_view<const S>, transposed_bit_view, matrix_view<S>, S, S);  \
     KEYWORD template void do_apply_layers(TAG, const B&, std::span<const layer_output<S>>, matrix_view<const S>,    \
                                           apply_options);                                                           \
+    KEYWORD template void do_apply_layer(TAG, const B&, const residual_binary_linear<S>&, matrix_view<const S>,     \
+                                         matrix_view<S>);                                                           \
     KEYWORD template void do_gram(TAG, const B&, matrix_view<const S>, matrix_view<S>);                             \
     KEYWORD template void do_spd_solve(TAG, const B&, matrix_view<S>, matrix_view<S>);                              \
     KEYWORD template void do_axpby(TAG, const B&, S, matrix_view<const S>, S, matrix_view<S>);                      \
@@ -31,7 +34,13 @@
     KEYWORD template index do_descend_bits(TAG, const B&, matrix_view<const S>, matrix_view<const S>,               \
                                            std::span<const S>, matrix_view<S>, matrix_view<S>);                     \
     KEYWORD template double do_fit_row_scales(TAG, const B&, matrix_view<const S>, matrix_view<S>, matrix_view<S>,  \
-                                              std::span<S>);
+                                              std::span<S>);                                                        \
+    KEYWORD template void do_path_product(TAG, const B&, matrix_view<const S>, std::span<const S>, bit_view,        \
+                                          std::span<const S>, matrix_view<S>, bool, matrix_view<S>);                \
+    KEYWORD template void do_path_product(TAG, const B&, matrix_view<const S>, std::span<const S>,                  \
+                                          transposed_bit_view, std::span<const S>, matrix_view<S>, bool,            \
+                                          matrix_view<S>);                                                          \
+    KEYWORD template bit_matrix do_peel_signs(TAG, const B&, matrix_view<S>, std::span<const S>, std::span<const S>);
 
 #define SUBBIT_INSTANCES(KEYWORD, S)                                                                                  \
     SUBBIT_OPERATION_INSTANCES(KEYWORD, cpu_tag, cpu, S)                                                              \

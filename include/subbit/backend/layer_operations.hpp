@@ -1,8 +1,9 @@
-// The reference version of apply_layers, and so of low_rank_binary_linear::apply.
+// The reference versions of the binary layers' apply().
 #pragma once
 
 #include <subbit/backend/concept.hpp>
 #include <subbit/bits/low_rank_binary_linear.hpp>
+#include <subbit/bits/residual_binary_linear.hpp>
 
 namespace subbit {
 
@@ -16,6 +17,14 @@ void do_apply_layers(reference_tag, const B&, std::span<const layer_output<S>> l
         if (layer.bias.size() != 0) out.rowwise() += layer.bias.transpose();
         as_eigen(Y) = out;
     }
+}
+
+template <class B, class S>
+void do_apply_layer(reference_tag, const B&, const residual_binary_linear<S>& layer, matrix_view<const S> X,
+                    matrix_view<S> Y) {
+    matrix<S> out = as_eigen(X) * layer.dense().transpose();
+    if (layer.bias.size() != 0) out.rowwise() += layer.bias.transpose();
+    as_eigen(Y) = out;
 }
 
 }  // namespace subbit

@@ -67,6 +67,11 @@ class bit_matrix {
         words_ = decltype(words_)(words_.begin(), words_.end(), streaming_allocator<std::uint32_t>(arena));
     }
 
+    /// Sets the 32 entries of row i from column 32*col_group on; bits beyond the last column must be zero.
+    void set_word(index i, index col_group, std::uint32_t word) {
+        tile(i / bit_layout::tile_rows, col_group)[i % bit_layout::tile_rows] = word;
+    }
+
     bit_matrix transpose() const;
     template <class Scalar>
     matrix<Scalar> unpack() const {

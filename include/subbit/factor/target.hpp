@@ -50,6 +50,17 @@ vector<S> moment_roots(const std::string& name, diagonal<S> moments, index n) {
     return roots;
 }
 
+/// moments^power, entry by entry: what makes the roots of make_target the preconditioner's power. An empty diagonal, or
+/// power = 0, gives the identity.
+template <class S>
+vector<S> tempered(diagonal<S> moments, double power) {
+    if (power == 0) return {};
+    vector<S> result(std::ssize(moments));
+    for (index i = 0; i < result.size(); ++i)
+        result(i) = static_cast<S>(std::pow(static_cast<double>(moments[static_cast<std::size_t>(i)]), power));
+    return result;
+}
+
 /// T = diag(row_root) W diag(col_root) in the backend's memory, transposed where W is wide, so that it has at least as
 /// many rows as columns (nanoquant.md section 3). row_root and col_root belong to T's rows and columns.
 template <class B, class S>

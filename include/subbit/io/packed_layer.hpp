@@ -1,13 +1,18 @@
-// How a low-rank binary layer lies in a safetensors file (docs/format.md).
+// How binary layers lie in a safetensors file (docs/format.md). A low-rank one:
 //
 //   NAME.U       U32 (ceil(m/16), ceil(r/32), 16)   tiles of the packed layout: a set bit is +1, padding is 0
 //   NAME.V       U32 (ceil(r/16), ceil(n/32), 16)
 //   NAME.s_post  F16 (m)      NAME.s_mid F16 (r), three scales only      NAME.s_pre F16 (n)
+// and a residual one, for p = 0 .. k-1:
+//   NAME.path<p>.B       U32 (ceil(m/16), ceil(n/32), 16)
+//   NAME.path<p>.s_post  F16 (m)      NAME.path<p>.s_pre F16 (n)
+// both with
 //   NAME.bias    F32 (m), where there is one
-// and in the metadata  NAME.rank = "r", and once  subbit.format_version = "1".
+// and in the metadata  NAME.rank = "r" or NAME.paths = "k", and once  subbit.format_version = "1".
 #pragma once
 
 #include <subbit/bits/low_rank_binary_linear.hpp>
+#include <subbit/bits/residual_binary_linear.hpp>
 #include <subbit/core/half.hpp>
 #include <subbit/io/safetensors_reader.hpp>
 #include <subbit/io/safetensors_writer.hpp>
@@ -15,6 +20,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <initializer_list>
 #include <string>
 
 namespace subbit {
@@ -22,92 +28,169 @@ namespace subbit {
 inline constexpr const char* packed_format_key = "subbit.format_version";
 inline constexpr const char* packed_format_version = "1";
 
-/// Rounds the scales to the 16-bit floats that a file holds; value_error naming `layer_name` where one is out of range.
+namespace detail {
+
 template <class S>
-void round_scales(low_rank_binary_linear<S>& layer, const std::string& layer_name) {
-    for (vector<S>* scales : {&layer.s_post, &layer.s_mid, &layer.s_pre})
+void round_to_f16(std::initializer_list<vector<S>*> all, const std::string& layer_name) {
+    for (vector<S>* scales : all)
         for (S& s : *scales) {
             s = static_cast<S>(from_f16(to_f16(static_cast<float>(s))));
             if (!std::isfinite(s)) throw value_error(layer_name + ": a scale is not a finite 16-bit float");
         }
 }
 
+inline void add_bits(safetensors_writer& file, const std::string& tensor, const bit_matrix& bits) {
+    file.add(tensor, {bits.view().row_groups(), bits.view().col_groups(), bit_layout::tile_rows}, bits.words());
+}
+
+template <class S>
+void add_vector(safetensors_writer& file, const std::string& tensor, const vector<S>& v, dtype type) {
+    if (v.size() != 0) file.add(tensor, {v.size()}, span_of(v), type);
+}
+
+inline bit_matrix read_bits(const safetensors_reader& file, const std::string& tensor, index rows, index cols) {
+    file.expect_shape(tensor, {bit_layout::row_groups(rows), bit_layout::col_groups(cols), bit_layout::tile_rows});
+    try {
+        return bit_matrix::from_words(rows, cols, file.raw<std::uint32_t>(tensor));
+    } catch (const format_error& e) {
+        throw format_error("tensor " + in_quotes(tensor) + ": " + e.what());
+    }
+}
+
+template <class S>
+vector<S> read_finite(const safetensors_reader& file, const std::string& tensor) {
+    vector<S> v = file.read_vector<S>(tensor);
+    for (index i = 0; i < v.size(); ++i)
+        if (!std::isfinite(v(i)))
+            throw format_error("tensor " + in_quotes(tensor) + " (" + std::to_string(v.size()) +
+                               " entries) is not finite at " + std::to_string(i));
+    return v;
+}
+
+/// The vector, or an empty one where the file has none.
+template <class S>
+vector<S> read_optional(const safetensors_reader& file, const std::string& tensor, index size) {
+    if (!file.contains(tensor)) return {};
+    file.expect_shape(tensor, {size});
+    return read_finite<S>(file, tensor);
+}
+
+/// A positive number that the metadata give for a layer; `tensor` is what an error names.
+inline index read_count(const safetensors_reader& file, const std::string& key, const char* what,
+                        const std::string& tensor) {
+    const auto found = file.metadata().find(key);
+    if (found == file.metadata().end())
+        throw format_error("tensor " + in_quotes(tensor) + ": the metadata names no " + what);
+    const std::string& text = found->second;
+    index count = 0;
+    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), count);
+    if (parsed.ec != std::errc{} || parsed.ptr != text.data() + text.size() || count <= 0)
+        throw format_error("tensor " + in_quotes(tensor) + ": " + what + " " + in_quotes(text) +
+                           " in the metadata, expected a positive number");
+    return count;
+}
+
+inline void require_known_version(const safetensors_reader& file, const std::string& tensor) {
+    const auto version = file.metadata().find(packed_format_key);
+    if (version != file.metadata().end() && version->second != packed_format_version)
+        throw format_error("tensor " + in_quotes(tensor) + ": " + packed_format_key + " is " +
+                           in_quotes(version->second) + ", expected " + in_quotes(packed_format_version));
+}
+
+inline std::string path_prefix(const std::string& name, index path) {
+    return name + ".path" + std::to_string(path);
+}
+
+}  // namespace detail
+
+/// Rounds the scales to the 16-bit floats that a file holds; value_error naming `layer_name` where one is out of range.
+template <class S>
+void round_scales(low_rank_binary_linear<S>& layer, const std::string& layer_name) {
+    detail::round_to_f16({&layer.s_post, &layer.s_mid, &layer.s_pre}, layer_name);
+}
+template <class S>
+void round_scales(residual_binary_linear<S>& layer, const std::string& layer_name) {
+    for (auto& path : layer.paths)
+        detail::round_to_f16({&path.s_post, &path.s_pre}, layer_name);
+}
+
 /// Adds a layer's tensors and metadata to a file.
 template <class S>
 void add_packed_layer(safetensors_writer& file, const std::string& name, const low_rank_binary_linear<S>& layer) {
-    const auto add_bits = [&](const char* suffix, const bit_matrix& bits) {
-        file.add(name + suffix, {bits.view().row_groups(), bits.view().col_groups(), bit_layout::tile_rows},
-                 bits.words());
-    };
-    const auto add_vector = [&](const char* suffix, const vector<S>& v, dtype type) {
-        if (v.size() != 0) file.add(name + suffix, {v.size()}, span_of(v), type);
-    };
-    add_bits(".U", layer.U);
-    add_bits(".V", layer.V);
-    add_vector(".s_post", layer.s_post, dtype::f16);
-    add_vector(".s_mid", layer.s_mid, dtype::f16);
-    add_vector(".s_pre", layer.s_pre, dtype::f16);
-    add_vector(".bias", layer.bias, dtype::f32);
+    detail::add_bits(file, name + ".U", layer.U);
+    detail::add_bits(file, name + ".V", layer.V);
+    detail::add_vector(file, name + ".s_post", layer.s_post, dtype::f16);
+    detail::add_vector(file, name + ".s_mid", layer.s_mid, dtype::f16);
+    detail::add_vector(file, name + ".s_pre", layer.s_pre, dtype::f16);
+    detail::add_vector(file, name + ".bias", layer.bias, dtype::f32);
     file.metadata(name + ".rank", std::to_string(layer.rank()));
     file.metadata(packed_format_key, packed_format_version);
 }
+template <class S>
+void add_packed_layer(safetensors_writer& file, const std::string& name, const residual_binary_linear<S>& layer) {
+    for (index p = 0; p < layer.path_count(); ++p) {
+        const auto& path = layer.paths[static_cast<std::size_t>(p)];
+        const std::string prefix = detail::path_prefix(name, p);
+        detail::add_bits(file, prefix + ".B", path.B);
+        detail::add_vector(file, prefix + ".s_post", path.s_post, dtype::f16);
+        detail::add_vector(file, prefix + ".s_pre", path.s_pre, dtype::f16);
+    }
+    detail::add_vector(file, name + ".bias", layer.bias, dtype::f32);
+    file.metadata(name + ".paths", std::to_string(layer.path_count()));
+    file.metadata(packed_format_key, packed_format_version);
+}
 
-/// True where a file holds the packed form of a layer.
+/// True where a file holds the low-rank form of a layer.
 inline bool holds_packed_layer(const safetensors_reader& file, const std::string& name) {
     return file.contains(name + ".U");
 }
+/// True where a file holds the residual form of a layer.
+inline bool holds_residual_layer(const safetensors_reader& file, const std::string& name) {
+    return file.contains(detail::path_prefix(name, 0) + ".B");
+}
 
-/// Reads a layer back; format_error or shape_error naming the tensor where something is missing or does not fit.
+/// Reads a low-rank layer back; format_error or shape_error naming the tensor where something is missing or does not
+/// fit.
 template <class S>
 low_rank_binary_linear<S> read_packed_layer(const safetensors_reader& file, const std::string& name) {
-    const auto version = file.metadata().find(packed_format_key);
-    if (version != file.metadata().end() && version->second != packed_format_version)
-        throw format_error("tensor " + in_quotes(name + ".U") + ": " + packed_format_key + " is " +
-                           in_quotes(version->second) + ", expected " + in_quotes(packed_format_version));
-    const auto read_finite = [&](const char* suffix) {
-        vector<S> v = file.read_vector<S>(name + suffix);
-        for (index i = 0; i < v.size(); ++i)
-            if (!std::isfinite(v(i)))
-                throw format_error("tensor " + in_quotes(name + suffix) + " (" + std::to_string(v.size()) +
-                                   " entries) is not finite at " + std::to_string(i));
-        return v;
-    };
+    detail::require_known_version(file, name + ".U");
     low_rank_binary_linear<S> layer;
-    layer.s_post = read_finite(".s_post");
-    layer.s_pre = read_finite(".s_pre");
-    const auto found = file.metadata().find(name + ".rank");
-    index rank = 0;
-    if (found == file.metadata().end())
-        throw format_error("tensor " + in_quotes(name + ".U") + ": the metadata names no rank");
-    const std::string& text = found->second;
-    const auto parsed = std::from_chars(text.data(), text.data() + text.size(), rank);
-    if (parsed.ec != std::errc{} || parsed.ptr != text.data() + text.size() || rank <= 0)
-        throw format_error("tensor " + in_quotes(name + ".U") + ": rank " + in_quotes(text) +
-                           " in the metadata, expected a positive number");
+    layer.s_post = detail::read_finite<S>(file, name + ".s_post");
+    layer.s_pre = detail::read_finite<S>(file, name + ".s_pre");
+    const index rank = detail::read_count(file, name + ".rank", "rank", name + ".U");
     // Beyond the smaller side a rank buys nothing, and a hostile one would overflow the sizes below.
     const index largest = std::min(layer.s_post.size(), layer.s_pre.size());
     if (rank > largest)
-        throw format_error("tensor " + in_quotes(name + ".U") + ": rank " + text + " of a layer of " +
+        throw format_error("tensor " + in_quotes(name + ".U") + ": rank " + std::to_string(rank) + " of a layer of " +
                            shape_text(layer.s_post.size(), layer.s_pre.size()) + ", expected at most " +
                            std::to_string(largest));
-    const auto bits = [&](const char* suffix, index rows, index cols) {
-        file.expect_shape(name + suffix,
-                          {bit_layout::row_groups(rows), bit_layout::col_groups(cols), bit_layout::tile_rows});
-        try {
-            return bit_matrix::from_words(rows, cols, file.raw<std::uint32_t>(name + suffix));
-        } catch (const format_error& e) {
-            throw format_error("tensor " + in_quotes(name + suffix) + ": " + e.what());
-        }
-    };
-    layer.U = bits(".U", layer.s_post.size(), rank);
-    layer.V = bits(".V", rank, layer.s_pre.size());
-    const auto optional_vector = [&](const char* suffix, index size) {
-        if (!file.contains(name + suffix)) return vector<S>();
-        file.expect_shape(name + suffix, {size});
-        return read_finite(suffix);
-    };
-    layer.s_mid = optional_vector(".s_mid", rank);
-    layer.bias = optional_vector(".bias", layer.s_post.size());
+    layer.U = detail::read_bits(file, name + ".U", layer.s_post.size(), rank);
+    layer.V = detail::read_bits(file, name + ".V", rank, layer.s_pre.size());
+    layer.s_mid = detail::read_optional<S>(file, name + ".s_mid", rank);
+    layer.bias = detail::read_optional<S>(file, name + ".bias", layer.s_post.size());
+    return layer;
+}
+
+/// Reads a residual layer back; throws as read_packed_layer.
+template <class S>
+residual_binary_linear<S> read_residual_layer(const safetensors_reader& file, const std::string& name) {
+    const std::string first = detail::path_prefix(name, 0) + ".B";
+    detail::require_known_version(file, first);
+    const index count = detail::read_count(file, name + ".paths", "paths", first);
+    if (count > max_paths)
+        throw format_error("tensor " + in_quotes(first) + ": " + std::to_string(count) + " paths, expected at most " +
+                           std::to_string(max_paths));
+    residual_binary_linear<S> layer;
+    for (index p = 0; p < count; ++p) {
+        const std::string prefix = detail::path_prefix(name, p);
+        binary_path<S> path;
+        path.s_post = detail::read_finite<S>(file, prefix + ".s_post");
+        path.s_pre = detail::read_finite<S>(file, prefix + ".s_pre");
+        path.B = detail::read_bits(file, prefix + ".B", path.s_post.size(), path.s_pre.size());
+        layer.paths.push_back(std::move(path));
+    }
+    layer.bias = detail::read_optional<S>(file, name + ".bias", layer.rows());
+    layer.validate();
     return layer;
 }
 

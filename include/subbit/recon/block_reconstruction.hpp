@@ -1,5 +1,5 @@
-// Block reconstruction (nanoquant.md section 5): a block's linear layers become low-rank binary ones, tuned so that the
-// block still maps the compressed prefix's activations to the original block's outputs.
+// Block reconstruction (nanoquant.md section 5): a block's linear layers become binary ones, tuned so that the block
+// still maps the compressed prefix's activations to the original block's outputs.
 #pragma once
 
 #include <subbit/recon/block_concept.hpp>
@@ -10,6 +10,8 @@
 #include <chrono>
 #include <numeric>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 namespace subbit {
@@ -51,11 +53,12 @@ double block_error(const B& b, const Block& block, const block_data<S>& data) {
     return norm > 0 ? error / norm : error;
 }
 
-/// Tunes a block's parameters by AdamW against the weighted squared error; returns each epoch's mean relative error.
-template <host_backend B, class Block, class S = typename Block::scalar>
+/// Tunes a block's parameters against the weighted squared error; returns each epoch's mean relative error.
+/// `observe(epochs)` is called after every epoch.
+template <host_backend B, class Block, class Observe = ignore_steps, class S = typename Block::scalar>
 requires reconstruction_block<Block, B> std::vector<double> tune_block(
     const B& b, Block& block, std::vector<parameter<S>> parameters, const trainable& train, const block_data<S>& data,
-    const phase_options& options, std::string_view what, progress& watcher) {
+    const phase_options& options, std::string_view what, progress& watcher, Observe&& observe = {}) {
     data.check();
     const index windows = data.windows();
     const index batch = std::min<index>(static_cast<index>(options.batch_windows), windows);
@@ -95,6 +98,7 @@ requires reconstruction_block<Block, B> std::vector<double> tune_block(
             report_step(watcher, what, ++done, steps, norm > 0 ? epoch_loss / norm : epoch_loss);
         }
         curve.push_back(norm > 0 ? epoch_loss / norm : epoch_loss);
+        observe(epoch + 1);
     }
     return curve;
 }
@@ -120,14 +124,15 @@ struct block_recipe {
     std::vector<index> layer_order;  ///< in which layers are factorized; empty: as stored
     phase_options tune_weights;      ///< error-propagation mitigation before each layer; epochs = 0 skips it
     phase_options tune_binary;       ///< straight-through refinement of latents, scales and biases
-    straight_through estimator = straight_through::identity;
-    bool keep_latents = false;  ///< in the finished layers, for a later phase that moves them
+    bool keep_latents = false;       ///< in the finished layers, for a later phase that moves them
 };
 
 /// What happened to one layer.
 struct layer_report {
     std::string name;
-    index rows = 0, cols = 0, rank = 0;
+    index rows = 0, cols = 0;
+    index rank = 0;   ///< of a low-rank layer
+    index paths = 0;  ///< of a residual layer
     double bits_per_weight = 0;
     double factor_error = 0;  ///< preconditioned relative error after the factorization
     double tuned_error = 0;   ///< the same after tuning: it may rise, for the block's outputs are what is tuned
@@ -144,18 +149,18 @@ struct block_report {
     double seconds = 0;
 };
 
-/// Replaces every linear layer of `block` by a low-rank binary one.
+/// Replaces every linear layer of `block` by a compressed one.
 ///
-/// `factorize(layer, weight)` returns {binary_linear with latents, relative error}; it is the solver, with its
-/// statistics and rank. `measure(layer, binary_linear)` returns the preconditioned relative error of a layer's present
-/// binary form. `harden(layer, packed)` rounds a finished layer to what will be stored. Bits and scales are final when
-/// this returns. Throws shape_error for data that do not fit each other, value_error for a bad layer order.
-template <host_backend B, class Block, class Factorize, class Measure, class Harden, class S = typename Block::scalar>
-requires reconstruction_block<Block, B> block_report reconstruct_block(const B& b, Block& block,
-                                                                       const block_data<S>& data,
-                                                                       const block_recipe& recipe,
-                                                                       Factorize&& factorize, Measure&& measure,
-                                                                       Harden&& harden, progress& watcher) {
+/// `factorize(l, weight)` returns {linear_layer, compressed and with latents, relative error}; it is the solver, with
+/// its statistics and rank. `measure(l, layer)` returns the preconditioned relative error of a layer's present form.
+/// `harden(l, layer)` rounds a finished layer to what will be stored. Bits and scales are final when this returns.
+/// `observe(epochs)` is called before a joint phase, with 0, and after every epoch of it. Throws shape_error for data
+/// that do not fit each other, value_error for a bad layer order.
+template <host_backend B, class Block, class Factorize, class Measure, class Harden, class Observe = ignore_steps,
+          class S = typename Block::scalar>
+requires reconstruction_block<Block, B> block_report reconstruct_block(
+    const B& b, Block& block, const block_data<S>& data, const block_recipe& recipe, Factorize&& factorize,
+    Measure&& measure, Harden&& harden, progress& watcher, Observe&& observe = {}) {
     using clock = std::chrono::steady_clock;
     const auto seconds_since = [](clock::time_point t) {
         return std::chrono::duration<double>(clock::now() - t).count();
@@ -166,7 +171,7 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(const B& 
     const std::vector<index> order = checked_layer_order(recipe.layer_order, total);
     block_report report;
     report.layers.resize(static_cast<std::size_t>(total));
-    std::vector<bit_matrix> U0(static_cast<std::size_t>(total)), V0(static_cast<std::size_t>(total));
+    std::vector<std::vector<bit_matrix>> first_signs(static_cast<std::size_t>(total));
 
     const auto factorize_layer = [&](index l) {
         auto& layer = block.layer(l);
@@ -174,30 +179,29 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(const B& 
         const auto start = clock::now();
         entry.name = block.layer_name(l);
         vector<S> bias = layer.dense().bias;
-        auto [binary, error] = factorize(l, const_view(layer.dense().weight));
-        binary.layer.bias = std::move(bias);
-        binary.estimator = recipe.estimator;
-        entry.rows = binary.rows();
-        entry.cols = binary.cols();
-        entry.rank = binary.layer.rank();
-        entry.bits_per_weight = binary.layer.bits_per_weight();
-        entry.factor_error = error;
+        std::tie(layer, entry.factor_error) = factorize(l, const_view(layer.dense().weight));
+        layer.visit_compressed([&](auto& compressed) {
+            compressed.layer.bias = std::move(bias);
+            entry.rows = compressed.rows();
+            entry.cols = compressed.cols();
+            if constexpr (requires { compressed.layer.rank(); })
+                entry.rank = compressed.layer.rank();
+            else
+                entry.paths = compressed.layer.path_count();
+            entry.bits_per_weight = compressed.layer.bits_per_weight();
+            first_signs[static_cast<std::size_t>(l)] = compressed.signs();
+        });
         entry.seconds = seconds_since(start);
-        U0[static_cast<std::size_t>(l)] = binary.layer.U;
-        V0[static_cast<std::size_t>(l)] = binary.layer.V;
-        layer = linear_layer<S>(std::move(binary));
     };
     const auto harden_layer = [&](index l) {
-        auto& binary = block.layer(l).binary();
+        auto& layer = block.layer(l);
         auto& entry = report.layers[static_cast<std::size_t>(l)];
-        const auto i = static_cast<std::size_t>(l);
-        const index bits = binary.layer.rank() * (binary.rows() + binary.cols());
-        entry.flipped = static_cast<double>(count_differences(U0[i].view(), binary.layer.U.view()) +
-                                            count_differences(V0[i].view(), binary.layer.V.view())) /
-                        static_cast<double>(bits);
-        binary.harden(recipe.keep_latents);
-        harden(l, binary.layer);
-        entry.tuned_error = measure(l, binary);
+        layer.visit_compressed([&](auto& compressed) {
+            entry.flipped = share_flipped(first_signs[static_cast<std::size_t>(l)], compressed.signs());
+            compressed.harden(recipe.keep_latents);
+        });
+        harden(l, layer);
+        entry.tuned_error = measure(l, std::as_const(layer));
     };
     const auto append = [](std::vector<double>& curve, const std::vector<double>& more) {
         curve.insert(curve.end(), more.begin(), more.end());
@@ -237,8 +241,9 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(const B& 
         const auto train = recipe.tune_binary.what();
         std::vector<parameter<S>> binary;
         block.parameters("", train, binary);
-        append(report.tune_binary_curve,
-               tune_block(b, block, std::move(binary), train, data, recipe.tune_binary, "tune block", watcher));
+        observe(std::size_t{0});
+        append(report.tune_binary_curve, tune_block(b, block, std::move(binary), train, data, recipe.tune_binary,
+                                                    "tune block", watcher, observe));
         for (const index l : order)
             harden_layer(l);
     }

@@ -1,10 +1,12 @@
-// Model reconstruction (nanoquant.md section 6): the compressed model learns the original's distribution of the next
-// token. Scales move; norms and latents on request.
+// Model reconstruction (nanoquant.md section 6; rabit.md section 5): the compressed model learns the original's
+// distribution of the next token. Scales move; norms and latents on request.
 #pragma once
 
 #include <subbit/recon/block_concept.hpp>
 #include <subbit/recon/tuning.hpp>
+#include <subbit/train/losses.hpp>
 
+#include <algorithm>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,95 +17,140 @@ namespace subbit {
 template <class S>
 struct distillation_state {
     std::size_t steps_done = 0;
-    double epoch_loss = 0;      ///< sum over the present epoch's steps
+    double epoch_loss = 0;      ///< sum over the present epoch's windows
     std::vector<double> curve;  ///< mean loss per token of each finished epoch
     std::vector<double> peak_rates;
-    std::vector<typename adamw<S>::moment_pair> moments;
+    typename tuner<S>::moment_list moments;
 };
 
-/// Settings beyond those of a phase.
+/// Settings beyond those of a phase; its batch_windows are gathered one after the other.
 struct distillation_options {
     phase_options phase;
-    /// Before the first step every latent moves this share of its tensor's mean magnitude away from zero. Tuning of the
-    /// blocks leaves many at its very edge, and Adam's first steps would flip all of these at once.
+    /// Before the first step every layer's latents move this far from where their signs would flip: a low-rank layer's
+    /// by this share of their mean magnitude, away from zero; a coupled weight by this share of the way to the value
+    /// that it stands for. Tuning of the blocks leaves many at the very edge, and Adam's first steps would flip all of
+    /// these at once.
     double latent_margin = 0.12;
+    /// Weight of the relative squared error of every block's hidden states beside the loss on the logits.
+    double hidden_weight = 0;
     /// Activations of the last blocks are kept for the backward pass up to this many bytes; those of the other blocks
     /// are computed again from the block's inputs.
     std::size_t tape_bytes = std::size_t{512} << 20;
     std::size_t checkpoint_steps = 64;  ///< steps between two calls of `checkpoint` (0: none)
 };
 
-/// Adds `share` of the mean magnitude to every entry's own; signs stay, and zeros become positive as sign(0) is.
-template <class S>
-void widen_margin(std::span<S> latent, double share, double mean_magnitude) {
-    const S margin = static_cast<S>(share * mean_magnitude);
-    for (S& x : latent)
-        x += x >= S(0) ? margin : -margin;
-}
+/// One window forward and backward through a model, with the activations of as many blocks kept as fit.
+template <class Model>
+class distillation_pass {
+  public:
+    using scalar = typename Model::scalar;
 
-/// Trains the student over `windows` (each a span of token ids) against the teacher's last hidden states.
-///
-/// `teacher(w, out)` fills (T, d) with the teacher's hidden states of window w before the final norm.
-/// `checkpoint(state)` is called now and then, between steps; parameters are the caller's to save beside it. Returns
-/// the state at the end.
-template <host_backend B, class Model, class Teacher, class Checkpoint, class S = typename Model::scalar>
-requires distillable_model<Model, B> distillation_state<S> distill(
-    const B& b, Model& student, std::span<const std::vector<std::int32_t>> windows, Teacher&& teacher,
-    const distillation_options& options, distillation_state<S> state, Checkpoint&& checkpoint, progress& watcher) {
-    using tape_type = typename Model::block_type::tape;
-    const auto train = options.phase.what();
-    const index blocks = student.block_total(), d = student.hidden_size();
-    const std::size_t steps = options.phase.epochs * windows.size();
-    if (steps == 0 || state.steps_done >= steps) return state;
+    distillation_pass(Model& student, const distillation_options& options)
+        : student_(student),
+          options_(options),
+          tapes_(static_cast<std::size_t>(student.block_total())),
+          states_(static_cast<std::size_t>(student.block_total() + 1)) {}
 
-    std::vector<parameter<S>> parameters;
-    for (index l = 0; l < blocks; ++l)
-        student.block_at(l).parameters("model.layers." + std::to_string(l) + ".", train, parameters);
-    if (state.steps_done == 0)
-        for (const auto& p : parameters)
-            if (p.kind == parameter_kind::latent) widen_margin(p.value, options.latent_margin, p.mean_magnitude());
-    tuner<S> tune(std::move(parameters), options.phase, steps);
-    if (state.steps_done > 0) {
-        tune.optimizer().restore(state.steps_done, std::move(state.moments));
-        tune.set_peaks(state.peak_rates);
-    }
-    state.peak_rates = tune.peaks();
-
-    std::vector<tape_type> tapes(static_cast<std::size_t>(blocks));
-    std::vector<matrix<S>> inputs(static_cast<std::size_t>(blocks));
-    tape_type spare;
-    matrix<S> X, Y, teacher_hidden, gradient, d_input;
-    while (state.steps_done < steps) {
-        const std::size_t epoch = state.steps_done / windows.size(), at = state.steps_done % windows.size();
-        const auto order = visiting_order(options.phase.seed, epoch, std::ssize(windows));
-        const auto& tokens = windows[static_cast<std::size_t>(order[at])];
-        const index T = std::ssize(tokens);
-        for (matrix<S>* m : {&X, &Y, &teacher_hidden, &gradient, &d_input})
+    /// The loss of one window; the gradients that `train` asks for are left with the parameters.
+    /// `teacher(l, out)` fills (T, d) with the teacher's hidden states after block l.
+    template <host_backend B, class Teacher>
+    double run(const B& b, const trainable& train, std::span<const std::int32_t> tokens, Teacher&& teacher) {
+        const index blocks = student_.block_total(), T = std::ssize(tokens), d = student_.hidden_size();
+        for (matrix<scalar>* m : {&states_[0], &teacher_, &gradient_, &d_input_})
             m->resize(T, d);
-
-        student.embed(b, std::span<const std::int32_t>(tokens), view(X));
+        student_.embed(b, tokens, view(states_[0]));
         // The first blocks' activations are needed last: they are the ones computed again.
         index first_kept = 0;
         for (index l = 0; l < blocks; ++l) {
-            auto& tape = l >= first_kept ? tapes[static_cast<std::size_t>(l)] : spare;
-            inputs[static_cast<std::size_t>(l)] = X;
-            student.block_at(l).forward(b, const_view(X), T, view(Y), tape);
-            X.swap(Y);
-            if (l == 0) {
-                const auto per_block = std::max<std::size_t>(tape.bytes(), 1);
-                first_kept = std::max<index>(0, blocks - static_cast<index>(options.tape_bytes / per_block));
-            }
+            auto& tape = l >= first_kept ? tapes_[static_cast<std::size_t>(l)] : spare_;
+            forward(b, l, T, tape);
+            if (l > 0) continue;
+            const auto per_block = std::max<std::size_t>(tape.bytes(), 1);
+            first_kept = std::max<index>(0, blocks - static_cast<index>(options_.tape_bytes / per_block));
         }
-        teacher(order[at], view(teacher_hidden));
-        const double loss = student.distillation_loss(b, const_view(teacher_hidden), const_view(X), view(gradient));
+        teacher(blocks - 1, view(teacher_));
+        double loss = student_.distillation_loss(b, const_view(teacher_), const_view(states_.back()), view(gradient_));
         for (index l = blocks - 1; l >= 0; --l) {
-            auto* tape = &tapes[static_cast<std::size_t>(l)];
-            if (l < first_kept) {
-                tape = &spare;
-                student.block_at(l).forward(b, const_view(inputs[static_cast<std::size_t>(l)]), T, view(Y), spare);
+            if (options_.hidden_weight > 0) {
+                teacher(l, view(teacher_));
+                loss += relative_squared_error(b, const_view(state_after(l)), const_view(teacher_),
+                                               options_.hidden_weight, view(gradient_));
             }
-            student.block_at(l).backward(b, train, *tape, T, const_view(gradient), view(d_input));
-            gradient.swap(d_input);
+            auto& tape = l >= first_kept ? tapes_[static_cast<std::size_t>(l)] : spare_;
+            if (l < first_kept) forward(b, l, T, tape);
+            student_.block_at(l).backward(b, train, tape, T, const_view(gradient_), view(d_input_));
+            gradient_.swap(d_input_);
+        }
+        return loss;
+    }
+
+  private:
+    using tape_type = typename Model::block_type::tape;
+
+    matrix<scalar>& state_after(index l) { return states_[static_cast<std::size_t>(l + 1)]; }
+
+    template <class B>
+    void forward(const B& b, index l, index window, tape_type& tape) {
+        const auto& in = states_[static_cast<std::size_t>(l)];
+        state_after(l).resize(in.rows(), in.cols());
+        student_.block_at(l).forward(b, const_view(in), window, view(state_after(l)), tape);
+    }
+
+    Model& student_;
+    const distillation_options& options_;
+    std::vector<tape_type> tapes_;
+    tape_type spare_;
+    std::vector<matrix<scalar>> states_;  // before the first block, and after each
+    matrix<scalar> teacher_, gradient_, d_input_;
+};
+
+/// Trains the student over `windows` (each a span of token ids) against the teacher's hidden states.
+///
+/// `teacher(w, l, out)` fills (T, d) with the teacher's hidden states of window w after block l, before the final norm;
+/// blocks but the last are asked for only where the hidden states have a weight. `checkpoint(state)` is called now and
+/// then, between steps; parameters are the caller's to save beside it. `observe(steps)` is called after every step.
+/// Returns the state at the end.
+template <host_backend B, class Model, class Teacher, class Checkpoint, class Observe = ignore_steps,
+          class S = typename Model::scalar>
+requires distillable_model<Model, B> distillation_state<S> distill(const B& b, Model& student,
+                                                                   std::span<const std::vector<std::int32_t>> windows,
+                                                                   Teacher&& teacher,
+                                                                   const distillation_options& options,
+                                                                   distillation_state<S> state, Checkpoint&& checkpoint,
+                                                                   progress& watcher, Observe&& observe = {}) {
+    const auto train = options.phase.what();
+    const index blocks = student.block_total();
+    const std::size_t batch =
+        std::clamp<std::size_t>(options.phase.batch_windows, 1, std::max<std::size_t>(1, windows.size()));
+    const std::size_t steps_per_epoch = (windows.size() + batch - 1) / batch;
+    const std::size_t steps = options.phase.epochs * steps_per_epoch;
+    if (steps == 0 || state.steps_done >= steps) return state;
+
+    if (state.steps_done == 0 && train.latents)
+        for (index l = 0; l < blocks; ++l)
+            for (index k = 0; k < student.block_at(l).layer_total(); ++k)
+                student.block_at(l).layer(k).visit_compressed(
+                    [&](auto& layer) { layer.widen_margin(b, options.latent_margin); });
+    std::vector<parameter<S>> parameters;
+    for (index l = 0; l < blocks; ++l)
+        student.block_at(l).parameters("model.layers." + std::to_string(l) + ".", train, parameters);
+    tuner<S> tune(std::move(parameters), options.phase, steps);
+    if (state.steps_done > 0) tune.restore(state.steps_done, std::move(state.moments), state.peak_rates);
+    state.moments.clear();
+    state.peak_rates = tune.peaks();
+
+    distillation_pass<Model> pass(student, options);
+    while (state.steps_done < steps) {
+        const std::size_t epoch = state.steps_done / steps_per_epoch;
+        const std::size_t first = state.steps_done % steps_per_epoch * batch;
+        const std::size_t last = std::min(windows.size(), first + batch);
+        const auto order = visiting_order(options.phase.seed, epoch, std::ssize(windows));
+        double loss = 0;
+        for (std::size_t at = first; at < last; ++at) {
+            const index w = order[at];
+            loss += pass.run(b, train, windows[static_cast<std::size_t>(w)],
+                             [&](index l, matrix_view<S> out) { teacher(w, l, out); });
+            if (batch > 1) tune.gather(b);
         }
         tune.step(b);
         if (train.latents)
@@ -112,17 +159,18 @@ requires distillable_model<Model, B> distillation_state<S> distill(
 
         ++state.steps_done;
         state.epoch_loss += loss;
-        if (state.steps_done % windows.size() == 0) {
+        if (last == windows.size()) {
             state.curve.push_back(state.epoch_loss / static_cast<double>(windows.size()));
             state.epoch_loss = 0;
         }
+        observe(state.steps_done);
         if (options.checkpoint_steps > 0 && state.steps_done % options.checkpoint_steps == 0 &&
             state.steps_done < steps) {
-            state.moments = tune.optimizer().moments();
+            state.moments = tune.moments();
             checkpoint(state);
             state.moments.clear();
         }
-        report_step(watcher, "distill", state.steps_done, steps, loss);
+        report_step(watcher, "distill", state.steps_done, steps, loss / static_cast<double>(last - first));
     }
     return state;
 }

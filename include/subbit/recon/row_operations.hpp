@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace subbit {
 
@@ -22,6 +23,17 @@ inline index count_differences(bit_view a, bit_view b) {
     for (index w = 0; w < a.word_count(); ++w)
         different += std::popcount(a.words()[w] ^ b.words()[w]);
     return different;
+}
+
+/// The share of entries that differ between two lists of sign matrices of the same shapes.
+inline double share_flipped(const std::vector<bit_matrix>& before, const std::vector<bit_matrix>& after) {
+    require_size("share_flipped", std::ssize(after), std::ssize(before));
+    index different = 0, total = 0;
+    for (std::size_t i = 0; i < before.size(); ++i) {
+        different += count_differences(before[i], after[i]);
+        total += before[i].rows() * before[i].cols();
+    }
+    return total > 0 ? static_cast<double>(different) / static_cast<double>(total) : 0.0;
 }
 
 namespace detail {

@@ -5,15 +5,20 @@
 #include <subbit/core/random.hpp>
 #include <subbit/recon/linear_layer.hpp>
 #include <subbit/train/adamw.hpp>
+#include <subbit/train/muon.hpp>
 #include <subbit/train/schedules.hpp>
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 #include <span>
 #include <string_view>
 #include <vector>
 
 namespace subbit {
+
+/// What moves the matrices of a phase; vectors are always AdamW's.
+enum class matrix_optimizer { adamw, muon };
 
 /// The settings of a phase. A rate of zero freezes that kind of parameter.
 struct phase_options {
@@ -27,6 +32,7 @@ struct phase_options {
     double final_fraction = 0;  ///< of the peak rate, at the end of the cosine
     std::size_t warmup = 0;     ///< steps
     adamw_options optimizer;
+    matrix_optimizer matrices = matrix_optimizer::adamw;
     std::uint64_t seed = 0;  ///< of the order in which windows are visited
 
     trainable what() const {
@@ -63,42 +69,96 @@ inline std::vector<index> visiting_order(std::uint64_t seed, std::size_t epoch, 
     return order;
 }
 
-/// Parameters with their peak rates and the optimizer's state.
+/// An observer that looks away.
+struct ignore_steps {
+    void operator()(auto&&...) const {}
+};
+
+/// Parameters with their peak rates and the optimizers' state.
 template <class S>
 class tuner {
   public:
+    using moment_list = std::vector<typename adamw<S>::moment_pair>;
+
     /// `steps` is the length of the whole schedule.
     tuner(std::vector<parameter<S>> parameters, const phase_options& options, std::size_t steps)
         : parameters_(std::move(parameters)),
           schedule_{1.0, options.final_fraction, steps, options.warmup},
-          optimizer_(options.optimizer) {
+          adamw_(options.optimizer) {
+        const auto of_muon = [&](const auto& p) { return options.matrices == matrix_optimizer::muon && p.rows > 0; };
+        const auto first =
+            std::stable_partition(parameters_.begin(), parameters_.end(), [&](const auto& p) { return !of_muon(p); });
+        of_adamw_ = static_cast<std::size_t>(first - parameters_.begin());
         for (const auto& p : parameters_)
             peaks_.push_back(options.rate_of(p.kind).for_magnitude(p.mean_magnitude()));
         rates_.resize(peaks_.size());
     }
 
-    /// Moves every parameter along its gradient.
+    /// Adds the present gradients to those of the step to come, which takes their mean.
+    template <host_backend B>
+    void gather(const B& b) {
+        if (gathered_++ == 0 && sums_.empty())
+            for (const auto& p : parameters_)
+                sums_.emplace_back(p.gradient.size());
+        for (std::size_t i = 0; i < parameters_.size(); ++i)
+            combine(b, 1, parameters_[i].gradient, 1, sums_[i]);
+    }
+
+    /// Moves every parameter along its gradient, or along the mean of those that were gathered.
     template <host_backend B>
     void step(const B& b) {
-        const double share = schedule_(optimizer_.steps());
+        for (std::size_t i = 0; i < parameters_.size() && gathered_ > 0; ++i) {
+            combine(b, 1 / static_cast<double>(gathered_), std::span<const S>(sums_[i]), 0, parameters_[i].gradient);
+            std::fill(sums_[i].begin(), sums_[i].end(), S(0));
+        }
+        gathered_ = 0;
+        const double share = schedule_(adamw_.steps());
         std::transform(peaks_.begin(), peaks_.end(), rates_.begin(), [&](double peak) { return peak * share; });
-        optimizer_.step(b, std::span<const parameter<S>>(parameters_), rates_);
+        const std::span<const parameter<S>> parameters(parameters_);
+        const std::span<const double> rates(rates_);
+        adamw_.step(b, parameters.first(of_adamw_), rates.first(of_adamw_));
+        if (of_adamw_ < parameters.size()) muon_.step(b, parameters.subspan(of_adamw_), rates.subspan(of_adamw_));
     }
 
     const std::vector<double>& peaks() const { return peaks_; }
-    adamw<S>& optimizer() { return optimizer_; }
 
-    /// Peak rates follow the magnitudes at the start of the phase; a resumed phase must be given those back.
-    void set_peaks(std::vector<double> peaks) {
+    /// The moments of all parameters in the tuner's order, empty before the first step.
+    moment_list moments() const {
+        moment_list all = adamw_.moments();
+        all.insert(all.end(), muon_.moments().begin(), muon_.moments().end());
+        return all;
+    }
+    /// Goes on after `steps` steps with what moments() gave, and with the peak rates of the phase's start, which follow
+    /// the magnitudes that the parameters had then.
+    void restore(std::size_t steps, moment_list moments, std::vector<double> peaks) {
+        require_size("tuner: moments", std::ssize(moments), std::ssize(parameters_));
         require_size("tuner: peak rates", std::ssize(peaks), std::ssize(peaks_));
         peaks_ = std::move(peaks);
+        const auto middle = moments.begin() + static_cast<std::ptrdiff_t>(of_adamw_);
+        muon_.restore({std::make_move_iterator(middle), std::make_move_iterator(moments.end())});
+        moments.erase(middle, moments.end());
+        adamw_.restore(steps, std::move(moments));
     }
 
   private:
-    std::vector<parameter<S>> parameters_;
+    /// y = alpha x + beta y
+    template <class B>
+    static void combine(const B& b, double alpha, std::span<const S> x, double beta, std::span<S> y) {
+        const S a = static_cast<S>(alpha), c = static_cast<S>(beta);
+        vectorized_for(b, std::ssize(x), 1 << 15, [&](index begin, index end) {
+            for (index j = begin; j < end; ++j)
+                y.data()[j] = a * x.data()[j] + c * y.data()[j];
+        });
+    }
+
+    std::vector<parameter<S>> parameters_;  // AdamW's, then Muon's
+    std::size_t of_adamw_ = 0;
     cosine_schedule schedule_;
-    adamw<S> optimizer_;
+    adamw<S> adamw_;
+    muon<S> muon_;
     std::vector<double> peaks_, rates_;
+    std::vector<std::vector<S>> sums_;
+    std::size_t gathered_ = 0;
 };
 
 }  // namespace subbit

@@ -9,12 +9,22 @@
 #include <cmath>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace subbit {
 
 /// What a parameter is; rates are chosen by it.
 enum class parameter_kind { weight, latent, scale, bias, norm };
+
+/// The mean of |x|; 0 for no numbers.
+template <class S>
+double mean_magnitude(std::span<S> values) {
+    double sum = 0;
+    for (const auto v : values)
+        sum += std::abs(static_cast<double>(v));
+    return values.empty() ? 0.0 : sum / static_cast<double>(values.size());
+}
 
 /// One trainable tensor: its values and the gradient of the current step, both owned elsewhere.
 template <class S>
@@ -23,14 +33,22 @@ struct parameter {
     parameter_kind kind = parameter_kind::weight;
     std::span<S> value;
     std::span<S> gradient;
+    index rows = 0;  ///< of a matrix whose rows lie one after the other; 0: a vector
 
-    double mean_magnitude() const {
-        double sum = 0;
-        for (const S v : value)
-            sum += std::abs(static_cast<double>(v));
-        return value.empty() ? 0.0 : sum / static_cast<double>(value.size());
-    }
+    double mean_magnitude() const { return subbit::mean_magnitude(std::span<const S>(value)); }
 };
+
+/// All entries of a contiguous matrix.
+template <class S>
+std::span<S> entries(matrix<S>& m) {
+    return {m.data(), static_cast<std::size_t>(m.size())};
+}
+
+/// A matrix as a parameter.
+template <class S>
+parameter<S> matrix_parameter(std::string name, parameter_kind kind, matrix<S>& value, matrix<S>& gradient) {
+    return {std::move(name), kind, entries(value), entries(gradient), value.rows()};
+}
 
 /// Constants of AdamW; the defaults are those of NanoQuant's reconstruction (nanoquant.md section 5).
 struct adamw_options {

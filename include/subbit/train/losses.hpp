@@ -42,6 +42,38 @@ double weighted_squared_error(const B& b, matrix_view<const S> Y, matrix_view<co
     return loss;
 }
 
+/// The mean over tokens of |y - y*|^2 / |y*|^2, every token counting alike however large its hidden state, times
+/// `weight`; the gradient is added to d_Y. Y, target, d_Y: (tokens, channels). Accumulates in double per token, tokens
+/// in order (the hidden states' part of the loss of arXiv 2602.05367; rabit.md section 5).
+template <host_backend B, class S>
+double relative_squared_error(const B& b, matrix_view<const S> Y, matrix_view<const S> target, double weight,
+                              matrix_view<S> d_Y) {
+    require_shape("relative_squared_error: target", target.rows, target.cols, Y.rows, Y.cols);
+    require_shape("relative_squared_error: d_Y", d_Y.rows, d_Y.cols, Y.rows, Y.cols);
+    std::vector<double> row_loss(static_cast<std::size_t>(Y.rows));
+    const double per_token = weight / static_cast<double>(std::max<index>(1, Y.rows));
+    vectorized_for(b, Y.rows, 16, [&](index begin, index end) {
+        for (index t = begin; t < end; ++t) {
+            const S *y = Y.row(t), *y0 = target.row(t);
+            S* d = d_Y.row(t);
+            double error = 0, norm = 1e-30;
+            for (index c = 0; c < Y.cols; ++c) {
+                const double e = static_cast<double>(y[c] - y0[c]);
+                error += e * e;
+                norm += static_cast<double>(y0[c]) * static_cast<double>(y0[c]);
+            }
+            const S slope = static_cast<S>(2 * per_token / norm);
+            for (index c = 0; c < Y.cols; ++c)
+                d[c] += slope * (y[c] - y0[c]);
+            row_loss[static_cast<std::size_t>(t)] = error / norm;
+        }
+    });
+    double loss = 0;
+    for (const double r : row_loss)
+        loss += per_token * r;
+    return loss;
+}
+
 /// log sum exp of n > 0 logits: runs of 256 in the scalar type, joined in double.
 template <class S>
 double log_sum_exp(const S* logits, index n) {

@@ -5,6 +5,7 @@
 #include <subbit/core/matrix.hpp>
 
 #include <cmath>
+#include <span>
 
 namespace subbit {
 
@@ -41,6 +42,14 @@ void apply_straight_through(const B& b, straight_through kind, matrix_view<const
             for (index j = 0; j < latent.cols; ++j)
                 gradient(i, j) *= straight_through_derivative(kind, latent(i, j));
     });
+}
+
+/// Adds `share` of the mean magnitude to every entry's own; signs stay, and zeros become positive as sign(0) is.
+template <class S>
+void widen_margin(std::span<S> latent, double share, double mean_magnitude) {
+    const S margin = static_cast<S>(share * mean_magnitude);
+    for (S& x : latent)
+        x += x >= S(0) ? margin : -margin;
 }
 
 }  // namespace subbit

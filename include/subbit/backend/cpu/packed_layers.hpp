@@ -1,8 +1,10 @@
-// Whole low-rank binary layers, several at once: y = s_post o (U (s_mid o (V (s_pre o x)))) + bias.
+// Whole layers: low-rank binary ones, several at once, y = s_post o (U (s_mid o (V (s_pre o x)))) + bias, and residual
+// ones.
 #pragma once
 
 #include <subbit/backend/cpu/packed_product.hpp>
 #include <subbit/bits/low_rank_binary_linear.hpp>
+#include <subbit/bits/residual_binary_linear.hpp>
 
 #include <algorithm>
 #include <array>
@@ -113,6 +115,26 @@ void packed_layers(Arch arch, executor ex, std::span<const layer_output<Real>> l
                 });
         else
             packed_few_layers<Kernel>(arch, ex, some, X, 0);
+    }
+}
+
+/// Y = sum_p s_post_p o (B_p (s_pre_p o x)) + bias for every row x of X, one path after the other.
+template <class Kernel, class Arch, class Real>
+void packed_paths(Arch arch, executor ex, const residual_binary_linear<Real>& layer, matrix_view<const Real> X,
+                  matrix_view<Real> Y) {
+    const Real* bias = data_or_null(layer.bias);
+    for (const auto& path : layer.paths) {
+        const bool first_path = &path == &layer.paths.front();
+        const Real* post = path.s_post.data();
+        packed_product<Kernel>(arch, ex, packed_operand<Real>{path.B.view(), false, X, path.s_pre.data()},
+                               [&](index t, index first, const Real* sums, index count) {
+                                   Real* out = &Y(t, first);
+                                   for (index i = 0; i < count; ++i) {
+                                       Real& y = out[i * Y.col_stride];
+                                       if (first_path) y = bias == nullptr ? Real(0) : bias[first + i];
+                                       y += post[first + i] * sums[i];
+                                   }
+                               });
     }
 }
 

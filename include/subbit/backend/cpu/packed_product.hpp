@@ -181,6 +181,30 @@ bit_view transpose_to_scratch(Arch arch, executor ex, bit_view bits) {
     return {words, bits.cols(), bits.rows()};
 }
 
+/// One product by itself: store(t, i, sums, n) has sums[0..n) = rows i.. of the product with row t of X, for every
+/// block of rows once, from any thread.
+template <class Kernel, class Arch, class Real, class Store>
+void packed_product(Arch arch, executor ex, packed_operand<Real> product, Store&& store) {
+    const matrix_view<const Real> X = product.X;
+    if (product.transposed && X.rows > Kernel::max_vectors) {
+        product.bits = transpose_to_scratch(arch, ex, product.bits);
+        product.transposed = false;
+    }
+    const auto rows = [&](index begin, index end, executor inner) {
+        packed_operand<Real> some = product;
+        some.X = X.middle_rows(begin, end - begin);
+        packed_products<Kernel>(
+            arch, inner, std::span<const packed_operand<Real>>(&some, 1),
+            [&](index, index t, index first, const Real* sums, index count) { store(begin + t, first, sums, count); });
+    };
+    // Enough vectors: every thread takes its own. Few: they share the rows.
+    if (X.rows >= Kernel::max_vectors * ex.threads())
+        ex.when(static_cast<double>(X.rows) * product.work(), packed_serial_work)
+            .for_chunks(X.rows, Kernel::max_vectors, [&](index begin, index end) { rows(begin, end, executor()); });
+    else
+        rows(0, X.rows, ex);
+}
+
 /// Vectors from which a kernel without tables loses to a matrix product with unpacked signs (bench/RESULTS.md).
 inline constexpr index packed_unpack_vectors = 16;
 
@@ -201,31 +225,18 @@ void packed_gemm(Arch arch, executor ex, matrix_view<const Real> X, bit_view bit
         return blocked_gemm<plain_products<Real>>(arch, ex, X.cols,
                                                   dense_operand<Real>{X.data, X.row_stride, X.col_stride},
                                                   bit_operand{bits, transposed}, C, alpha, beta);
-    if (transposed && X.rows > Kernel::max_vectors) {
-        bits = transpose_to_scratch(arch, ex, bits);
-        transposed = false;
-    }
-    const auto rows = [&](index begin, index end, executor inner) {
-        const packed_operand<Real> product{bits, transposed, X.middle_rows(begin, end - begin), nullptr};
-        packed_products<Kernel>(arch, inner, std::span(&product, 1),
-                                [&](index, index t, index first, const Real* sums, index count) {
-                                    Real* out = &C(begin + t, first);
-                                    if (C.col_stride == 1 && beta == Real(0))  // nearly always; apart, a vector loop
-                                        for (index i = 0; i < count; ++i)
-                                            out[i] = alpha * sums[i];
-                                    else
-                                        for (index i = 0; i < count; ++i) {
-                                            Real& c = out[i * C.col_stride];
-                                            c = beta == Real(0) ? alpha * sums[i] : alpha * sums[i] + beta * c;
-                                        }
-                                });
-    };
-    // Enough vectors: every thread takes its own. Few: they share the rows.
-    if (X.rows >= Kernel::max_vectors * ex.threads())
-        ex.when(static_cast<double>(C.size()) * static_cast<double>(X.cols), packed_serial_work)
-            .for_chunks(X.rows, Kernel::max_vectors, [&](index begin, index end) { rows(begin, end, executor()); });
-    else
-        rows(0, X.rows, ex);
+    packed_product<Kernel>(arch, ex, packed_operand<Real>{bits, transposed, X, nullptr},
+                           [&](index t, index first, const Real* sums, index count) {
+                               Real* out = &C(t, first);
+                               if (C.col_stride == 1 && beta == Real(0))  // nearly always; apart, a vector loop
+                                   for (index i = 0; i < count; ++i)
+                                       out[i] = alpha * sums[i];
+                               else
+                                   for (index i = 0; i < count; ++i) {
+                                       Real& c = out[i * C.col_stride];
+                                       c = beta == Real(0) ? alpha * sums[i] : alpha * sums[i] + beta * c;
+                                   }
+                           });
 }
 
 }  // namespace subbit

@@ -1,0 +1,95 @@
+// The layer of residual binarization: W ~ the sum over a few paths of diag(s_post) B diag(s_pre), B of signs.
+#pragma once
+
+#include <subbit/bits/bit_matrix.hpp>
+#include <subbit/core/error.hpp>
+#include <subbit/core/matrix.hpp>
+
+#include <span>
+#include <string>
+#include <vector>
+
+namespace subbit {
+
+/// One path: diag(s_post) B diag(s_pre).
+template <class S>
+struct binary_path {
+    bit_matrix B;      ///< (m, n)
+    vector<S> s_post;  ///< m, of the outputs; g in the paper
+    vector<S> s_pre;   ///< n, of the inputs; h in the paper
+
+    matrix<S> dense() const { return s_post.asDiagonal() * B.template unpack<S>() * s_pre.asDiagonal(); }
+};
+
+/// More paths than this cost more than the weights that they stand for are worth.
+inline constexpr index max_paths = 4;
+
+/// value_error naming the matrix unless `paths` is 1 to max_paths.
+inline void require_path_count(const std::string& name, index paths) {
+    if (paths < 1 || paths > max_paths)
+        throw value_error(name + ": " + std::to_string(paths) + " paths, expected 1 to " + std::to_string(max_paths));
+}
+
+/// y = sum_p s_post_p o (B_p (s_pre_p o x)) + bias for x of n entries and y of m: additions and subtractions only
+/// (arXiv 2602.05367, equation 1).
+template <class S>
+struct residual_binary_linear {
+    std::vector<binary_path<S>> paths;  ///< 1 to max_paths, the coarsest first
+    vector<S> bias;                     ///< m, or empty: zeros
+
+    index path_count() const { return std::ssize(paths); }
+    index rows() const { return paths.empty() ? 0 : paths.front().B.rows(); }
+    index cols() const { return paths.empty() ? 0 : paths.front().B.cols(); }
+
+    /// Throws shape_error or value_error, naming the part, unless all parts fit together.
+    void validate() const {
+        require_path_count("residual binary layer", path_count());
+        for (const auto& path : paths) {
+            require_shape("residual binary layer: B", path.B.rows(), path.B.cols(), rows(), cols());
+            require_size("residual binary layer: s_post", path.s_post.size(), rows());
+            require_size("residual binary layer: s_pre", path.s_pre.size(), cols());
+        }
+        if (bias.size() != 0) require_size("residual binary layer: bias", bias.size(), rows());
+    }
+
+    /// Bits that the signs and the scales take, k (m n + bits_per_scale (m + n)); padding and bias are not counted.
+    double storage_bits(double bits_per_scale = 16) const {
+        const auto m = static_cast<double>(rows()), n = static_cast<double>(cols());
+        return static_cast<double>(path_count()) * (m * n + bits_per_scale * (m + n));
+    }
+    /// storage_bits for each entry of the matrix that the layer stands for.
+    double bits_per_weight(double bits_per_scale = 16) const {
+        return storage_bits(bits_per_scale) / (static_cast<double>(rows()) * static_cast<double>(cols()));
+    }
+
+    /// Y (T,m) = the layer's outputs for the rows of X (T,n); Y must not overlap X. Accumulates in S. Throws
+    /// shape_error.
+    template <class B>
+    void apply(const B& b, matrix_view<const S> X, matrix_view<S> Y) const {
+        validate();
+        require_shape("apply: X", X.rows, X.cols, X.rows, cols());
+        require_shape("apply: Y", Y.rows, Y.cols, X.rows, rows());
+        do_apply_layer(typename B::tag{}, b, *this, X, Y);
+    }
+    /// y (m) = the layer's output for x (n).
+    template <class B>
+    void apply(const B& b, const vector<S>& x, vector<S>& y) const {
+        y.resize(rows());
+        apply(b, matrix_view<const S>(x.data(), 1, x.size()), matrix_view<S>(y.data(), 1, y.size()));
+    }
+    template <class B>
+    void apply(const B& b, const matrix<S>& X, matrix<S>& Y) const {
+        Y.resize(X.rows(), rows());
+        apply(b, view(X), view(Y));
+    }
+
+    /// The matrix that the layer stands for, without the bias: W_eff in the paper.
+    matrix<S> dense() const {
+        matrix<S> sum = matrix<S>::Zero(rows(), cols());
+        for (const auto& path : paths)
+            sum += path.dense();
+        return sum;
+    }
+};
+
+}  // namespace subbit

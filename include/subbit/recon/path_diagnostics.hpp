@@ -1,0 +1,88 @@
+// Do the paths of a residual layer correct each other? (RaBiT, arXiv 2602.05367, inter-path adaptation; rabit.md
+// section 2.)
+#pragma once
+
+#include <subbit/backend/operations.hpp>
+#include <subbit/recon/residual_linear.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+namespace subbit {
+
+/// How the first path's outputs y_1, those of all the others together y_2, and the target y_t stand to each other. All
+/// is centered, over every token and channel; with sd the standard deviations and R_1 = y_t - y_1
+///
+///     error = var(y_t - y_1 - y_2)
+///           = shared + 2 sd(y_1) sd(y_2) correlation
+///           = var(R_1) + var(y_2) - 2 sd(R_1) sd(y_2) alignment
+struct path_diagnostics {
+    double correlation = 0;  ///< Corr(y_1, y_2): negative where the second path corrects the first
+    double alignment = 0;    ///< Corr(R_1, y_2): positive where it tracks what the first one leaves
+    double error = 0;        ///< relative to var(y_t), as the two below
+    double by_correlation = 0;
+    double by_alignment = 0;
+};
+
+/// The diagnostics of one layer's outputs, (T, m) each and rows contiguous; sums in double, rows in order.
+template <host_backend B, class S>
+path_diagnostics compare_paths(const B& b, matrix_view<const S> target, matrix_view<const S> first,
+                               matrix_view<const S> rest) {
+    require_shape("compare_paths: first", first.rows, first.cols, target.rows, target.cols);
+    require_shape("compare_paths: rest", rest.rows, rest.cols, target.rows, target.cols);
+    enum sum { t, y1, y2, t_t, y1_y1, y2_y2, t_y1, t_y2, y1_y2, e, e_e, sums };
+    std::vector<std::array<double, sums>> rows(static_cast<std::size_t>(target.rows));
+    b.parallel_for(target.rows, 16, [&](index begin, index end) {
+        for (index i = begin; i < end; ++i) {
+            auto& s = rows[static_cast<std::size_t>(i)];
+            for (index j = 0; j < target.cols; ++j) {
+                const auto a = static_cast<double>(target(i, j)), x = static_cast<double>(first(i, j)),
+                           y = static_cast<double>(rest(i, j)), left = a - x - y;
+                const double terms[sums] = {a, x, y, a * a, x * x, y * y, a * x, a * y, x * y, left, left * left};
+                for (std::size_t k = 0; k < sums; ++k)
+                    s[k] += terms[k];
+            }
+        }
+    });
+    std::array<double, sums> total{};
+    for (const auto& row : rows)
+        for (std::size_t k = 0; k < sums; ++k)
+            total[k] += row[k];
+    const double n = static_cast<double>(std::max<index>(1, target.size()));
+    const auto covariance = [&](sum product, sum left, sum right) {
+        return total[product] / n - total[left] / n * total[right] / n;
+    };
+    const double var_t = covariance(t_t, t, t), var_1 = covariance(y1_y1, y1, y1), var_2 = covariance(y2_y2, y2, y2);
+    const double cov_t1 = covariance(t_y1, t, y1), cov_t2 = covariance(t_y2, t, y2), cov_12 = covariance(y1_y2, y1, y2);
+    const double var_r = var_t + var_1 - 2 * cov_t1, cov_r2 = cov_t2 - cov_12;
+    const auto correlation = [](double cov, double a, double c) { return a > 0 && c > 0 ? cov / std::sqrt(a * c) : 0; };
+    const auto relative = [&](double v) { return var_t > 0 ? v / var_t : 0; };
+    path_diagnostics d;
+    d.correlation = correlation(cov_12, var_1, var_2);
+    d.alignment = correlation(cov_r2, var_r, var_2);
+    d.error = relative(covariance(e_e, e, e));
+    d.by_correlation = relative(var_t + var_1 + var_2 - 2 * cov_t1 - 2 * cov_t2 +
+                                2 * std::sqrt(std::max(0.0, var_1 * var_2)) * d.correlation);
+    d.by_alignment = relative(var_r + var_2 - 2 * std::sqrt(std::max(0.0, var_r * var_2)) * d.alignment);
+    return d;
+}
+
+/// The diagnostics of a layer on inputs X (T, n), its target being what the weight W (m, n) makes of them.
+template <host_backend B, class S>
+path_diagnostics diagnose_paths(const B& b, const residual_linear<S>& layer, matrix_view<const S> W,
+                                matrix_view<const S> X) {
+    matrix<S> target(X.rows, layer.rows()), first(X.rows, layer.rows()), rest(X.rows, layer.rows());
+    gemm(b, X, W.t(), target);
+    residual_binary_linear<S> one{{layer.layer.paths.front()}, {}};
+    one.apply(b, X, view(first));
+    residual_binary_linear<S> others{{layer.layer.paths.begin() + 1, layer.layer.paths.end()}, {}};
+    if (others.paths.empty())
+        rest.setZero();
+    else
+        others.apply(b, X, view(rest));
+    return compare_paths(b, const_view(target), const_view(first), const_view(rest));
+}
+
+}  // namespace subbit
