@@ -25,8 +25,9 @@ esac
 
 missing=()
 for package in "${packages[@]}"; do
+    # A line for each architecture that the package is there for.
     if ! command -v dpkg-query >/dev/null ||
-        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" != installed ]; then
+        ! dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed; then
         missing+=("$package")
     fi
 done

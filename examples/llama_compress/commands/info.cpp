@@ -18,6 +18,12 @@ std::string compiler() {
 #endif
 }
 
+/// The kernels that `--packed-products int8` runs on.
+const char* int8_kernels(const subbit::cpu& backend) {
+    if (backend.instructions() == subbit::isa::portable) return "none";
+    return backend.instructions() == subbit::isa::avx512 && subbit::detect_byte_tables() ? "avx512 vbmi" : "avx2";
+}
+
 void print_info(const machine_options& machine, bool json) {
     const auto backend = machine.make();
     const auto version = fmt::format("{}.{}.{}", SUBBIT_VERSION_MAJOR, SUBBIT_VERSION_MINOR, SUBBIT_VERSION_PATCH);
@@ -28,6 +34,7 @@ void print_info(const machine_options& machine, bool json) {
                                           {"instructions", subbit::isa_name(backend.instructions())},
                                           {"widest_instructions", subbit::isa_name(subbit::detect_isa())},
                                           {"bf16_instructions", backend.bf16_instructions()},
+                                          {"int8_kernels", int8_kernels(backend)},
                                           {"threads", backend.threads()},
                                           {"compiler", compiler()}}
                                .dump(2));
@@ -38,6 +45,7 @@ void print_info(const machine_options& machine, bool json) {
     fmt::print("{:<14}{} (SUBBIT_ISA {}; widest here {})\n", "instructions", subbit::isa_name(backend.instructions()),
                asked != nullptr && *asked != '\0' ? asked : "not set", subbit::isa_name(subbit::detect_isa()));
     fmt::print("{:<14}{}\n", "bf16 products", backend.bf16_instructions() ? "by instruction" : "by rounding");
+    fmt::print("{:<14}{}\n", "int8 products", int8_kernels(backend));
     fmt::print("{:<14}{}\n", "threads", backend.threads());
     fmt::print("{:<14}{}\n", "compiler", compiler());
 }
