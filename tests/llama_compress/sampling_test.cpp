@@ -113,10 +113,10 @@ TEST_CASE("a seed and a position name a token") {
     const sampling_options options{.temperature = 1, .top_k = 100, .top_p = 0.9};
     const auto sequence = [&](std::uint64_t seed) {
         sampler choice(options, subbit::random_stream(seed));
-        std::vector<std::int32_t> tokens;
+        std::vector<std::int32_t> picked;
         for (std::uint64_t i = 0; i < 50; ++i)
-            tokens.push_back(choice.pick(scores, i));
-        return tokens;
+            picked.push_back(choice.pick(scores, i));
+        return picked;
     };
     CHECK(sequence(3) == sequence(3));
     CHECK(sequence(3) != sequence(4));

@@ -39,7 +39,8 @@ phase_options muon_phase() {
 }  // namespace
 
 TEST_CASE("orthogonalization keeps the singular vectors and brings the values near one") {
-    for (const auto& [rows, cols] : {std::pair<index, index>{12, 12}, {9, 31}, {40, 7}, {1, 6}}) {
+    for (const auto& shape : {std::pair<index, index>{12, 12}, {9, 31}, {40, 7}, {1, 6}}) {
+        const index rows = shape.first, cols = shape.second;
         CAPTURE(rows);
         const auto G = random_matrix<double>(rows, cols, 3);
         matrix<double> O = G;
