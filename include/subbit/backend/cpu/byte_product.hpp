@@ -1,5 +1,5 @@
 // Dot products of rows of bytes with 16-bit integers: a widening load, then the multiply-add of neighbours that every
-// x86 has (pmaddwd), four rows at a time so that x is loaded once for them.
+// x86 has (pmaddwd).
 #pragma once
 
 #include <subbit/backend/cpu/isa.hpp>
