@@ -2,11 +2,10 @@
 #pragma once
 
 #include <subbit/backend/operations.hpp>
+#include <subbit/backend/row_operations.hpp>
 #include <subbit/factor/path_coupling.hpp>
 #include <subbit/recon/linear_tape.hpp>
-#include <subbit/recon/row_operations.hpp>
 #include <subbit/train/adamw.hpp>
-#include <subbit/train/straight_through.hpp>
 
 #include <string>
 #include <utility>
@@ -78,7 +77,7 @@ struct residual_linear {
         if (train.biases && layer.bias.size() != 0) token_sums(b, const_view(dY), span_of(d_bias));
         if (train.latents && has_latents()) gemm(b, dY.t(), X, d_weight);
         if (dX.size() == 0 && !train.scales) return;
-        const matrix_view<S> d_scaled = work.scaled(X.rows, X.cols);
+        const matrix_view<S> d_scaled = work.scaled(b, X.rows, X.cols);
         for (index p = 0; p < layer.path_count(); ++p) {
             const auto& path = layer.paths[static_cast<std::size_t>(p)];
             const auto at = static_cast<std::size_t>(p);
@@ -91,7 +90,8 @@ struct residual_linear {
         }
     }
 
-    void parameters(const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {
+    template <host_backend B>
+    void parameters(const B&, const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {
         prepare_gradients(train);
         if (train.latents)
             for (std::size_t p = 0; p < latents.size(); ++p)
@@ -126,7 +126,8 @@ struct residual_linear {
     }
 
     /// Copies of the sign matrices.
-    std::vector<bit_matrix> signs() const {
+    template <host_backend B>
+    std::vector<bit_matrix> signs(const B&) const {
         std::vector<bit_matrix> result;
         for (const auto& path : layer.paths)
             result.push_back(path.B);
@@ -143,7 +144,7 @@ struct residual_linear {
             couple(b);
         } else
             for (auto& latent : latents)
-                subbit::widen_margin(entries(latent), share, mean_magnitude(entries(latent)));
+                subbit::widen_margin(b, entries(latent), share);
     }
 
     /// After the optimizer moved latents and scales: the signs that follow from them.
