@@ -38,6 +38,7 @@ struct residual_binary_linear {
     typename Memory::template vector<S> bias;   ///< m, or empty: zeros
 
     index path_count() const { return std::ssize(paths); }
+    bool has_bias() const { return !const_span(bias).empty(); }
     index rows() const { return paths.empty() ? 0 : paths.front().B.rows(); }
     index cols() const { return paths.empty() ? 0 : paths.front().B.cols(); }
 

@@ -20,7 +20,7 @@ class linear_layer {
   public:
     using dense_type = dense_linear<S, Memory>;
     using binary_type = binary_linear<S, Memory>;
-    using residual_type = residual_linear<S>;
+    using residual_type = residual_linear<S, Memory>;
 
     linear_layer() = default;
     linear_layer(dense_type dense) : state_(std::move(dense)) {}

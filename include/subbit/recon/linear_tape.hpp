@@ -17,7 +17,7 @@ struct trainable {
     bool norms = false;  ///< used by models, not by linear layers
 };
 
-/// What a layer's forward pass leaves for its backward pass; empty for a dense layer.
+/// What a layer's forward pass leaves for its backward pass; empty but for low-rank layers.
 template <class S, class Memory = host_memory>
 struct linear_tape {
     matrix_in<S, Memory> rank_activations;  ///< (T, r): (X o s_pre) V^T
@@ -39,6 +39,14 @@ class linear_workspace {
     matrix_view<S> d_rank(const B& b, index rows, index cols) {
         return shaped(b, d_rank_, rows, cols);
     }
+    template <class B>
+    matrix_view<S> weight(const B& b, index rows, index cols) {
+        return shaped(b, weight_, rows, cols);
+    }
+    template <class B>
+    matrix_view<S> d_weight(const B& b, index rows, index cols) {
+        return shaped(b, d_weight_, rows, cols);
+    }
 
   private:
     using buffer = vector_in<S, Memory>;
@@ -49,7 +57,7 @@ class linear_workspace {
         return {span_of(memory).data(), rows, cols};
     }
 
-    buffer scaled_, d_rank_;
+    buffer scaled_, d_rank_, weight_, d_weight_;
 };
 
 }  // namespace subbit

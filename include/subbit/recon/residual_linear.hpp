@@ -1,9 +1,9 @@
 // A residual binary layer in training: packed paths, and the weight or the latents that their signs follow.
 #pragma once
 
-#include <subbit/backend/operations.hpp>
+#include <subbit/backend/layer_operations.hpp>
+#include <subbit/backend/path_operations.hpp>
 #include <subbit/backend/row_operations.hpp>
-#include <subbit/factor/path_coupling.hpp>
 #include <subbit/recon/linear_tape.hpp>
 #include <subbit/train/adamw.hpp>
 
@@ -21,17 +21,18 @@ enum class path_coupling {
 
 /// A sum of a few binary paths whose signs may still move (arXiv 2602.05367; rabit.md section 3).
 ///
-/// The forward pass reads the packed paths alone; after_update() derives their signs from the latents. The gradient of
-/// the effective weight is every latent's own, straight through; the scales' gradients are exact.
-template <class S>
+/// While it has latents, a pass expands the paths to the effective weight and multiplies by that: a training step costs
+/// three dense products, whatever the number of paths, and the scales' exact gradients come from that of the effective
+/// weight, which is every latent's own, straight through. after_update() derives the signs from the latents.
+template <class S, class Memory = host_memory>
 struct residual_linear {
-    residual_binary_linear<S> layer;
+    residual_binary_linear<S, Memory> layer;
     /// None: frozen. One: the weight that the paths are coupled by. One a path: independent.
-    std::vector<matrix<S>> latents;  // (m, n) each
+    std::vector<matrix_in<S, Memory>> latents;  // (m, n) each
 
-    matrix<S> d_weight;  ///< of the effective weight
-    std::vector<vector<S>> d_post, d_pre;
-    vector<S> d_bias;
+    matrix_in<S, Memory> d_weight;  ///< of the effective weight
+    std::vector<vector_in<S, Memory>> d_post, d_pre;
+    vector_in<S, Memory> d_bias;
 
     index rows() const { return layer.rows(); }
     index cols() const { return layer.cols(); }
@@ -39,29 +40,28 @@ struct residual_linear {
 
     /// Makes the paths follow W (m,n): their signs become the coupled ones, and independent latents begin as what the
     /// paths before each leave, so that both start from the same signs.
-    template <host_backend B>
-    void follow(const B& b, matrix<S> W, path_coupling coupling) {
-        latents.assign(1, std::move(W));
+    template <class B>
+    void follow(const B& b, matrix_in<S, Memory> W, path_coupling coupling) {
+        latents.clear();
+        latents.push_back(std::move(W));
         couple(b);
         if (coupling == path_coupling::coupled) return;
-        for (index p = 0; p + 1 < layer.path_count(); ++p) {
-            const matrix<S> taken = layer.paths[static_cast<std::size_t>(p)].dense();
-            latents.push_back(latents.back());
+        auto taken = allocate<S>(b, rows(), cols());
+        for (std::size_t p = 0; p + 1 < layer.paths.size(); ++p) {
+            expand_paths(b, paths().subspan(p, 1), taken);
+            latents.push_back(copy_of(b, latents.back()));
             axpby(b, -1, taken, 1, latents.back());
         }
     }
 
-    /// Y = sum_p ((X o s_pre_p) B_p^T) o s_post_p + bias.
-    template <host_backend B>
-    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, linear_tape<S>& tape,
-                 linear_workspace<S>& /*work*/) const {
-        tape.unscaled.resize(layer.path_count() * X.rows, rows());
-        for (index p = 0; p < layer.path_count(); ++p) {
-            const auto& path = layer.paths[static_cast<std::size_t>(p)];
-            path_product(b, X, const_span(path.s_pre), path.B.view().t(), const_span(path.s_post),
-                         view(tape.unscaled).middle_rows(p * X.rows, X.rows), p > 0, Y);
-        }
-        if (layer.bias.size() != 0) add_to_rows(b, Y, const_span(layer.bias));
+    /// Y = X W_eff^T + bias; without latents by the packed paths.
+    template <class B>
+    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, linear_tape<S, Memory>& /*tape*/,
+                 linear_workspace<S, Memory>& work) const {
+        if constexpr (host_backend<B>)
+            if (!has_latents()) return infer(b, X, Y);
+        gemm(b, X, effective_weight(b, work).t(), Y);
+        if (layer.has_bias()) add_to_rows(b, Y, const_span(layer.bias));
     }
 
     template <host_backend B>
@@ -70,29 +70,23 @@ struct residual_linear {
     }
 
     /// Writes the gradients that `train` asks for, and dX, or adds to dX; dY is left as it is.
-    template <host_backend B>
+    template <class B>
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
-                  bool accumulate, const linear_tape<S>& tape, linear_workspace<S>& work) {
-        prepare_gradients(train);
-        if (train.biases && layer.bias.size() != 0) token_sums(b, const_view(dY), span_of(d_bias));
-        if (train.latents && has_latents()) gemm(b, dY.t(), X, d_weight);
-        if (dX.size() == 0 && !train.scales) return;
-        const matrix_view<S> d_scaled = work.scaled(b, X.rows, X.cols);
-        for (index p = 0; p < layer.path_count(); ++p) {
-            const auto& path = layer.paths[static_cast<std::size_t>(p)];
-            const auto at = static_cast<std::size_t>(p);
-            path_product(b, const_view(dY), const_span(path.s_post), path.B.view(), const_span(path.s_pre), d_scaled,
-                         accumulate || p > 0, dX);
-            if (!train.scales) continue;
-            token_dots(b, const_view(dY), const_view(tape.unscaled).middle_rows(p * X.rows, X.rows),
-                       span_of(d_post[at]));
-            token_dots(b, const_view(d_scaled), X, span_of(d_pre[at]));
-        }
+                  bool accumulate, const linear_tape<S, Memory>& /*tape*/, linear_workspace<S, Memory>& work) {
+        prepare_gradients(b, train);
+        const bool latents = train.latents && has_latents();
+        if (train.biases && layer.has_bias()) token_sums(b, const_view(dY), span_of(d_bias));
+        if (dX.size() != 0) gemm(b, dY, effective_weight(b, work), dX, 1, accumulate ? 1 : 0);
+        if (!latents && !train.scales) return;
+        const matrix_view<S> gradient = latents ? view(d_weight) : work.d_weight(b, rows(), cols());
+        gemm(b, dY.t(), X, gradient);
+        if (train.scales)
+            path_gradients(b, gradient, paths(), std::span(d_post), std::span(d_pre));
     }
 
-    template <host_backend B>
-    void parameters(const B&, const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {
-        prepare_gradients(train);
+    template <class B>
+    void parameters(const B& b, const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {
+        prepare_gradients(b, train);
         if (train.latents)
             for (std::size_t p = 0; p < latents.size(); ++p)
                 list.push_back(matrix_parameter(name + ".latent" + std::to_string(p), parameter_kind::latent,
@@ -105,7 +99,7 @@ struct residual_linear {
                 list.push_back(
                     {path + ".s_pre", parameter_kind::scale, span_of(layer.paths[p].s_pre), span_of(d_pre[p])});
             }
-        if (train.biases && layer.bias.size() != 0)
+        if (train.biases && layer.has_bias())
             list.push_back({name + ".bias", parameter_kind::bias, span_of(layer.bias), span_of(d_bias)});
     }
 
@@ -117,7 +111,7 @@ struct residual_linear {
             f(path + ".s_post", span_of(layer.paths[p].s_post));
             f(path + ".s_pre", span_of(layer.paths[p].s_pre));
         }
-        if (layer.bias.size() != 0) f(std::string("bias"), span_of(layer.bias));
+        if (layer.has_bias()) f(std::string("bias"), span_of(layer.bias));
     }
     template <class F>
     void visit_latents(F&& f) {
@@ -125,22 +119,24 @@ struct residual_linear {
             f("latent" + std::to_string(p), latents[p]);
     }
 
-    /// Copies of the sign matrices.
-    template <host_backend B>
-    std::vector<bit_matrix> signs(const B&) const {
+    /// Copies of the sign matrices on the host.
+    template <class B>
+    std::vector<bit_matrix> signs(const B& b) const {
         std::vector<bit_matrix> result;
         for (const auto& path : layer.paths)
-            result.push_back(path.B);
+            result.push_back(on_host(b, path.B));
         return result;
     }
 
     /// Moves a coupled weight `share` of the way to the value that it stands for, the middle of the cell in which no
     /// sign flips; independent latents away from zero by `share` of their mean magnitude.
-    template <host_backend B>
+    template <class B>
     void widen_margin(const B& b, double share) {
         if (latents.size() == 1) {
-            couple(b);  // leaves W - W_eff
-            axpby(b, -share, d_weight, 1, latents.front());
+            couple(b);
+            auto effective = allocate<S>(b, rows(), cols());
+            expand_paths(b, paths(), effective);
+            axpby(b, share, effective, 1 - share, latents.front());
             couple(b);
         } else
             for (auto& latent : latents)
@@ -148,39 +144,63 @@ struct residual_linear {
     }
 
     /// After the optimizer moved latents and scales: the signs that follow from them.
-    template <host_backend B>
+    template <class B>
     void after_update(const B& b) {
         if (latents.size() == 1) return couple(b);
         for (std::size_t p = 0; p < latents.size(); ++p)
-            layer.paths[p].B = pack_signs(b, latents[p]);
+            take_bits(b, latents[p], layer.paths[p].B);
     }
 
     /// Drops every gradient, and the latents unless they are wanted later: what is left is what will be stored.
     void harden(bool keep_latents) {
-        d_weight.resize(0, 0);
-        d_bias.resize(0);
+        d_weight = matrix_in<S, Memory>();
+        d_bias = vector_in<S, Memory>();
         d_post.clear();
         d_pre.clear();
         if (!keep_latents) latents.clear();
     }
 
   private:
-    /// What the paths leave is written where the gradient was: that has been spent.
-    template <host_backend B>
+    std::span<const binary_path<S, Memory>> paths() const { return layer.paths; }
+
+    template <class B>
     void couple(const B& b) {
-        d_weight.resize(rows(), cols());
-        couple_paths(b, latents.front(), layer, d_weight);
+        couple_paths(b, latents.front(), std::span(layer.paths));
     }
 
-    void prepare_gradients(const trainable& train) {
-        if (train.latents && has_latents() && d_weight.size() == 0) d_weight.setZero(rows(), cols());
+    template <class B>
+    matrix_view<const S> effective_weight(const B& b, linear_workspace<S, Memory>& work) const {
+        const matrix_view<S> weight = work.weight(b, rows(), cols());
+        expand_paths(b, paths(), weight);
+        return weight;
+    }
+
+    template <class B>
+    void prepare_gradients(const B& b, const trainable& train) {
+        if (train.latents && has_latents() && view(d_weight).size() == 0) d_weight = allocate<S>(b, rows(), cols());
         if (train.scales && d_post.empty())
-            for (const auto& path : layer.paths) {
-                d_post.push_back(vector<S>::Zero(path.s_post.size()));
-                d_pre.push_back(vector<S>::Zero(path.s_pre.size()));
+            for (index p = 0; p < layer.path_count(); ++p) {
+                d_post.push_back(allocate_vector<S>(b, rows()));
+                d_pre.push_back(allocate_vector<S>(b, cols()));
             }
-        if (train.biases && d_bias.size() == 0) d_bias.setZero(layer.bias.size());
+        if (train.biases && layer.has_bias() && const_span(d_bias).empty()) d_bias = allocate_vector<S>(b, rows());
     }
 };
+
+/// A layer moved into the backend's memory.
+template <class B, class S>
+residual_linear<S, memory_of<B>> to_backend(const B& b, residual_linear<S> host) {
+    if constexpr (host_backend<B>)
+        return host;
+    else {
+        residual_linear<S, memory_of<B>> device;
+        for (auto& path : host.layer.paths)
+            device.layer.paths.push_back(to_backend(b, std::move(path)));
+        device.layer.bias = to_backend(b, host.layer.bias);
+        for (auto& latent : host.latents)
+            device.latents.push_back(to_backend(b, std::move(latent)));
+        return device;
+    }
+}
 
 }  // namespace subbit
