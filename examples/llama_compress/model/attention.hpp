@@ -1,6 +1,6 @@
 // Rotary embedding and causal grouped-query attention, forward and backward, over blocks of queries: a score matrix
-// never exceeds (query_block x keys) per thread, and keys that a block cannot see are never touched. A GPU's versions are
-// in ../gpu/attention.hpp.
+// never exceeds (query_block x keys) per thread, and keys that a block cannot see are never touched. A GPU's versions
+// are in ../gpu/attention.hpp.
 #pragma once
 
 #include "../model_config.hpp"

@@ -72,17 +72,49 @@ struct block_context {
     subbit::apply_options packed;  // how packed layers are multiplied where no backward pass follows
     matrix_in<S, Memory> d_mid, d_out, d_hidden, d_up, d_normed, d_attended, dq, dk, dv;
 
-    block_context(const model_config& c, index positions, subbit::apply_options options = {})
-        requires(std::same_as<Memory, subbit::host_memory>) : config(c), rotary(c, positions), packed(options) {}
+    block_context(const model_config& c, index positions,
+                  subbit::apply_options options = {}) requires(std::same_as<Memory, subbit::host_memory>)
+        : config(c), rotary(c, positions), packed(options) {}
     template <class B>
     block_context(const B& b, const model_config& c, index positions, subbit::apply_options options = {})
         : config(c), rotary(b, c, positions), packed(options) {}
 };
 
+/// What is stored of a block.
+template <class S, class Memory = subbit::host_memory>
+struct block_weights {
+    std::array<linear_layer<S, Memory>, layer_count> layers;
+    vector_in<S, Memory> attention_norm, mlp_norm;
+};
+
+/// Weights moved into the backend's memory, and as the host can read them (subbit::on_host).
+template <class B, class S>
+block_weights<S, memory_of<B>> to_backend(const B& b, block_weights<S> host) {
+    block_weights<S, memory_of<B>> result;
+    for (std::size_t l = 0; l < layer_count; ++l)
+        result.layers[l] = subbit::to_backend(b, std::move(host.layers[l]));
+    result.attention_norm = subbit::to_backend(b, std::move(host.attention_norm));
+    result.mlp_norm = subbit::to_backend(b, std::move(host.mlp_norm));
+    return result;
+}
+template <device_backend B, class S>
+block_weights<S> do_on_host(subbit::reference_tag, const B& b, const block_weights<S, B>& weights) {
+    block_weights<S> result;
+    for (std::size_t l = 0; l < layer_count; ++l)
+        result.layers[l] = subbit::on_host(b, weights.layers[l]);
+    result.attention_norm = subbit::on_host(b, weights.attention_norm);
+    result.mlp_norm = subbit::on_host(b, weights.mlp_norm);
+    return result;
+}
+
 /// Its numbers lie in `Memory`, that of the backend that its passes run on.
 template <class S, class Memory = subbit::host_memory>
-class block {
+class block : public block_weights<S, Memory> {
   public:
+    using weights_type = block_weights<S, Memory>;
+    using weights_type::attention_norm;
+    using weights_type::layers;
+    using weights_type::mlp_norm;
     using scalar = S;
     using memory = Memory;
     using tape = block_tape<S, Memory>;
@@ -92,9 +124,10 @@ class block {
     /// `context` must outlive the block.
     explicit block(context_type& context) : context_(&context) {}
 
-    std::array<layer_type, layer_count> layers;
-    vector_in<S, Memory> attention_norm, mlp_norm;
     vector_in<S, Memory> d_attention_norm, d_mlp_norm;
+
+    weights_type& weights() { return *this; }
+    const weights_type& weights() const { return *this; }
 
     index layer_total() const { return layer_count; }
     layer_type& layer(index i) { return layers[static_cast<std::size_t>(i)]; }
@@ -123,7 +156,8 @@ class block {
         copy_input(b, X, t);
         project_queries(b, t, X.rows, cache.length());
         cache.append(const_view(t.k), const_view(t.v));
-        cached_attention(b, context_->config.head_dim, const_view(t.q), cache, resized(b, t.attended, X.rows, cols(t.q)));
+        cached_attention(b, context_->config.head_dim, const_view(t.q), cache,
+                         resized(b, t.attended, X.rows, cols(t.q)));
         finish(b, t, Y);
     }
 
@@ -201,8 +235,8 @@ class block {
         using subbit::parameter_kind;
         list.push_back({prefix + "input_layernorm.weight", parameter_kind::norm, span_of(attention_norm),
                         span_of(d_attention_norm)});
-        list.push_back({prefix + "post_attention_layernorm.weight", parameter_kind::norm, span_of(mlp_norm),
-                        span_of(d_mlp_norm)});
+        list.push_back(
+            {prefix + "post_attention_layernorm.weight", parameter_kind::norm, span_of(mlp_norm), span_of(d_mlp_norm)});
     }
 
     /// Puts the packed signs side by side, in the order in which a pass reads them: one stream.

@@ -97,8 +97,8 @@ perplexity_result perplexity(const B& b, const model_directory& model,
     block_tape<S, memory> tape;
     for (index first = 0; first < std::ssize(windows); first += chunk) {
         const index count = std::min(chunk, std::ssize(windows) - first);
-        auto X =
-            embed_windows<B, S>(b, outer, windows.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)));
+        auto X = embed_windows<B, S>(b, outer,
+                                     windows.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)));
         for (index l = 0; l < blocks; ++l) {
             run_block(b, model.load_block<B, S>(b, l, context), length, X, tape);
             subbit::report_step(watcher, "perplexity", ++done, static_cast<std::size_t>(chunks * (blocks + 1)), -1);

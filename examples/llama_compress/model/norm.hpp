@@ -13,8 +13,8 @@ namespace llama {
 
 using subbit::index;
 using subbit::matrix;
-using subbit::matrix_view;
 using subbit::matrix_in;
+using subbit::matrix_view;
 using subbit::memory_of;
 using subbit::vector;
 using subbit::vector_in;
@@ -50,8 +50,9 @@ void rms_norm(const B& b, matrix_view<const S> X, std::span<const S> weight, dou
 
 /// dX += the gradient through rms_norm; d_weight (or empty) is overwritten by sum_t dY o X / rms.
 template <device_backend B, class S>
-void rms_norm_backward(const B& b, matrix_view<const S> X, std::span<const S> weight, const vector_in<S, B>& inverse_rms,
-                       matrix_view<const S> dY, matrix_view<S> dX, std::span<S> d_weight);
+void rms_norm_backward(const B& b, matrix_view<const S> X, std::span<const S> weight,
+                       const vector_in<S, B>& inverse_rms, matrix_view<const S> dY, matrix_view<S> dX,
+                       std::span<S> d_weight);
 
 template <subbit::host_backend B, class S>
 void rms_norm_backward(const B& b, matrix_view<const S> X, std::span<const S> weight, const vector<S>& inverse_rms,

@@ -77,7 +77,8 @@ class running_model {
     std::vector<key_value_cache<float>> caches_;
     block_tape<float> tape_;
     matrix<float> X_, Y_, last_;
-    std::vector<float> scores_, inverse_rms_;
+    std::vector<float> scores_;
+    vector<float> inverse_rms_;
 };
 
 }  // namespace llama

@@ -30,12 +30,12 @@ struct apply_options {
 /// (arXiv 2602.06694, equation 1) where s_mid is empty, DBF's three-scale form where it is not.
 template <class S, class Memory = host_memory>
 struct low_rank_binary_linear {
-    typename Memory::bits U;                       ///< (m, r)
-    typename Memory::bits V;                       ///< (r, n)
-    typename Memory::template vector<S> s_post;    ///< m, of the outputs
-    typename Memory::template vector<S> s_pre{};   ///< n, of the inputs
-    typename Memory::template vector<S> s_mid{};   ///< r, or empty: ones
-    typename Memory::template vector<S> bias{};    ///< m, or empty: zeros
+    typename Memory::bits U;                      ///< (m, r)
+    typename Memory::bits V;                      ///< (r, n)
+    typename Memory::template vector<S> s_post;   ///< m, of the outputs
+    typename Memory::template vector<S> s_pre{};  ///< n, of the inputs
+    typename Memory::template vector<S> s_mid{};  ///< r, or empty: ones
+    typename Memory::template vector<S> bias{};   ///< m, or empty: zeros
 
     index rows() const { return U.rows(); }
     index cols() const { return V.cols(); }
@@ -118,7 +118,7 @@ void apply_layers(const B& b, matrix_view<const S> X,
 template <class S, class Memory>
 template <class B>
 void low_rank_binary_linear<S, Memory>::apply(const B& b, matrix_view<const S> X, matrix_view<S> Y,
-                                      apply_options options) const {
+                                              apply_options options) const {
     apply_layers(b, X, {{*this, Y}}, options);
 }
 

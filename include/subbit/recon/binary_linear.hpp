@@ -114,9 +114,11 @@ struct binary_linear {
     }
     template <class F>
     void visit_latents(F&& f) {
-        if (!has_latents()) return;
-        f(std::string("U_latent"), U_latent);
-        f(std::string("V_latent"), V_latent);
+        visit_latents_of(*this, f);
+    }
+    template <class F>
+    void visit_latents(F&& f) const {
+        visit_latents_of(*this, f);
     }
 
     /// Copies of the sign matrices on the host.
@@ -153,9 +155,17 @@ struct binary_linear {
     }
 
   private:
+    template <class Self, class F>
+    static void visit_latents_of(Self& self, F& f) {
+        if (!self.has_latents()) return;
+        f(std::string("U_latent"), self.U_latent);
+        f(std::string("V_latent"), self.V_latent);
+    }
+
     /// What U multiplies: the rank activations, times s_mid where there is one (then in work.scaled).
     template <class B>
-    matrix_view<const S> middle(const B& b, const linear_tape<S, Memory>& tape, linear_workspace<S, Memory>& work) const {
+    matrix_view<const S> middle(const B& b, const linear_tape<S, Memory>& tape,
+                                linear_workspace<S, Memory>& work) const {
         if (!layer.has_mid()) return const_view(tape.rank_activations);
         const matrix_view<S> scaled = work.scaled(b, view(tape.rank_activations).rows, layer.rank());
         scale_columns(b, const_view(tape.rank_activations), const_span(layer.s_mid), scaled);
@@ -192,6 +202,22 @@ binary_linear<S, memory_of<B>> to_backend(const B& b, binary_linear<S> host) {
         device.estimator = host.estimator;
         return device;
     }
+}
+
+/// Layers as the host can read them.
+template <class B, class S>
+low_rank_binary_linear<S> do_on_host(reference_tag, const B& b, const low_rank_binary_linear<S, B>& layer) {
+    return {on_host(b, layer.U),     on_host(b, layer.V),     on_host(b, layer.s_post),
+            on_host(b, layer.s_pre), on_host(b, layer.s_mid), on_host(b, layer.bias)};
+}
+template <class B, class S>
+binary_linear<S> do_on_host(reference_tag, const B& b, const binary_linear<S, B>& layer) {
+    binary_linear<S> host;
+    host.layer = on_host(b, layer.layer);
+    host.U_latent = on_host(b, layer.U_latent);
+    host.V_latent = on_host(b, layer.V_latent);
+    host.estimator = layer.estimator;
+    return host;
 }
 
 }  // namespace subbit

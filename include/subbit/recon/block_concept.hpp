@@ -34,8 +34,8 @@ concept reconstruction_block = requires(Block& block, const Block& fixed, const 
 
 /// A model whose blocks stand between an embedding and a loss against a teacher's last hidden states.
 ///
-/// embed(b, tokens, X): X (T, d) from T token ids, which are on the host. distillation_loss(b, teacher, hidden, d_hidden): the mean loss per
-/// token and its gradient (T, d).
+/// embed(b, tokens, X): X (T, d) from T token ids, which are on the host. distillation_loss(b, teacher, hidden,
+/// d_hidden): the mean loss per token and its gradient (T, d).
 template <class Model, class B>
 concept distillable_model = requires(Model& model, const B& b, index i, std::span<const std::int32_t> tokens,
                                      matrix_view<const typename Model::scalar> in,

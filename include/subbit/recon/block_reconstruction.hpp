@@ -3,6 +3,7 @@
 #pragma once
 
 #include <subbit/recon/block_concept.hpp>
+#include <subbit/recon/sign_flips.hpp>
 #include <subbit/recon/tuning.hpp>
 #include <subbit/train/losses.hpp>
 
@@ -154,10 +155,10 @@ struct block_report {
 /// Replaces every linear layer of `block` by a compressed one.
 ///
 /// `factorize(l, weight)` returns {linear_layer, compressed and with latents, relative error}; it is the solver, with
-/// its statistics and rank; the weight is on the host. `measure(l, layer)` returns the preconditioned relative error of a layer's present form.
-/// `harden(l, layer)` rounds a finished layer to what will be stored. Bits and scales are final when this returns.
-/// `observe(epochs)` is called before a joint phase, with 0, and after every epoch of it. Throws shape_error for data
-/// that do not fit each other, value_error for a bad layer order.
+/// its statistics and rank; the weight is on the host. `measure(l, layer)` returns the preconditioned relative error of
+/// a layer's present form. `harden(l, layer)` rounds a finished layer to what will be stored. Bits and scales are final
+/// when this returns. `observe(epochs)` is called before a joint phase, with 0, and after every epoch of it. Throws
+/// shape_error for data that do not fit each other, value_error for a bad layer order.
 template <class B, class Block, class Factorize, class Measure, class Harden, class Observe = ignore_steps,
           class S = typename Block::scalar>
 requires reconstruction_block<Block, B> block_report reconstruct_block(

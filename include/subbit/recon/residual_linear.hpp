@@ -80,8 +80,7 @@ struct residual_linear {
         if (!latents && !train.scales) return;
         const matrix_view<S> gradient = latents ? view(d_weight) : work.d_weight(b, rows(), cols());
         gemm(b, dY.t(), X, gradient);
-        if (train.scales)
-            path_gradients(b, gradient, paths(), std::span(d_post), std::span(d_pre));
+        if (train.scales) path_gradients(b, gradient, paths(), std::span(d_post), std::span(d_pre));
     }
 
     template <class B>
@@ -115,8 +114,11 @@ struct residual_linear {
     }
     template <class F>
     void visit_latents(F&& f) {
-        for (std::size_t p = 0; p < latents.size(); ++p)
-            f("latent" + std::to_string(p), latents[p]);
+        visit_latents_of(*this, f);
+    }
+    template <class F>
+    void visit_latents(F&& f) const {
+        visit_latents_of(*this, f);
     }
 
     /// Copies of the sign matrices on the host.
@@ -161,6 +163,12 @@ struct residual_linear {
     }
 
   private:
+    template <class Self, class F>
+    static void visit_latents_of(Self& self, F& f) {
+        for (std::size_t p = 0; p < self.latents.size(); ++p)
+            f("latent" + std::to_string(p), self.latents[p]);
+    }
+
     std::span<const binary_path<S, Memory>> paths() const { return layer.paths; }
 
     template <class B>
@@ -201,6 +209,24 @@ residual_linear<S, memory_of<B>> to_backend(const B& b, residual_linear<S> host)
             device.latents.push_back(to_backend(b, std::move(latent)));
         return device;
     }
+}
+
+/// Layers as the host can read them.
+template <class B, class S>
+residual_binary_linear<S> do_on_host(reference_tag, const B& b, const residual_binary_linear<S, B>& layer) {
+    residual_binary_linear<S> host;
+    for (const auto& path : layer.paths)
+        host.paths.push_back({on_host(b, path.B), on_host(b, path.s_post), on_host(b, path.s_pre)});
+    host.bias = on_host(b, layer.bias);
+    return host;
+}
+template <class B, class S>
+residual_linear<S> do_on_host(reference_tag, const B& b, const residual_linear<S, B>& layer) {
+    residual_linear<S> host;
+    host.layer = on_host(b, layer.layer);
+    for (const auto& latent : layer.latents)
+        host.latents.push_back(on_host(b, latent));
+    return host;
 }
 
 }  // namespace subbit

@@ -17,7 +17,8 @@ namespace subbit {
 /// What a parameter is; rates are chosen by it.
 enum class parameter_kind { weight, latent, scale, bias, norm };
 
-/// One trainable tensor: its values and the gradient of the current step, both owned elsewhere, in the backend's memory.
+/// One trainable tensor: its values and the gradient of the current step, both owned elsewhere, in the backend's
+/// memory.
 template <class S>
 struct parameter {
     std::string name;
@@ -80,12 +81,10 @@ class adamw {
             const auto& p = parameters[i];
             const std::span<S> first = span_of(moments_[i].first), second = span_of(moments_[i].second);
             require_size(p.name.c_str(), std::ssize(p.value), std::ssize(first));
-            const adamw_factors<S> factors{static_cast<S>(options_.beta1),
-                                           static_cast<S>(options_.beta2),
-                                           static_cast<S>(rates[i] / correction1),
-                                           static_cast<S>(1 / std::sqrt(correction2)),
-                                           static_cast<S>(options_.epsilon),
-                                           static_cast<S>(1 - rates[i] * options_.weight_decay)};
+            const adamw_factors<S> factors{
+                static_cast<S>(options_.beta1),         static_cast<S>(options_.beta2),
+                static_cast<S>(rates[i] / correction1), static_cast<S>(1 / std::sqrt(correction2)),
+                static_cast<S>(options_.epsilon),       static_cast<S>(1 - rates[i] * options_.weight_decay)};
             adamw_update(b, factors, std::span<const S>(p.gradient), first, second, p.value);
         }
     }
