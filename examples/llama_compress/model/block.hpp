@@ -98,7 +98,7 @@ block_weights<S, memory_of<B>> to_backend(const B& b, block_weights<S> host) {
     return result;
 }
 template <device_backend B, class S>
-block_weights<S> do_on_host(subbit::reference_tag, const B& b, const block_weights<S, B>& weights) {
+block_weights<S> do_on_host(subbit::backend_tag, const B& b, const block_weights<S, B>& weights) {
     block_weights<S> result;
     for (std::size_t l = 0; l < layer_count; ++l)
         result.layers[l] = subbit::on_host(b, weights.layers[l]);
@@ -118,6 +118,7 @@ class block : public block_weights<S, Memory> {
     using scalar = S;
     using memory = Memory;
     using tape = block_tape<S, Memory>;
+    using matrix_type = matrix_in<S, Memory>;
     using context_type = block_context<S, Memory>;
     using layer_type = linear_layer<S, Memory>;
 
@@ -256,7 +257,6 @@ class block : public block_weights<S, Memory> {
 
   private:
     using low_rank = subbit::low_rank_binary_linear<S>;
-    using matrix_type = matrix_in<S, Memory>;
 
     template <class B>
     void prepare_gradients(const B& b) {

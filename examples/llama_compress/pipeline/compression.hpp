@@ -333,7 +333,7 @@ class compression {
     model_directory model_;
     B backend_, evaluator_;
     std::vector<index> ranks_;
-    text_windows windows_;
+    detail::text_windows windows_;
     block_context<float, memory> context_;
     outer_layers<float, memory> outer_;
     run_folder folder_;

@@ -206,12 +206,12 @@ binary_linear<S, memory_of<B>> to_backend(const B& b, binary_linear<S> host) {
 
 /// Layers as the host can read them.
 template <class B, class S>
-low_rank_binary_linear<S> do_on_host(reference_tag, const B& b, const low_rank_binary_linear<S, B>& layer) {
+low_rank_binary_linear<S> do_on_host(backend_tag, const B& b, const low_rank_binary_linear<S, B>& layer) {
     return {on_host(b, layer.U),     on_host(b, layer.V),     on_host(b, layer.s_post),
             on_host(b, layer.s_pre), on_host(b, layer.s_mid), on_host(b, layer.bias)};
 }
 template <class B, class S>
-binary_linear<S> do_on_host(reference_tag, const B& b, const binary_linear<S, B>& layer) {
+binary_linear<S> do_on_host(backend_tag, const B& b, const binary_linear<S, B>& layer) {
     binary_linear<S> host;
     host.layer = on_host(b, layer.layer);
     host.U_latent = on_host(b, layer.U_latent);

@@ -110,7 +110,7 @@ linear_layer<S, memory_of<B>> to_backend(const B& b, linear_layer<S> host) {
 
 /// A layer as the host can read it; of a dense one the weight and the bias.
 template <class B, class S>
-linear_layer<S> do_on_host(reference_tag, const B& b, const linear_layer<S, B>& layer) {
+linear_layer<S> do_on_host(backend_tag, const B& b, const linear_layer<S, B>& layer) {
     if (layer.is_dense())
         return dense_linear<S>{on_host(b, layer.dense().weight), on_host(b, layer.dense().bias), {}, {}};
     if (layer.is_binary()) return on_host(b, layer.binary());

@@ -74,11 +74,11 @@ struct residual_linear {
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
                   bool accumulate, const linear_tape<S, Memory>& /*tape*/, linear_workspace<S, Memory>& work) {
         prepare_gradients(b, train);
-        const bool latents = train.latents && has_latents();
+        const bool with_latents = train.latents && has_latents();
         if (train.biases && layer.has_bias()) token_sums(b, const_view(dY), span_of(d_bias));
         if (dX.size() != 0) gemm(b, dY, effective_weight(b, work), dX, 1, accumulate ? 1 : 0);
-        if (!latents && !train.scales) return;
-        const matrix_view<S> gradient = latents ? view(d_weight) : work.d_weight(b, rows(), cols());
+        if (!with_latents && !train.scales) return;
+        const matrix_view<S> gradient = with_latents ? view(d_weight) : work.d_weight(b, rows(), cols());
         gemm(b, dY.t(), X, gradient);
         if (train.scales) path_gradients(b, gradient, paths(), std::span(d_post), std::span(d_pre));
     }
@@ -213,7 +213,7 @@ residual_linear<S, memory_of<B>> to_backend(const B& b, residual_linear<S> host)
 
 /// Layers as the host can read them.
 template <class B, class S>
-residual_binary_linear<S> do_on_host(reference_tag, const B& b, const residual_binary_linear<S, B>& layer) {
+residual_binary_linear<S> do_on_host(backend_tag, const B& b, const residual_binary_linear<S, B>& layer) {
     residual_binary_linear<S> host;
     for (const auto& path : layer.paths)
         host.paths.push_back({on_host(b, path.B), on_host(b, path.s_post), on_host(b, path.s_pre)});
@@ -221,7 +221,7 @@ residual_binary_linear<S> do_on_host(reference_tag, const B& b, const residual_b
     return host;
 }
 template <class B, class S>
-residual_linear<S> do_on_host(reference_tag, const B& b, const residual_linear<S, B>& layer) {
+residual_linear<S> do_on_host(backend_tag, const B& b, const residual_linear<S, B>& layer) {
     residual_linear<S> host;
     host.layer = on_host(b, layer.layer);
     for (const auto& latent : layer.latents)
