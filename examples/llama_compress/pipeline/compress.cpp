@@ -1,5 +1,6 @@
 #include "compress.hpp"
 
+#include "compress_cuda.hpp"
 #include "compression.hpp"
 
 #include <subbit/backend/cpu.hpp>
@@ -29,6 +30,7 @@ std::vector<index> choose_ranks(const model_config& config, const compress_optio
 }
 
 nlohmann::json compress(const compress_job& job, subbit::progress& watcher) {
+    if (job.on_cuda) return compress_on_cuda(job, watcher);
     const auto products = bf16_products(job.options) ? subbit::precision::bf16 : subbit::precision::f32;
     return run_compression(job, watcher, subbit::cpu({.threads = job.threads, .products = products}),
                            subbit::cpu({.threads = job.threads}));

@@ -40,6 +40,7 @@ class gpu_backend {
     using matrix = gpu::device_matrix<Device, S>;
     template <class S>
     using vector = gpu::device_vector<Device, S>;
+    using bits = gpu::device_bit_matrix<Device>;
 
     gpu_backend() = default;
     explicit gpu_backend(Device device) : device_(std::move(device)) {}

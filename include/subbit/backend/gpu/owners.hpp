@@ -15,7 +15,7 @@ namespace subbit {
 namespace gpu {
 
 template <class S>
-struct fill_entry {
+struct set_entry {
     matrix_view<S> X;
     S value;
 
@@ -44,7 +44,7 @@ void do_reshape(gpu_tag, const gpu_backend<Device>& b, gpu::device_vector<Device
 
 template <class B, class S>
 void do_fill(gpu_tag, const B& b, S value, matrix_view<S> X) {
-    gpu::for_entries<gpu::fill_entry<S>>(b, X, value);
+    gpu::for_entries<gpu::set_entry<S>>(b, X, value);
 }
 
 template <class Device, class S>
