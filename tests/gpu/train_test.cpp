@@ -24,9 +24,6 @@ double distance(const A& a, const C& c) {
     return a.size() == 0 ? 0.0 : (a - c).cwiseAbs().maxCoeff();
 }
 
-matrix<double> down(const emulated& b, const emulated::matrix<double>& X) {
-    return download(b, X);
-}
 vector<double> down(const emulated& b, const emulated::vector<double>& x) {
     return download_vector(b, const_span(x));
 }
