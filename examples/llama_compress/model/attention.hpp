@@ -184,7 +184,7 @@ void attention_backward(const B& b, const attention_shape& s, matrix_view<const 
                 const auto o = O.block(at + q0, h * s.head_dim, rows, s.head_dim);
                 const auto d_o = dO.block(at + q0, h * s.head_dim, rows, s.head_dim);
                 detail::causal_softmax(b, q, k, q0, P);
-                gemm(b, P.t(), d_o, subbit::view(dV_heads).block(at, h * s.head_dim, visible, s.head_dim), 1, 1);
+                gemm(b, P.t(), d_o, view(dV_heads).block(at, h * s.head_dim, visible, s.head_dim), 1, 1);
                 gemm(b, d_o, v.t(), dP);
                 subbit::vectorized(b, [&] {
                     for (index i = 0; i < rows; ++i) {
@@ -199,7 +199,7 @@ void attention_backward(const B& b, const attention_shape& s, matrix_view<const 
                     }
                 });
                 gemm(b, dP, k, dQ.block(at + q0, h * s.head_dim, rows, s.head_dim));
-                gemm(b, dP.t(), q, subbit::view(dK_heads).block(at, h * s.head_dim, visible, s.head_dim), 1, 1);
+                gemm(b, dP.t(), q, view(dK_heads).block(at, h * s.head_dim, visible, s.head_dim), 1, 1);
             }
         }
     });

@@ -55,7 +55,7 @@ struct block_tape {
     std::size_t bytes() const {
         index n = 0;
         for (const auto* m : {&x, &normed, &q, &k, &v, &attended, &x_mid, &normed_mid, &gate, &up, &hidden})
-            n += subbit::view(*m).size();
+            n += view(*m).size();
         for (const auto& m : linear)
             n += m.size();
         return static_cast<std::size_t>(n) * sizeof(S);
@@ -187,7 +187,7 @@ class block : public block_weights<S, Memory> {
         auto through = [&](layer_id id, const matrix_type& input, matrix_type& d_output, matrix_view<S> d_input,
                            bool accumulate) {
             observe(static_cast<index>(id), const_view(input), const_view(d_output));
-            layers[id].backward(b, train, const_view(input), subbit::view(d_output), d_input, accumulate, t.linear[id],
+            layers[id].backward(b, train, const_view(input), view(d_output), d_input, accumulate, t.linear[id],
                                 context_->linear);
         };
 
@@ -202,7 +202,7 @@ class block : public block_weights<S, Memory> {
         through(gate_proj, t.normed_mid, context_->d_hidden, d_normed, false);
         through(up_proj, t.normed_mid, context_->d_up, d_normed, true);
         rms_norm_backward(b, const_view(t.x_mid), span(mlp_norm), t.inverse_rms_mid, const_view(context_->d_normed),
-                          subbit::view(d_mid), train.norms ? span_of(d_mlp_norm) : std::span<S>());
+                          view(d_mid), train.norms ? span_of(d_mlp_norm) : std::span<S>());
 
         subbit::axpby(b, 1, d_mid, 0, dX);
         const auto d_attended = resized(b, context_->d_attended, tokens, cols(t.q));
@@ -279,11 +279,11 @@ class block : public block_weights<S, Memory> {
     }
 
     static std::span<const S> span(const vector_in<S, Memory>& v) { return span_of(v); }
-    static index cols(const matrix_type& m) { return subbit::view(m).cols; }
+    static index cols(const matrix_type& m) { return view(m).cols; }
     template <class B>
     static matrix_view<S> resized(const B& b, matrix_type& m, index rows, index cols) {
         subbit::reshape(b, m, rows, cols);
-        return subbit::view(m);
+        return view(m);
     }
     attention_shape shape(index windows, index queries, index keys) const {
         return {windows,
@@ -324,18 +324,18 @@ class block : public block_weights<S, Memory> {
     /// x -> normed -> q, k, v with the rotary embedding.
     template <class B>
     void project_queries(const B& b, tape& t, index window, index first_position) const {
-        const index tokens = subbit::view(t.x).rows;
+        const index tokens = view(t.x).rows;
         rms_norm(b, const_view(t.x), span(attention_norm), context_->config.rms_norm_eps,
                  resized(b, t.normed, tokens, cols(t.x)), t.inverse_rms);
         apply(b, t, t.normed, to(b, q_proj, t.q, tokens), to(b, k_proj, t.k, tokens), to(b, v_proj, t.v, tokens));
-        rotate(b, context_->rotary, subbit::view(t.q), context_->config.head_dim, window, first_position, S(1));
-        rotate(b, context_->rotary, subbit::view(t.k), context_->config.head_dim, window, first_position, S(1));
+        rotate(b, context_->rotary, view(t.q), context_->config.head_dim, window, first_position, S(1));
+        rotate(b, context_->rotary, view(t.k), context_->config.head_dim, window, first_position, S(1));
     }
 
     /// attended -> x_mid = x + o_proj -> the MLP -> Y = x_mid + down_proj.
     template <class B>
     void finish(const B& b, tape& t, matrix_view<S> Y) const {
-        const index tokens = subbit::view(t.x).rows;
+        const index tokens = view(t.x).rows;
         apply(b, t, t.attended, to(b, o_proj, t.x_mid, tokens));
         subbit::axpby(b, 1, t.x, 1, t.x_mid);
         rms_norm(b, const_view(t.x_mid), span(mlp_norm), context_->config.rms_norm_eps,

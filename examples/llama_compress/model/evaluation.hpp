@@ -43,9 +43,9 @@ matrix_in<S, memory_of<B>> embed_windows(const B& b, const outer_layers<S, memor
                                          std::span<const std::vector<std::int32_t>> windows) {
     const index length = std::ssize(windows[0]);
     matrix_in<S, memory_of<B>> X;
-    subbit::reshape(b, X, std::ssize(windows) * length, subbit::view(outer.embedding).cols);
+    subbit::reshape(b, X, std::ssize(windows) * length, view(outer.embedding).cols);
     for (index w = 0; w < std::ssize(windows); ++w)
-        outer.embed(b, windows[static_cast<std::size_t>(w)], subbit::view(X).middle_rows(w * length, length));
+        outer.embed(b, windows[static_cast<std::size_t>(w)], view(X).middle_rows(w * length, length));
     return X;
 }
 
@@ -53,13 +53,13 @@ matrix_in<S, memory_of<B>> embed_windows(const B& b, const outer_layers<S, memor
 template <class B, class Block>
 void run_block(const B& b, const Block& blk, index window, matrix_in<typename Block::scalar, memory_of<B>>& X,
                typename Block::tape& tape) {
-    const auto all = subbit::view(X);
+    const auto all = view(X);
     const index step = std::max<index>(1, 512 / window) * window;
     matrix_in<typename Block::scalar, memory_of<B>> Y;
     subbit::reshape(b, Y, std::min(step, all.rows), all.cols);
     for (index t = 0; t < all.rows; t += step) {
         const auto x = all.middle_rows(t, std::min(step, all.rows - t));
-        const auto y = subbit::view(Y).middle_rows(0, x.rows);
+        const auto y = view(Y).middle_rows(0, x.rows);
         blk.infer(b, x, window, y, tape);
         subbit::axpby(b, 1, y, 0, x);
     }
@@ -103,8 +103,8 @@ perplexity_result perplexity(const B& b, const model_directory& model,
             run_block(b, model.load_block<B, S>(b, l, context), length, X, tape);
             subbit::report_step(watcher, "perplexity", ++done, static_cast<std::size_t>(chunks * (blocks + 1)), -1);
         }
-        rms_norm(b, subbit::const_view(X), subbit::const_span(outer.final_norm), model.config().rms_norm_eps,
-                 subbit::view(X), inverse_rms);
+        rms_norm(b, subbit::const_view(X), subbit::const_span(outer.final_norm), model.config().rms_norm_eps, view(X),
+                 inverse_rms);
         for (index w = 0; w < count; ++w) {
             const auto labels = next_tokens(windows[static_cast<std::size_t>(first + w)]);
             loss += subbit::cross_entropy(b, subbit::const_view(X).middle_rows(w * length, length),

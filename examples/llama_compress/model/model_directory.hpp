@@ -38,7 +38,7 @@ struct outer_layers {
     vector_in<S, Memory> final_norm;
     matrix_in<S, Memory> own_head;  // (vocabulary, d), or empty: tied to the embedding
 
-    const matrix_in<S, Memory>& head() const { return subbit::view(own_head).size() != 0 ? own_head : embedding; }
+    const matrix_in<S, Memory>& head() const { return view(own_head).size() != 0 ? own_head : embedding; }
 
     /// X(t,:) = the embedding of token t; value_error for an id outside the vocabulary.
     template <class B>

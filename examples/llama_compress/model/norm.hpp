@@ -18,6 +18,7 @@ using subbit::matrix_view;
 using subbit::memory_of;
 using subbit::vector;
 using subbit::vector_in;
+using subbit::view;
 
 /// A backend whose memory is not the host's; what the model does there is declared beside the host's version.
 template <class B>

@@ -75,13 +75,12 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
             for (index w = 0; w < count; ++w) {
                 const auto x = subbit::const_view(X).middle_rows(w * length, length);
                 const auto labels = next_tokens(windows[static_cast<std::size_t>(first + w)]);
-                rms_norm(b, x, subbit::const_span(outer.final_norm), config.rms_norm_eps, subbit::view(normed),
-                         inverse_rms);
+                rms_norm(b, x, subbit::const_span(outer.final_norm), config.rms_norm_eps, view(normed), inverse_rms);
                 subbit::cross_entropy(b, subbit::const_view(normed), subbit::const_view(outer.head()),
                                       std::span<const std::int32_t>(labels), 1.0 / static_cast<double>(length - 1),
-                                      subbit::view(d_normed));
+                                      view(d_normed));
                 rms_norm_backward(b, x, subbit::const_span(outer.final_norm), inverse_rms, subbit::const_view(d_normed),
-                                  subbit::view(gradient).middle_rows(w * length, length), std::span<S>());
+                                  view(gradient).middle_rows(w * length, length), std::span<S>());
             }
             // Several windows share a product; the moments still take them one by one, as batches of their own.
             const index together = std::max<index>(1, 512 / length) * length;
@@ -92,9 +91,9 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
                 for (index t = 0; t < rows; t += together) {
                     const index taken = std::min(together, rows - t);
                     const auto x = subbit::const_view(inputs[static_cast<std::size_t>(l)]).middle_rows(t, taken);
-                    const auto dy = subbit::view(gradient).middle_rows(t, taken);
-                    const auto dx = subbit::view(d_input).middle_rows(0, taken);
-                    blk.forward(b, x, length, subbit::view(Y).middle_rows(0, taken), tape);
+                    const auto dy = view(gradient).middle_rows(t, taken);
+                    const auto dx = view(d_input).middle_rows(0, taken);
+                    blk.forward(b, x, length, view(Y).middle_rows(0, taken), tape);
                     blk.backward(b, subbit::trainable{}, tape, length, dy, dx,
                                  [&](index k, matrix_view<const S> layer_input, matrix_view<const S> d_output) {
                                      auto& a = m[static_cast<std::size_t>(k)];

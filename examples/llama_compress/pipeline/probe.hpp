@@ -33,8 +33,8 @@ nlohmann::json probe_block(const B& b, const Host& host, const block<float, memo
                            matrix_in<float, memory_of<B>>& X) {
     using block_type = block<float, memory_of<B>>;
     typename block_type::tape tape;
-    auto Y = subbit::allocate<float>(b, subbit::view(X).rows, subbit::view(X).cols);
-    blk.forward(b, const_view(X), window, subbit::view(Y), tape);
+    auto Y = subbit::allocate<float>(b, view(X).rows, view(X).cols);
+    blk.forward(b, const_view(X), window, view(Y), tape);
     std::swap(X, Y);
     nlohmann::json entry;
     for (std::size_t k = 0; k < layer_count; ++k) {

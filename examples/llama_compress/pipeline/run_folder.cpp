@@ -134,7 +134,7 @@ void run_folder::save_block(index number, const block_weights<float>& blk, bool 
         if (!with_latents) continue;
         blk.layers[k].visit_compressed([&](const auto& compressed) {
             compressed.visit_latents([&](const std::string& name, const matrix<float>& latent) {
-                file.add(std::string(layer_names[k]) + "." + name, subbit::view(latent), dtype::f32);
+                file.add(std::string(layer_names[k]) + "." + name, view(latent), dtype::f32);
             });
         });
     }

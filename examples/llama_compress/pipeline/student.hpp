@@ -34,10 +34,10 @@ struct student_model {
         for (auto* m : {&t, &s, &d})
             subbit::reshape(b, *m, hidden.rows, hidden.cols);
         vector_in<float, memory_of<B>> inverse_rms;
-        rms_norm(b, teacher, norm, config.rms_norm_eps, subbit::view(t), inverse_rms);
-        rms_norm(b, hidden, norm, config.rms_norm_eps, subbit::view(s), inverse_rms);
+        rms_norm(b, teacher, norm, config.rms_norm_eps, view(t), inverse_rms);
+        rms_norm(b, hidden, norm, config.rms_norm_eps, view(s), inverse_rms);
         const double loss =
-            subbit::forward_kl(b, const_view(t), const_view(s), const_view(outer.head()), per_token, subbit::view(d));
+            subbit::forward_kl(b, const_view(t), const_view(s), const_view(outer.head()), per_token, view(d));
         subbit::fill(b, 0, d_hidden);
         rms_norm_backward(b, hidden, norm, inverse_rms, const_view(d), d_hidden, std::span<float>());
         return loss * per_token;
@@ -74,11 +74,11 @@ class teacher_model {
         states_.resize(blocks_.size());
         states X;
         subbit::reshape(b_, X, length, width);
-        outer_.embed(b_, windows_[static_cast<std::size_t>(window)], subbit::view(X));
+        outer_.embed(b_, windows_[static_cast<std::size_t>(window)], view(X));
         matrix_view<const float> in = const_view(X);
         for (std::size_t l = 0; l < blocks_.size(); ++l) {
             subbit::reshape(b_, states_[l], length, width);
-            blocks_[l].forward(b_, in, length, subbit::view(states_[l]), tape_);
+            blocks_[l].forward(b_, in, length, view(states_[l]), tape_);
             in = const_view(states_[l]);
         }
     }

@@ -187,21 +187,21 @@ struct binary_linear {
     }
 };
 
-/// A layer moved into the backend's memory.
+/// Layers moved into the backend's memory.
+template <class B, class S>
+low_rank_binary_linear<S, memory_of<B>> to_backend(const B& b, low_rank_binary_linear<S> host) {
+    return {to_backend(b, std::move(host.U)),      to_backend(b, std::move(host.V)),
+            to_backend(b, std::move(host.s_post)), to_backend(b, std::move(host.s_pre)),
+            to_backend(b, std::move(host.s_mid)),  to_backend(b, std::move(host.bias))};
+}
 template <class B, class S>
 binary_linear<S, memory_of<B>> to_backend(const B& b, binary_linear<S> host) {
-    if constexpr (host_backend<B>)
-        return host;
-    else {
-        binary_linear<S, memory_of<B>> device;
-        device.layer = {to_backend(b, host.layer.U),      to_backend(b, host.layer.V),
-                        to_backend(b, host.layer.s_post), to_backend(b, host.layer.s_pre),
-                        to_backend(b, host.layer.s_mid),  to_backend(b, host.layer.bias)};
-        device.U_latent = to_backend(b, host.U_latent);
-        device.V_latent = to_backend(b, host.V_latent);
-        device.estimator = host.estimator;
-        return device;
-    }
+    binary_linear<S, memory_of<B>> layer;
+    layer.layer = to_backend(b, std::move(host.layer));
+    layer.U_latent = to_backend(b, std::move(host.U_latent));
+    layer.V_latent = to_backend(b, std::move(host.V_latent));
+    layer.estimator = host.estimator;
+    return layer;
 }
 
 /// Layers as the host can read them.

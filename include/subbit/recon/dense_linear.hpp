@@ -75,10 +75,7 @@ struct dense_linear {
 /// A layer moved into the backend's memory.
 template <class B, class S>
 dense_linear<S, memory_of<B>> to_backend(const B& b, dense_linear<S> host) {
-    if constexpr (host_backend<B>)
-        return host;
-    else
-        return {to_backend(b, host.weight), to_backend(b, host.bias), {}, {}};
+    return {to_backend(b, std::move(host.weight)), to_backend(b, std::move(host.bias)), {}, {}};
 }
 
 }  // namespace subbit

@@ -98,14 +98,9 @@ class linear_layer {
 /// A layer moved into the backend's memory.
 template <class B, class S>
 linear_layer<S, memory_of<B>> to_backend(const B& b, linear_layer<S> host) {
-    if constexpr (host_backend<B>)
-        return host;
-    else if (host.is_dense())
-        return to_backend(b, std::move(host.dense()));
-    else if (host.is_binary())
-        return to_backend(b, std::move(host.binary()));
-    else
-        return to_backend(b, std::move(host.residual()));
+    if (host.is_dense()) return to_backend(b, std::move(host.dense()));
+    if (host.is_binary()) return to_backend(b, std::move(host.binary()));
+    return to_backend(b, std::move(host.residual()));
 }
 
 /// A layer as the host can read it; of a dense one the weight and the bias.

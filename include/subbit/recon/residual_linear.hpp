@@ -195,20 +195,22 @@ struct residual_linear {
     }
 };
 
-/// A layer moved into the backend's memory.
+/// Layers moved into the backend's memory.
+template <class B, class S>
+residual_binary_linear<S, memory_of<B>> to_backend(const B& b, residual_binary_linear<S> host) {
+    residual_binary_linear<S, memory_of<B>> layer;
+    for (auto& path : host.paths)
+        layer.paths.push_back(to_backend(b, std::move(path)));
+    layer.bias = to_backend(b, std::move(host.bias));
+    return layer;
+}
 template <class B, class S>
 residual_linear<S, memory_of<B>> to_backend(const B& b, residual_linear<S> host) {
-    if constexpr (host_backend<B>)
-        return host;
-    else {
-        residual_linear<S, memory_of<B>> device;
-        for (auto& path : host.layer.paths)
-            device.layer.paths.push_back(to_backend(b, std::move(path)));
-        device.layer.bias = to_backend(b, host.layer.bias);
-        for (auto& latent : host.latents)
-            device.latents.push_back(to_backend(b, std::move(latent)));
-        return device;
-    }
+    residual_linear<S, memory_of<B>> layer;
+    layer.layer = to_backend(b, std::move(host.layer));
+    for (auto& latent : host.latents)
+        layer.latents.push_back(to_backend(b, std::move(latent)));
+    return layer;
 }
 
 /// Layers as the host can read them.
