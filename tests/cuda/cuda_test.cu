@@ -1,20 +1,12 @@
 // The cuda backend on a GPU; says skipped where there is none.
 #include <subbit/backend/cuda.cuh>
 
+#include "cuda/gpu.cuh"
+
 #include <doctest/doctest.h>
 #include <string>
 
 namespace subbit::testing {
-
-namespace {
-
-bool no_gpu() {
-    if (cuda_device_count() > 0) return false;
-    MESSAGE("SKIPPED: no GPU");
-    return true;
-}
-
-}  // namespace
 
 TEST_CASE("without a GPU the backend says what to do") {
     if (cuda_device_count() > 0) return;

@@ -28,8 +28,12 @@ class emulated_device {
     explicit emulated_device(gpu::no_device) {}
 
     std::string describe() const { return "emulated: kernels as fibers on one thread"; }
-    /// Work is done when a call returns: another stream is the same.
-    emulated_device another_stream() const { return *this; }
+    /// The same memory; work is done when a call returns, whatever the stream.
+    emulated_device another_stream() const {
+        emulated_device other = *this;
+        other.singular_ = std::make_shared<int>(0);
+        return other;
+    }
     /// Throws value_error where a solve has met a singular matrix since the last call.
     void synchronize() const { gpu::require_regular(*singular_); }
     int* singular() const { return singular_.get(); }
