@@ -8,6 +8,7 @@
 
 #include <Eigen/Cholesky>
 #include <Eigen/Eigenvalues>
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <memory>
@@ -75,6 +76,7 @@ class emulated_device {
     template <class S>
     void gemm(gpu::operand<const S> A, gpu::operand<const S> X, gpu::operand<S> C, S alpha, S beta,
               gpu::product_precision) const {
+        require_blas(A), require_blas(X), require_blas(C);
         const emulation::memory::access open(*memory_);
         const matrix<S> product = as_eigen(A.view()) * as_eigen(X.view());
         auto c = as_eigen(C.view());
@@ -113,6 +115,15 @@ class emulated_device {
     }
 
   private:
+    /// What cuBLAS asks of an operand.
+    template <class T>
+    static void require_blas(gpu::operand<T> X) {
+        const index stored_rows = X.transposed ? X.cols : X.rows;
+        if (X.leading < std::max<index>(stored_rows, 1))
+            throw error("emulated device: an operand of " + shape_text(X.rows, X.cols) +
+                        " with a leading dimension of " + std::to_string(X.leading));
+    }
+
     void copy(void* to, const void* from, std::size_t bytes) const {
         const emulation::memory::access open(*memory_);
         if (bytes > 0) std::memcpy(to, from, bytes);
