@@ -46,7 +46,7 @@ TEST_CASE("indefinite systems are solved on the device") {
         CAPTURE(n);
         const matrix<double> half = matrix<double>::Random(n, n), R = matrix<double>::Random(17, n);
         const matrix<double> G = half + half.transpose() - 3 * matrix<double>::Identity(n, n);
-        auto g = upload(b, G), r = upload(b, R.transpose());
+        auto g = upload(b, G), r = upload(b, matrix<double>(R.transpose()));
         spd_solve(b, g, view(r).t());
         const matrix<double> solution = download(b, view(r).t());
         CHECK((solution * G - R).cwiseAbs().maxCoeff() < 1e-9);
