@@ -37,7 +37,10 @@ class cuda_device {
     explicit cuda_device(gpu::no_device) {}
 
     cudaStream_t stream() const { return state_->stream; }
-    cublasHandle_t blas() const { return state_->blas; }
+    cublasHandle_t blas() const {
+        state_->select();
+        return state_->blas;
+    }
     /// One line for people: "cuda: NVIDIA H100 80GB HBM3 (sm_90), tf32 products".
     std::string describe() const {
         cudaDeviceProp p = {};
@@ -119,7 +122,7 @@ class cuda_device {
     void cholesky(index n, S* A, int* info) const {
         constexpr auto type = std::is_same_v<S, float> ? CUDA_R_32F : CUDA_R_64F;
         std::size_t on_device = 0, on_host = 0;
-        const auto solver = state_->solver;
+        const auto solver = solver_of_thread();
         const auto parameters = state_->parameters;
         cuda_detail::check(cusolverDnXpotrf_bufferSize(solver, parameters, CUBLAS_FILL_MODE_LOWER, n, type, A, n, type,
                                                        &on_device, &on_host),
@@ -148,10 +151,10 @@ class cuda_device {
     /// Symmetric A (n,n) <- its eigenvectors as columns, by rising eigenvalue; *info = 0 where that converged.
     void eigenvectors(index n, double* A, int* info) const {
         std::size_t on_device = 0, on_host = 0;
-        const gpu::buffer<cuda_device, double> values(*this, n);
-        const auto solver = state_->solver;
+        gpu::buffer<cuda_device, double> values(*this, n);
+        const auto solver = solver_of_thread();
         const auto parameters = state_->parameters;
-        auto* const W = const_cast<double*>(values.data());
+        double* const W = values.data();
         cuda_detail::check(
             cusolverDnXsyevd_bufferSize(solver, parameters, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_LOWER, n,
                                         CUDA_R_64F, A, n, CUDA_R_64F, W, CUDA_R_64F, &on_device, &on_host),
@@ -238,6 +241,10 @@ class cuda_device {
         std::vector<std::byte> host_;
     };
 
+    cusolverDnHandle_t solver_of_thread() const {
+        state_->select();
+        return state_->solver;
+    }
     void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, const char* what) const {
         if (bytes > 0) cuda_detail::check(cudaMemcpyAsync(to, from, bytes, kind, stream()), what);
     }
