@@ -2,14 +2,19 @@
 add_library(subbit_developer INTERFACE)
 
 if(SUBBIT_DEVELOPER)
-  target_compile_options(subbit_developer INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
+  # nvcc's own output is not pedantic.
+  target_compile_options(subbit_developer INTERFACE
+      $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wconversion;-Wshadow;-Werror>
+      "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wconversion,-Wshadow,-Werror;-Werror=all-warnings>")
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # GCC 12 reports the deliberately undefined vectors of its own intrinsics headers (`__Y`) as used uninitialized;
     # Clang, which has the same warnings, does not.
-    target_compile_options(subbit_developer INTERFACE -Wno-maybe-uninitialized -Wno-uninitialized)
+    target_compile_options(subbit_developer INTERFACE
+        $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized;-Wno-uninitialized>
+        "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wno-maybe-uninitialized,-Wno-uninitialized>")
   else()
     # Below -O2 Clang does not vectorize, and warns of every `#pragma omp simd` that asks for it.
-    target_compile_options(subbit_developer INTERFACE -Wno-pass-failed)
+    target_compile_options(subbit_developer INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-pass-failed>)
   endif()
 endif()
 
@@ -25,6 +30,9 @@ if(PROJECT_IS_TOP_LEVEL AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
   if(SUBBIT_CCACHE)
     set(CMAKE_CXX_COMPILER_LAUNCHER ${SUBBIT_CCACHE})
   endif()
+endif()
+if(PROJECT_IS_TOP_LEVEL AND NOT DEFINED CMAKE_CUDA_COMPILER_LAUNCHER AND CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
 endif()
 if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE Release)

@@ -35,7 +35,6 @@
 #include <subbit/factor/dbf_admm.hpp>       // double binary factorization, three scales
 #include <subbit/factor/dual_svid.hpp>      // truncated SVD, signs and rank-one magnitudes
 #include <subbit/factor/lb_admm.hpp>        // NanoQuant's solver, and an improved one of its kind
-#include <subbit/factor/path_coupling.hpp>  // the signs of all paths from one weight
 #include <subbit/factor/rank_budget.hpp>    // the rank that a budget of bits buys
 #include <subbit/factor/residual_svid.hpp>  // RaBiT's start: a sum of sign matrices
 #include <subbit/factor/scale_fit.hpp>      // least squares of the scales, bits fixed

@@ -450,30 +450,45 @@ class conformance : conformance_tools<S, B> {
             }
     }
 
-    /// A path peeled off, the refit of two paths' scales, and apply() of a layer of two paths.
+    /// Coupled paths, what they stand for, their gradients, the refit of two paths' scales, and apply() of a layer.
     void check_paths(index m, index n) const {
         const host W = normal(m, n, 41);
         residual_binary_linear<S> layer;
         layer.bias = normal(m, 1, 42);
-        auto R = up(W);
-        host expected = W;
-        for (const std::uint64_t p : {0u, 1u}) {
-            const host_vector post = normal(m, 1, 43 + p).cwiseAbs(), pre = normal(n, 1, 45 + p).cwiseAbs();
-            const auto left = up_vector(post), right = up_vector(pre);
-            layer.paths.push_back(
-                {peel_signs(b, R, std::span<const S>(const_span(left)), std::span<const S>(const_span(right))), post,
-                 pre});
-            CHECK(layer.paths.back().B == bit_matrix::pack(expected));
-            expected -= layer.paths.back().dense();
-            check_near("peel_signs: R", down(R), expected, 4);
-            expected = down(R);
+        for (const std::uint64_t p : {0u, 1u})
+            layer.paths.push_back({bit_matrix(m, n), normal(m, 1, 43 + p).cwiseAbs(), normal(n, 1, 45 + p).cwiseAbs()});
+        const std::span<const binary_path<S>> paths(layer.paths);
+        couple_paths(b, up(W), std::span<binary_path<S>>(layer.paths));
+        host left = W;
+        for (const auto& path : layer.paths) {
+            // Where almost nothing is left the sign is rounding's.
+            const auto decided = left.array().abs() > 8 * static_cast<S>(eps) * (W - left).array().abs();
+            CHECK((!decided || left.array() * path.B.template unpack<S>().array() > S(0) ||
+                   (left.array() == S(0) && path.B.template unpack<S>().array() > S(0)))
+                      .all());
+            left -= path.dense();
+        }
+        auto effective = up(host::Constant(m, n, nan));
+        expand_paths(b, paths, effective);
+        check_near("expand_paths", down(effective), layer.dense(), 4);
+
+        const host G = normal(m, n, 48);
+        const auto gradients = [&](const auto& backend, const auto& of) {
+            std::vector<host_vector> post(2, host_vector::Constant(m, nan)), pre(2, host_vector::Constant(n, nan));
+            path_gradients(backend, of, paths, std::span<host_vector>(post), std::span<host_vector>(pre));
+            return std::pair(post, pre);
+        };
+        const auto got = gradients(b, up(G)), want = gradients(oracle, G);
+        for (std::size_t p = 0; p < 2; ++p) {
+            check_near("path_gradients: d_post", got.first[p], want.first[p], 8.0 * static_cast<double>(n + 8));
+            check_near("path_gradients: d_pre", got.second[p], want.second[p], 8.0 * static_cast<double>(m + 8));
         }
 
         const auto refit = [&](const auto& backend, const auto& T, const auto& signs, auto& rows, const auto& cols) {
-            std::vector<path_scales<S>> paths;
+            std::vector<path_scales<S>> list;
             for (std::size_t p = 0; p < 2; ++p)
-                paths.push_back({const_view(signs[p]), span_of(rows[p]), std::span<const S>(const_span(cols[p]))});
-            fit_path_rows(backend, T, std::span<const path_scales<S>>(paths));
+                list.push_back({const_view(signs[p]), span_of(rows[p]), std::span<const S>(const_span(cols[p]))});
+            fit_path_rows(backend, T, std::span<const path_scales<S>>(list));
         };
         std::vector<host> signs;
         std::vector<host_vector> rows, cols;
@@ -495,7 +510,6 @@ class conformance : conformance_tools<S, B> {
         const host X = normal(3, n, 47);
         auto Y = up(host::Constant(3, m, nan));
         const auto x = up(X);
-        check_path_product(layer.paths[0], X);
         layer.apply(b, const_view(x), view(Y));
         host outputs(3, m);
         layer.apply(oracle, X, outputs);
@@ -505,29 +519,6 @@ class conformance : conformance_tools<S, B> {
         check_within("apply paths", down(Y), outputs,
                      Eigen::MatrixXd(2 * static_cast<double>(n + 8) * eps * magnitude.array() +
                                      8 * eps * outputs.cwiseAbs().template cast<double>().array()));
-    }
-
-    void check_path_product(const binary_path<S>& path, const host& X) const {
-        const auto in = up_vector(path.s_pre), out = up_vector(path.s_post);
-        const host exact_raw = X * path.s_pre.asDiagonal() * path.B.template unpack<S>().transpose();
-        const host start = normal(X.rows(), path.B.rows(), 48);
-        const double factor = 8.0 * static_cast<double>(X.cols() + 8);
-        for (const bool add : {false, true}) {
-            auto raw = up(host::Constant(start.rows(), start.cols(), nan));
-            auto Y = up(add ? start : host(host::Constant(start.rows(), start.cols(), nan)));
-            path_product(b, up(X), std::span<const S>(const_span(in)), path.B.view().t(),
-                         std::span<const S>(const_span(out)), raw, add, Y);
-            check_near("path_product: raw", down(raw), exact_raw, factor);
-            host expected = exact_raw * path.s_post.asDiagonal();
-            if (add) expected += start;
-            check_near("path_product: Y", down(Y), expected, factor);
-        }
-        auto back = up(host::Constant(X.rows(), X.cols(), nan));
-        path_product(b, up(start), std::span<const S>(const_span(out)), path.B.view(),
-                     std::span<const S>(const_span(in)), back, false, matrix_view<S>());
-        check_near("path_product: raw of the transpose", down(back),
-                   host(start * path.s_post.asDiagonal() * path.B.template unpack<S>()),
-                   8.0 * static_cast<double>(path.B.rows() + 8));
     }
 
     void check_errors() const {
@@ -544,7 +535,9 @@ class conformance : conformance_tools<S, B> {
         CHECK_THROWS_AS(project_dual(b, magnitude_form::row_means, 1, X, C, C), shape_error);
         CHECK_THROWS_AS(rank1_magnitude(b, X, span_of(small), span_of(small)), shape_error);
         CHECK_THROWS_AS(squared_distance(b, X, Y), shape_error);
-        CHECK_THROWS_AS(peel_signs(b, C, ones, ones), shape_error);
+        std::vector<binary_path<S>> narrow{{bit_matrix(3, 2), host_vector::Ones(3), host_vector::Ones(3)}};
+        CHECK_THROWS_AS(couple_paths(b, C, std::span<binary_path<S>>(narrow)), shape_error);
+        CHECK_THROWS_AS(expand_paths(b, std::span<const binary_path<S>>(narrow), C), shape_error);
     }
 };
 

@@ -2,8 +2,8 @@
 //
 // A tag inherits from the tag it extends, and every operation is an overload set `do_OPERATION(tag, backend, ...)`: the
 // most derived tag wins, and `reference_tag` always has a version. So a new backend starts empty, already works (if its
-// memory is the host's), and replaces what is hot. Overloads are found by argument-dependent lookup in the tag's own
-// namespace.
+// memory is the host's), and replaces what is hot; a device's tag extends `gpu_tag`, or nothing but `backend_tag`.
+// Overloads are found by argument-dependent lookup in the tag's own namespace.
 #pragma once
 
 #include <subbit/core/matrix.hpp>
@@ -12,8 +12,11 @@
 
 namespace subbit {
 
-/// The root of all backend tags; its operations are plain loops over host memory.
-struct reference_tag {};
+/// The root of all backend tags; it has no operations.
+struct backend_tag {};
+
+/// The root of the backends whose memory is the host's; its operations are plain loops.
+struct reference_tag : backend_tag {};
 
 /// How the ADMM's auxiliary step projects a latent onto signs times magnitudes (nanoquant.md section 3; refinement.md).
 enum class magnitude_form {
@@ -23,7 +26,7 @@ enum class magnitude_form {
 
 /// A backend: a tag and the owners of its memory. `matrix<S>` and `vector<S>` are what view() and span_of() accept.
 template <class B, class S = float>
-concept backend = std::copyable<B> && std::derived_from<typename B::tag, reference_tag> && requires {
+concept backend = std::copyable<B> && std::derived_from<typename B::tag, backend_tag> && requires {
     typename B::template matrix<S>;
     typename B::template vector<S>;
 };

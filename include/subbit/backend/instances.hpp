@@ -35,12 +35,10 @@
                                            std::span<const S>, matrix_view<S>, matrix_view<S>);                     \
     KEYWORD template double do_fit_row_scales(TAG, const B&, matrix_view<const S>, matrix_view<S>, matrix_view<S>,  \
                                               std::span<S>);                                                        \
-    KEYWORD template void do_path_product(TAG, const B&, matrix_view<const S>, std::span<const S>, bit_view,        \
-                                          std::span<const S>, matrix_view<S>, bool, matrix_view<S>);                \
-    KEYWORD template void do_path_product(TAG, const B&, matrix_view<const S>, std::span<const S>,                  \
-                                          transposed_bit_view, std::span<const S>, matrix_view<S>, bool,            \
-                                          matrix_view<S>);                                                          \
-    KEYWORD template bit_matrix do_peel_signs(TAG, const B&, matrix_view<S>, std::span<const S>, std::span<const S>);
+    KEYWORD template void do_couple_paths(TAG, const B&, matrix_view<const S>, std::span<binary_path<S>>);          \
+    KEYWORD template void do_expand_paths(TAG, const B&, std::span<const binary_path<S>>, matrix_view<S>);          \
+    KEYWORD template void do_path_gradients(TAG, const B&, matrix_view<const S>, std::span<const binary_path<S>>,   \
+                                            std::span<vector<S>>, std::span<vector<S>>);
 
 #define SUBBIT_INSTANCES(KEYWORD, S)                                                                                  \
     SUBBIT_OPERATION_INSTANCES(KEYWORD, cpu_tag, cpu, S)                                                              \

@@ -3,13 +3,29 @@
 
 #include <subbit/backend/operations.hpp>
 #include <subbit/backend/reference.hpp>
+#include <subbit/bits/residual_binary_linear.hpp>
 #include <subbit/core/types.hpp>
 
 #include <algorithm>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace subbit {
+
+namespace detail {
+
+/// shape_error unless every path is rows x cols.
+template <class S>
+void require_paths(const std::string& name, std::span<const binary_path<S>> paths, index rows, index cols) {
+    for (const auto& path : paths) {
+        require_shape((name + ": B").c_str(), path.B.rows(), path.B.cols(), rows, cols);
+        require_size((name + ": s_post").c_str(), path.s_post.size(), rows);
+        require_size((name + ": s_pre").c_str(), path.s_pre.size(), cols);
+    }
+}
+
+}  // namespace detail
 
 /// One path as a refit of its row scales sees it.
 template <class S>
@@ -19,14 +35,38 @@ struct path_scales {
     std::span<const S> cols;     ///< n, fixed
 };
 
-/// Takes one path off what is left: returns B = sign(R), packed, and R <- R - diag(post) B diag(pre) for R (m,n)
-/// (arXiv 2602.05367, the coupled forward; rabit.md section 3).
-template <class B, class MR, class S>
-bit_matrix peel_signs(const B& b, MR&& R, std::span<const S> post, std::span<const S> pre) {
-    const auto r = view(R);
-    require_size("peel_signs: post", std::ssize(post), r.rows);
-    require_size("peel_signs: pre", std::ssize(pre), r.cols);
-    return do_peel_signs(typename B::tag{}, b, r, post, pre);
+/// Derives the signs of all paths from one weight W (m,n), in order: R_0 = W; B_p = sign(R_{p-1}),
+/// R_p = R_{p-1} - diag(g_p) B_p diag(h_p). The scales stay (arXiv 2602.05367, the coupled forward; rabit.md section
+/// 3).
+template <class B, class M, class S>
+void couple_paths(const B& b, const M& W, std::span<binary_path<S>> paths) {
+    const auto w = const_view(W);
+    detail::require_paths("couple_paths", std::span<const binary_path<S>>(paths), w.rows, w.cols);
+    do_couple_paths(typename B::tag{}, b, w, paths);
+}
+
+/// W (m,n) = sum_p diag(g_p) B_p diag(h_p): the effective weight.
+template <class B, class S, class M>
+void expand_paths(const B& b, std::span<const binary_path<S>> paths, M&& W) {
+    const auto w = view(W);
+    detail::require_paths("expand_paths", paths, w.rows, w.cols);
+    do_expand_paths(typename B::tag{}, b, paths, w);
+}
+
+/// The scales' gradients from that of the effective weight, G (m,n): d_post[p] = rowsum(G o B_p diag(h_p)) and
+/// d_pre[p] = colsum(G o diag(g_p) B_p), of m and n entries (rabit.md section 3).
+template <class B, class M, class S>
+void path_gradients(const B& b, const M& G, std::span<const binary_path<S>> paths, std::span<vector<S>> d_post,
+                    std::span<vector<S>> d_pre) {
+    const auto g = const_view(G);
+    detail::require_paths("path_gradients", paths, g.rows, g.cols);
+    require_size("path_gradients: d_post", std::ssize(d_post), std::ssize(paths));
+    require_size("path_gradients: d_pre", std::ssize(d_pre), std::ssize(paths));
+    for (std::size_t p = 0; p < paths.size(); ++p) {
+        require_size("path_gradients: d_post", d_post[p].size(), g.rows);
+        require_size("path_gradients: d_pre", d_pre[p].size(), g.cols);
+    }
+    do_path_gradients(typename B::tag{}, b, g, paths, d_post, d_pre);
 }
 
 /// Refits the row scales of all paths together: for each row of T (m,n) the non-negative least squares
@@ -43,47 +83,34 @@ void fit_path_rows(const B& b, const M& T, std::span<const path_scales<S>> paths
     do_fit_path_rows(typename B::tag{}, b, t, paths);
 }
 
-/// One path's product, its scales on either side in the same pass: raw = (X o in) B and Y = raw o out, or Y + raw o out
-/// where `add`, for X (T,k), packed signs B (k,n) or the transpose of such, in k, out n, raw and Y (T,n). An empty Y is
-/// not computed. Accumulates in S.
-template <class B, class MX, class S, class Bits, class MR, class MY>
-void path_product(const B& b, const MX& X, std::span<const S> in, Bits signs, std::span<const S> out, MR&& raw,
-                  bool add, MY&& Y) {
-    const auto x = const_view(X);
-    const auto r = view(raw);
-    const auto y = view(Y);
-    require_shape("path_product: signs", signs.rows(), signs.cols(), x.cols, r.cols);
-    require_shape("path_product: raw", r.rows, r.cols, x.rows, signs.cols());
-    require_size("path_product: in", std::ssize(in), x.cols);
-    require_size("path_product: out", std::ssize(out), r.cols);
-    if (y.size() != 0) require_shape("path_product: Y", y.rows, y.cols, r.rows, r.cols);
-    do_path_product(typename B::tag{}, b, x, in, signs, out, r, add, y);
-}
-
-template <class B, class S, class Bits>
-void do_path_product(reference_tag, const B& b, matrix_view<const S> X, std::span<const S> in, Bits signs,
-                     std::span<const S> out, matrix_view<S> raw, bool add, matrix_view<S> Y) {
-    auto scaled = allocate<S>(b, X.rows, X.cols);
-    axpby(b, 1, X, 0, scaled);
-    scale(b, scaled, std::span<const S>(), in);
-    gemm(b, scaled, signs, raw);
-    if (Y.size() == 0) return;
-    auto product = allocate<S>(b, raw.rows, raw.cols);
-    axpby(b, 1, raw, 0, product);
-    scale(b, product, std::span<const S>(), out);
-    axpby(b, 1, product, add ? 1 : 0, Y);
+template <class B, class S>
+void do_couple_paths(reference_tag, const B& b, matrix_view<const S> W, std::span<binary_path<S>> paths) {
+    matrix<S> R = as_eigen(W);
+    for (auto& path : paths) {
+        path.B = bit_matrix::pack(R);
+        b.parallel_for(R.rows(), 16, [&](index begin, index end) {
+            for (index i = begin; i < end; ++i)
+                for (index j = 0; j < R.cols(); ++j)
+                    R(i, j) -= static_cast<S>(path.B.get(i, j)) * path.s_post(i) * path.s_pre(j);
+        });
+    }
 }
 
 template <class B, class S>
-bit_matrix do_peel_signs(reference_tag, const B& b, matrix_view<S> R, std::span<const S> post, std::span<const S> pre) {
-    bit_matrix signs = bit_matrix::pack(R);
-    b.parallel_for(R.rows, 16, [&](index begin, index end) {
-        for (index i = begin; i < end; ++i)
-            for (index j = 0; j < R.cols; ++j)
-                R(i, j) -= static_cast<S>(signs.get(i, j)) * post[static_cast<std::size_t>(i)] *
-                           pre[static_cast<std::size_t>(j)];
-    });
-    return signs;
+void do_expand_paths(reference_tag, const B&, std::span<const binary_path<S>> paths, matrix_view<S> W) {
+    as_eigen(W).setZero();
+    for (const auto& path : paths)
+        as_eigen(W) += path.dense();
+}
+
+template <class B, class S>
+void do_path_gradients(reference_tag, const B&, matrix_view<const S> G, std::span<const binary_path<S>> paths,
+                       std::span<vector<S>> d_post, std::span<vector<S>> d_pre) {
+    for (std::size_t p = 0; p < paths.size(); ++p) {
+        const matrix<S> signed_gradient = as_eigen(G).cwiseProduct(paths[p].B.template unpack<S>());
+        d_post[p] = signed_gradient * paths[p].s_pre;
+        d_pre[p] = signed_gradient.transpose() * paths[p].s_post;
+    }
 }
 
 template <class B, class S>

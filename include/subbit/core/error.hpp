@@ -38,6 +38,11 @@ struct cancelled_error : error {
     using error::error;
 };
 
+/// A GPU that is missing, too old a driver, out of memory, or lost; the message says what to do.
+struct device_error : error {
+    using error::error;
+};
+
 /// "3x5": the way every message writes a shape.
 inline std::string shape_text(std::ptrdiff_t rows, std::ptrdiff_t cols) {
     return std::to_string(rows) + "x" + std::to_string(cols);

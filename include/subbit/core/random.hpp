@@ -2,6 +2,8 @@
 // stream and i alone, so any thread, and any device, can make it, in any order.
 #pragma once
 
+#include <subbit/core/kernel.hpp>
+
 #include <Random123/philox.h>
 #include <cmath>
 #include <cstdint>
@@ -15,14 +17,14 @@ class random_stream {
     explicit constexpr random_stream(std::uint64_t seed, std::uint64_t stream = 0) : seed_(seed), stream_(stream) {}
 
     /// The i-th 32-bit number.
-    std::uint32_t bits(std::uint64_t i) const { return block(i / 4)[i % 4]; }
+    SUBBIT_KERNEL std::uint32_t bits(std::uint64_t i) const { return block(i / 4)[i % 4]; }
 
     /// The i-th uniform number in (0,1), 2^-33 away from both ends.
-    double uniform(std::uint64_t i) const { return to_unit(bits(i)); }
+    SUBBIT_KERNEL double uniform(std::uint64_t i) const { return to_unit(bits(i)); }
 
     /// The i-th standard normal number (Box-Muller over the pair that i belongs to).
-    double normal(std::uint64_t i) const {
-        const auto pair = block(i / 4);
+    SUBBIT_KERNEL double normal(std::uint64_t i) const {
+        const r123::Philox4x32::ctr_type pair = block(i / 4);
         const std::size_t at = i % 4 < 2 ? 0 : 2;
         const double radius = std::sqrt(-2.0 * std::log(to_unit(pair[at])));
         const double angle = 2.0 * std::numbers::pi * to_unit(pair[at + 1]);
@@ -30,12 +32,12 @@ class random_stream {
     }
 
     /// An integer in [0, n), n > 0, by multiplication (bias below n / 2^32).
-    std::uint32_t below(std::uint64_t i, std::uint32_t n) const {
+    SUBBIT_KERNEL std::uint32_t below(std::uint64_t i, std::uint32_t n) const {
         return static_cast<std::uint32_t>((std::uint64_t{bits(i)} * n) >> 32);
     }
 
   private:
-    r123::Philox4x32::ctr_type block(std::uint64_t b) const {
+    SUBBIT_KERNEL r123::Philox4x32::ctr_type block(std::uint64_t b) const {
         r123::Philox4x32 philox;
         const r123::Philox4x32::ctr_type counter = {{static_cast<std::uint32_t>(b), static_cast<std::uint32_t>(b >> 32),
                                                      static_cast<std::uint32_t>(stream_),
@@ -44,7 +46,7 @@ class random_stream {
             {static_cast<std::uint32_t>(seed_), static_cast<std::uint32_t>(seed_ >> 32)}};
         return philox(counter, key);
     }
-    static double to_unit(std::uint32_t u) { return (static_cast<double>(u) + 0.5) * 0x1p-32; }
+    SUBBIT_KERNEL static double to_unit(std::uint32_t u) { return (static_cast<double>(u) + 0.5) * 0x1p-32; }
 
     std::uint64_t seed_;
     std::uint64_t stream_;

@@ -16,7 +16,7 @@ struct trainable {
     bool norms = false;  ///< used by models, not by linear layers
 };
 
-/// What a layer's forward pass leaves for its backward pass; empty for a dense layer.
+/// What a layer's forward pass leaves for its backward pass; empty but for low-rank layers.
 template <class S>
 struct linear_tape {
     matrix<S> rank_activations;  ///< (T, r): (X o s_pre) V^T
@@ -32,6 +32,8 @@ class linear_workspace {
   public:
     matrix_view<S> scaled(index rows, index cols) { return shaped(scaled_, rows, cols); }
     matrix_view<S> d_rank(index rows, index cols) { return shaped(d_rank_, rows, cols); }
+    matrix_view<S> weight(index rows, index cols) { return shaped(weight_, rows, cols); }
+    matrix_view<S> d_weight(index rows, index cols) { return shaped(d_weight_, rows, cols); }
 
   private:
     static matrix_view<S> shaped(std::vector<S>& memory, index rows, index cols) {
@@ -40,7 +42,7 @@ class linear_workspace {
         return {memory.data(), rows, cols};
     }
 
-    std::vector<S> scaled_, d_rank_;
+    std::vector<S> scaled_, d_rank_, weight_, d_weight_;
 };
 
 }  // namespace subbit

@@ -1,8 +1,7 @@
 // A residual binary layer in training: packed paths, and the weight or the latents that their signs follow.
 #pragma once
 
-#include <subbit/backend/operations.hpp>
-#include <subbit/factor/path_coupling.hpp>
+#include <subbit/backend/path_operations.hpp>
 #include <subbit/recon/linear_tape.hpp>
 #include <subbit/recon/row_operations.hpp>
 #include <subbit/train/adamw.hpp>
@@ -22,8 +21,9 @@ enum class path_coupling {
 
 /// A sum of a few binary paths whose signs may still move (arXiv 2602.05367; rabit.md section 3).
 ///
-/// The forward pass reads the packed paths alone; after_update() derives their signs from the latents. The gradient of
-/// the effective weight is every latent's own, straight through; the scales' gradients are exact.
+/// While it has latents, a pass expands the paths to the effective weight and multiplies by that: a training step costs
+/// three dense products, whatever the number of paths, and the scales' exact gradients come from that of the effective
+/// weight, which is every latent's own, straight through. after_update() derives the signs from the latents.
 template <class S>
 struct residual_linear {
     residual_binary_linear<S> layer;
@@ -52,16 +52,12 @@ struct residual_linear {
         }
     }
 
-    /// Y = sum_p ((X o s_pre_p) B_p^T) o s_post_p + bias.
+    /// Y = X W_eff^T + bias; without latents by the packed paths.
     template <host_backend B>
-    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, linear_tape<S>& tape,
-                 linear_workspace<S>& /*work*/) const {
-        tape.unscaled.resize(layer.path_count() * X.rows, rows());
-        for (index p = 0; p < layer.path_count(); ++p) {
-            const auto& path = layer.paths[static_cast<std::size_t>(p)];
-            path_product(b, X, const_span(path.s_pre), path.B.view().t(), const_span(path.s_post),
-                         view(tape.unscaled).middle_rows(p * X.rows, X.rows), p > 0, Y);
-        }
+    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, linear_tape<S>& /*tape*/,
+                 linear_workspace<S>& work) const {
+        if (!has_latents()) return infer(b, X, Y);
+        gemm(b, X, effective_weight(b, work).t(), Y);
         if (layer.bias.size() != 0) add_to_rows(b, Y, const_span(layer.bias));
     }
 
@@ -73,22 +69,16 @@ struct residual_linear {
     /// Writes the gradients that `train` asks for, and dX, or adds to dX; dY is left as it is.
     template <host_backend B>
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
-                  bool accumulate, const linear_tape<S>& tape, linear_workspace<S>& work) {
+                  bool accumulate, const linear_tape<S>& /*tape*/, linear_workspace<S>& work) {
         prepare_gradients(train);
+        const bool latents = train.latents && has_latents();
         if (train.biases && layer.bias.size() != 0) token_sums(b, const_view(dY), span_of(d_bias));
-        if (train.latents && has_latents()) gemm(b, dY.t(), X, d_weight);
-        if (dX.size() == 0 && !train.scales) return;
-        const matrix_view<S> d_scaled = work.scaled(X.rows, X.cols);
-        for (index p = 0; p < layer.path_count(); ++p) {
-            const auto& path = layer.paths[static_cast<std::size_t>(p)];
-            const auto at = static_cast<std::size_t>(p);
-            path_product(b, const_view(dY), const_span(path.s_post), path.B.view(), const_span(path.s_pre), d_scaled,
-                         accumulate || p > 0, dX);
-            if (!train.scales) continue;
-            token_dots(b, const_view(dY), const_view(tape.unscaled).middle_rows(p * X.rows, X.rows),
-                       span_of(d_post[at]));
-            token_dots(b, const_view(d_scaled), X, span_of(d_pre[at]));
-        }
+        if (dX.size() != 0) gemm(b, dY, effective_weight(b, work), dX, 1, accumulate ? 1 : 0);
+        if (!latents && !train.scales) return;
+        const matrix_view<S> gradient = latents ? view(d_weight) : work.d_weight(rows(), cols());
+        gemm(b, dY.t(), X, gradient);
+        if (train.scales)
+            path_gradients(b, gradient, paths(), std::span<vector<S>>(d_post), std::span<vector<S>>(d_pre));
     }
 
     void parameters(const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {
@@ -138,8 +128,10 @@ struct residual_linear {
     template <host_backend B>
     void widen_margin(const B& b, double share) {
         if (latents.size() == 1) {
-            couple(b);  // leaves W - W_eff
-            axpby(b, -share, d_weight, 1, latents.front());
+            couple(b);
+            matrix<S> effective(rows(), cols());
+            expand_paths(b, paths(), effective);
+            axpby(b, share, effective, 1 - share, latents.front());
             couple(b);
         } else
             for (auto& latent : latents)
@@ -164,11 +156,18 @@ struct residual_linear {
     }
 
   private:
-    /// What the paths leave is written where the gradient was: that has been spent.
+    std::span<const binary_path<S>> paths() const { return layer.paths; }
+
     template <host_backend B>
     void couple(const B& b) {
-        d_weight.resize(rows(), cols());
-        couple_paths(b, latents.front(), layer, d_weight);
+        couple_paths(b, latents.front(), std::span<binary_path<S>>(layer.paths));
+    }
+
+    template <host_backend B>
+    matrix_view<const S> effective_weight(const B& b, linear_workspace<S>& work) const {
+        const matrix_view<S> weight = work.weight(rows(), cols());
+        expand_paths(b, paths(), weight);
+        return weight;
     }
 
     void prepare_gradients(const trainable& train) {

@@ -53,24 +53,24 @@ double ordered_sum(const B& b, index n, index grain, F&& f) {
 
 struct row_sum_scratch;
 
-/// Sums vectors: f(begin, end, part) adds rows [begin, end) to its chunk's own part (cols); returns their sum, which is
-/// good until this thread's next call.
+/// Sums vectors of `size` over the rows of a matrix: f(begin, end, part) adds rows [begin, end) to its chunk's own
+/// part; returns their sum, which is good until this thread's next call.
 template <class S, class B, class F>
-std::span<const S> ordered_row_sum(const B& b, index rows, index cols, F&& f) {
+std::span<const S> ordered_row_sum(const B& b, index rows, index cols, index size, F&& f) {
     const index grain = row_grain(cols), chunks = std::max<index>(1, (rows + grain - 1) / grain);
-    S* const parts = thread_scratch<row_sum_scratch>().template reserve<S>(chunks * cols);
-    std::fill(parts, parts + chunks * cols, S(0));
-    vectorized_for(b, rows, grain, [&](index begin, index end) { f(begin, end, parts + begin / grain * cols); });
+    S* const parts = thread_scratch<row_sum_scratch>().template reserve<S>(chunks * size);
+    std::fill(parts, parts + chunks * size, S(0));
+    vectorized_for(b, rows, grain, [&](index begin, index end) { f(begin, end, parts + begin / grain * size); });
     for (index c = 1; c < chunks; ++c)
-        for (index j = 0; j < cols; ++j)
-            parts[j] += parts[c * cols + j];
-    return {parts, static_cast<std::size_t>(cols)};
+        for (index j = 0; j < size; ++j)
+            parts[j] += parts[c * size + j];
+    return {parts, static_cast<std::size_t>(size)};
 }
 
 /// One pass of the power iteration over T (n,k), rows contiguous: u = |T| v and w = |T|' u.
 template <class B, class S>
 void power_pass(const B& b, matrix_view<const S> T, std::span<S> u, std::span<S> v) {
-    const auto w = ordered_row_sum<S>(b, T.rows, T.cols, [&](index begin, index end, S* part) {
+    const auto w = ordered_row_sum<S>(b, T.rows, T.cols, T.cols, [&](index begin, index end, S* part) {
         for (index i = begin; i < end; ++i) {
             const S* t = T.row(i);
             const S ui = static_cast<S>(lane_abs_dot(t, v.data(), T.cols));
@@ -111,7 +111,7 @@ void power_iteration(const B& b, matrix_view<const S> T, bool from_columns, std:
         });
         return;
     }
-    const auto sums = ordered_row_sum<S>(b, T.rows, T.cols, [&](index begin, index end, S* part) {
+    const auto sums = ordered_row_sum<S>(b, T.rows, T.cols, T.cols, [&](index begin, index end, S* part) {
         for (index i = begin; i < end; ++i)
             for (index j = 0; j < T.cols; ++j)
                 part[j] += std::abs(T.row(i)[j]);
@@ -205,13 +205,14 @@ void do_column_norms(cpu_tag, const B& b, matrix_view<const S> X, std::span<S> n
         });
     }
     if (!X.is_row_major()) return do_column_norms(reference_tag{}, b, X, norms);
-    const auto squares = detail::ordered_row_sum<double>(b, X.rows, X.cols, [&](index begin, index end, double* part) {
-        for (index i = begin; i < end; ++i) {
-            const S* x = X.row(i);
-            for (index j = 0; j < X.cols; ++j)
-                part[j] += static_cast<double>(x[j]) * static_cast<double>(x[j]);
-        }
-    });
+    const auto squares =
+        detail::ordered_row_sum<double>(b, X.rows, X.cols, X.cols, [&](index begin, index end, double* part) {
+            for (index i = begin; i < end; ++i) {
+                const S* x = X.row(i);
+                for (index j = 0; j < X.cols; ++j)
+                    part[j] += static_cast<double>(x[j]) * static_cast<double>(x[j]);
+            }
+        });
     std::transform(squares.begin(), squares.end(), norms.begin(),
                    [](double square) { return static_cast<S>(std::sqrt(square)); });
 }

@@ -27,16 +27,17 @@ template <class B, class S>
 void do_add_square_sums(cpu_tag, const B& b, matrix_view<const S> X, std::span<const S> weights,
                         std::span<double> sums) {
     if (!X.is_row_major()) return do_add_square_sums(reference_tag{}, b, X, weights, sums);
-    const auto squares = detail::ordered_row_sum<double>(b, X.rows, X.cols, [&](index begin, index end, double* part) {
-        for (index t = begin; t < end; ++t) {
-            const double weight = static_cast<double>(weights[static_cast<std::size_t>(t)]);
-            const S* x = X.row(t);
-            for (index j = 0; j < X.cols; ++j) {
-                const double clipped = weight * static_cast<double>(x[j]);
-                part[j] += clipped * clipped;
+    const auto squares =
+        detail::ordered_row_sum<double>(b, X.rows, X.cols, X.cols, [&](index begin, index end, double* part) {
+            for (index t = begin; t < end; ++t) {
+                const double weight = static_cast<double>(weights[static_cast<std::size_t>(t)]);
+                const S* x = X.row(t);
+                for (index j = 0; j < X.cols; ++j) {
+                    const double clipped = weight * static_cast<double>(x[j]);
+                    part[j] += clipped * clipped;
+                }
             }
-        }
-    });
+        });
     for (std::size_t j = 0; j < sums.size(); ++j)
         sums[j] += squares[j];
 }

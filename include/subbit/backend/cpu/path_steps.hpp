@@ -1,12 +1,11 @@
-// Residual binarization's own operations (path_operations.hpp) on the cpu backend.
+// Residual binarization's own operations (path_operations.hpp) on the cpu backend: one pass over the matrix for all
+// paths, 32 columns at a time, as many as a word has signs.
 #pragma once
 
 #include <subbit/backend/cpu/elementwise.hpp>
-#include <subbit/backend/cpu/packed_product.hpp>
 #include <subbit/backend/path_operations.hpp>
 
 #include <algorithm>
-#include <concepts>
 #include <cstdint>
 
 namespace subbit {
@@ -26,60 +25,90 @@ template <class S>
     return word;
 }
 
+/// w <- w + post signs o pre for the n signs of a word.
+template <class S>
+[[gnu::always_inline]] inline void add_word(std::uint32_t word, S post, const S* pre, S* w, index n) {
+    for (index j = 0; j < n; ++j) {
+        const S step = post * pre[j];
+        w[j] += (word >> j & 1U) != 0 ? step : -step;
+    }
+}
+
+/// d_pre <- d_pre + post signs o g, and dots <- dots + signs o g o pre, for the n signs of a word.
+template <class S>
+[[gnu::always_inline]] inline void gradient_word(std::uint32_t word, const S* g, S post, const S* pre, S* d_pre,
+                                                 S* dots, index n) {
+    for (index j = 0; j < n; ++j) {
+        const S signed_g = (word >> j & 1U) != 0 ? g[j] : -g[j];
+        d_pre[j] += post * signed_g;
+        dots[j] += pre[j] * signed_g;
+    }
+}
+
+/// Calls f(word's number, first column, number of columns): whole words with the constant 32, then the rest.
+template <class F>
+[[gnu::always_inline]] inline void for_words(index cols, F&& f) {
+    constexpr index width = bit_layout::tile_cols;
+    index g = 0;
+    for (; g < cols / width; ++g)
+        f(g, width * g, width);
+    if (const index tail = cols % width; tail != 0) f(g, width * g, tail);
+}
+
 }  // namespace detail
 
 template <class B, class S>
-bit_matrix do_peel_signs(cpu_tag, const B& b, matrix_view<S> R, std::span<const S> post, std::span<const S> pre) {
-    if (!R.is_row_major()) return do_peel_signs(reference_tag{}, b, R, post, pre);
-    constexpr index word = bit_layout::tile_cols;
-    bit_matrix signs(R.rows, R.cols);
-    vectorized_for(b, R.rows, detail::row_grain(R.cols), [&](index begin, index end) {
-        for (index i = begin; i < end; ++i) {
-            const S scale = post[static_cast<std::size_t>(i)];
-            S* r = R.row(i);
-            index g = 0;
-            for (; g < R.cols / word; ++g)
-                signs.set_word(i, g, detail::peel_word(r + word * g, scale, pre.data() + word * g, word));
-            if (const index tail = R.cols % word; tail != 0)
-                signs.set_word(i, g, detail::peel_word(r + word * g, scale, pre.data() + word * g, tail));
-        }
+void do_couple_paths(cpu_tag, const B& b, matrix_view<const S> W, std::span<binary_path<S>> paths) {
+    if (!W.is_row_major()) return do_couple_paths(reference_tag{}, b, W, paths);
+    vectorized_for(b, W.rows, detail::row_grain(W.cols), [&](index begin, index end) {
+        for (index i = begin; i < end; ++i)
+            detail::for_words(W.cols, [&](index g, index first, index n) {
+                S left[bit_layout::tile_cols];
+                std::copy_n(W.row(i) + first, n, left);
+                for (auto& path : paths)
+                    path.B.set_word(i, g, detail::peel_word(left, path.s_post(i), path.s_pre.data() + first, n));
+            });
     });
-    return signs;
 }
 
-/// path_product for B (k,n) or, where it is not `transposed`, its transpose.
 template <class B, class S>
-bool fused_path_product(const B& b, matrix_view<const S> X, std::span<const S> in, bit_view bits, bool transposed,
-                        std::span<const S> out, matrix_view<S> raw, bool add, matrix_view<S> Y) {
-    bool done = false;
-    with_packed_kernel<S>(b, packed_precision::exact, [&](auto arch, auto kernel) {
-        done = raw.is_row_major() && Y.is_row_major() && !packed_unpacks<decltype(kernel)>(X.rows);
-        if (!done) return;
-        packed_product<decltype(kernel)>(arch, b.exec(), packed_operand<S>{bits, transposed, X, in.data()},
-                                         [&](index t, index first, const S* sums, index count) {
-                                             std::copy_n(sums, count, raw.row(t) + first);
-                                             if (Y.size() == 0) return;
-                                             S* y = Y.row(t) + first;
-                                             const S* scale = out.data() + first;
-                                             for (index i = 0; i < count; ++i)
-                                                 y[i] = add ? y[i] + scale[i] * sums[i] : scale[i] * sums[i];
-                                         });
+void do_expand_paths(cpu_tag, const B& b, std::span<const binary_path<S>> paths, matrix_view<S> W) {
+    if (!W.is_row_major()) return do_expand_paths(reference_tag{}, b, paths, W);
+    vectorized_for(b, W.rows, detail::row_grain(W.cols), [&](index begin, index end) {
+        for (index i = begin; i < end; ++i)
+            detail::for_words(W.cols, [&](index g, index first, index n) {
+                S sum[bit_layout::tile_cols] = {};
+                for (const auto& path : paths)
+                    detail::add_word(path.B.view().word(i, g), path.s_post(i), path.s_pre.data() + first, sum, n);
+                std::copy_n(sum, n, W.row(i) + first);
+            });
     });
-    return done;
 }
 
-template <class B, std::floating_point S>
-void do_path_product(cpu_tag, const B& b, matrix_view<const S> X, std::span<const S> in, transposed_bit_view signs,
-                     std::span<const S> out, matrix_view<S> raw, bool add, matrix_view<S> Y) {
-    if (!fused_path_product(b, X, in, signs.t(), false, out, raw, add, Y))
-        do_path_product(reference_tag{}, b, X, in, signs, out, raw, add, Y);
-}
-
-template <class B, std::floating_point S>
-void do_path_product(cpu_tag, const B& b, matrix_view<const S> X, std::span<const S> in, bit_view signs,
-                     std::span<const S> out, matrix_view<S> raw, bool add, matrix_view<S> Y) {
-    if (!fused_path_product(b, X, in, signs, true, out, raw, add, Y))
-        do_path_product(reference_tag{}, b, X, in, signs, out, raw, add, Y);
+/// Sums over rows are made in fixed chunks that are added in order; those over columns in 32 lanes.
+template <class B, class S>
+void do_path_gradients(cpu_tag, const B& b, matrix_view<const S> G, std::span<const binary_path<S>> paths,
+                       std::span<vector<S>> d_post, std::span<vector<S>> d_pre) {
+    if (!G.is_row_major()) return do_path_gradients(reference_tag{}, b, G, paths, d_post, d_pre);
+    const auto sums =
+        detail::ordered_row_sum<S>(b, G.rows, G.cols, std::ssize(paths) * G.cols, [&](index begin, index end, S* part) {
+            for (index i = begin; i < end; ++i)
+                for (std::size_t p = 0; p < paths.size(); ++p) {
+                    const auto& path = paths[p];
+                    S* const columns = part + static_cast<index>(p) * G.cols;
+                    S dots[bit_layout::tile_cols] = {};
+                    detail::for_words(G.cols, [&](index g, index first, index n) {
+                        detail::gradient_word(path.B.view().word(i, g), G.row(i) + first, path.s_post(i),
+                                              path.s_pre.data() + first, columns + first, dots, n);
+                    });
+                    S dot = 0;
+                    for (const S x : dots)
+                        dot += x;
+                    d_post[p](i) = dot;
+                }
+        });
+    for (std::size_t p = 0; p < paths.size(); ++p)
+        std::copy_n(sums.data() + static_cast<index>(p) * G.cols, G.cols, d_pre[p].data());
 }
 
 }  // namespace subbit

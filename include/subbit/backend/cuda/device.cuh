@@ -1,0 +1,239 @@
+// A GPU by CUDA: a stream, its handles of cuBLAS and cuSOLVER, and the calls that gpu_backend needs (gpu/backend.hpp).
+#pragma once
+
+#include <subbit/backend/cuda/block.cuh>
+#include <subbit/backend/cuda/error.cuh>
+#include <subbit/backend/gpu/dense.hpp>
+#include <subbit/backend/gpu/memory.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace subbit {
+
+struct cuda_options {
+    int device = 0;     ///< which GPU, as CUDA counts them
+    bool tf32 = false;  ///< float products but Gram matrices may round their operands to TF32
+};
+
+/// How many GPUs this process can use; 0 where there is no driver, too.
+inline int cuda_device_count() {
+    int count = 0;
+    if (cudaGetDeviceCount(&count) != cudaSuccess) {
+        cudaGetLastError();
+        return 0;
+    }
+    return count;
+}
+
+/// One stream of one GPU. Throws cuda_error for all that CUDA reports.
+class cuda_device {
+  public:
+    explicit cuda_device(cuda_options options = {}) : state_(std::make_shared<state>(options)) {}
+    explicit cuda_device(gpu::no_device) {}
+
+    cudaStream_t stream() const { return state_->stream; }
+    cublasHandle_t blas() const { return state_->blas; }
+    /// One line for people: "cuda: NVIDIA H100 80GB HBM3 (sm_90), tf32 products".
+    std::string describe() const {
+        cudaDeviceProp p = {};
+        cuda_detail::check(cudaGetDeviceProperties(&p, state_->options.device), "cudaGetDeviceProperties");
+        return std::string("cuda: ") + p.name + " (sm_" + std::to_string(p.major) + std::to_string(p.minor) + "), " +
+               (state_->options.tf32 ? "tf32" : "f32") + " products";
+    }
+    cuda_device another_stream() const { return cuda_device(state_->options); }
+    void synchronize() const { cuda_detail::check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize"); }
+
+    void* allocate(std::size_t bytes) const {
+        void* p = nullptr;
+        state_->select();
+        cuda_detail::check(cudaMallocAsync(&p, bytes, stream()),
+                           ("allocating " + std::to_string(bytes) + " bytes").c_str());
+        return p;
+    }
+    /// A device that is lost says so at the next call that can throw.
+    void deallocate(void* p, std::size_t /*bytes*/) const noexcept { cudaFreeAsync(p, stream()); }
+    bool owns(const void* p) const {
+        cudaPointerAttributes attributes = {};
+        cuda_detail::check(cudaPointerGetAttributes(&attributes, p), "cudaPointerGetAttributes");
+        return attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;
+    }
+
+    void copy_to_device(void* to, const void* from, std::size_t bytes) const {
+        copy(to, from, bytes, cudaMemcpyHostToDevice, "copying to the device");
+    }
+    void copy_on_device(void* to, const void* from, std::size_t bytes) const {
+        copy(to, from, bytes, cudaMemcpyDeviceToDevice, "copying on the device");
+    }
+    void copy_to_host(void* to, const void* from, std::size_t bytes) const {
+        copy(to, from, bytes, cudaMemcpyDeviceToHost, "copying to the host");
+        synchronize();
+    }
+    void clear(void* p, std::size_t bytes) const {
+        if (bytes > 0) cuda_detail::check(cudaMemsetAsync(p, 0, bytes, stream()), "cudaMemsetAsync");
+    }
+
+    /// Throws value_error for a shape that a GPU does not take.
+    template <class Kernel>
+    void launch(const gpu::launch_shape& shape, const Kernel& kernel) const {
+        gpu::require_launchable<Kernel>(shape);
+        state_->select();
+        constexpr std::size_t shared_without_asking = 48 * 1024;
+        if (shape.shared_bytes > shared_without_asking)
+            cuda_detail::check(
+                cudaFuncSetAttribute(cuda_detail::run_kernel<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                     static_cast<int>(shape.shared_bytes)),
+                "asking for shared memory");
+        cuda_detail::run_kernel<<<static_cast<unsigned>(shape.blocks), static_cast<unsigned>(shape.threads),
+                                  shape.shared_bytes, stream()>>>(kernel);
+        cuda_detail::check(cudaGetLastError(), "launching a kernel");
+    }
+
+    /// C = alpha A X + beta C; C is not transposed.
+    template <class S>
+    void gemm(gpu::operand<const S> A, gpu::operand<const S> X, gpu::operand<S> C, S alpha, S beta,
+              gpu::product_precision precision) const {
+        constexpr auto type = std::is_same_v<S, float> ? CUDA_R_32F : CUDA_R_64F;
+        const auto plain = std::is_same_v<S, float> ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_64F;
+        const bool tf32 = std::is_same_v<S, float> && state_->options.tf32 && precision == gpu::product_precision::fast;
+        const auto turn = [](bool transposed) { return transposed ? CUBLAS_OP_T : CUBLAS_OP_N; };
+        cuda_detail::check(
+            cublasGemmEx_64(blas(), turn(A.transposed), turn(X.transposed), C.rows, C.cols, A.cols, &alpha, A.data,
+                            type, A.leading, X.data, type, X.leading, &beta, C.data, type, C.leading,
+                            tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : plain, CUBLAS_GEMM_DEFAULT),
+            "cublasGemmEx");
+    }
+
+    /// The lower Cholesky factor of A (n,n), stored by columns, in its lower triangle; *info = 0, or not positive
+    /// definite.
+    template <class S>
+    void cholesky(index n, S* A, int* info) const {
+        constexpr auto type = std::is_same_v<S, float> ? CUDA_R_32F : CUDA_R_64F;
+        std::size_t on_device = 0, on_host = 0;
+        const auto solver = state_->solver;
+        const auto parameters = state_->parameters;
+        cuda_detail::check(cusolverDnXpotrf_bufferSize(solver, parameters, CUBLAS_FILL_MODE_LOWER, n, type, A, n, type,
+                                                       &on_device, &on_host),
+                           "cusolverDnXpotrf_bufferSize");
+        workspace work(*this, on_device, on_host);
+        cuda_detail::check(cusolverDnXpotrf(solver, parameters, CUBLAS_FILL_MODE_LOWER, n, type, A, n, type,
+                                            work.device(), on_device, work.host(), on_host, info),
+                           "cusolverDnXpotrf");
+    }
+    /// B (n,columns), by columns, <- A^-1 B with the factor of A that cholesky() left. Two triangular solves of cuBLAS,
+    /// which need neither workspace nor info.
+    template <class S>
+    void cholesky_solve(index n, index columns, const S* A, S* B) const {
+        const S one = 1;
+        for (const auto turn : {CUBLAS_OP_N, CUBLAS_OP_T}) {
+            if constexpr (std::is_same_v<S, float>)
+                cuda_detail::check(cublasStrsm_64(blas(), CUBLAS_SIDE_LEFT, CUBLAS_FILL_MODE_LOWER, turn,
+                                                  CUBLAS_DIAG_NON_UNIT, n, columns, &one, A, n, B, n),
+                                   "cublasStrsm");
+            else
+                cuda_detail::check(cublasDtrsm_64(blas(), CUBLAS_SIDE_LEFT, CUBLAS_FILL_MODE_LOWER, turn,
+                                                  CUBLAS_DIAG_NON_UNIT, n, columns, &one, A, n, B, n),
+                                   "cublasDtrsm");
+        }
+    }
+    /// Symmetric A (n,n) <- its eigenvectors as columns, by rising eigenvalue; *info = 0 where that converged.
+    void eigenvectors(index n, double* A, int* info) const {
+        std::size_t on_device = 0, on_host = 0;
+        const gpu::buffer<cuda_device, double> values(*this, n);
+        const auto solver = state_->solver;
+        const auto parameters = state_->parameters;
+        auto* const W = const_cast<double*>(values.data());
+        cuda_detail::check(
+            cusolverDnXsyevd_bufferSize(solver, parameters, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_LOWER, n,
+                                        CUDA_R_64F, A, n, CUDA_R_64F, W, CUDA_R_64F, &on_device, &on_host),
+            "cusolverDnXsyevd_bufferSize");
+        workspace work(*this, on_device, on_host);
+        cuda_detail::check(
+            cusolverDnXsyevd(solver, parameters, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_LOWER, n, CUDA_R_64F, A, n,
+                             CUDA_R_64F, W, CUDA_R_64F, work.device(), on_device, work.host(), on_host, info),
+            "cusolverDnXsyevd");
+    }
+
+  private:
+    struct state {
+        state() = default;
+        explicit state(cuda_options o) : state() {  // what has been made is unmade where the rest throws
+            options = o;
+            int count = 0;
+            cuda_detail::check(cudaGetDeviceCount(&count), "looking for a GPU");
+            if (options.device < 0 || options.device >= count)
+                cuda_detail::check(
+                    cudaErrorInvalidDevice,
+                    ("device " + std::to_string(options.device) + " of " + std::to_string(count)).c_str());
+            select();
+            keep_freed_memory();
+            cuda_detail::check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
+            cuda_detail::check(cublasCreate(&blas), "cublasCreate");
+            cuda_detail::check(cublasSetStream(blas, stream), "cublasSetStream");
+            cuda_detail::check(cusolverDnCreate(&solver), "cusolverDnCreate");
+            cuda_detail::check(cusolverDnSetStream(solver, stream), "cusolverDnSetStream");
+            cuda_detail::check(cusolverDnCreateParams(&parameters), "cusolverDnCreateParams");
+        }
+        state(const state&) = delete;
+        state& operator=(const state&) = delete;
+        ~state() { release(); }
+
+        /// CUDA's current device belongs to a thread, and a thread may use several.
+        void select() const { cuda_detail::check(cudaSetDevice(options.device), "cudaSetDevice"); }
+
+        /// The pool gives memory back to the driver at every synchronization unless told to keep it.
+        void keep_freed_memory() const {
+            cudaMemPool_t pool = nullptr;
+            cuda_detail::check(cudaDeviceGetDefaultMemPool(&pool, options.device), "cudaDeviceGetDefaultMemPool");
+            std::uint64_t all = UINT64_MAX;
+            cuda_detail::check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &all),
+                               "cudaMemPoolSetAttribute");
+        }
+
+        void release() noexcept {
+            if (stream != nullptr) cudaStreamSynchronize(stream);
+            if (parameters != nullptr) cusolverDnDestroyParams(parameters);
+            if (solver != nullptr) cusolverDnDestroy(solver);
+            if (blas != nullptr) cublasDestroy(blas);
+            if (stream != nullptr) cudaStreamDestroy(stream);
+        }
+
+        cuda_options options;
+        cudaStream_t stream = nullptr;
+        cublasHandle_t blas = nullptr;
+        cusolverDnHandle_t solver = nullptr;
+        cusolverDnParams_t parameters = nullptr;
+    };
+
+    /// Memory that a call of cuSOLVER works in. The host's part must outlive the call's work on the GPU.
+    class workspace {
+      public:
+        workspace(const cuda_device& d, std::size_t on_device, std::size_t on_host)
+            : owner_(d), device_(on_device > 0 ? d.allocate(on_device) : nullptr), host_(on_host) {}
+        workspace(const workspace&) = delete;
+        workspace& operator=(const workspace&) = delete;
+        ~workspace() {
+            if (!host_.empty()) cudaStreamSynchronize(owner_.stream());
+            if (device_ != nullptr) owner_.deallocate(device_, 0);
+        }
+        void* device() { return device_; }
+        void* host() { return host_.data(); }
+
+      private:
+        const cuda_device& owner_;
+        void* device_;
+        std::vector<std::byte> host_;
+    };
+
+    void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, const char* what) const {
+        if (bytes > 0) cuda_detail::check(cudaMemcpyAsync(to, from, bytes, kind, stream()), what);
+    }
+
+    std::shared_ptr<state> state_;
+};
+
+}  // namespace subbit

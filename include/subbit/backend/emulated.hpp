@@ -1,0 +1,12 @@
+// The GPU backend without a GPU: the same kernels on the host, block by block. It finds the errors of kernels, not the
+// time they take.
+#pragma once
+
+#include <subbit/backend/emulated/device.hpp>
+#include <subbit/backend/gpu.hpp>
+
+namespace subbit {
+
+using emulated = gpu_backend<emulated_device>;
+
+}  // namespace subbit

@@ -1,0 +1,115 @@
+// A GPU on the host: the same kernels, blocks of fibers one after the other, dense products and solves by Eigen.
+#pragma once
+
+#include <subbit/backend/emulated/block.hpp>
+#include <subbit/backend/emulated/memory.hpp>
+#include <subbit/backend/gpu/dense.hpp>
+#include <subbit/backend/gpu/memory.hpp>
+
+#include <Eigen/Cholesky>
+#include <Eigen/Eigenvalues>
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <string>
+
+namespace subbit {
+
+struct emulated_options {
+    std::size_t memory_bytes = std::size_t{1} << 34;  ///< addresses alone: only what is used is taken
+};
+
+/// What gpu_backend runs on where there is no GPU: for tests of kernels, not for speed. Copies share the memory.
+class emulated_device {
+  public:
+    explicit emulated_device(emulated_options options = {})
+        : memory_(std::make_shared<emulation::memory>(options.memory_bytes)) {}
+
+    explicit emulated_device(gpu::no_device) {}
+
+    std::string describe() const { return "emulated: kernels as fibers on one thread"; }
+    /// Work is done when a call returns: another stream is the same.
+    emulated_device another_stream() const { return *this; }
+    void synchronize() const {}
+
+    void* allocate(std::size_t bytes) const { return memory_->allocate(bytes); }
+    void deallocate(void* p, std::size_t bytes) const noexcept {
+        memory_->deallocate(static_cast<std::byte*>(p), bytes);
+    }
+    bool owns(const void* p) const { return memory_->contains(p); }
+
+    void copy_to_device(void* to, const void* from, std::size_t bytes) const { copy(to, from, bytes); }
+    void copy_to_host(void* to, const void* from, std::size_t bytes) const { copy(to, from, bytes); }
+    void copy_on_device(void* to, const void* from, std::size_t bytes) const { copy(to, from, bytes); }
+    void clear(void* p, std::size_t bytes) const {
+        const emulation::memory::access open(*memory_);
+        if (bytes > 0) std::memset(p, 0, bytes);
+    }
+
+    /// Throws value_error for a shape that a GPU does not take.
+    template <class Kernel>
+    void launch(const gpu::launch_shape& shape, const Kernel& kernel) const {
+        gpu::require_launchable<Kernel>(shape);
+        thread_local emulation::fiber_group fibers;
+        const emulation::memory::access open(*memory_);
+        emulation::block_state state(fibers, shape);
+        for (index number = 0; number < shape.blocks; ++number) {
+            state.begin();
+            fibers.run(shape.threads, [&](int thread) {
+                emulation::block block(state, number, thread);
+                kernel(block);
+            });
+        }
+    }
+
+    /// C = alpha A X + beta C; C is not transposed.
+    template <class S>
+    void gemm(gpu::operand<const S> A, gpu::operand<const S> X, gpu::operand<S> C, S alpha, S beta,
+              gpu::product_precision) const {
+        const emulation::memory::access open(*memory_);
+        const matrix<S> product = as_eigen(A.view()) * as_eigen(X.view());
+        auto c = as_eigen(C.view());
+        if (beta == S(0))
+            c = alpha * product;
+        else
+            c = alpha * product + beta * c;
+    }
+
+    /// The lower Cholesky factor of A (n,n), stored by columns, in its lower triangle; *info = 0, or not positive
+    /// definite.
+    template <class S>
+    void cholesky(index n, S* A, int* info) const {
+        const emulation::memory::access open(*memory_);
+        const matrix_view<S> a(A, n, n, 1, n);
+        const Eigen::LLT<matrix<S>> factored(as_eigen(a));
+        *info = factored.info() == Eigen::Success ? 0 : 1;
+        as_eigen(a).template triangularView<Eigen::Lower>() = factored.matrixLLT();
+    }
+    /// B (n,columns), by columns, <- A^-1 B with the factor of A that cholesky() left.
+    template <class S>
+    void cholesky_solve(index n, index columns, const S* A, S* B) const {
+        const emulation::memory::access open(*memory_);
+        const matrix<S> factor = as_eigen(matrix_view<const S>(A, n, n, 1, n));
+        auto b = as_eigen(matrix_view<S>(B, n, columns, 1, n));
+        factor.template triangularView<Eigen::Lower>().solveInPlace(b);
+        factor.transpose().template triangularView<Eigen::Upper>().solveInPlace(b);
+    }
+    /// Symmetric A (n,n) <- its eigenvectors as columns, by rising eigenvalue; *info = 0 where that converged.
+    void eigenvectors(index n, double* A, int* info) const {
+        const emulation::memory::access open(*memory_);
+        auto a = as_eigen(matrix_view<double>(A, n, n, 1, n));
+        const Eigen::SelfAdjointEigenSolver<matrix<double>> solver(matrix<double>{a});
+        *info = solver.info() == Eigen::Success ? 0 : 1;
+        if (*info == 0) a = solver.eigenvectors();
+    }
+
+  private:
+    void copy(void* to, const void* from, std::size_t bytes) const {
+        const emulation::memory::access open(*memory_);
+        if (bytes > 0) std::memcpy(to, from, bytes);
+    }
+
+    std::shared_ptr<emulation::memory> memory_;
+};
+
+}  // namespace subbit

@@ -1,0 +1,183 @@
+// The threads of a block as fibers of one host thread: each runs until it must wait for others.
+#pragma once
+
+#include <subbit/core/error.hpp>
+
+#include <ucontext.h>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SUBBIT_FIBERS_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SUBBIT_FIBERS_SANITIZED 1
+#endif
+#endif
+#if defined(SUBBIT_FIBERS_SANITIZED)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+namespace subbit::emulation {
+
+/// A place where `size` threads meet; it may be used again at once.
+struct barrier {
+    int size = 0;
+    int arrived = 0;
+    std::uint64_t generation = 0;
+};
+
+/// Runs n threads of one block on fibers. A fiber whose thread has ended takes the next that has not begun, so that a
+/// kernel without a barrier needs a single one.
+class fiber_group {
+  public:
+    fiber_group() = default;
+    fiber_group(const fiber_group&) = delete;
+    fiber_group& operator=(const fiber_group&) = delete;
+
+    /// Calls body(thread) for every thread below n. Rethrows what a thread throws; throws error where the threads that
+    /// are left wait for others that never come.
+    void run(int n, const std::function<void(int)>& body) {
+        body_ = &body;
+        next_ = 0;
+        count_ = n;
+        failure_ = nullptr;
+        std::size_t used = 0;
+        while (next_ < count_ && !failure_)
+            resume(at(used++));
+        for (bool progress = true; progress && !failure_;) {
+            progress = false;
+            for (std::size_t i = 0; i < used && !failure_; ++i) {
+                fiber& f = at(i);
+                if (f.waits_for == nullptr || f.waits_for->generation == f.generation) continue;
+                resume(f);
+                progress = true;
+            }
+        }
+        bool stuck = false;
+        for (std::size_t i = 0; i < used; ++i) {
+            stuck = stuck || at(i).waits_for != nullptr;
+            at(i).waits_for = nullptr;
+        }
+        if (failure_) std::rethrow_exception(failure_);
+        if (stuck)
+            throw error("emulated block: some threads wait at a barrier or an exchange that others do not reach");
+    }
+
+    /// The running thread waits until all of the barrier's threads are there.
+    void wait(barrier& b) {
+        if (++b.arrived == b.size) {
+            b.arrived = 0;
+            ++b.generation;
+            return;
+        }
+        fiber& self = *current_;
+        self.waits_for = &b;
+        self.generation = b.generation;
+        switch_to(self.context, scheduler_, nullptr);
+        self.waits_for = nullptr;
+    }
+
+  private:
+    static constexpr std::size_t stack_bytes = std::size_t{1} << 17;  // what is not used of it is never touched
+
+    struct fiber {
+        ucontext_t context = {};
+        std::unique_ptr<std::byte[]> stack{new std::byte[stack_bytes]};
+        const barrier* waits_for = nullptr;
+        std::uint64_t generation = 0;
+    };
+
+    fiber& at(std::size_t i) {
+        if (i == fibers_.size()) fibers_.push_back(std::make_unique<fiber>());
+        return *fibers_[i];
+    }
+
+    void resume(fiber& f) {
+        current_ = &f;
+        if (f.waits_for == nullptr) start(f);
+        switch_to(scheduler_, f.context, &f);
+    }
+
+    void start(fiber& f) {
+#if defined(SUBBIT_FIBERS_SANITIZED)
+        __asan_unpoison_memory_region(f.stack.get(), stack_bytes);  // of a thread that was given up
+#endif
+        getcontext(&f.context);
+        f.context.uc_stack.ss_sp = f.stack.get();
+        f.context.uc_stack.ss_size = stack_bytes;
+        f.context.uc_link = nullptr;
+        const auto self = reinterpret_cast<std::uintptr_t>(this);
+        makecontext(&f.context, reinterpret_cast<void (*)()>(&fiber_group::enter), 2, static_cast<unsigned>(self),
+                    static_cast<unsigned>(std::uint64_t{self} >> 32));
+    }
+
+    /// makecontext passes ints alone: a pointer comes in two halves.
+    static void enter(unsigned low, unsigned high) {
+        const std::uint64_t self = std::uint64_t{high} << 32 | low;
+        reinterpret_cast<fiber_group*>(static_cast<std::uintptr_t>(self))->run_threads();
+    }
+
+    void run_threads() {
+        finish_switch();
+        fiber& self = *current_;
+        try {
+            while (next_ < count_)
+                (*body_)(next_++);
+        } catch (...) {
+            failure_ = std::current_exception();
+        }
+        switch_to(self.context, scheduler_, nullptr);
+    }
+
+    /// Leaves `from` and goes on with `to`, the context of fiber `f` or, where that is null, the scheduler's.
+    void switch_to(ucontext_t& from, ucontext_t& to, [[maybe_unused]] fiber* f) {
+#if defined(SUBBIT_FIBERS_SANITIZED)
+        void* fake_stack = nullptr;
+        __sanitizer_start_switch_fiber(&fake_stack, f ? f->stack.get() : scheduler_stack_,
+                                       f ? stack_bytes : scheduler_bytes_);
+        swapcontext(&from, &to);
+        finish_switch(fake_stack);
+#else
+        swapcontext(&from, &to);
+#endif
+    }
+
+    /// The first and the later arrivals on a stack; a fiber's tells where the scheduler's stack is.
+    void finish_switch([[maybe_unused]] void* fake_stack = nullptr) {
+#if defined(SUBBIT_FIBERS_SANITIZED)
+        const void* bottom = nullptr;
+        std::size_t bytes = 0;
+        __sanitizer_finish_switch_fiber(fake_stack, &bottom, &bytes);
+        const auto* const stack = static_cast<const std::byte*>(bottom);
+        if (stack != nullptr && !is_fiber_stack(stack)) {
+            scheduler_stack_ = bottom;
+            scheduler_bytes_ = bytes;
+        }
+#endif
+    }
+#if defined(SUBBIT_FIBERS_SANITIZED)
+    bool is_fiber_stack(const std::byte* stack) const {
+        for (const auto& f : fibers_)
+            if (f->stack.get() == stack) return true;
+        return false;
+    }
+    const void* scheduler_stack_ = nullptr;
+    std::size_t scheduler_bytes_ = 0;
+#endif
+
+    const std::function<void(int)>* body_ = nullptr;
+    int next_ = 0, count_ = 0;
+    std::exception_ptr failure_;
+    std::vector<std::unique_ptr<fiber>> fibers_;
+    fiber* current_ = nullptr;
+    ucontext_t scheduler_ = {};
+};
+
+}  // namespace subbit::emulation

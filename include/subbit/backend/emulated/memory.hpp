@@ -1,0 +1,100 @@
+// The memory of the emulated GPU: out of the host's reach except during launches and copies.
+#pragma once
+
+#include <subbit/core/error.hpp>
+
+#include <sys/mman.h>
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace subbit::emulation {
+
+/// One reserved range of addresses, without any rights while nothing runs on the device: a host access ends the
+/// program. Threads may use it side by side.
+class memory {
+  public:
+    /// Throws device_error where the addresses are not to be had.
+    explicit memory(std::size_t capacity) : capacity_(rounded(capacity)) {
+        void* const p = ::mmap(nullptr, capacity_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (p == MAP_FAILED)
+            throw device_error("emulated device: no " + std::to_string(capacity_) +
+                               " bytes of addresses; ask for less memory");
+        base_ = static_cast<std::byte*>(p);
+    }
+    memory(const memory&) = delete;
+    memory& operator=(const memory&) = delete;
+    ~memory() { ::munmap(base_, capacity_); }
+
+    /// Throws device_error where the capacity is used up. New memory holds NaN.
+    std::byte* allocate(std::size_t bytes) {
+        bytes = rounded(bytes);
+        std::byte* p = nullptr;
+        {
+            const std::lock_guard lock(mutex_);
+            auto& free = free_[bytes];
+            if (!free.empty()) {
+                p = free.back();
+                free.pop_back();
+            } else if (capacity_ - used_ >= bytes) {
+                p = base_ + used_;
+                used_ += bytes;
+                if (open_ > 0) protect(PROT_READ | PROT_WRITE);
+            } else {
+                throw device_error("emulated device: out of memory, " + std::to_string(bytes) + " bytes asked for, " +
+                                   std::to_string(capacity_ - used_) + " of " + std::to_string(capacity_) +
+                                   " left; use a smaller model, fewer windows or fewer layers at once");
+            }
+        }
+        const access open(*this);
+        std::memset(p, 0xff, bytes);
+        return p;
+    }
+    void deallocate(std::byte* p, std::size_t bytes) {
+        const std::lock_guard lock(mutex_);
+        free_[rounded(bytes)].push_back(p);
+    }
+    bool contains(const void* p) const { return p >= base_ && p < base_ + capacity_; }
+
+    /// While one of these lives, the memory can be read and written.
+    class access {
+      public:
+        explicit access(memory& m) : memory_(m) {
+            const std::lock_guard lock(m.mutex_);
+            if (m.open_++ == 0) m.protect(PROT_READ | PROT_WRITE);
+        }
+        access(const access&) = delete;
+        access& operator=(const access&) = delete;
+        ~access() {
+            const std::lock_guard lock(memory_.mutex_);
+            if (--memory_.open_ == 0) memory_.protect(PROT_NONE);
+        }
+
+      private:
+        memory& memory_;
+    };
+
+  private:
+    static std::size_t rounded(std::size_t bytes) {
+        constexpr std::size_t unit = 256;  // what cudaMalloc aligns to
+        return std::max<std::size_t>((bytes + unit - 1) / unit * unit, unit);
+    }
+    void protect(int rights) {
+        constexpr std::size_t page = std::size_t{1} << 16;  // the largest that is in use
+        const std::size_t bytes = std::min((used_ + page - 1) / page * page, capacity_);
+        if (bytes > 0) ::mprotect(base_, bytes, rights);
+    }
+
+    std::size_t capacity_;
+    std::byte* base_ = nullptr;
+    std::mutex mutex_;
+    std::size_t used_ = 0;
+    int open_ = 0;
+    std::map<std::size_t, std::vector<std::byte*>> free_;  // by size
+};
+
+}  // namespace subbit::emulation

@@ -1,0 +1,63 @@
+// gpu_backend<Device>: the operations of backend/ as launches of kernels. Device is cuda_device or emulated_device:
+//
+//     describe()                                   one line for people
+//     another_stream()                             the same device, its work in an order of its own
+//     synchronize()                                waits for all that was asked for; throws what went wrong
+//     allocate(bytes), deallocate(p, bytes)        in the order of the stream
+//     owns(p)                                      true for an address of the device's memory
+//     copy_to_device, copy_on_device, clear        (to, from, bytes), in the order of the stream
+//     copy_to_host(to, from, bytes)                and waits
+//     launch(shape, kernel)                        (block.hpp)
+//     gemm, cholesky, cholesky_solve, eigenvectors what BLAS and LAPACK do, by columns (dense.hpp)
+//     Device(gpu::no_device{})                     what an owner without memory holds
+//
+// Devices are values: copies share the stream and the handles.
+#pragma once
+
+#include <subbit/backend/concept.hpp>
+#include <subbit/backend/gpu/memory.hpp>
+
+#include <string>
+#include <utility>
+
+namespace subbit {
+
+/// The tag of all GPUs. It extends nothing but the root: what has no kernel does not compile, since a reference loop
+/// would read a device's memory from the host.
+struct gpu_tag : backend_tag {};
+
+/// A GPU, or its emulation. Its operations return before their work is done; what goes back to the host waits. Copies
+/// share the stream; use a copy from one thread at a time, and on_another_stream() for a thread of its own.
+template <class Device>
+class gpu_backend {
+  public:
+    using tag = gpu_tag;
+    using device_type = Device;
+    template <class S>
+    using matrix = gpu::device_matrix<Device, S>;
+    template <class S>
+    using vector = gpu::device_vector<Device, S>;
+
+    gpu_backend() = default;
+    explicit gpu_backend(Device device) : device_(std::move(device)) {}
+
+    const Device& device() const { return device_; }
+    std::string describe() const { return device_.describe(); }
+    void synchronize() const { device_.synchronize(); }
+    gpu_backend on_another_stream() const { return gpu_backend(device_.another_stream()); }
+
+    /// `count` entries of T that are not initialized.
+    template <class T>
+    gpu::buffer<Device, T> scratch(index count) const {
+        return {device_, count};
+    }
+    template <class Kernel>
+    void launch(const gpu::launch_shape& shape, const Kernel& kernel) const {
+        device_.launch(shape, kernel);
+    }
+
+  private:
+    Device device_;
+};
+
+}  // namespace subbit

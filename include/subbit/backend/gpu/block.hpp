@@ -1,0 +1,114 @@
+// What a kernel is, and what it sees of the machine.
+//
+// A kernel is a trivially copyable struct with
+//
+//     template <class Block>
+//     SUBBIT_KERNEL void operator()(Block& block) const;
+//
+// which every thread of every block of a launch calls. `block` is the GPU's (cuda/block.cuh) or the emulation's
+// (emulated/block.hpp); both offer
+//
+//     index(), blocks()                 which block this is, of how many
+//     thread(), threads()               which thread of the block, of how many (a multiple of 32)
+//     lane(), warp(), warps()           thread % 32, thread / 32, threads / 32
+//     sync(), sync_warp()               every thread of the block, or of the warp, gets here before any goes on
+//     shared<T>(count)                  memory of the block; every thread asks in the same order, within the launch's
+//     bytes shuffle(x, from)                  the x of lane `from` of the warp shuffle_xor(x, mask)              of
+//     lane lane() ^ mask shuffle_down(x, by)               of lane lane() + by, or one's own x where there is none
+//     ballot(condition)                 bit l is set where lane l's condition holds
+//     warp_reduce(x, op), reduce(x, op) x combined over the warp, the block; every thread gets the result
+//     warp_sum(x), sum(x)               the same with op = plus
+//
+// All threads of a warp, or of the block, take part in an exchange: the emulation throws where some are missing. The
+// order of a reduction depends on the shape of the launch alone. T of shared memory and exchanges is trivially
+// copyable, at most 16 bytes.
+#pragma once
+
+#include <subbit/core/error.hpp>
+#include <subbit/core/kernel.hpp>
+#include <subbit/core/matrix.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <type_traits>
+
+namespace subbit::gpu {
+
+inline constexpr int warp_size = 32;
+
+/// How many blocks a launch has, of how many threads (a multiple of 32, at most 1024), with how many bytes of shared
+/// memory each.
+struct launch_shape {
+    index blocks = 1;
+    int threads = 256;
+    std::size_t shared_bytes = 0;
+};
+
+/// The most threads a block of this kernel has: its own `static constexpr int most_threads`, or what GPUs take. A
+/// kernel that says less gets more registers.
+template <class Kernel>
+inline constexpr int most_threads = [] {
+    if constexpr (requires { Kernel::most_threads; })
+        return Kernel::most_threads;
+    else
+        return 1024;
+}();
+
+/// Throws value_error for a launch that a GPU does not take.
+template <class Kernel>
+void require_launchable(const launch_shape& shape) {
+    static_assert(std::is_trivially_copyable_v<Kernel>, "a kernel is copied to the device byte by byte");
+    constexpr std::size_t most_shared = 227 * 1024;  // sm_90
+    if (shape.blocks < 1 || shape.blocks > 0x7fffffff || shape.threads < warp_size ||
+        shape.threads > most_threads<Kernel> || shape.threads % warp_size != 0 || shape.shared_bytes > most_shared)
+        throw value_error("launch of " + std::to_string(shape.blocks) + " blocks of " + std::to_string(shape.threads) +
+                          " threads with " + std::to_string(shape.shared_bytes) +
+                          " bytes: expected 1 to 2^31-1 blocks, a multiple of 32 up to " +
+                          std::to_string(most_threads<Kernel>) + " threads, at most 232448 bytes");
+}
+
+/// Enough threads for `items`, 256 a block, in no more blocks than keep a GPU busy: kernels stride over the rest.
+inline launch_shape cover(index items) {
+    constexpr int threads = 256;
+    constexpr index most_blocks = 2048;
+    return {std::clamp<index>((items + threads - 1) / threads, 1, most_blocks), threads};
+}
+
+/// Enough warps for `items`, eight a block.
+inline launch_shape cover_by_warps(index items) {
+    return cover(items * warp_size);
+}
+
+/// Calls f(i) for every i below n, each on one thread of the launch.
+template <class Block, class F>
+SUBBIT_KERNEL void for_each_thread(const Block& block, index n, F f) {
+    const index step = block.blocks() * block.threads();
+    for (index i = block.index() * block.threads() + block.thread(); i < n; i += step)
+        f(i);
+}
+
+/// Calls f(i) for every i below n, each on all lanes of one warp of the launch.
+template <class Block, class F>
+SUBBIT_KERNEL void for_each_warp(const Block& block, index n, F f) {
+    const index step = block.blocks() * block.warps();
+    for (index i = block.index() * block.warps() + block.warp(); i < n; i += step)
+        f(i);
+}
+
+/// Operations of a reduction.
+struct plus {
+    template <class T>
+    SUBBIT_KERNEL T operator()(T a, T b) const {
+        return a + b;
+    }
+};
+struct maximum {
+    template <class T>
+    SUBBIT_KERNEL T operator()(T a, T b) const {
+        return a < b ? b : a;
+    }
+};
+
+}  // namespace subbit::gpu

@@ -1,0 +1,104 @@
+// Operations that treat every entry alike: one kernel, and for each operation what it does to entry (i,j).
+#pragma once
+
+#include <subbit/backend/gpu/backend.hpp>
+#include <subbit/backend/gpu/block.hpp>
+#include <subbit/core/types.hpp>
+
+#include <cstdint>
+#include <span>
+#include <type_traits>
+
+namespace subbit {
+
+namespace gpu {
+
+/// Calls f(i, j) for every entry of a rows x cols matrix, neighbours in a row on neighbouring threads.
+template <class F>
+struct entries {
+    index rows, cols;
+    F f;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        const index width = cols;
+        const F each = f;
+        for_each_thread(block, rows * cols, [=](index e) {
+            // A 64-bit division takes several times as long.
+            const bool small = e <= 0xffffffff && width <= 0xffffffff;
+            const index i = small
+                                ? static_cast<index>(static_cast<std::uint32_t>(e) / static_cast<std::uint32_t>(width))
+                                : e / width;
+            each(i, e - i * width);
+        });
+    }
+};
+
+/// What for_entries turns: views; numbers stay.
+template <class T>
+matrix_view<T> turned(matrix_view<T> v) {
+    return v.t();
+}
+template <class T>
+requires std::is_arithmetic_v<T> T turned(T x) {
+    return x;
+}
+
+/// The factors of a matrix's rows and columns; null stands for ones.
+template <class S>
+struct factors {
+    const S* left;
+    const S* right;
+
+    SUBBIT_KERNEL S at(index i, index j) const {
+        return (left != nullptr ? left[i] : S(1)) * (right != nullptr ? right[j] : S(1));
+    }
+};
+template <class S>
+factors<S> turned(factors<S> f) {
+    return {f.right, f.left};
+}
+
+/// Launches f(i, j) over all entries of `out`, an F made of the views, which are all transposed where `out` is stored
+/// by columns, so that neighbouring threads write to neighbouring addresses.
+template <class F, class B, class Out, class... Views>
+void for_entries(const B& b, Out out, Views... rest) {
+    if (out.size() == 0) return;
+    if (out.row_stride < out.col_stride)
+        b.launch(cover(out.size()), entries<F>{out.cols, out.rows, F{out.t(), turned(rest)...}});
+    else
+        b.launch(cover(out.size()), entries<F>{out.rows, out.cols, F{out, rest...}});
+}
+
+template <class S>
+struct scale_entry {
+    matrix_view<S> X;
+    factors<S> by;
+
+    SUBBIT_KERNEL void operator()(index i, index j) const { X(i, j) *= by.at(i, j); }
+};
+
+template <class S>
+struct axpby_entry {
+    matrix_view<S> Y;
+    matrix_view<const S> X;
+    S alpha, beta;
+
+    SUBBIT_KERNEL void operator()(index i, index j) const {
+        Y(i, j) = beta == S(0) ? alpha * X(i, j) : alpha * X(i, j) + beta * Y(i, j);
+    }
+};
+
+}  // namespace gpu
+
+template <class B, class S>
+void do_scale(gpu_tag, const B& b, matrix_view<S> X, std::span<const S> left, std::span<const S> right) {
+    gpu::for_entries<gpu::scale_entry<S>>(b, X, gpu::factors<S>{left.data(), right.data()});
+}
+
+template <class B, class S>
+void do_axpby(gpu_tag, const B& b, S alpha, matrix_view<const S> X, S beta, matrix_view<S> Y) {
+    gpu::for_entries<gpu::axpby_entry<S>>(b, Y, X, alpha, beta);
+}
+
+}  // namespace subbit

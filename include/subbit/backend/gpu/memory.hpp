@@ -1,0 +1,86 @@
+// Owners of a device's memory. They carry the device, so that their memory goes back in the order of its stream.
+#pragma once
+
+#include <subbit/core/matrix.hpp>
+
+#include <cstddef>
+#include <span>
+#include <utility>
+
+namespace subbit::gpu {
+
+/// What an owner without memory holds in the place of its device.
+struct no_device {};
+
+/// `count` entries of T on a device, not initialized. Copies are deep.
+template <class Device, class T>
+class buffer {
+  public:
+    buffer() = default;
+    buffer(const Device& device, index count) : device_(device), count_(count) {
+        if (count > 0) data_ = static_cast<T*>(device.allocate(bytes()));
+    }
+    buffer(const buffer& other) : buffer(other.device_, other.count_) {
+        if (count_ > 0) device_.copy_on_device(data_, other.data_, bytes());
+    }
+    buffer(buffer&& other) noexcept
+        : device_(other.device_), data_(std::exchange(other.data_, nullptr)), count_(std::exchange(other.count_, 0)) {}
+    buffer& operator=(buffer other) noexcept {
+        std::swap(device_, other.device_);
+        std::swap(data_, other.data_);
+        std::swap(count_, other.count_);
+        return *this;
+    }
+    ~buffer() {
+        if (data_ != nullptr) device_.deallocate(data_, bytes());
+    }
+
+    T* data() { return data_; }
+    const T* data() const { return data_; }
+    index size() const { return count_; }
+    std::size_t bytes() const { return static_cast<std::size_t>(count_) * sizeof(T); }
+
+  private:
+    Device device_{no_device{}};
+    T* data_ = nullptr;
+    index count_ = 0;
+};
+
+/// A row-major matrix on a device.
+template <class Device, class S>
+class device_matrix {
+  public:
+    device_matrix() = default;
+    device_matrix(const Device& device, index rows, index cols)
+        : memory_(device, rows * cols), rows_(rows), cols_(cols) {}
+
+    index rows() const { return rows_; }
+    index cols() const { return cols_; }
+
+    friend matrix_view<S> view(device_matrix& m) { return {m.memory_.data(), m.rows_, m.cols_}; }
+    friend matrix_view<const S> view(const device_matrix& m) { return {m.memory_.data(), m.rows_, m.cols_}; }
+
+  private:
+    buffer<Device, S> memory_;
+    index rows_ = 0, cols_ = 0;
+};
+
+/// A vector on a device.
+template <class Device, class S>
+class device_vector {
+  public:
+    device_vector() = default;
+    device_vector(const Device& device, index size) : memory_(device, size) {}
+
+    index size() const { return memory_.size(); }
+
+    friend std::span<S> span_of(device_vector& v) { return {v.memory_.data(), static_cast<std::size_t>(v.size())}; }
+    friend std::span<const S> span_of(const device_vector& v) {
+        return {v.memory_.data(), static_cast<std::size_t>(v.size())};
+    }
+
+  private:
+    buffer<Device, S> memory_;
+};
+
+}  // namespace subbit::gpu

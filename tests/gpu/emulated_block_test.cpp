@@ -1,0 +1,91 @@
+// The emulation itself: what a block offers, and the errors of kernels that it finds.
+#include <subbit/backend/emulated.hpp>
+
+#include "support/refused_access.hpp"
+#include "support/throws.hpp"
+
+#include <doctest/doctest.h>
+#include <cstdint>
+
+namespace subbit::testing {
+
+namespace {
+
+/// Every exchange once, checked by the threads themselves: out[thread] counts what is right.
+struct exchanges {
+    int* out;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        const int t = block.thread(), lane = block.lane(), first = t - lane;
+        int right = 0;
+        right += block.shuffle(t, 5) == first + 5;
+        right += block.shuffle_xor(t, 3) == (first + (lane ^ 3));
+        right += block.shuffle_down(t, 4) == (lane + 4 < 32 ? t + 4 : t);
+        right += block.ballot(lane % 2 == 1) == 0xaaaaaaaau;
+        right += block.warp_sum(t) == 32 * first + 31 * 16;
+        if (block.warp() == 0) right += block.warp_reduce(t, gpu::maximum{}) == first + 31;
+        right += block.sum(t) == block.threads() * (block.threads() - 1) / 2;
+        right += block.reduce(-t, gpu::maximum{}) == 0;
+        int* const shared = block.template shared<int>(block.threads());
+        shared[t] = t;
+        block.sync();
+        right += shared[block.threads() - 1 - t] == block.threads() - 1 - t;
+        out[block.index() * block.threads() + t] = right;
+    }
+};
+
+struct half_of_a_warp {
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        if (block.lane() < 16) block.warp_sum(1);
+    }
+};
+
+struct too_much_shared_memory {
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        block.template shared<double>(16);
+        block.template shared<double>(17);
+    }
+};
+}  // namespace
+
+TEST_CASE("threads exchange values") {
+    const emulated b;
+    for (const int threads : {32, 96, 256}) {
+        const index blocks = 3;
+        auto counts = allocate_vector<int>(b, blocks * threads);
+        b.launch({blocks, threads, static_cast<std::size_t>(threads) * sizeof(int)}, exchanges{span_of(counts).data()});
+        const vector<int> got = download_vector(b, std::span<const int>(const_span(counts)));
+        for (index i = 0; i < got.size(); ++i)
+            CHECK(got(i) == (i % threads < 32 ? 9 : 8));
+    }
+}
+
+TEST_CASE("a block that cannot go on, and one that takes too much, are errors") {
+    const emulated b;
+    check_throws<error>([&] { b.launch({2, 64}, half_of_a_warp{}); }, {"wait at a barrier"});
+    check_throws<error>([&] { b.launch({1, 32, 128 + 128}, too_much_shared_memory{}); }, {"272 bytes", "256"});
+    check_throws<value_error>([&] { b.launch({1, 48}, half_of_a_warp{}); }, {"48 threads"});
+    b.launch({1, 32, 128 + 144}, too_much_shared_memory{});
+}
+
+TEST_CASE("the host cannot touch the device's memory, and new memory is not a number") {
+    const emulated b;
+    auto X = allocate<float>(b, 5, 5);
+    float* const p = view(X).data;
+    CHECK(is_refused([&] { *p = 1; }));
+    const auto fresh = b.scratch<float>(7);
+    const vector<float> got = download_vector(b, std::span<const float>(fresh.data(), 7));
+    CHECK(got.array().isNaN().all());
+}
+
+TEST_CASE("an emulated device that is full says so") {
+    const emulated b(emulated_device({.memory_bytes = 1 << 16}));
+    check_throws<device_error>([&] { allocate<float>(b, 200, 100); }, {"out of memory", "80128 bytes"});
+    for (int i = 0; i < 10; ++i)
+        allocate<float>(b, 100, 100);  // freed memory is used again
+}
+
+}  // namespace subbit::testing
