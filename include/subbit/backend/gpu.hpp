@@ -3,5 +3,7 @@
 
 #include <subbit/backend/gpu/backend.hpp>
 #include <subbit/backend/gpu/block.hpp>
+#include <subbit/backend/gpu/byte_product.hpp>
 #include <subbit/backend/gpu/elementwise.hpp>
+#include <subbit/backend/gpu/packed_layers.hpp>
 #include <subbit/backend/gpu/transfer.hpp>

@@ -68,6 +68,14 @@ class block {
         return memory;
     }
 
+    /// Calls read(of), where of(l) is the x of lane l: as many shuffles of it as one likes.
+    template <class T, class F>
+    void exchange_all(T x, F read) {
+        deposit(x, turn_);
+        sync_warp();
+        read([this](int lane) { return deposited<T>(first_lane() + lane, turn_); });
+        turn_ ^= 1u;
+    }
     template <class T>
     T shuffle(T x, int from) {
         return exchange(x, from);

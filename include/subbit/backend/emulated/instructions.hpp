@@ -20,20 +20,34 @@ inline void multiply_add(block& b, std::int32_t (&sums)[4], const gpu::sign_frag
         return sum;
     };
     const int g = b.lane() / 4, q = b.lane() % 4;
-    for (int from = 0; from < 4; ++from) {
-        const auto a = b.shuffle(signs, 4 * g + from);
-        for (int column = 0; column < 2; ++column) {
-            const auto x = b.shuffle(digits, 4 * (2 * q + column) + from);
-            for (int row = 0; row < 2; ++row)
-                sums[2 * row + column] += dot(a.word[row], x.word[0]) + dot(a.word[row + 2], x.word[1]);
-        }
-    }
+    gpu::sign_fragment a[4];
+    b.exchange_all(signs, [&](auto of) {
+        for (int from = 0; from < 4; ++from)
+            a[from] = of(4 * g + from);
+    });
+    b.exchange_all(digits, [&](auto of) {
+        for (int from = 0; from < 4; ++from)
+            for (int column = 0; column < 2; ++column) {
+                const gpu::digit_fragment x = of(4 * (2 * q + column) + from);
+                for (int row = 0; row < 2; ++row)
+                    sums[2 * row + column] += dot(a[from].word[row], x.word[0]) + dot(a[from].word[row + 2], x.word[1]);
+            }
+    });
 }
 
 inline std::int32_t byte_sum(const block&, std::uint32_t bytes) {
     std::int32_t sum = 0;
     for (int i = 0; i < 32; i += 8)
         sum += static_cast<std::int8_t>(static_cast<std::uint8_t>(bytes >> i & 255u));
+    return sum;
+}
+
+inline std::int32_t multiply_bytes(const block&, std::uint32_t bytes, std::uint32_t first, std::uint32_t second,
+                                   std::int32_t sum) {
+    const std::uint64_t halves = std::uint64_t{second} << 32 | first;
+    for (int i = 0; i < 4; ++i)
+        sum += static_cast<std::int8_t>(static_cast<std::uint8_t>(bytes >> 8 * i & 255u)) *
+               static_cast<std::int16_t>(static_cast<std::uint16_t>(halves >> 16 * i & 65535u));
     return sum;
 }
 

@@ -1,10 +1,10 @@
 // Vectors in fixed point: what lets integer tensor cores multiply signs with real numbers.
 //
-// The entries of a vector v become integers, v_j ~ i_j 2^-s with the largest s for which all fit, and each integer signed
-// digits of 8 bits, i_j = sum_d 256^d digit_d(j). A product with signs is then a sum of integers for each digit: exact, the
-// same in any order, and hence the same for any number of vectors at once and any number of threads. What is lost is lost
-// in the rounding of v: at most 2^-23 of its largest entry in float (3 digits), 2^-54 in double (7 digits), what a sum in
-// that type loses anyhow. An infinity or a NaN in v makes every output NaN.
+// The entries of a vector v become integers, v_j ~ i_j 2^-s with the largest s for which all fit, and each integer
+// signed digits of 8 bits, i_j = sum_d 256^d digit_d(j). A product with signs is then a sum of integers for each digit:
+// exact, the same in any order, and hence the same for any number of vectors at once and any number of threads. What is
+// lost is lost in the rounding of v: at most 2^-23 of its largest entry in float (3 digits), 2^-54 in double (7
+// digits), what a sum in that type loses anyhow. An infinity or a NaN in v makes every output NaN.
 #pragma once
 
 #include <subbit/core/kernel.hpp>
@@ -80,7 +80,8 @@ SUBBIT_KERNEL typename fixed_point<Real>::pattern to_digits(Real v, Real to_inte
     using F = fixed_point<Real>;
     if (to_integer == Real(0)) return 0;  // the vector is not finite
     const auto rounded = static_cast<typename F::integer>(std::rint(v * to_integer));
-    // In base 256 with 128 added to every digit all digits are 0 to 255; flipping the top bit of each takes it off again.
+    // In base 256 with 128 added to every digit all digits are 0 to 255; flipping the top bit of each takes it off
+    // again.
     return (static_cast<typename F::pattern>(rounded) + F::midpoints) ^ F::midpoints;
 }
 
@@ -93,9 +94,9 @@ SUBBIT_KERNEL Real from_digit_sums(const std::int32_t* sums, int stride, Real to
     return static_cast<Real>(total) * to_real;
 }
 
-/// How the digits of a vector lie: a column of words for each digit, 32 words for a step of 128 entries. Lane 4g + q of a
-/// warp multiplies the entries 32q.. of the step; it needs entries k, k + 8, k + 16, k + 24 as the bytes of one word, which
-/// are the bits that one mask takes out of 32 signs, and reads four such words at once:
+/// How the digits of a vector lie: a column of words for each digit, 32 words for a step of 128 entries. Lane 4g + q of
+/// a warp multiplies the entries 32q.. of the step; it needs entries k, k + 8, k + 16, k + 24 as the bytes of one word,
+/// which are the bits that one mask takes out of 32 signs, and reads four such words at once:
 ///
 ///     word 16h + 4q + k holds entries 32q + 4h + k + {0, 8, 16, 24}      h < 2, q < 4, k < 4
 struct digit_layout {

@@ -37,11 +37,11 @@ SUBBIT_KERNEL fixed_scale<Real> find_scale(Block& block, const scaled_row<In, Re
     return fixed_scale_of<Real>(block.reduce(largest, maximum{}));
 }
 
-/// Writes the digits of entries [begin, end), begin a multiple of a step, to columns of `words`, `stride` words from one
-/// digit to the next, and adds this thread's part of each digit's sum to sums[d]. Entries beyond the last are zero.
+/// Writes the digits of entries [begin, end), begin a multiple of a step, to columns of `words`, `stride` words from
+/// one digit to the next, and adds this thread's part of each digit's sum to sums[d]. Entries beyond the last are zero.
 template <class Block, class In, class Real>
-SUBBIT_KERNEL void write_digits(const Block& block, const scaled_row<In, Real>& v, index begin, index end, Real to_integer,
-                                std::uint32_t* words, index stride, std::int32_t* sums) {
+SUBBIT_KERNEL void write_digits(const Block& block, const scaled_row<In, Real>& v, index begin, index end,
+                                Real to_integer, std::uint32_t* words, index stride, std::int32_t* sums) {
     constexpr int digits = fixed_point<Real>::digits;
     const index count = digit_layout::words(end - begin);
     for (index w = block.thread(); w < count; w += block.threads()) {

@@ -1,16 +1,17 @@
 // What a launch of packed products computes, and the step that all its kernels are made of.
 //
 // The bits of 32 rows and 128 columns are one load of 16 bytes a lane, straight from the layout of bit_view.hpp: lane
-// 4g + q holds 32 columns, 32q.., of rows 4g .. 4g + 3. A tensor core's product of a warp, m16n8k32, wants of lane 4g + q
-// two rows and 2 x 4 columns as bytes; which rows and which columns is ours to choose. So w >> k & 0x01010101 is an
-// operand as it stands, entries k, k + 8, k + 16, k + 24 of a row's 32 as 0 or 1, and the vectors' digits lie accordingly
-// (digit_layout). With 0 and 1 for the signs, y = 2 sum_j b_j v_j - sum_j v_j, and the second sum is the vectors' alone.
+// 4g + q holds 32 columns, 32q.., of rows 4g .. 4g + 3. A tensor core's product of a warp, m16n8k32, wants of lane 4g +
+// q two rows and 2 x 4 columns as bytes; which rows and which columns is ours to choose. So w >> k & 0x01010101 is an
+// operand as it stands, entries k, k + 8, k + 16, k + 24 of a row's 32 as 0 or 1, and the vectors' digits lie
+// accordingly (digit_layout). With 0 and 1 for the signs, y = 2 sum_j b_j v_j - sum_j v_j, and the second sum is the
+// vectors' alone.
 //
-// Instructions of a warp for 4096 weights and up to 8 columns of digits (2 tokens in float): 1 load of signs, 2 of digits,
-// 32 masks, 12 shifts (the upper half of each byte is taken as 0 or 16 with the same shifts, in sums of its own), 8 matrix
-// products: 55, of which 44 are integer operations, at 2 a clock. That is 186 weights a clock and multiprocessor; an H100
-// reads 116 bits in that time. bfloat16 operands, with a shift and a mask for every two weights, would be at 64 weights a
-// clock; one multiply-add a weight at 128, before anything is unpacked.
+// Instructions of a warp for 4096 weights and up to 8 columns of digits (2 tokens in float): 1 load of signs, 2 of
+// digits, 32 masks, 12 shifts (the upper half of each byte is taken as 0 or 16 with the same shifts, in sums of its
+// own), 8 matrix products: 55, of which 44 are integer operations, at 2 a clock. That is 186 weights a clock and
+// multiprocessor; an H100 reads 116 bits in that time. bfloat16 operands, with a shift and a mask for every two
+// weights, would be at 64 weights a clock; one multiply-add a weight at 128, before anything is unpacked.
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
@@ -91,12 +92,20 @@ struct alignas(16) sign_words {
     std::uint32_t row[4];
 };
 
-/// Where a lane's sign_words of a strip and a step lie, or null beyond the last row or column.
-SUBBIT_KERNEL inline const sign_words* sign_address(const bit_view& bits, int lane, index strip, index step) {
-    const index group = 2 * strip + lane / 16, col_group = 4 * step + lane % 4;
-    if (group >= bits.row_groups() || col_group >= bits.col_groups()) return nullptr;
-    return reinterpret_cast<const sign_words*>(bits.tile(group, col_group) + 4 * (lane / 4 % 4));
-}
+/// Where a lane finds its sign_words of a strip.
+struct strip_reader {
+    const sign_words* first = nullptr;  ///< of step 0
+    int steps = 0;                      ///< that have columns for this lane; none beyond the last row
+
+    SUBBIT_KERNEL strip_reader(const bit_view& bits, int lane, index strip) {
+        const index group = 2 * strip + lane / 16;
+        if (group >= bits.row_groups()) return;
+        first = reinterpret_cast<const sign_words*>(bits.tile(group, lane % 4) + 4 * (lane / 4 % 4));
+        steps = static_cast<int>((bits.col_groups() - lane % 4 + 3) / 4);
+    }
+    /// Null where a step has nothing for this lane: its signs count as zero.
+    SUBBIT_KERNEL const sign_words* at(int step) const { return step < steps ? first + 16 * index{step} : nullptr; }
+};
 
 /// The operands that the masked bits k and k + 1 of a byte are: rows 4g, 4g + 1 (pair 0) or 4g + 2, 4g + 3 (pair 1).
 SUBBIT_KERNEL inline sign_fragment masked_signs(const sign_words& w, int pair, int k, std::uint32_t mask) {
@@ -109,7 +118,8 @@ struct alignas(16) digit_words {
     std::uint32_t word[4];
 };
 
-/// Of the sums of multiply_add, row 4g + i (i < 4) is in pair i / 2, elements 2 (i % 2) and 2 (i % 2) + 1: columns 2q, 2q + 1.
+/// Of the sums of multiply_add, row 4g + i (i < 4) is in pair i / 2, elements 2 (i % 2) and 2 (i % 2) + 1: columns 2q,
+/// 2q + 1.
 SUBBIT_KERNEL constexpr int sum_pair(int row) {
     return row % 4 / 2;
 }

@@ -1,9 +1,10 @@
 // Packed products with many vectors, for prefill and training: tiles of 256 rows and 48 tokens on the tensor cores.
 //
-// The digits of all tokens are made beforehand (packed_digits.hpp) and come to shared memory by asynchronous copies, a few
-// steps of 128 entries ahead; the signs go from the device's memory to registers, and there become operands by masks and
-// shifts. Every operand of signs serves 9 tiles of digits, so that the masks hide behind the matrix products. In float the
-// three digits cost 1.5 times the time of a product of bfloat16 numbers, and the result is as exact as a float's.
+// The digits of all tokens are made beforehand (packed_digits.hpp) and come to shared memory by asynchronous copies, a
+// few steps of 128 entries ahead; the signs go from the device's memory to registers, and there become operands by
+// masks and shifts. Every operand of signs serves 9 tiles of digits, so that the masks hide behind the matrix products.
+// In float the three digits cost 1.5 times the time of a product of bfloat16 numbers, and the result is as exact as a
+// float's.
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
@@ -42,6 +43,8 @@ struct packed_tiles_kernel {
     static constexpr int digits = fixed_point<Real>::digits;
     static constexpr int tiles = shape::groups * digits;  // of 8 columns of digits, a warp
 
+    static constexpr int most_threads = shape::threads;
+
     packed_job<In, Out, Real> job;
 
     template <class Block>
@@ -68,103 +71,112 @@ struct packed_tiles_kernel {
     using sum_tiles = std::int32_t[shape::strips][tiles][2][4];
 
     template <class Block>
-    SUBBIT_KERNEL static void multiply(Block& block, const packed_part<In, Real>& part, index first_strip, index token_tile,
-                                       index token_warp, std::uint32_t* stages, sum_tiles& sums) {
-        const index n = part.bits.cols(), steps = digit_layout::steps(n), words = digit_layout::words(n);
+    SUBBIT_KERNEL static void multiply(Block& block, const packed_part<In, Real>& part, index first_strip,
+                                       index token_tile, index token_warp, std::uint32_t* stages, sum_tiles& sums) {
+        const index words = digit_layout::words(part.bits.cols());
+        const int steps = static_cast<int>(digit_layout::steps(part.bits.cols()));
         const std::uint32_t* const source = part.digits.words + token_tile * shape::columns * words;
-        const auto copy = [&](index step) {
-            if (step < steps) {
-                std::uint32_t* const stage = stages + step % shape::stages * shape::stage_words;
+        const auto copy = [&](int step, std::uint32_t* stage) {
+            if (step < steps)
                 for (int unit = block.thread(); unit < shape::columns * 8; unit += block.threads())
                     copy_async(block, stage + unit_word(unit / 8, unit % 8),
                                source + unit / 8 * words + step * digit_layout::step_words + unit % 8 * 4);
-            }
             commit_copies(block);  // an empty group where there is nothing left
         };
-        const auto load = [&](index strip, index step) {
-            const sign_words* address = step < steps ? sign_address(part.bits, block.lane(), strip, step) : nullptr;
-            return address != nullptr ? *address : sign_words{};
+        const auto next_stage = [&](std::uint32_t* stage) {
+            return stage == stages + (shape::stages - 1) * shape::stage_words ? stages : stage + shape::stage_words;
         };
         for (int s = 0; s + 1 < shape::stages; ++s)
-            copy(s);
+            copy(s, stages + s * shape::stage_words);
+        std::uint32_t *reading = stages, *filling = stages + (shape::stages - 1) * shape::stage_words;
+        strip_reader readers[shape::strips] = {{part.bits, block.lane(), first_strip},
+                                               {part.bits, block.lane(), first_strip + 1}};
+        const auto load = [&](int s, int step) {
+            const sign_words* const address = readers[s].at(step);
+            return address != nullptr ? *address : sign_words{};
+        };
         sign_words next[shape::strips];
+        SUBBIT_UNROLL
         for (int s = 0; s < shape::strips; ++s)
-            next[s] = load(first_strip + s, 0);
-        for (index step = 0; step < steps; ++step) {
+            next[s] = load(s, 0);
+        for (int step = 0; step < steps; ++step) {
             sign_words signs[shape::strips];
+            SUBBIT_UNROLL
             for (int s = 0; s < shape::strips; ++s) {
                 signs[s] = next[s];
-                next[s] = load(first_strip + s, step + 1);
+                next[s] = load(s, step + 1);
             }
             wait_for_copies<shape::stages - 2>(block);
             block.sync();  // this step's digits are there, and nobody reads those of the stage that is filled next
-            copy(step + shape::stages - 1);
-            const std::uint32_t* const stage = stages + step % shape::stages * shape::stage_words;
-            multiply_step(block, signs, stage, static_cast<int>(token_warp) * shape::warp_columns, sums);
+            copy(step + shape::stages - 1, filling);
+            multiply_step(block, signs, reading, static_cast<int>(token_warp) * shape::warp_columns, sums);
+            reading = next_stage(reading);
+            filling = next_stage(filling);
         }
         wait_for_copies<0>(block);
     }
 
     template <class Block>
-    SUBBIT_KERNEL static void multiply_step(Block& block, const sign_words (&signs)[shape::strips], const std::uint32_t* stage,
-                                            int first_column, sum_tiles& sums) {
+    SUBBIT_KERNEL static void multiply_step(Block& block, const sign_words (&signs)[shape::strips],
+                                            const std::uint32_t* stage, int first_column, sum_tiles& sums) {
         SUBBIT_UNROLL
         for (int half = 0; half < 2; ++half) {
             sign_fragment operands[shape::strips][2][2];
             SUBBIT_UNROLL
             for (int s = 0; s < shape::strips; ++s)
                 SUBBIT_UNROLL
-                for (int pair = 0; pair < 2; ++pair)
-                    SUBBIT_UNROLL
-                    for (int k = 0; k < 2; ++k)
-                        operands[s][pair][k] = masked_signs(signs[s], pair, 4 * half + 2 * k, 0x01010101u);
+            for (int pair = 0; pair < 2; ++pair)
+                SUBBIT_UNROLL
+            for (int k = 0; k < 2; ++k)
+                operands[s][pair][k] = masked_signs(signs[s], pair, 4 * half + 2 * k, 0x01010101u);
             SUBBIT_UNROLL
             for (int tile = 0; tile < tiles; ++tile) {
                 const int column = first_column + 8 * tile + block.lane() / 4;
-                const auto x = *reinterpret_cast<const digit_words*>(stage + unit_word(column, 4 * half + block.lane() % 4));
+                const auto x =
+                    *reinterpret_cast<const digit_words*>(stage + unit_word(column, 4 * half + block.lane() % 4));
                 SUBBIT_UNROLL
                 for (int k = 0; k < 2; ++k)
                     SUBBIT_UNROLL
-                    for (int s = 0; s < shape::strips; ++s)
-                        SUBBIT_UNROLL
-                        for (int pair = 0; pair < 2; ++pair)
-                            multiply_add(block, sums[s][tile][pair], operands[s][pair][k],
-                                         {{x.word[2 * k], x.word[2 * k + 1]}});
+                for (int s = 0; s < shape::strips; ++s)
+                    SUBBIT_UNROLL
+                for (int pair = 0; pair < 2; ++pair)
+                    multiply_add(block, sums[s][tile][pair], operands[s][pair][k],
+                                 {{x.word[2 * k], x.word[2 * k + 1]}});
             }
         }
     }
 
-    /// Where the 4 words `unit` of a column lie in a stage. Odd columns have their halves exchanged, so that the two columns
-    /// that a quarter of a warp reads together lie in different banks.
+    /// Where the 4 words `unit` of a column lie in a stage. Odd columns have their halves exchanged, so that the two
+    /// columns that a quarter of a warp reads together lie in different banks.
     SUBBIT_KERNEL static int unit_word(int column, int unit) {
         return column * static_cast<int>(digit_layout::step_words) + 4 * (unit ^ column % 2 * 4);
     }
 
     template <class Block>
-    SUBBIT_KERNEL static void store(const Block& block, const packed_output<In, Out, Real>& output, int p, index first_strip,
-                                    index first_group, const sum_tiles& sums) {
+    SUBBIT_KERNEL static void store(const Block& block, const packed_output<In, Out, Real>& output, int p,
+                                    index first_strip, index first_group, const sum_tiles& sums) {
         const packed_part<In, Real>& part = output.parts[p];
         SUBBIT_UNROLL
         for (int group = 0; group < shape::groups; ++group)
             SUBBIT_UNROLL
-            for (int c = 0; c < 2; ++c) {
-                const index in_group = 2 * (block.lane() % 4) + c, token = 8 * (first_group + group) + in_group;
-                if (token >= output.tokens()) continue;
-                const Real to_real = part.digits.to_real[token];
-                const std::int32_t* const all = part.digits.sums + 8 * digits * (first_group + group) + in_group;
+        for (int c = 0; c < 2; ++c) {
+            const index in_group = 2 * (block.lane() % 4) + c, token = 8 * (first_group + group) + in_group;
+            if (token >= output.tokens()) continue;
+            const Real to_real = part.digits.to_real[token];
+            const std::int32_t* const all = part.digits.sums + 8 * digits * (first_group + group) + in_group;
+            SUBBIT_UNROLL
+            for (int s = 0; s < shape::strips; ++s)
                 SUBBIT_UNROLL
-                for (int s = 0; s < shape::strips; ++s)
-                    SUBBIT_UNROLL
-                    for (int row = 0; row < 4; ++row) {
-                        const index i = (first_strip + s) * strip_rows + 4 * (block.lane() / 4) + row;
-                        std::int32_t totals[digits];
-                        for (int d = 0; d < digits; ++d)
-                            totals[d] = 2 * sums[s][group * digits + d][sum_pair(row)][sum_element(row, c)] - all[8 * d];
-                        if (i >= output.rows()) continue;
-                        const Real value = from_digit_sums(totals, 1, to_real);
-                        output.add(token, i, part.post != nullptr ? part.post[i] * value : value, p == 0);
-                    }
+            for (int row = 0; row < 4; ++row) {
+                const index i = (first_strip + s) * strip_rows + 4 * (block.lane() / 4) + row;
+                std::int32_t totals[digits];
+                for (int d = 0; d < digits; ++d)
+                    totals[d] = 2 * sums[s][group * digits + d][sum_pair(row)][sum_element(row, c)] - all[8 * d];
+                if (i >= output.rows()) continue;
+                const Real value = from_digit_sums(totals, 1, to_real);
+                output.add(token, i, part.post != nullptr ? part.post[i] * value : value, p == 0);
             }
+        }
     }
 };
 
