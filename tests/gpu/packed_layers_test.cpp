@@ -130,6 +130,29 @@ TEST_CASE("a residual layer sums its paths and its bias") {
     }
 }
 
+TEST_CASE("recorded launches read what is in memory when they are replayed") {
+    const emulated b;
+    const auto layer = normal_layer(33, 20, 40, 95, true);
+    const device_low_rank_linear<emulated_device> on_device(b, layer);
+    gpu::packed_workspace<emulated_device, float> work(b);
+    auto x = allocate<float>(b, 1, 40), y = allocate<float>(b, 1, 33);
+    const auto run = [&] {
+        const device_layer_output<emulated_device, float> part{on_device, view(y)};
+        apply_layers(b, const_view(x), std::span(&part, 1), work);
+    };
+    CHECK_THROWS_AS(b.device().record(run), error);  // the workspace is still empty
+    run();
+    const auto graph = b.device().record(run);
+    for (const std::uint64_t token : {96u, 97u}) {
+        const matrix<float> X = normal_matrix(1, 40, token);
+        b.device().copy_to_device(view(x).data, X.data(), 40 * sizeof(float));
+        graph.replay();
+        matrix<float> expected(1, 33);
+        layer.apply(reference<float>(), X, expected);
+        CHECK(relative_error(download(b, y), expected) < 1e-6);
+    }
+}
+
 TEST_CASE("products of bytes are exact, aligned or not") {
     const emulated b;
     const random_stream random(5);

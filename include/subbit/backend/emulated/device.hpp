@@ -2,6 +2,7 @@
 #pragma once
 
 #include <subbit/backend/emulated/block.hpp>
+#include <subbit/backend/emulated/graph.hpp>
 #include <subbit/backend/emulated/memory.hpp>
 #include <subbit/backend/gpu/dense.hpp>
 #include <subbit/backend/gpu/memory.hpp>
@@ -12,6 +13,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 
 namespace subbit {
 
@@ -23,7 +25,8 @@ struct emulated_options {
 class emulated_device {
   public:
     explicit emulated_device(emulated_options options = {})
-        : memory_(std::make_shared<emulation::memory>(options.memory_bytes)) {}
+        : memory_(std::make_shared<emulation::memory>(options.memory_bytes)),
+          recorder_(std::make_shared<emulation::recorder>()) {}
 
     explicit emulated_device(gpu::no_device) {}
 
@@ -32,7 +35,10 @@ class emulated_device {
     emulated_device another_stream() const { return *this; }
     void synchronize() const {}
 
-    void* allocate(std::size_t bytes) const { return memory_->allocate(bytes); }
+    void* allocate(std::size_t bytes) const {
+        recorder_->require_idle("an allocation");
+        return memory_->allocate(bytes);
+    }
     void deallocate(void* p, std::size_t bytes) const noexcept {
         memory_->deallocate(static_cast<std::byte*>(p), bytes);
     }
@@ -42,6 +48,7 @@ class emulated_device {
     void copy_to_host(void* to, const void* from, std::size_t bytes) const { copy(to, from, bytes); }
     void copy_on_device(void* to, const void* from, std::size_t bytes) const { copy(to, from, bytes); }
     void clear(void* p, std::size_t bytes) const {
+        recorder_->require_idle("a copy");
         const emulation::memory::access open(*memory_);
         if (bytes > 0) std::memset(p, 0, bytes);
     }
@@ -50,6 +57,7 @@ class emulated_device {
     template <class Kernel>
     void launch(const gpu::launch_shape& shape, const Kernel& kernel) const {
         gpu::require_launchable<Kernel>(shape);
+        if (recorder_->keeps([self = *this, shape, kernel] { self.launch(shape, kernel); })) return;
         thread_local emulation::fiber_group fibers;
         const emulation::memory::access open(*memory_);
         emulation::block_state state(fibers, shape);
@@ -60,6 +68,12 @@ class emulated_device {
                 kernel(block);
             });
         }
+    }
+
+    /// The launches that f asks for, not done but kept. Throws error where f asks for anything else.
+    template <class F>
+    emulation::graph record(F&& f) const {
+        return recorder_->record(std::forward<F>(f));
     }
 
     /// C = alpha A X + beta C; C is not transposed.
@@ -105,11 +119,13 @@ class emulated_device {
 
   private:
     void copy(void* to, const void* from, std::size_t bytes) const {
+        recorder_->require_idle("a copy");
         const emulation::memory::access open(*memory_);
         if (bytes > 0) std::memcpy(to, from, bytes);
     }
 
     std::shared_ptr<emulation::memory> memory_;
+    std::shared_ptr<emulation::recorder> recorder_;
 };
 
 }  // namespace subbit

@@ -8,6 +8,7 @@
 //     copy_to_device, copy_on_device, clear        (to, from, bytes), in the order of the stream
 //     copy_to_host(to, from, bytes)                and waits
 //     launch(shape, kernel)                        (block.hpp)
+//     record(f)                                    the launches that f asks for, kept to be replayed: graph.replay()
 //     gemm, cholesky, cholesky_solve, eigenvectors what BLAS and LAPACK do, by columns (dense.hpp)
 //     Device(gpu::no_device{})                     what an owner without memory holds
 //
