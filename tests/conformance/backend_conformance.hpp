@@ -103,6 +103,15 @@ class conformance : conformance_tools<S, B> {
         shift_diagonal(oracle, 0.25, expected);
         check_equal("shift_diagonal", down(shifted), expected);
 
+        for (const double relative : {0.5, -1e3}) {  // the second falls below the least
+            auto regularized = up(G);
+            regularize(b, relative, 0.125, 0.25, regularized);
+            host ridge = G;
+            regularize(oracle, relative, 0.125, 0.25, ridge);
+            check_within("regularize", down(regularized), ridge,
+                         Eigen::MatrixXd::Constant(n, n, 8 * eps * (diagonal + 1)));
+        }
+
         const host X = normal(n + 2, n);
         const host symmetric = X.transpose() * X;
         auto vectors = allocate<S>(b, n, n);
@@ -333,7 +342,11 @@ class conformance : conformance_tools<S, B> {
         if (k == 3) {
             auto singular = up(host::Zero(k, k));
             auto rhs = up(R);
-            CHECK_THROWS_AS(spd_solve(b, singular, rhs), value_error);
+            const auto solve_and_wait = [&] {
+                spd_solve(b, singular, rhs);
+                down(rhs);
+            };
+            CHECK_THROWS_AS(solve_and_wait(), value_error);
             host swap = host::Identity(k, k);  // not positive definite, but invertible
             swap.row(0).swap(swap.row(1));
             auto indefinite = up(swap);

@@ -77,7 +77,8 @@ TEST_CASE("a transpose on the device is the host's") {
             const bit_matrix bits = drawn_signs<float>(m, n, 1);
             CAPTURE(m);
             CAPTURE(n);
-            CHECK(download_bits(b, transpose_bits(b, upload_bits(b, bits).view())) == bits.transpose());
+            const auto turned = gpu::transpose_bits(b, gpu::upload_bits(b, bits).view());
+            CHECK(gpu::download_bits(b, turned.view().words(), n, m) == bits.transpose());
         }
 }
 
@@ -94,7 +95,7 @@ TEST_CASE_TEMPLATE("products of whole numbers with packed signs are exact", S, f
         gemm(b, upload(b, A), bits.t(), out);
         CHECK(download(b, out) == product);
         auto sum = upload(b, C);
-        gemm(b, upload(b, A), upload_bits(b, bits).t(), sum, 2, -1);
+        gemm(b, upload(b, A), gpu::upload_bits(b, bits).view().t(), sum, 2, -1);
         CHECK(download(b, sum) == 2 * product - C);
     };
     for (const index n : {1, 31, 32, 33, 127, 128, 129, 300})

@@ -48,7 +48,12 @@ class cuda_device {
                (state_->options.tf32 ? "tf32" : "f32") + " products";
     }
     cuda_device another_stream() const { return cuda_device(state_->options); }
-    void synchronize() const { cuda_detail::check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize"); }
+    /// Throws cuda_error, and value_error where a solve has met a singular matrix since the last call.
+    void synchronize() const {
+        cuda_detail::check(cudaStreamSynchronize(stream()), "waiting for the GPU");
+        gpu::require_regular(*singular());
+    }
+    int* singular() const { return state_->singular; }
 
     void* allocate(std::size_t bytes) const {
         void* p = nullptr;
@@ -180,6 +185,8 @@ class cuda_device {
             select();
             keep_freed_memory();
             cuda_detail::check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
+            cuda_detail::check(cudaHostAlloc(&singular, sizeof(int), cudaHostAllocDefault), "cudaHostAlloc");
+            *singular = 0;
             cuda_detail::check(cublasCreate(&blas), "cublasCreate");
             cuda_detail::check(cublasSetStream(blas, stream), "cublasSetStream");
             cuda_detail::check(cusolverDnCreate(&solver), "cusolverDnCreate");
@@ -207,11 +214,13 @@ class cuda_device {
             if (parameters != nullptr) cusolverDnDestroyParams(parameters);
             if (solver != nullptr) cusolverDnDestroy(solver);
             if (blas != nullptr) cublasDestroy(blas);
+            if (singular != nullptr) cudaFreeHost(singular);
             if (stream != nullptr) cudaStreamDestroy(stream);
         }
 
         cuda_options options;
         cudaStream_t stream = nullptr;
+        int* singular = nullptr;
         cublasHandle_t blas = nullptr;
         cusolverDnHandle_t solver = nullptr;
         cusolverDnParams_t parameters = nullptr;

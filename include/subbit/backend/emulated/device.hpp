@@ -26,14 +26,17 @@ class emulated_device {
   public:
     explicit emulated_device(emulated_options options = {})
         : memory_(std::make_shared<emulation::memory>(options.memory_bytes)),
-          recorder_(std::make_shared<emulation::recorder>()) {}
+          recorder_(std::make_shared<emulation::recorder>()),
+          singular_(std::make_shared<int>(0)) {}
 
     explicit emulated_device(gpu::no_device) {}
 
     std::string describe() const { return "emulated: kernels as fibers on one thread"; }
     /// Work is done when a call returns: another stream is the same.
     emulated_device another_stream() const { return *this; }
-    void synchronize() const {}
+    /// Throws value_error where a solve has met a singular matrix since the last call.
+    void synchronize() const { gpu::require_regular(*singular_); }
+    int* singular() const { return singular_.get(); }
 
     void* allocate(std::size_t bytes) const {
         recorder_->require_idle("an allocation");
@@ -45,7 +48,10 @@ class emulated_device {
     bool owns(const void* p) const { return memory_->contains(p); }
 
     void copy_to_device(void* to, const void* from, std::size_t bytes) const { copy(to, from, bytes); }
-    void copy_to_host(void* to, const void* from, std::size_t bytes) const { copy(to, from, bytes); }
+    void copy_to_host(void* to, const void* from, std::size_t bytes) const {
+        copy(to, from, bytes);
+        synchronize();
+    }
     void copy_on_device(void* to, const void* from, std::size_t bytes) const { copy(to, from, bytes); }
     void clear(void* p, std::size_t bytes) const {
         recorder_->require_idle("a copy");
@@ -126,6 +132,7 @@ class emulated_device {
 
     std::shared_ptr<emulation::memory> memory_;
     std::shared_ptr<emulation::recorder> recorder_;
+    std::shared_ptr<int> singular_;
 };
 
 }  // namespace subbit

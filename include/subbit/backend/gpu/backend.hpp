@@ -7,6 +7,9 @@
 //     owns(p)                                      true for an address of the device's memory
 //     copy_to_device, copy_on_device, clear        (to, from, bytes), in the order of the stream
 //     copy_to_host(to, from, bytes)                and waits
+//     singular()                                   an int that the host and the device see: a solve leaves a matrix's
+//     size,
+//                                                  and what waits next throws
 //     launch(shape, kernel)                        (block.hpp)
 //     record(f)                                    the launches that f asks for, kept to be replayed: graph.replay()
 //     gemm, cholesky, cholesky_solve, eigenvectors what BLAS and LAPACK do, by columns (dense.hpp)

@@ -1,37 +1,54 @@
-// Sign matrices in the device's memory.
+// Packed signs on a device: packing, unpacking, and views whose words may lie on either side.
 #pragma once
 
 #include <subbit/backend/gpu/backend.hpp>
-#include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/memory.hpp>
+#include <subbit/backend/gpu/elementwise.hpp>
+#include <subbit/backend/operations.hpp>
 #include <subbit/bits/bit_matrix.hpp>
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace subbit {
 
 namespace gpu {
 
-/// The owner of a sign matrix on a device, in the one packed layout (bit_view.hpp); its view points to the device.
+/// A view whose words are the device's: `bits` itself where they are already, or else a copy that this owns.
 template <class Device>
 class device_bits {
   public:
-    device_bits() = default;
-    /// Not initialized.
-    device_bits(const Device& device, index rows, index cols)
-        : words_(device, bit_layout::word_count(rows, cols)), rows_(rows), cols_(cols) {}
+    device_bits(const gpu_backend<Device>& b, bit_view bits) : view_(bits) {
+        if (bits.word_count() == 0 || b.device().owns(bits.words())) return;
+        copy_ = b.template scratch<std::uint32_t>(bits.word_count());
+        b.device().copy_to_device(copy_.data(), bits.words(), copy_.bytes());
+        view_ = {copy_.data(), bits.rows(), bits.cols()};
+    }
+    device_bits(const device_bits&) = delete;
+    device_bits& operator=(const device_bits&) = delete;
 
-    index rows() const { return rows_; }
-    index cols() const { return cols_; }
-    std::uint32_t* words() { return words_.data(); }
-    std::size_t bytes() const { return words_.bytes(); }
-    bit_view view() const { return {words_.data(), rows_, cols_}; }
-    transposed_bit_view t() const { return view().t(); }
+    bit_view view() const { return view_; }
 
   private:
-    buffer<Device, std::uint32_t> words_;
-    index rows_ = 0, cols_ = 0;
+    buffer<Device, std::uint32_t> copy_;
+    bit_view view_;
+};
+
+/// Packs what f(i, j) >= 0 says, a warp for each word. The padding's words must be zero before.
+template <class S>
+struct pack_words {
+    matrix_view<const S> X;
+    std::uint32_t* words;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        const index groups = bit_layout::col_groups(X.cols);
+        for_each_warp(block, X.rows * groups, [&](index item) {
+            const index i = item / groups, g = item % groups, j = g * bit_layout::tile_cols + block.lane();
+            const std::uint32_t word = block.ballot(j < X.cols && X(i, j) >= S(0));
+            if (block.lane() == 0) words[bit_layout::word_index(i, g, groups)] = word;
+        });
+    }
 };
 
 /// The transpose of a sign matrix: a warp turns 32 x 32 signs over, two tiles on either side, each lane a row of 32. In
@@ -59,48 +76,41 @@ struct transpose_bits_kernel {
     }
 };
 
-/// Of a part of a model that may be the host's or on the device: the device's, as it is or as a copy.
+/// Words from the device as a matrix of the host.
 template <class Device>
-class bits_on_device {
-  public:
-    bits_on_device(const gpu_backend<Device>& b, bit_view bits) : view_(bits) {
-        if (bits.word_count() == 0 || b.device().owns(bits.words())) return;
-        copy_ = device_bits<Device>(b.device(), bits.rows(), bits.cols());
-        b.device().copy_to_device(copy_.words(), bits.words(), copy_.bytes());
-        view_ = copy_.view();
-    }
-    bit_view view() const { return view_; }
-
-  private:
-    device_bits<Device> copy_;
-    bit_view view_;
-};
-
-}  // namespace gpu
-
-/// A copy of a host's sign matrix in the device's memory.
-template <class Device>
-gpu::device_bits<Device> upload_bits(const gpu_backend<Device>& b, bit_view bits) {
-    gpu::device_bits<Device> copy(b.device(), bits.rows(), bits.cols());
-    b.device().copy_to_device(copy.words(), bits.words(), copy.bytes());
-    return copy;
+bit_matrix download_bits(const gpu_backend<Device>& b, const std::uint32_t* words, index rows, index cols) {
+    std::vector<std::uint32_t> host(static_cast<std::size_t>(bit_layout::word_count(rows, cols)));
+    b.device().copy_to_host(host.data(), words, host.size() * sizeof(std::uint32_t));
+    return bit_matrix::from_words(rows, cols, host);
 }
 
-/// A copy of a device's sign matrix in the host's memory. Throws format_error where a bit of its padding is set.
+/// A copy of a sign matrix in the device's memory.
 template <class Device>
-bit_matrix download_bits(const gpu_backend<Device>& b, const gpu::device_bits<Device>& bits) {
-    std::vector<std::uint32_t> words(static_cast<std::size_t>(bits.view().word_count()));
-    b.device().copy_to_host(words.data(), bits.view().words(), bits.bytes());
-    return bit_matrix::from_words(bits.rows(), bits.cols(), words);
+device_bit_matrix<Device> upload_bits(const gpu_backend<Device>& b, bit_view bits) {
+    device_bit_matrix<Device> copy(b.device(), bits.rows(), bits.cols());
+    b.device().copy_to_device(copy.words(), bits.words(),
+                              static_cast<std::size_t>(bits.word_count()) * sizeof(std::uint32_t));
+    return copy;
 }
 
 /// The transpose of a sign matrix on the device, as one there.
 template <class Device>
-gpu::device_bits<Device> transpose_bits(const gpu_backend<Device>& b, bit_view in) {
-    gpu::device_bits<Device> out(b.device(), in.cols(), in.rows());
+device_bit_matrix<Device> transpose_bits(const gpu_backend<Device>& b, bit_view in) {
+    device_bit_matrix<Device> out(b.device(), in.cols(), in.rows());
     const index squares = in.col_groups() * ((in.row_groups() + 1) / 2);
-    if (squares > 0) b.launch(gpu::cover_by_warps(squares), gpu::transpose_bits_kernel{in, out.words()});
+    if (squares > 0) b.launch(cover_by_warps(squares), transpose_bits_kernel{in, out.words()});
     return out;
+}
+
+}  // namespace gpu
+
+template <class Device, class S>
+bit_matrix do_pack_signs(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> X) {
+    if (X.size() == 0) return bit_matrix(X.rows, X.cols);
+    auto words = b.template scratch<std::uint32_t>(bit_layout::word_count(X.rows, X.cols));
+    b.device().clear(words.data(), words.bytes());
+    b.launch(gpu::cover_by_warps(X.rows * bit_layout::col_groups(X.cols)), gpu::pack_words<S>{X, words.data()});
+    return gpu::download_bits(b, words.data(), X.rows, X.cols);
 }
 
 }  // namespace subbit

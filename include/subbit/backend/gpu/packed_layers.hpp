@@ -30,8 +30,8 @@ class device_low_rank_linear {
   public:
     /// Throws shape_error unless the layer's parts fit together.
     device_low_rank_linear(const gpu_backend<Device>& b, const low_rank_binary_linear<Real>& layer)
-        : U_((layer.validate(), upload_bits(b, layer.U))),
-          V_(upload_bits(b, layer.V)),
+        : U_((layer.validate(), gpu::upload_bits(b, layer.U))),
+          V_(gpu::upload_bits(b, layer.V)),
           s_post_(gpu::upload_scales(b, layer.s_post)),
           s_pre_(gpu::upload_scales(b, layer.s_pre)),
           s_mid_(gpu::upload_scales(b, layer.s_mid)),
@@ -48,7 +48,7 @@ class device_low_rank_linear {
     const Real* bias() const { return bias_.data(); }    ///< or null: zeros
 
   private:
-    gpu::device_bits<Device> U_, V_;
+    gpu::device_bit_matrix<Device> U_, V_;
     gpu::buffer<Device, Real> s_post_, s_pre_, s_mid_, bias_;
 };
 
@@ -62,7 +62,7 @@ class device_residual_linear {
         layer.validate();
         for (const auto& path : layer.paths)
             paths_.push_back(
-                {upload_bits(b, path.B), gpu::upload_scales(b, path.s_post), gpu::upload_scales(b, path.s_pre)});
+                {gpu::upload_bits(b, path.B), gpu::upload_scales(b, path.s_post), gpu::upload_scales(b, path.s_pre)});
     }
 
     index rows() const { return rows_; }
@@ -82,7 +82,7 @@ class device_residual_linear {
 
   private:
     struct device_path {
-        gpu::device_bits<Device> B;
+        gpu::device_bit_matrix<Device> B;
         gpu::buffer<Device, Real> s_post, s_pre;
     };
     index rows_, cols_;

@@ -139,14 +139,14 @@ void packed_gemm(const gpu_backend<Device>& b, matrix_view<const S> A, bit_view 
 template <class Device, class S>
 void do_gemm(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> A, transposed_bit_view X, matrix_view<S> C,
              S alpha, S beta) {
-    gpu::packed_gemm(b, A, gpu::bits_on_device<Device>(b, X.t()).view(), C, alpha, beta);
+    gpu::packed_gemm(b, A, gpu::device_bits<Device>(b, X.t()).view(), C, alpha, beta);
 }
 
 template <class Device, class S>
 void do_gemm(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> A, bit_view X, matrix_view<S> C, S alpha,
              S beta) {
-    const gpu::bits_on_device<Device> bits(b, X);
-    gpu::packed_gemm(b, A, transpose_bits(b, bits.view()).view(), C, alpha, beta);
+    const gpu::device_bits<Device> bits(b, X);
+    gpu::packed_gemm(b, A, gpu::transpose_bits(b, bits.view()).view(), C, alpha, beta);
 }
 
 }  // namespace subbit
