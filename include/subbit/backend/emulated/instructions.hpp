@@ -9,28 +9,39 @@
 
 namespace subbit::emulation {
 
-/// See gpu/instructions.hpp.
+namespace detail {
+
+/// unsigned times signed bytes
+inline std::int32_t byte_dot(std::uint32_t a, std::uint32_t x) {
+    std::int32_t sum = 0;
+    for (int i = 0; i < 32; i += 8)
+        sum += static_cast<std::int32_t>(a >> i & 255u) *
+               static_cast<std::int8_t>(static_cast<std::uint8_t>(x >> i & 255u));
+    return sum;
+}
+
+struct multiply_operands {
+    std::int32_t (&sums)[4];
+    const gpu::sign_fragment& signs;
+    const gpu::digit_fragment& digits;
+};
+
+}  // namespace detail
+
 inline void multiply_add(block& b, std::int32_t (&sums)[4], const gpu::sign_fragment& signs,
                          const gpu::digit_fragment& digits) {
-    const auto dot = [](std::uint32_t unsigned_bytes, std::uint32_t signed_bytes) {
-        std::int32_t sum = 0;
-        for (int i = 0; i < 32; i += 8)
-            sum += static_cast<std::int32_t>(unsigned_bytes >> i & 255u) *
-                   static_cast<std::int8_t>(static_cast<std::uint8_t>(signed_bytes >> i & 255u));
-        return sum;
-    };
-    const int g = b.lane() / 4, q = b.lane() % 4;
-    gpu::sign_fragment a[4];
-    b.exchange_all(signs, [&](auto of) {
-        for (int from = 0; from < 4; ++from)
-            a[from] = of(4 * g + from);
-    });
-    b.exchange_all(digits, [&](auto of) {
-        for (int from = 0; from < 4; ++from)
-            for (int column = 0; column < 2; ++column) {
-                const gpu::digit_fragment x = of(4 * (2 * q + column) + from);
-                for (int row = 0; row < 2; ++row)
-                    sums[2 * row + column] += dot(a[from].word[row], x.word[0]) + dot(a[from].word[row + 2], x.word[1]);
+    detail::multiply_operands mine{sums, signs, digits};
+    b.together(mine, [](auto of) {
+        for (int row = 0; row < 16; ++row)
+            for (int column = 0; column < 8; ++column) {
+                const int half = row / 8;
+                std::int32_t sum = 0;
+                for (int q = 0; q < 4; ++q) {
+                    const gpu::sign_fragment& a = of(row % 8 * 4 + q).signs;
+                    const gpu::digit_fragment& x = of(column * 4 + q).digits;
+                    sum += detail::byte_dot(a.word[half], x.word[0]) + detail::byte_dot(a.word[half + 2], x.word[1]);
+                }
+                of(row % 8 * 4 + column / 2).sums[2 * half + column % 2] += sum;
             }
     });
 }

@@ -19,7 +19,7 @@
 #include <cstdint>
 
 /// Before a loop of few rounds that must become straight code, since it indexes registers.
-#if defined(__CUDACC__)
+#if defined(__CUDA_ARCH__)
 #define SUBBIT_UNROLL _Pragma("unroll")
 #else
 #define SUBBIT_UNROLL

@@ -95,6 +95,7 @@ template <class Device, class Out, class Real = float>
 struct device_layer_output {
     const device_low_rank_linear<Device, Real>& layer;
     matrix_view<Out> Y;  ///< (T,m)
+    Real beta = 0;       ///< of the old Y that is added: a residual connection is 1
 };
 
 /// Several layers on the device that read the same X (T,n), as one job; In and Out are Real, or f16 or bf16 for float
@@ -120,6 +121,7 @@ void apply_layers(const gpu_backend<Device>& b, matrix_view<const In> X,
         outer[l].parts[0] = {layer.U(), hidden, layer.s_mid(), layer.s_post(), {}};
         outer[l].bias = layer.bias();
         outer[l].Y = layers[l].Y;
+        outer[l].beta = layers[l].beta;
         next += hidden.size();
     }
     gpu::packed_products(b, std::span<const gpu::packed_output<In, Real, Real>>(inner), work);
