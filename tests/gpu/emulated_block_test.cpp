@@ -1,6 +1,7 @@
 // The emulation itself: what a block offers, and the errors of kernels that it finds.
 #include <subbit/backend/emulated.hpp>
 
+#include "gpu/exchanges.hpp"
 #include "support/refused_access.hpp"
 #include "support/throws.hpp"
 
@@ -10,30 +11,6 @@
 namespace subbit::testing {
 
 namespace {
-
-/// Every exchange once, checked by the threads themselves: out[thread] counts what is right.
-struct exchanges {
-    int* out;
-
-    template <class Block>
-    SUBBIT_KERNEL void operator()(Block& block) const {
-        const int t = block.thread(), lane = block.lane(), first = t - lane;
-        int right = 0;
-        right += block.shuffle(t, 5) == first + 5;
-        right += block.shuffle_xor(t, 3) == (first + (lane ^ 3));
-        right += block.shuffle_down(t, 4) == (lane + 4 < 32 ? t + 4 : t);
-        right += block.ballot(lane % 2 == 1) == 0xaaaaaaaau;
-        right += block.warp_sum(t) == 32 * first + 31 * 16;
-        if (block.warp() == 0) right += block.warp_reduce(t, gpu::maximum{}) == first + 31;
-        right += block.sum(t) == block.threads() * (block.threads() - 1) / 2;
-        right += block.reduce(-t, gpu::maximum{}) == 0;
-        int* const shared = block.template shared<int>(block.threads());
-        shared[t] = t;
-        block.sync();
-        right += shared[block.threads() - 1 - t] == block.threads() - 1 - t;
-        out[block.index() * block.threads() + t] = right;
-    }
-};
 
 struct half_of_a_warp {
     template <class Block>
@@ -57,9 +34,7 @@ TEST_CASE("threads exchange values") {
         const index blocks = 3;
         auto counts = allocate_vector<int>(b, blocks * threads);
         b.launch({blocks, threads, static_cast<std::size_t>(threads) * sizeof(int)}, exchanges{span_of(counts).data()});
-        const vector<int> got = download_vector(b, std::span<const int>(const_span(counts)));
-        for (index i = 0; i < got.size(); ++i)
-            CHECK(got(i) == (i % threads < 32 ? 9 : 8));
+        check_exchanges(download_vector(b, std::span<const int>(const_span(counts))), threads);
     }
 }
 

@@ -39,7 +39,10 @@ class cuda_device {
     explicit cuda_device(gpu::no_device) {}
 
     cudaStream_t stream() const { return state_->stream; }
-    cublasHandle_t blas() const { return state_->blas; }
+    cublasHandle_t blas() const {
+        state_->select();
+        return state_->blas;
+    }
     /// One line for people: "cuda: NVIDIA H100 80GB HBM3 (sm_90), tf32 products".
     std::string describe() const {
         cudaDeviceProp p = {};
@@ -127,7 +130,7 @@ class cuda_device {
     void cholesky(index n, S* A, int* info) const {
         constexpr auto type = std::is_same_v<S, float> ? CUDA_R_32F : CUDA_R_64F;
         std::size_t on_device = 0, on_host = 0;
-        const auto solver = state_->solver;
+        const auto solver = solver_of_thread();
         const auto parameters = state_->parameters;
         cuda_detail::check(cusolverDnXpotrf_bufferSize(solver, parameters, CUBLAS_FILL_MODE_LOWER, n, type, A, n, type,
                                                        &on_device, &on_host),
@@ -157,7 +160,7 @@ class cuda_device {
     void eigenvectors(index n, double* A, int* info) const {
         std::size_t on_device = 0, on_host = 0;
         const gpu::buffer<cuda_device, double> values(*this, n);
-        const auto solver = state_->solver;
+        const auto solver = solver_of_thread();
         const auto parameters = state_->parameters;
         auto* const W = const_cast<double*>(values.data());
         cuda_detail::check(
@@ -246,6 +249,10 @@ class cuda_device {
         std::vector<std::byte> host_;
     };
 
+    cusolverDnHandle_t solver_of_thread() const {
+        state_->select();
+        return state_->solver;
+    }
     void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, const char* what) const {
         if (bytes > 0) cuda_detail::check(cudaMemcpyAsync(to, from, bytes, kind, stream()), what);
     }

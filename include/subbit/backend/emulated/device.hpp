@@ -9,6 +9,7 @@
 
 #include <Eigen/Cholesky>
 #include <Eigen/Eigenvalues>
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <memory>
@@ -32,8 +33,12 @@ class emulated_device {
     explicit emulated_device(gpu::no_device) {}
 
     std::string describe() const { return "emulated: kernels as fibers on one thread"; }
-    /// Work is done when a call returns: another stream is the same.
-    emulated_device another_stream() const { return *this; }
+    /// The same memory; work is done when a call returns, whatever the stream.
+    emulated_device another_stream() const {
+        emulated_device other = *this;
+        other.singular_ = std::make_shared<int>(0);
+        return other;
+    }
     /// Throws value_error where a solve has met a singular matrix since the last call.
     void synchronize() const { gpu::require_regular(*singular_); }
     int* singular() const { return singular_.get(); }
@@ -86,6 +91,7 @@ class emulated_device {
     template <class S>
     void gemm(gpu::operand<const S> A, gpu::operand<const S> X, gpu::operand<S> C, S alpha, S beta,
               gpu::product_precision) const {
+        require_blas(A), require_blas(X), require_blas(C);
         const emulation::memory::access open(*memory_);
         const matrix<S> product = as_eigen(A.view()) * as_eigen(X.view());
         auto c = as_eigen(C.view());
@@ -124,6 +130,15 @@ class emulated_device {
     }
 
   private:
+    /// What cuBLAS asks of an operand.
+    template <class T>
+    static void require_blas(gpu::operand<T> X) {
+        const index stored_rows = X.transposed ? X.cols : X.rows;
+        if (X.leading < std::max<index>(stored_rows, 1))
+            throw error("emulated device: an operand of " + shape_text(X.rows, X.cols) +
+                        " with a leading dimension of " + std::to_string(X.leading));
+    }
+
     void copy(void* to, const void* from, std::size_t bytes) const {
         recorder_->require_idle("a copy");
         const emulation::memory::access open(*memory_);

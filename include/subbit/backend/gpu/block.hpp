@@ -81,6 +81,12 @@ inline launch_shape cover_by_warps(index items) {
     return cover(items * warp_size);
 }
 
+/// One block, of as many threads as `items` can use: for what one block must do alone.
+inline launch_shape one_block(index items) {
+    const index rounded = (items + warp_size - 1) / warp_size * warp_size;
+    return {1, static_cast<int>(std::clamp<index>(rounded, warp_size, 1024))};
+}
+
 /// Calls f(i) for every i below n, each on one thread of the launch.
 template <class Block, class F>
 SUBBIT_KERNEL void for_each_thread(const Block& block, index n, F f) {

@@ -194,7 +194,9 @@ void do_spd_solve(gpu_tag tag, const gpu_backend<Device>& b, matrix_view<S> G, m
     int* const singular = b.device().singular();
     do_axpby(tag, b, S(1), matrix_view<const S>(G), S(0), view(factor));
     b.device().cholesky(n, view(factor).data, info.data());
-    b.launch({1, 1024, sizeof(index)}, gpu::lu_factor<S>{G, view(factor), pivots.data(), info.data(), singular});
+    gpu::launch_shape alone = gpu::one_block(n * n);
+    alone.shared_bytes = sizeof(index);
+    b.launch(alone, gpu::lu_factor<S>{G, view(factor), pivots.data(), info.data(), singular});
     // A row of R is a column to LAPACK, and G is symmetric: R G^-1 = (G^-1 R')'.
     b.device().cholesky_solve(n, R.rows, matrix_view<const S>(view(factor)).data, R.data);
     b.launch(gpu::cover_by_warps(R.rows), gpu::lu_solve<S>{G, R, pivots.data(), info.data(), singular});

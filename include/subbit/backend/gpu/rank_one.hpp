@@ -109,7 +109,7 @@ void do_rank1_magnitude(gpu_tag, const B& b, matrix_view<const S> T, std::span<S
     for (int k = 0; k < power_iterations; ++k) {
         rows();
         gpu::sum_rows(b, T.cols, T.rows, gpu::runs_along(T.t()), gpu::abs_product<S>{T.t(), u.data(), v.data()});
-        b.launch({1, 1024}, gpu::normalize_vector<S>{v.data(), T.cols});
+        b.launch(gpu::one_block(T.cols), gpu::normalize_vector<S>{v.data(), T.cols});
     }
     rows();
 }

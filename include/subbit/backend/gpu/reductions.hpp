@@ -297,7 +297,7 @@ double do_trace(gpu_tag, const B& b, matrix_view<const S> G) {
 
 template <class B, class S>
 void do_regularize(gpu_tag, const B& b, double relative, double absolute, double least, matrix_view<S> G) {
-    if (G.rows > 0) b.launch({1, 1024}, gpu::add_ridge<S>{G, relative, absolute, least});
+    if (G.rows > 0) b.launch(gpu::one_block(G.rows), gpu::add_ridge<S>{G, relative, absolute, least});
 }
 
 }  // namespace subbit
