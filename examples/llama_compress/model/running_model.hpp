@@ -2,6 +2,7 @@
 #pragma once
 
 #include "model_directory.hpp"
+#include "token_model.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -14,7 +15,7 @@ namespace llama {
 /// A whole model in memory, and the keys and values of the tokens that it has seen. Its buffers are kept from token to
 /// token.
 template <class B>
-class running_model {
+class running_model : public token_model {
   public:
     /// Room for `capacity` tokens.
     running_model(const B& backend, const model_directory& directory, index capacity,
@@ -37,7 +38,7 @@ class running_model {
 
     /// The scores of the token after `tokens`, which come after all tokens before; value_error for an id outside the
     /// vocabulary, shape_error where the room is used up.
-    std::span<const float> next_scores(std::span<const std::int32_t> tokens) {
+    std::span<const float> next_scores(std::span<const std::int32_t> tokens) override {
         constexpr std::size_t most = 256;  // tokens at once: enough for fast products, and the activations stay small
         for (; tokens.size() > most; tokens = tokens.subspan(most))
             append(tokens.first(most));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <subbit/backend/emulated/block.hpp>
+#include <subbit/backend/emulated/graph.hpp>
 #include <subbit/backend/emulated/memory.hpp>
 #include <subbit/backend/gpu/dense.hpp>
 #include <subbit/backend/gpu/memory.hpp>
@@ -13,6 +14,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 
 namespace subbit {
 
@@ -24,7 +26,9 @@ struct emulated_options {
 class emulated_device {
   public:
     explicit emulated_device(emulated_options options = {})
-        : memory_(std::make_shared<emulation::memory>(options.memory_bytes)), singular_(std::make_shared<int>(0)) {}
+        : memory_(std::make_shared<emulation::memory>(options.memory_bytes)),
+          recorder_(std::make_shared<emulation::recorder>()),
+          singular_(std::make_shared<int>(0)) {}
 
     explicit emulated_device(gpu::no_device) {}
 
@@ -39,7 +43,10 @@ class emulated_device {
     void synchronize() const { gpu::require_regular(*singular_); }
     int* singular() const { return singular_.get(); }
 
-    void* allocate(std::size_t bytes) const { return memory_->allocate(bytes); }
+    void* allocate(std::size_t bytes) const {
+        recorder_->require_idle("an allocation");
+        return memory_->allocate(bytes);
+    }
     void deallocate(void* p, std::size_t bytes) const noexcept {
         memory_->deallocate(static_cast<std::byte*>(p), bytes);
     }
@@ -52,6 +59,7 @@ class emulated_device {
     }
     void copy_on_device(void* to, const void* from, std::size_t bytes) const { copy(to, from, bytes); }
     void clear(void* p, std::size_t bytes) const {
+        recorder_->require_idle("a copy");
         const emulation::memory::access open(*memory_);
         if (bytes > 0) std::memset(p, 0, bytes);
     }
@@ -60,6 +68,7 @@ class emulated_device {
     template <class Kernel>
     void launch(const gpu::launch_shape& shape, const Kernel& kernel) const {
         gpu::require_launchable<Kernel>(shape);
+        if (recorder_->keeps([self = *this, shape, kernel] { self.launch(shape, kernel); })) return;
         thread_local emulation::fiber_group fibers;
         const emulation::memory::access open(*memory_);
         emulation::block_state state(fibers, shape);
@@ -70,6 +79,12 @@ class emulated_device {
                 kernel(block);
             });
         }
+    }
+
+    /// The launches that f asks for, not done but kept. Throws error where f asks for anything else.
+    template <class F>
+    emulation::graph record(F&& f) const {
+        return recorder_->record(std::forward<F>(f));
     }
 
     /// C = alpha A X + beta C; C is not transposed.
@@ -125,11 +140,13 @@ class emulated_device {
     }
 
     void copy(void* to, const void* from, std::size_t bytes) const {
+        recorder_->require_idle("a copy");
         const emulation::memory::access open(*memory_);
         if (bytes > 0) std::memcpy(to, from, bytes);
     }
 
     std::shared_ptr<emulation::memory> memory_;
+    std::shared_ptr<emulation::recorder> recorder_;
     std::shared_ptr<int> singular_;
 };
 

@@ -10,6 +10,7 @@
 //     singular()                                   an int of the host and the device: a solve leaves the size of a
 //                                                  singular matrix there, and what waits next throws
 //     launch(shape, kernel)                        (block.hpp)
+//     record(f)                                    the launches that f asks for, kept to be replayed: graph.replay()
 //     gemm, cholesky, cholesky_solve, eigenvectors what BLAS and LAPACK do, by columns (dense.hpp)
 //     Device(gpu::no_device{})                     what an owner without memory holds
 //

@@ -67,9 +67,7 @@ auto do_to_backend(gpu_tag tag, const gpu_backend<Device>& b, const vector<S>& h
 }
 template <class Device>
 auto do_to_backend(gpu_tag, const gpu_backend<Device>& b, const bit_matrix& host) {
-    gpu::device_bit_matrix<Device> bits(b.device(), host.rows(), host.cols());
-    b.device().copy_to_device(bits.words(), host.words().data(), host.words().size_bytes());
-    return bits;
+    return gpu::upload_bits(b, host.view());
 }
 
 template <class Device, class S>
