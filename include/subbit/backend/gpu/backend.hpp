@@ -19,6 +19,7 @@
 #pragma once
 
 #include <subbit/backend/concept.hpp>
+#include <subbit/backend/gpu/block.hpp>
 #include <subbit/backend/gpu/memory.hpp>
 
 #include <string>
