@@ -58,7 +58,7 @@ TEST_CASE("the host cannot touch the device's memory, and new memory is not a nu
 
 TEST_CASE("an emulated device that is full says so") {
     const emulated b(emulated_device({.memory_bytes = 1 << 16}));
-    check_throws<device_error>([&] { allocate<float>(b, 200, 100); }, {"out of memory", "80128 bytes"});
+    check_throws<device_error>([&] { allocate<float>(b, 200, 100); }, {"out of memory", "131072 bytes"});
     for (int i = 0; i < 10; ++i)
         allocate<float>(b, 100, 100);  // freed memory is used again
 }

@@ -44,7 +44,7 @@ class running_model : public token_model {
             append(tokens.first(most));
         append(tokens);
         rms_norm(backend_, const_view(X_).middle_rows(X_.rows() - 1, 1), subbit::const_span(final_norm_),
-                 config_.rms_norm_eps, subbit::view(last_), inverse_rms_);
+                 config_.rms_norm_eps, view(last_), inverse_rms_);
         const row_table& head = own_head_.rows() != 0 ? own_head_ : embedding_;
         head.multiply(backend_, {last_.data(), static_cast<std::size_t>(last_.size())}, scores_);
         return scores_;
@@ -63,7 +63,7 @@ class running_model : public token_model {
             embedding_.read_row(id, {&X_(t, 0), static_cast<std::size_t>(X_.cols())});
         }
         for (std::size_t l = 0; l < blocks_.size(); ++l) {
-            blocks_[l].infer_cached(backend_, const_view(X_), caches_[l], subbit::view(Y_), tape_);
+            blocks_[l].infer_cached(backend_, const_view(X_), caches_[l], view(Y_), tape_);
             X_.swap(Y_);
         }
     }
@@ -78,7 +78,8 @@ class running_model : public token_model {
     std::vector<key_value_cache<float>> caches_;
     block_tape<float> tape_;
     matrix<float> X_, Y_, last_;
-    std::vector<float> scores_, inverse_rms_;
+    std::vector<float> scores_;
+    vector<float> inverse_rms_;
 };
 
 }  // namespace llama

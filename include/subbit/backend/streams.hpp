@@ -13,8 +13,9 @@
 namespace subbit {
 
 /// Calls f(backend, i) for every i below n. A backend with streams runs up to `streams` of the jobs at once, each
-/// stream with a host thread of its own; any other runs them one by one. What a job computes does not depend on the
-/// others. Rethrows the error of the first job that failed; jobs that have not begun by then do not.
+/// stream with a host thread of its own, and a job is done when its work on the device is; any other runs them one by
+/// one. What a job computes does not depend on the others. Rethrows the error of the first job that failed; jobs that
+/// have not begun by then do not.
 ///
 ///     for_each_on_streams(b, std::ssize(weights), 4, [&](const auto& stream, index i) {
 ///         fits[i] = lb_admm(stream, weights[i], options[i]);
@@ -29,6 +30,7 @@ void for_each_on_streams(const B& b, index n, int streams, F&& f) {
             for (index i; !failed && (i = next++) < n;) {
                 try {
                     f(stream, i);
+                    stream.synchronize();
                 } catch (...) {
                     errors[static_cast<std::size_t>(i)] = std::current_exception();
                     failed = true;

@@ -159,10 +159,10 @@ class cuda_device {
     /// Symmetric A (n,n) <- its eigenvectors as columns, by rising eigenvalue; *info = 0 where that converged.
     void eigenvectors(index n, double* A, int* info) const {
         std::size_t on_device = 0, on_host = 0;
-        const gpu::buffer<cuda_device, double> values(*this, n);
+        gpu::buffer<cuda_device, double> values(*this, n);
         const auto solver = solver_of_thread();
         const auto parameters = state_->parameters;
-        auto* const W = const_cast<double*>(values.data());
+        double* const W = values.data();
         cuda_detail::check(
             cusolverDnXsyevd_bufferSize(solver, parameters, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_LOWER, n,
                                         CUDA_R_64F, A, n, CUDA_R_64F, W, CUDA_R_64F, &on_device, &on_host),

@@ -113,13 +113,14 @@ class block {
     }
     template <class T, class Op>
     T reduce(T x, Op op) {
+        x = warp_reduce(x, op);
         deposit(x, whole_block);
         sync();
-        T result = reduced_warp<T>(0, op, whole_block);
+        x = deposited<T>(0, whole_block);
         for (int w = 1; w < warps(); ++w)
-            result = op(result, reduced_warp<T>(w * gpu::warp_size, op, whole_block));
-        sync();
-        return result;
+            x = op(x, deposited<T>(w * gpu::warp_size, whole_block));
+        sync();  // the slots may be written again
+        return x;
     }
     template <class T>
     T warp_sum(T x) {

@@ -7,9 +7,8 @@
 //     owns(p)                                      true for an address of the device's memory
 //     copy_to_device, copy_on_device, clear        (to, from, bytes), in the order of the stream
 //     copy_to_host(to, from, bytes)                and waits
-//     singular()                                   an int that the host and the device see: a solve leaves a matrix's
-//     size,
-//                                                  and what waits next throws
+//     singular()                                   an int of the host and the device: a solve leaves the size of a
+//                                                  singular matrix there, and what waits next throws
 //     launch(shape, kernel)                        (block.hpp)
 //     record(f)                                    the launches that f asks for, kept to be replayed: graph.replay()
 //     gemm, cholesky, cholesky_solve, eigenvectors what BLAS and LAPACK do, by columns (dense.hpp)
@@ -42,6 +41,7 @@ class gpu_backend {
     using matrix = gpu::device_matrix<Device, S>;
     template <class S>
     using vector = gpu::device_vector<Device, S>;
+    using bits = gpu::device_bit_matrix<Device>;
 
     gpu_backend() = default;
     explicit gpu_backend(Device device) : device_(std::move(device)) {}

@@ -12,9 +12,10 @@
 //     thread(), threads()               which thread of the block, of how many (a multiple of 32)
 //     lane(), warp(), warps()           thread % 32, thread / 32, threads / 32
 //     sync(), sync_warp()               every thread of the block, or of the warp, gets here before any goes on
-//     shared<T>(count)                  memory of the block; every thread asks in the same order, within the launch's
-//     bytes shuffle(x, from)                  the x of lane `from` of the warp shuffle_xor(x, mask)              of
-//     lane lane() ^ mask shuffle_down(x, by)               of lane lane() + by, or one's own x where there is none
+//     shared<T>(count)                  memory of the block, out of the launch's bytes; all threads ask in one order
+//     shuffle(x, from)                  the x of lane `from` of the warp
+//     shuffle_xor(x, mask)              the x of lane lane() ^ mask
+//     shuffle_down(x, by)               the x of lane lane() + by, or one's own where there is none
 //     ballot(condition)                 bit l is set where lane l's condition holds
 //     warp_reduce(x, op), reduce(x, op) x combined over the warp, the block; every thread gets the result
 //     warp_sum(x), sum(x)               the same with op = plus
