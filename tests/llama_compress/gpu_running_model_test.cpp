@@ -72,7 +72,7 @@ TEST_CASE("the GPU's running model gives the host's scores, prompt and tokens") 
             }
             CAPTURE(step);
             CHECK(std::isfinite(error));
-            CHECK(error < 2e-5 * largest);
+            CHECK(error < (format == row_format::int8 ? 1e-4 : 2e-5) * largest);  // the host's rounds x for int8
             tokens = {static_cast<std::int32_t>(std::max_element(expected.begin(), expected.end()) - expected.begin())};
         }
         CHECK_THROWS_AS(device.next_scores(std::vector<std::int32_t>{257}), subbit::value_error);
