@@ -79,7 +79,7 @@ void packed(benchmark::State& state) {
     const cuda& b = gpu_backend_of_benches();
     const index m = state.range(0), n = state.range(1), tokens = state.range(2);
     const double bits = static_cast<double>(state.range(3)) / 100, bytes = sign_bytes(m, n, bits);
-    const device_low_rank_linear<cuda_device> layer(b, random_layer(m, n, bits));
+    const auto layer = to_backend(b, random_layer(m, n, bits));
     const std::vector layers(static_cast<std::size_t>(copies_beyond_cache(bytes)), layer);
     const auto x = activations<T>(b, tokens * n);
     auto y = b.scratch<T>(tokens * m);
@@ -124,13 +124,13 @@ void cublas_bfloat16(benchmark::State& state) {
 /// the other, as one graph. Arguments: blocks, width, width of k and v, width of gate and up, bits a weight in
 /// hundredths.
 void decode_layers(benchmark::State& state) {
-    using layer = device_low_rank_linear<cuda_device>;
+    using layer = low_rank_binary_linear<float, cuda>;
     using part = device_layer_output<cuda_device, float>;
     const cuda& b = gpu_backend_of_benches();
     const index blocks = state.range(0), d = state.range(1), kv = state.range(2), ff = state.range(3);
     const double bits = static_cast<double>(state.range(4)) / 100;
-    const layer q(b, random_layer(d, d, bits)), k(b, random_layer(kv, d, bits)), up(b, random_layer(ff, d, bits)),
-        down(b, random_layer(d, ff, bits));
+    const auto made = [&](index m, index n) { return to_backend(b, random_layer(m, n, bits)); };
+    const layer q = made(d, d), k = made(kv, d), up = made(ff, d), down = made(d, ff);
     const std::vector<layer> block = {q, k, k, q, up, up, down};
     const std::vector model(static_cast<std::size_t>(blocks), block);
     const auto x = activations<float>(b, d), wide = activations<float>(b, ff);

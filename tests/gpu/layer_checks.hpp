@@ -60,10 +60,10 @@ std::vector<matrix<float>> outputs(const B& b, const std::vector<low_rank_binary
     const std::vector<T> host_x = converted<T>(X);
     auto x = b.scratch<T>(X.size());
     b.device().copy_to_device(x.data(), host_x.data(), x.bytes());
-    std::vector<device_low_rank_linear<typename B::device_type>> on_device;
+    std::vector<low_rank_binary_linear<float, B>> on_device;
     std::vector<gpu::buffer<typename B::device_type, T>> Y;
     for (const auto& layer : layers) {
-        on_device.emplace_back(b, layer);
+        on_device.push_back(to_backend(b, layer));
         Y.push_back(b.scratch<T>(X.rows() * layer.rows()));
     }
     std::vector<device_layer_output<typename B::device_type, T>> parts;
@@ -133,7 +133,7 @@ void check_residual_layers(const B& b) {
 template <class B>
 void check_recorded_layers(const B& b) {
     const auto layer = normal_layer(33, 20, 40, 95, true);
-    const device_low_rank_linear<typename B::device_type> on_device(b, layer);
+    const auto on_device = to_backend(b, layer);
     gpu::packed_workspace<typename B::device_type, float> work(b);
     auto x = allocate<float>(b, 1, 40), y = allocate<float>(b, 1, 33);
     const auto run = [&] {
