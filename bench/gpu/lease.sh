@@ -35,7 +35,7 @@ date -u > "$summary"
 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv,noheader | tee -a "$summary"
 
 # Right first: a wrong kernel's time is worth nothing.
-step tests 150 test_cuda || failed=1
+step tests 100 test_cuda || failed=1
 small=(test_cuda --test-case='*packed*,*GPU and come back*')
 if command -v compute-sanitizer > /dev/null; then
     step memcheck 60 compute-sanitizer --tool memcheck --error-exitcode 9 "${small[@]}" || failed=1
@@ -47,16 +47,16 @@ bench() {
     shift 2
     step "$name" "$limit" "$name" --benchmark_out="$out/$name.json" --benchmark_out_format=json --benchmark_min_time=0.05 "$@"
 }
-bench packed_gpu_bench 150
+bench packed_gpu_bench 130
 bench factor_gpu_bench 60
 
 # The program: the demo's model compressed, scored and continued on the GPU, and scored on the cpu to compare.
 model=$folder/demo_model
-step compress 90 llama_compress compress "$model" --text "$model/calibration.txt" --out "$out/packed" --backend cuda
+step compress 80 llama_compress compress "$model" --text "$model/calibration.txt" --out "$out/packed" --backend cuda
 for backend in cuda cpu; do
-    step "perplexity_$backend" 30 llama_compress perplexity "$out/packed" --text "$model/test.txt" --context 128 \
+    step "perplexity_$backend" 20 llama_compress perplexity "$out/packed" --text "$model/test.txt" --context 128 \
         --backend "$backend"
-    step "generate_$backend" 30 llama_compress generate "$out/packed" --prompt "The" --max-tokens 200 --temperature 0 \
+    step "generate_$backend" 20 llama_compress generate "$out/packed" --prompt "The" --max-tokens 200 --temperature 0 \
         --ignore-eos --backend "$backend"
 done
 
