@@ -85,7 +85,8 @@ class emulated_device {
         }
     }
 
-    /// The launches that f asks for, not done but kept. Throws error where f asks for anything else.
+    /// The launches and dense products that f asks for, not done but kept. Throws error where f asks for memory or
+    /// copies.
     template <class F>
     emulation::graph record(F&& f) const {
         return recorder_->record(std::forward<F>(f));
@@ -94,7 +95,8 @@ class emulated_device {
     /// C = alpha A X + beta C; C is not transposed.
     template <class S>
     void gemm(gpu::operand<const S> A, gpu::operand<const S> X, gpu::operand<S> C, S alpha, S beta,
-              gpu::product_precision) const {
+              gpu::product_precision precision) const {
+        if (recorder_->keeps([=, self = *this] { self.gemm(A, X, C, alpha, beta, precision); })) return;
         require_blas(A), require_blas(X), require_blas(C);
         const emulation::memory::access open(*memory_);
         const matrix<S> product = as_eigen(A.view()) * as_eigen(X.view());
