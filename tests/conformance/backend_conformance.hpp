@@ -212,11 +212,13 @@ class conformance : conformance_tools<S, B> {
 
         const host_vector weights = normal(m, 1, 9);
         const auto device_weights = up_vector(weights);
-        std::vector<double> got(static_cast<std::size_t>(n), 1.0), expected(got);
-        add_square_sums(b, x, std::span<const S>(const_span(device_weights)), std::span<double>(got));
-        add_square_sums(oracle, X, span_of(weights), std::span<double>(expected));
-        for (std::size_t j = 0; j < got.size(); ++j)
-            check_number("add_square_sums", got[j], expected[j], 8 * eps);
+        vector<double> expected = vector<double>::Ones(n);
+        auto sums = upload_vector(b, std::span<const double>(span_of(expected)));
+        add_square_sums(b, x, std::span<const S>(const_span(device_weights)), span_of(sums));
+        add_square_sums(oracle, X, span_of(weights), span_of(expected));
+        const auto got = download_vector(b, std::span<const double>(const_span(sums)));
+        for (index j = 0; j < n; ++j)
+            check_number("add_square_sums", got(j), expected(j), 8 * eps);
     }
 
     void check_normalize(index m, index n) const {

@@ -195,7 +195,7 @@ TEST_CASE("generate with a cache says what passes over the whole text say") {
         for (int step = 0; step < 8; ++step) {
             llama::block_context<double> context(model.config(), std::ssize(tokens));
             subbit::matrix<double> X(std::ssize(tokens), model.config().hidden_size);
-            outer.embed(tokens, subbit::view(X));
+            outer.embed(backend, tokens, subbit::view(X));
             llama::block_tape<double> tape;
             for (llama::index l = 0; l < model.config().num_hidden_layers; ++l)
                 llama::run_block(backend, model.load_block<double>(l, context), std::ssize(tokens), X, tape);

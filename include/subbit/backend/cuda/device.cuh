@@ -3,6 +3,7 @@
 
 #include <subbit/backend/cuda/block.cuh>
 #include <subbit/backend/cuda/error.cuh>
+#include <subbit/backend/cuda/graph.cuh>
 #include <subbit/backend/gpu/dense.hpp>
 #include <subbit/backend/gpu/memory.hpp>
 
@@ -11,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace subbit {
@@ -99,6 +101,12 @@ class cuda_device {
         cuda_detail::run_kernel<<<static_cast<unsigned>(shape.blocks), static_cast<unsigned>(shape.threads),
                                   shape.shared_bytes, stream()>>>(kernel);
         cuda_detail::check(cudaGetLastError(), "launching a kernel");
+    }
+
+    /// The launches that f asks for, not done but kept. f must not allocate, or wait for the device.
+    template <class F>
+    cuda_detail::graph record(F&& f) const {
+        return cuda_detail::graph(stream(), std::forward<F>(f));
     }
 
     /// C = alpha A X + beta C; C is not transposed.

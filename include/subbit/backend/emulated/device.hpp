@@ -2,6 +2,7 @@
 #pragma once
 
 #include <subbit/backend/emulated/block.hpp>
+#include <subbit/backend/emulated/graph.hpp>
 #include <subbit/backend/emulated/memory.hpp>
 #include <subbit/backend/gpu/dense.hpp>
 #include <subbit/backend/gpu/memory.hpp>
@@ -13,6 +14,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 
 namespace subbit {
 
@@ -28,6 +30,7 @@ class emulated_device {
     explicit emulated_device(emulated_options options = {})
         : falling_(options.falling),
           memory_(std::make_shared<emulation::memory>(options.memory_bytes)),
+          recorder_(std::make_shared<emulation::recorder>()),
           singular_(std::make_shared<int>(0)) {}
 
     explicit emulated_device(gpu::no_device) {}
@@ -36,6 +39,7 @@ class emulated_device {
     /// The same memory; work is done when a call returns, whatever the stream.
     emulated_device another_stream() const {
         emulated_device other = *this;
+        other.recorder_ = std::make_shared<emulation::recorder>();
         other.singular_ = std::make_shared<int>(0);
         return other;
     }
@@ -43,7 +47,10 @@ class emulated_device {
     void synchronize() const { gpu::require_regular(*singular_); }
     int* singular() const { return singular_.get(); }
 
-    void* allocate(std::size_t bytes) const { return memory_->allocate(bytes); }
+    void* allocate(std::size_t bytes) const {
+        recorder_->require_idle("an allocation");
+        return memory_->allocate(bytes);
+    }
     void deallocate(void* p, std::size_t bytes) const noexcept {
         memory_->deallocate(static_cast<std::byte*>(p), bytes);
     }
@@ -56,6 +63,7 @@ class emulated_device {
     }
     void copy_on_device(void* to, const void* from, std::size_t bytes) const { copy(to, from, bytes); }
     void clear(void* p, std::size_t bytes) const {
+        recorder_->require_idle("a copy");
         const emulation::memory::access open(*memory_);
         if (bytes > 0) std::memset(p, 0, bytes);
     }
@@ -64,6 +72,7 @@ class emulated_device {
     template <class Kernel>
     void launch(const gpu::launch_shape& shape, const Kernel& kernel) const {
         gpu::require_launchable<Kernel>(shape);
+        if (recorder_->keeps([self = *this, shape, kernel] { self.launch(shape, kernel); })) return;
         thread_local emulation::fiber_group fibers;
         const emulation::memory::access open(*memory_);
         emulation::block_state state(fibers, shape);
@@ -77,10 +86,18 @@ class emulated_device {
         }
     }
 
+    /// The launches and dense products that f asks for, not done but kept. Throws error where f asks for memory or
+    /// copies.
+    template <class F>
+    emulation::graph record(F&& f) const {
+        return recorder_->record(std::forward<F>(f));
+    }
+
     /// C = alpha A X + beta C; C is not transposed.
     template <class S>
     void gemm(gpu::operand<const S> A, gpu::operand<const S> X, gpu::operand<S> C, S alpha, S beta,
-              gpu::product_precision) const {
+              gpu::product_precision precision) const {
+        if (recorder_->keeps([=, self = *this] { self.gemm(A, X, C, alpha, beta, precision); })) return;
         require_blas(A), require_blas(X), require_blas(C);
         const emulation::memory::access open(*memory_);
         const matrix<S> product = as_eigen(A.view()) * as_eigen(X.view());
@@ -130,12 +147,14 @@ class emulated_device {
     }
 
     void copy(void* to, const void* from, std::size_t bytes) const {
+        recorder_->require_idle("a copy");
         const emulation::memory::access open(*memory_);
         if (bytes > 0) std::memcpy(to, from, bytes);
     }
 
     bool falling_ = false;
     std::shared_ptr<emulation::memory> memory_;
+    std::shared_ptr<emulation::recorder> recorder_;
     std::shared_ptr<int> singular_;
 };
 

@@ -51,13 +51,29 @@ struct pack_words {
     }
 };
 
-/// W(i,j) = +1 or -1.
-template <class S>
-struct unpack_entry {
-    matrix_view<S> W;
-    bit_view bits;
+/// The transpose of a sign matrix: a warp turns 32 x 32 signs over, two tiles on either side, each lane a row of 32. In
+/// each of five steps the off-diagonal blocks of every diagonal block change places.
+struct transpose_bits_kernel {
+    bit_view in;
+    std::uint32_t* out;
 
-    SUBBIT_KERNEL void operator()(index i, index j) const { W(i, j) = static_cast<S>(bits.get(i, j)); }
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        const index across = in.col_groups(), down = (in.row_groups() + 1) / 2;
+        const index out_row_groups = bit_layout::row_groups(in.cols());
+        for_each_warp(block, across * down, [&](index square) {
+            const index g = square / across, c = square % across;
+            const index half = block.lane() / 16, row = block.lane() % 16;
+            std::uint32_t word = 2 * g + half < in.row_groups() ? in.tile(2 * g + half, c)[row] : 0u;
+            for (int width = 16; width > 0; width /= 2) {
+                const std::uint32_t low = 0xffffffffu / ((1u << width) + 1);  // the first half of every 2 width bits
+                const std::uint32_t other = block.shuffle_xor(word, width);
+                word = (block.lane() & width) == 0 ? (word & low) | (other & low) << width
+                                                   : (word & ~low) | (other >> width & low);
+            }
+            if (2 * c + half < out_row_groups) out[((2 * c + half) * down + g) * bit_layout::tile_rows + row] = word;
+        });
+    }
 };
 
 /// Words from the device as a matrix of the host.
@@ -68,10 +84,22 @@ bit_matrix download_bits(const gpu_backend<Device>& b, const std::uint32_t* word
     return bit_matrix::from_words(rows, cols, host);
 }
 
-/// Writes the entries to W, row-major, on the device.
-template <class B, class S>
-void unpack_on_device(const B& b, bit_view bits, matrix_view<S> W) {
-    if (W.size() > 0) b.launch(cover(W.size()), entries<unpack_entry<S>>{W.rows, W.cols, {W, bits}});
+/// A copy of a sign matrix in the device's memory.
+template <class Device>
+device_bit_matrix<Device> upload_bits(const gpu_backend<Device>& b, bit_view bits) {
+    device_bit_matrix<Device> copy(b.device(), bits.rows(), bits.cols());
+    b.device().copy_to_device(copy.words(), bits.words(),
+                              static_cast<std::size_t>(bits.word_count()) * sizeof(std::uint32_t));
+    return copy;
+}
+
+/// The transpose of a sign matrix on the device, as one there.
+template <class Device>
+device_bit_matrix<Device> transpose_bits(const gpu_backend<Device>& b, bit_view in) {
+    device_bit_matrix<Device> out(b.device(), in.cols(), in.rows());
+    const index squares = in.col_groups() * ((in.row_groups() + 1) / 2);
+    if (squares > 0) b.launch(cover_by_warps(squares), transpose_bits_kernel{in, out.words()});
+    return out;
 }
 
 }  // namespace gpu

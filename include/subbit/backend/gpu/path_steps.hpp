@@ -1,4 +1,5 @@
-// The operations of residual binarization. Paths live on the host: their words and scales travel with each call.
+// The operations of residual binarization. Paths that live on the host travel with each call, words and scales; those
+// of a layer in training stay on the device.
 #pragma once
 
 #include <subbit/backend/gpu/bits.hpp>
@@ -53,6 +54,20 @@ class device_paths {
     std::vector<device_vector<Device, S>> post_, pre_;
     path_pointers<S> pointers_;
 };
+
+/// Paths that are on the device already.
+template <class Device, class S>
+path_pointers<S> pointers_of(std::span<const binary_path<S, gpu_backend<Device>>> paths) {
+    require_path_count("paths", std::ssize(paths));
+    path_pointers<S> pointers;
+    for (const auto& path : paths) {
+        const int p = pointers.count++;
+        pointers.bits[p] = path.B.view();
+        pointers.post[p] = span_of(path.s_post).data();
+        pointers.pre[p] = span_of(path.s_pre).data();
+    }
+    return pointers;
+}
 
 /// All paths' signs from one weight, in one pass: a warp for each 32 columns of a row, what is left in a register.
 template <class S>
@@ -195,6 +210,38 @@ void do_path_gradients(gpu_tag tag, const gpu_backend<Device>& b, matrix_view<co
                       gpu::signed_sum<S>{G.t(), all.bits[p], true, all.post[p], span_of(pre).data()});
         d_post[p] = do_download_vector(tag, b, std::span<const S>(span_of(post)));
         d_pre[p] = do_download_vector(tag, b, std::span<const S>(span_of(pre)));
+    }
+}
+
+template <class Device, class S>
+void do_couple_paths(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> W,
+                     std::span<binary_path<S, gpu_backend<Device>>> paths) {
+    if (paths.empty() || W.size() == 0) return;
+    gpu::couple_words<S> kernel{W, gpu::pointers_of(std::span<const binary_path<S, gpu_backend<Device>>>(paths)), {}};
+    for (std::size_t p = 0; p < paths.size(); ++p)
+        kernel.words[p] = paths[p].B.words();
+    b.launch(gpu::cover_by_warps(W.rows * bit_layout::col_groups(W.cols)), kernel);
+}
+
+template <class Device, class S>
+void do_expand_paths(gpu_tag, const gpu_backend<Device>& b, std::span<const binary_path<S, gpu_backend<Device>>> paths,
+                     matrix_view<S> W) {
+    if (W.size() == 0) return;
+    b.launch(gpu::cover(W.size()), gpu::entries<gpu::expand_entry<S>>{W.rows, W.cols, {W, gpu::pointers_of(paths)}});
+}
+
+template <class Device, class S>
+void do_path_gradients(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> G,
+                       std::span<const binary_path<S, gpu_backend<Device>>> paths,
+                       std::span<gpu::device_vector<Device, S>> d_post,
+                       std::span<gpu::device_vector<Device, S>> d_pre) {
+    if (paths.empty()) return;
+    const auto all = gpu::pointers_of(paths);
+    for (std::size_t p = 0; p < paths.size(); ++p) {
+        gpu::sum_rows(b, G.rows, G.cols, gpu::runs_along(G),
+                      gpu::signed_sum<S>{G, all.bits[p], false, all.pre[p], span_of(d_post[p]).data()});
+        gpu::sum_rows(b, G.cols, G.rows, gpu::runs_along(G.t()),
+                      gpu::signed_sum<S>{G.t(), all.bits[p], true, all.post[p], span_of(d_pre[p]).data()});
     }
 }
 

@@ -170,24 +170,6 @@ void do_gemm(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> A, matr
     gpu::product(b, A, X, C, alpha, beta, gpu::product_precision::fast);
 }
 
-template <class Device, class S>
-void do_gemm(gpu_tag tag, const gpu_backend<Device>& b, matrix_view<const S> A, bit_view X, matrix_view<S> C, S alpha,
-             S beta) {
-    const gpu::device_bits<Device> bits(b, X);
-    gpu::device_matrix<Device, S> dense(b.device(), X.rows(), X.cols());
-    gpu::unpack_on_device(b, bits.view(), view(dense));
-    do_gemm(tag, b, A, matrix_view<const S>(view(dense)), C, alpha, beta);
-}
-
-template <class Device, class S>
-void do_gemm(gpu_tag tag, const gpu_backend<Device>& b, matrix_view<const S> A, transposed_bit_view X, matrix_view<S> C,
-             S alpha, S beta) {
-    const gpu::device_bits<Device> bits(b, X.t());
-    gpu::device_matrix<Device, S> dense(b.device(), X.cols(), X.rows());
-    gpu::unpack_on_device(b, bits.view(), view(dense));
-    do_gemm(tag, b, A, matrix_view<const S>(view(dense)).t(), C, alpha, beta);
-}
-
 /// Always in full precision: what a Gram matrix loses, the solve with it multiplies.
 template <class Device, class S>
 void do_gram(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> X, matrix_view<S> G) {

@@ -194,7 +194,7 @@ struct weighted_square {
         const double x = static_cast<double>(weights[j]) * static_cast<double>(X(i, j));
         return x * x;
     }
-    SUBBIT_KERNEL void store(index i, double sum) const { sums[i] = sum; }
+    SUBBIT_KERNEL void store(index i, double sum) const { sums[i] += sum; }
 };
 
 template <class S>
@@ -265,17 +265,11 @@ void do_column_dots(gpu_tag, const B& b, matrix_view<const S> X, matrix_view<con
     gpu::sum_rows(b, X.cols, X.rows, gpu::runs_along(X.t()), gpu::row_dot<S>{X.t(), Y.t(), dots.data()});
 }
 
-/// The sums are the host's.
 template <class B, class S>
 void do_add_square_sums(gpu_tag, const B& b, matrix_view<const S> X, std::span<const S> weights,
                         std::span<double> sums) {
-    auto added = b.template scratch<double>(X.cols);
     gpu::sum_rows(b, X.cols, X.rows, gpu::runs_along(X.t()),
-                  gpu::weighted_square<S>{X.t(), weights.data(), added.data()});
-    std::vector<double> host(sums.size());
-    b.device().copy_to_host(host.data(), added.data(), added.bytes());
-    for (std::size_t j = 0; j < sums.size(); ++j)
-        sums[j] += host[j];
+                  gpu::weighted_square<S>{X.t(), weights.data(), sums.data()});
 }
 
 template <class B, class S>
