@@ -58,17 +58,27 @@ void read(benchmark::State& state) {
 }
 BENCHMARK(read)->UseManualTime()->Unit(benchmark::kMicrosecond);
 
-/// Activations of the type T, whatever their bits: the kernels' time does not depend on them, but zeros would be
-/// faster.
+/// Numbers in [-1, 1): the kernels' time does not depend on them, but zeros would be faster.
 template <class T>
-gpu::buffer<cuda_device, T> activations(const cuda& b, index count) {
-    const random_stream stream(3);
-    std::vector<T> host(static_cast<std::size_t>(count));
-    for (std::size_t i = 0; i < host.size(); ++i)
-        host[i] = static_cast<T>(static_cast<float>(stream.normal(i)));
+struct fill_random {
+    T* x;
+    index count;
+    random_stream stream;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        gpu::for_each_thread(block, count, [&](index i) {
+            const float whole = static_cast<float>(stream.bits(static_cast<std::uint64_t>(i)) >> 8);
+            x[i] = static_cast<T>(whole * 0x1p-23f - 1.0f);
+        });
+    }
+};
+
+/// Activations or weights of the type T.
+template <class T>
+gpu::buffer<cuda_device, T> random_numbers(const cuda& b, index count) {
     auto x = b.scratch<T>(count);
-    b.device().copy_to_device(x.data(), host.data(), x.bytes());
-    b.synchronize();
+    b.launch(gpu::cover(count), fill_random<T>{x.data(), count, random_stream(3)});
     return x;
 }
 
@@ -79,9 +89,9 @@ void packed(benchmark::State& state) {
     const cuda& b = gpu_backend_of_benches();
     const index m = state.range(0), n = state.range(1), tokens = state.range(2);
     const double bits = static_cast<double>(state.range(3)) / 100, bytes = sign_bytes(m, n, bits);
-    const device_low_rank_linear<cuda_device> layer(b, random_layer(m, n, bits));
+    const auto layer = to_backend(b, random_layer(m, n, bits));
     const std::vector layers(static_cast<std::size_t>(copies_beyond_cache(bytes)), layer);
-    const auto x = activations<T>(b, tokens * n);
+    const auto x = random_numbers<T>(b, tokens * n);
     auto y = b.scratch<T>(tokens * m);
     gpu::packed_workspace<cuda_device, float> work(b);
     time_recorded(state, b, std::ssize(layers), [&](index i) {
@@ -104,9 +114,9 @@ void cublas_bfloat16(benchmark::State& state) {
     const cuda& b = gpu_backend_of_benches();
     const index m = state.range(0), n = state.range(1), tokens = state.range(2);
     const double bytes = 2.0 * static_cast<double>(m * n);
-    const auto weight = activations<bf16>(b, m * n);
+    const auto weight = random_numbers<bf16>(b, m * n);
     const std::vector weights(static_cast<std::size_t>(copies_beyond_cache(bytes)), weight);
-    const auto x = activations<bf16>(b, tokens * n);
+    const auto x = random_numbers<bf16>(b, tokens * n);
     auto y = b.scratch<bf16>(tokens * m);
     const float one = 1, zero = 0;
     time_recorded(state, b, std::ssize(weights), [&](index i) {
@@ -124,16 +134,16 @@ void cublas_bfloat16(benchmark::State& state) {
 /// the other, as one graph. Arguments: blocks, width, width of k and v, width of gate and up, bits a weight in
 /// hundredths.
 void decode_layers(benchmark::State& state) {
-    using layer = device_low_rank_linear<cuda_device>;
+    using layer = low_rank_binary_linear<float, cuda>;
     using part = device_layer_output<cuda_device, float>;
     const cuda& b = gpu_backend_of_benches();
     const index blocks = state.range(0), d = state.range(1), kv = state.range(2), ff = state.range(3);
     const double bits = static_cast<double>(state.range(4)) / 100;
-    const layer q(b, random_layer(d, d, bits)), k(b, random_layer(kv, d, bits)), up(b, random_layer(ff, d, bits)),
-        down(b, random_layer(d, ff, bits));
+    const auto made = [&](index m, index n) { return to_backend(b, random_layer(m, n, bits)); };
+    const layer q = made(d, d), k = made(kv, d), up = made(ff, d), down = made(d, ff);
     const std::vector<layer> block = {q, k, k, q, up, up, down};
     const std::vector model(static_cast<std::size_t>(blocks), block);
-    const auto x = activations<float>(b, d), wide = activations<float>(b, ff);
+    const auto x = random_numbers<float>(b, d), wide = random_numbers<float>(b, ff);
     auto y = b.scratch<float>(3 * ff);
     gpu::packed_workspace<cuda_device, float> work(b);
     const auto job = [&](const float* input, index n, const std::vector<layer>& layers, std::size_t first,

@@ -226,6 +226,18 @@ TEST_CASE("info says which implementation runs") {
     CHECK(!info.at("instructions").get<std::string>().empty());
 }
 
+TEST_CASE("compress on CUDA runs, or one line says what is missing") {
+    auto& run = sample_run();
+    const auto out = run.folder / "on-cuda";
+    const auto result = run_program(run.folder.path(), run.arguments(out, {"--backend", "cuda"}));
+    if (result.status == 0) {
+        CHECK(fs::exists(out / "model.safetensors"));
+    } else {
+        check_fails(run.arguments(out, {"--backend", "cuda"}), 1, {"cuda"});
+        CHECK(!fs::exists(out / "model.safetensors"));
+    }
+}
+
 TEST_CASE("words and numbers that no option knows") {
     auto& run = sample_run();
     const auto out = run.folder / "never";

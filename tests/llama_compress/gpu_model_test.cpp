@@ -181,11 +181,11 @@ TEST_CASE("compress on a GPU gives what the processor gives") {
     job.threads = 1;
     job.options.bits = 2;
     job.options.granularity = 4;
-    job.options.windows = 6;
+    job.options.windows = 4;
     job.options.window_tokens = 24;
     job.options.iterations = 12;
     job.options.epochs = 2;
-    job.options.distill_epochs = 2;
+    job.options.distill_epochs = 1;
     job.options.distill_latent_rate = 0.003;
     job.options.products = "f32";
     subbit::progress watcher;

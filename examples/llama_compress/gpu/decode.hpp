@@ -19,7 +19,7 @@ using subbit::gpu::warp_size;
 
 inline constexpr int threads = 256, warps = threads / warp_size;
 
-/// Y(t,:) = X(t,:) / rms(X(t,:)) o weight; a block a row.
+/// Y(t,:) = X(t,:) / rms(X(t,:)) o weight; a block a row, since there is often one row alone.
 struct norm_rows {
     matrix_view<const float> X;
     const float* weight;
@@ -143,22 +143,6 @@ struct attend_to_cache {
             O(t, h * head_dim + c) = sum / all;
         }
     }
-};
-
-/// G <- silu(G) o U
-struct gate_entry {
-    matrix_view<float> G;
-    matrix_view<const float> U;
-
-    SUBBIT_KERNEL void operator()(index t, index c) const { G(t, c) = G(t, c) / (1 + std::exp(-G(t, c))) * U(t, c); }
-};
-
-/// Y(t,c) += row_c: the bias of a dense layer.
-struct add_row_entry {
-    matrix_view<float> Y;
-    const float* row;
-
-    SUBBIT_KERNEL void operator()(index t, index c) const { Y(t, c) += row[c]; }
 };
 
 /// scores_i = scale_i sum_c table(i,c) x_c, a warp a row; the table's numbers are Number, one of row_format's.

@@ -4,19 +4,19 @@
 
 #include "../model/model_directory.hpp"
 #include "../model/token_model.hpp"
+#include "attention.hpp"
 #include "decode.hpp"
+#include "norm.hpp"
 
 #include <subbit/backend/factor_operations.hpp>
 #include <subbit/backend/gpu.hpp>
 
-#include <array>
 #include <cmath>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 namespace llama {
@@ -60,54 +60,6 @@ class device_head {
     subbit::gpu::buffer<Device, float> scales_;
 };
 
-/// A linear layer on a device for inference alone, whatever it is made of.
-template <class Device>
-class device_layer {
-  public:
-    using backend = subbit::gpu_backend<Device>;
-    using low_rank = subbit::device_low_rank_linear<Device>;
-    using residual = subbit::device_residual_linear<Device>;
-    using workspace = subbit::gpu::packed_workspace<Device, float>;
-
-    device_layer(const backend& b, const subbit::linear_layer<float>& layer) : state_(uploaded(b, layer)) {}
-
-    const low_rank* as_low_rank() const { return std::get_if<low_rank>(&state_); }
-
-    /// Y = the layer's outputs for X, or added to Y where `beta` is 1.
-    void apply(const backend& b, matrix_view<const float> X, matrix_view<float> Y, float beta, workspace& work) const {
-        if (const auto* layer = as_low_rank()) {
-            const subbit::device_layer_output<Device, float> part{*layer, Y, beta};
-            subbit::apply_layers(b, X, std::span(&part, 1), work);
-        } else if (const auto* sum = std::get_if<residual>(&state_)) {
-            auto output = sum->output(X, Y);
-            output.beta = beta;
-            subbit::gpu::packed_products(b, std::span<const decltype(output)>(&output, 1), work);
-        } else {
-            const auto& plain = std::get<dense>(state_);
-            subbit::gemm(b, X, view(plain.weight).t(), Y, 1, beta);
-            if (plain.bias.size() != 0)
-                b.launch(subbit::gpu::cover(Y.size()), subbit::gpu::entries<gpu_decode::add_row_entry>{
-                                                           Y.rows, Y.cols, {Y, span_of(plain.bias).data()}});
-        }
-    }
-
-  private:
-    struct dense {
-        subbit::gpu::device_matrix<Device, float> weight;
-        subbit::gpu::device_vector<Device, float> bias;
-    };
-    using any = std::variant<low_rank, residual, dense>;
-
-    static any uploaded(const backend& b, const subbit::linear_layer<float>& layer) {
-        if (layer.is_binary()) return low_rank(b, layer.binary().layer);
-        if (layer.is_residual()) return residual(b, layer.residual().layer);
-        return dense{subbit::upload(b, layer.dense().weight),
-                     subbit::upload_vector(b, subbit::const_span(layer.dense().bias))};
-    }
-
-    any state_;
-};
-
 /// A whole model on a device, and the keys and values of the tokens that it has seen; running_model's counterpart.
 template <class Device>
 class gpu_running_model : public token_model {
@@ -134,15 +86,16 @@ class gpu_running_model : public token_model {
           scores_(b.device(), 1, config_.vocab_size),
           position_(b.device(), 1),
           prompt_work_(b),
-          token_work_(b) {
+          token_work_(b),
+          context_(b, config_, capacity) {
         if (config_.head_dim > warp_numbers)
             throw subbit::value_error("head_dim " + std::to_string(config_.head_dim) + ", expected at most " +
                                       std::to_string(warp_numbers) + " on a GPU; use the cpu backend");
-        block_context<float> context(config_, capacity);
-        cosine_ = subbit::upload(b, context.rotary.cosine);
-        sine_ = subbit::upload(b, context.rotary.sine);
         for (index l = 0; l < config_.num_hidden_layers; ++l) {
-            blocks_.push_back(upload_block(directory.load_block<float>(l, context)));
+            blocks_.push_back({directory.load_block<backend, float>(b, l, context_),
+                               matrix_type(b.device(), capacity, key_width()),
+                               matrix_type(b.device(), capacity, key_width())});
+            b.synchronize();  // the host's copies are gone
             directory.tensors().release();
         }
     }
@@ -170,27 +123,14 @@ class gpu_running_model : public token_model {
     using vector_type = subbit::gpu::device_vector<Device, float>;
     using part = std::pair<layer_id, matrix_view<float>>;
 
-    struct device_block {
-        std::vector<device_layer<Device>> layers;
-        vector_type attention_norm, mlp_norm;
+    struct cached_block {
+        block<float, backend> weights;
         matrix_type keys, values;
     };
 
     index query_width() const { return config_.num_attention_heads * config_.head_dim; }
     index key_width() const { return config_.num_key_value_heads * config_.head_dim; }
     vector_type uploaded(const vector<float>& x) const { return subbit::upload_vector(b_, subbit::const_span(x)); }
-
-    device_block upload_block(const block<float>& host) const {
-        device_block result{{},
-                            uploaded(host.attention_norm),
-                            uploaded(host.mlp_norm),
-                            matrix_type(b_.device(), capacity_, key_width()),
-                            matrix_type(b_.device(), capacity_, key_width())};
-        for (const auto& layer : host.layers)
-            result.layers.emplace_back(b_, layer);
-        b_.synchronize();  // the host's copy goes now
-        return result;
-    }
 
     /// Runs the tokens through the model; with `score`, the last one's scores are made too.
     void append(std::span<const std::int32_t> tokens, bool score) {
@@ -223,20 +163,20 @@ class gpu_running_model : public token_model {
                    q = view(queries_).middle_rows(0, rows), k = view(keys_).middle_rows(0, rows),
                    v = view(values_).middle_rows(0, rows), attended = view(attended_).middle_rows(0, rows),
                    gate = view(gate_).middle_rows(0, rows), up = view(up_).middle_rows(0, rows);
-        for (auto& block : blocks_) {
-            const gpu_decode::cache_view cache{view(block.keys).data, view(block.values).data, key_width()};
-            norm(x, block.attention_norm, normed);
-            job(block, normed, {{q_proj, q}, {k_proj, k}, {v_proj, v}}, 0, work);
+        for (auto& [weights, keys, values] : blocks_) {
+            const gpu_decode::cache_view cache{view(keys).data, view(values).data, key_width()};
+            norm(x, weights.attention_norm, normed);
+            job(weights, normed, {{q_proj, q}, {k_proj, k}, {v_proj, v}}, 0, work);
             b_.launch(subbit::gpu::cover(rows * (q.cols / 2 + k.cols)),
-                      gpu_decode::rotate_and_keep{q, k, v, view(std::as_const(cosine_)), view(std::as_const(sine_)),
-                                                  config_.head_dim, position_.data(), cache});
+                      gpu_decode::rotate_and_keep{q, k, v, view(std::as_const(context_.rotary.cosine)),
+                                                  view(std::as_const(context_.rotary.sine)), config_.head_dim,
+                                                  position_.data(), cache});
             attend(q, cache, attended);
-            job(block, attended, {{o_proj, x}}, 1, work);
-            norm(x, block.mlp_norm, normed);
-            job(block, normed, {{gate_proj, gate}, {up_proj, up}}, 0, work);
-            b_.launch(subbit::gpu::cover(gate.size()),
-                      subbit::gpu::entries<gpu_decode::gate_entry>{gate.rows, gate.cols, {gate, up}});
-            job(block, gate, {{down_proj, x}}, 1, work);
+            job(weights, attended, {{o_proj, x}}, 1, work);
+            norm(x, weights.mlp_norm, normed);
+            job(weights, normed, {{gate_proj, gate}, {up_proj, up}}, 0, work);
+            swiglu(b_, matrix_view<const float>(gate), matrix_view<const float>(up), gate);
+            job(weights, gate, {{down_proj, x}}, 1, work);
         }
         if (!score) return;
         const auto last = normed.middle_rows(0, 1);
@@ -257,15 +197,24 @@ class gpu_running_model : public token_model {
                          position_.data(), cache, scale, out});
     }
 
-    /// Layers that read the same X; low-rank ones as one job.
-    void job(const device_block& block, matrix_view<const float> X, std::initializer_list<part> parts, float beta,
-             workspace& work) const {
+    /// Layers that read the same X, low-rank ones as one job: Y = outputs + beta Y.
+    void job(const block<float, backend>& weights, matrix_view<const float> X, std::initializer_list<part> parts,
+             float beta, workspace& work) const {
         std::vector<subbit::device_layer_output<Device, float>> together;
-        for (const auto& [id, Y] : parts)
-            if (const auto* layer = block.layers[id].as_low_rank())
-                together.push_back({*layer, Y, beta});
-            else
-                block.layers[id].apply(b_, X, Y, beta, work);
+        for (const auto& [id, Y] : parts) {
+            const auto& layer = weights.layers[id];
+            if (layer.is_binary()) {
+                together.push_back({layer.binary().layer, Y, beta});
+            } else if (layer.is_residual()) {
+                auto sum = subbit::gpu::residual_output(layer.residual().layer, X, Y);
+                sum.beta = beta;
+                subbit::gpu::packed_products(b_, std::span<const decltype(sum)>(&sum, 1), work);
+            } else {
+                subbit::gemm(b_, X, view(layer.dense().weight).t(), Y, 1, beta);
+                const auto bias = subbit::const_span(layer.dense().bias);
+                if (!bias.empty()) subbit::add_to_rows(b_, Y, bias);
+            }
+        }
         if (!together.empty())
             subbit::apply_layers(b_, X, std::span<const subbit::device_layer_output<Device, float>>(together), work);
     }
@@ -279,9 +228,9 @@ class gpu_running_model : public token_model {
     matrix<float> rows_;  // the tokens' embeddings, on their way to the device
     matrix_type X_, normed_, queries_, keys_, values_, attended_, gate_, up_, scores_;
     subbit::gpu::buffer<Device, std::int32_t> position_;
-    matrix_type cosine_, sine_;
-    std::vector<device_block> blocks_;
     workspace prompt_work_, token_work_;
+    block_context<float, backend> context_;
+    std::vector<cached_block> blocks_;
     std::optional<decltype(std::declval<const Device&>().record(std::declval<void (*)()>()))> graph_;
     matrix<float> host_scores_;
 };

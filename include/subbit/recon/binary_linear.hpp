@@ -1,6 +1,7 @@
 // A low-rank binary layer in training: packed bits, and perhaps the latents whose signs they are.
 #pragma once
 
+#include <subbit/backend/layer_memory.hpp>
 #include <subbit/backend/layer_operations.hpp>
 #include <subbit/backend/operations.hpp>
 #include <subbit/backend/row_operations.hpp>
@@ -187,13 +188,7 @@ struct binary_linear {
     }
 };
 
-/// Layers moved into the backend's memory.
-template <class B, class S>
-low_rank_binary_linear<S, memory_of<B>> to_backend(const B& b, low_rank_binary_linear<S> host) {
-    return {to_backend(b, std::move(host.U)),      to_backend(b, std::move(host.V)),
-            to_backend(b, std::move(host.s_post)), to_backend(b, std::move(host.s_pre)),
-            to_backend(b, std::move(host.s_mid)),  to_backend(b, std::move(host.bias))};
-}
+/// A layer moved into the backend's memory.
 template <class B, class S>
 binary_linear<S, memory_of<B>> to_backend(const B& b, binary_linear<S> host) {
     binary_linear<S, memory_of<B>> layer;

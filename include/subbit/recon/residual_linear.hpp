@@ -1,6 +1,7 @@
 // A residual binary layer in training: packed paths, and the weight or the latents that their signs follow.
 #pragma once
 
+#include <subbit/backend/layer_memory.hpp>
 #include <subbit/backend/layer_operations.hpp>
 #include <subbit/backend/path_operations.hpp>
 #include <subbit/backend/row_operations.hpp>
@@ -196,14 +197,6 @@ struct residual_linear {
 };
 
 /// Layers moved into the backend's memory.
-template <class B, class S>
-residual_binary_linear<S, memory_of<B>> to_backend(const B& b, residual_binary_linear<S> host) {
-    residual_binary_linear<S, memory_of<B>> layer;
-    for (auto& path : host.paths)
-        layer.paths.push_back(to_backend(b, std::move(path)));
-    layer.bias = to_backend(b, std::move(host.bias));
-    return layer;
-}
 template <class B, class S>
 residual_linear<S, memory_of<B>> to_backend(const B& b, residual_linear<S> host) {
     residual_linear<S, memory_of<B>> layer;

@@ -11,15 +11,6 @@ namespace subbit::emulation {
 
 namespace detail {
 
-/// unsigned times signed bytes
-inline std::int32_t byte_dot(std::uint32_t a, std::uint32_t x) {
-    std::int32_t sum = 0;
-    for (int i = 0; i < 32; i += 8)
-        sum += static_cast<std::int32_t>(a >> i & 255u) *
-               static_cast<std::int8_t>(static_cast<std::uint8_t>(x >> i & 255u));
-    return sum;
-}
-
 struct multiply_operands {
     std::int32_t (&sums)[4];
     const gpu::sign_fragment& signs;
@@ -32,16 +23,23 @@ inline void multiply_add(block& b, std::int32_t (&sums)[4], const gpu::sign_frag
                          const gpu::digit_fragment& digits) {
     detail::multiply_operands mine{sums, signs, digits};
     b.together(mine, [](auto of) {
+        std::uint8_t A[16][32];
+        std::int8_t X[8][32];
+        for (int lane = 0; lane < gpu::warp_size; ++lane) {
+            const int g = lane / 4, column = lane % 4 * 4;
+            const detail::multiply_operands& from = of(lane);
+            for (int half = 0; half < 2; ++half) {
+                std::memcpy(A[g] + 16 * half + column, &from.signs.word[2 * half], 4);
+                std::memcpy(A[g + 8] + 16 * half + column, &from.signs.word[2 * half + 1], 4);
+                std::memcpy(X[g] + 16 * half + column, &from.digits.word[half], 4);
+            }
+        }
         for (int row = 0; row < 16; ++row)
             for (int column = 0; column < 8; ++column) {
-                const int half = row / 8;
                 std::int32_t sum = 0;
-                for (int q = 0; q < 4; ++q) {
-                    const gpu::sign_fragment& a = of(row % 8 * 4 + q).signs;
-                    const gpu::digit_fragment& x = of(column * 4 + q).digits;
-                    sum += detail::byte_dot(a.word[half], x.word[0]) + detail::byte_dot(a.word[half + 2], x.word[1]);
-                }
-                of(row % 8 * 4 + column / 2).sums[2 * half + column % 2] += sum;
+                for (int j = 0; j < 32; ++j)
+                    sum += A[row][j] * X[column][j];
+                of(row % 8 * 4 + column / 2).sums[row / 8 * 2 + column % 2] += sum;
             }
     });
 }

@@ -3,7 +3,7 @@
 // The entries of a vector v become integers, v_j ~ i_j 2^-s with the largest s for which all fit, and each integer
 // signed digits of 8 bits, i_j = sum_d 256^d digit_d(j). A product with signs is then a sum of integers for each digit:
 // exact, the same in any order, and hence the same for any number of vectors at once and any number of threads. What is
-// lost is lost in the rounding of v: at most 2^-23 of its largest entry in float (3 digits), 2^-54 in double (7
+// lost is lost in the rounding of v: some 2^-23 of its largest entry at most in float (3 digits), 2^-55 in double (7
 // digits), what a sum in that type loses anyhow. An infinity or a NaN in v makes every output NaN.
 #pragma once
 

@@ -46,7 +46,7 @@ template <class In, class Out, class Real, int Tokens>
 struct packed_vectors_kernel {
     using layout = vector_columns<Real, Tokens>;
     static constexpr int digits = fixed_point<Real>::digits;
-    static constexpr int depth = 4;  // steps whose signs are loaded ahead
+    static constexpr int depth = layout::in_block ? 8 : 4;  // steps whose signs are loaded ahead
 
     static constexpr int most_threads = layout::threads;
 
