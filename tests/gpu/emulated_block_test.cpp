@@ -12,6 +12,19 @@ namespace subbit::testing {
 
 namespace {
 
+/// Reads what the next or the last thread writes, without waiting for it.
+struct neighbour_without_sync {
+    float* out;
+    int step;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        float* const shared = block.template shared<float>(block.threads());
+        shared[block.thread()] = 1;
+        out[block.thread()] = shared[(block.thread() + step + block.threads()) % block.threads()];
+    }
+};
+
 struct half_of_a_warp {
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
@@ -35,6 +48,19 @@ TEST_CASE("threads exchange values") {
         auto counts = allocate_vector<int>(b, blocks * threads);
         b.launch({blocks, threads, static_cast<std::size_t>(threads) * sizeof(int)}, exchanges{span_of(counts).data()});
         check_exchanges(download_vector(b, std::span<const int>(const_span(counts))), threads);
+    }
+}
+
+TEST_CASE("a missing sync shows in one of the orders") {
+    for (const int step : {-1, 1}) {
+        bool shows = false;
+        for (const bool falling : {false, true}) {
+            const emulated b(emulated_device({.falling = falling}));
+            auto out = allocate_vector<float>(b, 64);
+            b.launch({1, 64, 64 * sizeof(float)}, neighbour_without_sync{span_of(out).data(), step});
+            shows = shows || download_vector(b, std::span<const float>(const_span(out))).array().isNaN().any();
+        }
+        CHECK(shows);
     }
 }
 

@@ -4,6 +4,6 @@
 
 #include <subbit/backend/emulated.hpp>
 
-TEST_CASE("emulated, double") {
-    subbit::testing::check_backend<double>(subbit::emulated());
+TEST_CASE("emulated, its threads from the last on, double") {
+    subbit::testing::check_backend<double>(subbit::emulated(subbit::emulated_device({.falling = true})));
 }

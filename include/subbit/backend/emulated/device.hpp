@@ -20,13 +20,16 @@ namespace subbit {
 
 struct emulated_options {
     std::size_t memory_bytes = std::size_t{1} << 34;  ///< addresses alone: only what is used is taken
+    bool falling = false;  ///< threads and blocks run from the last on: what a missing sync() hides in one order, the
+                           ///< other shows
 };
 
 /// What gpu_backend runs on where there is no GPU: for tests of kernels, not for speed. Copies share the memory.
 class emulated_device {
   public:
     explicit emulated_device(emulated_options options = {})
-        : memory_(std::make_shared<emulation::memory>(options.memory_bytes)),
+        : falling_(options.falling),
+          memory_(std::make_shared<emulation::memory>(options.memory_bytes)),
           recorder_(std::make_shared<emulation::recorder>()),
           singular_(std::make_shared<int>(0)) {}
 
@@ -36,6 +39,7 @@ class emulated_device {
     /// The same memory; work is done when a call returns, whatever the stream.
     emulated_device another_stream() const {
         emulated_device other = *this;
+        other.recorder_ = std::make_shared<emulation::recorder>();
         other.singular_ = std::make_shared<int>(0);
         return other;
     }
@@ -75,7 +79,8 @@ class emulated_device {
         for (index number = 0; number < shape.blocks; ++number) {
             state.begin();
             fibers.run(shape.threads, [&](int thread) {
-                emulation::block block(state, number, thread);
+                emulation::block block(state, falling_ ? shape.blocks - 1 - number : number,
+                                       falling_ ? shape.threads - 1 - thread : thread);
                 kernel(block);
             });
         }
@@ -147,6 +152,7 @@ class emulated_device {
         if (bytes > 0) std::memcpy(to, from, bytes);
     }
 
+    bool falling_ = false;
     std::shared_ptr<emulation::memory> memory_;
     std::shared_ptr<emulation::recorder> recorder_;
     std::shared_ptr<int> singular_;
