@@ -315,7 +315,8 @@ class compression {
     index blocks() const { return model_.config().num_hidden_layers; }
 
     static nlohmann::json fingerprint(const compress_job& job) {
-        nlohmann::json f = {{"recipe", job.options.recipe},
+        nlohmann::json f = {{"backend", job.on_cuda ? "cuda" : "cpu"},
+                            {"recipe", job.options.recipe},
                             {"text", file_hash(job.text)},
                             {"config", file_hash(job.model / "config.json")},
                             {"tokenizer", file_hash(job.model / "tokenizer.json")}};
