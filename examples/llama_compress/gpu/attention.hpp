@@ -136,9 +136,11 @@ struct attention_forward {
     matrix_view<const S> Q, K, V;
     matrix_view<S> O;
 
+    static constexpr int most_threads = warps * warp_size;
+
     static launch_shape shape(const attention_shape& s) {
         const index numbers = 3 * shared_tile<S>::count(s.head_dim) + tile * tile;
-        return {s.windows * s.heads * ((s.queries + tile - 1) / tile), warps * warp_size,
+        return {s.windows * s.heads * ((s.queries + tile - 1) / tile), most_threads,
                 static_cast<std::size_t>(numbers) * sizeof(S) + 64};
     }
 
@@ -203,9 +205,11 @@ struct attention_query_gradient {
     matrix_view<S> dQ;
     query_statistics<S> statistics;
 
+    static constexpr int most_threads = warps * warp_size;
+
     static launch_shape shape(const attention_shape& s) {
         const index numbers = 4 * shared_tile<S>::count(s.head_dim) + tile * tile;
-        return {s.windows * s.heads * ((s.queries + tile - 1) / tile), warps * warp_size,
+        return {s.windows * s.heads * ((s.queries + tile - 1) / tile), most_threads,
                 static_cast<std::size_t>(numbers) * sizeof(S) + 80};
     }
 
@@ -287,9 +291,11 @@ struct attention_key_gradient {
     matrix_view<S> dK, dV;
     query_statistics<S> statistics;
 
+    static constexpr int most_threads = warps * warp_size;
+
     static launch_shape shape(const attention_shape& s) {
         const index numbers = 4 * shared_tile<S>::count(s.head_dim) + 2 * tile * tile;
-        return {s.windows * s.kv_heads * ((s.keys + tile - 1) / tile), warps * warp_size,
+        return {s.windows * s.kv_heads * ((s.keys + tile - 1) / tile), most_threads,
                 static_cast<std::size_t>(numbers) * sizeof(S) + 96};
     }
 

@@ -175,10 +175,10 @@ struct compress_options {
         o.latent_rate = 0.01;
         o.scale_rate = 0.01;
         o.epochs = 4;
-        o.distill_latent_rate = 0.003;
-        o.distill_scale_rate = 0.003;
-        o.distill_latent_margin = 0;
-        o.distill_warmup = 20;
+        o.distill_latent_rate = 0.006;
+        o.distill_scale_rate = 0.006;
+        o.distill_latent_margin = 0.1;
+        o.distill_warmup = 10;
         return o;
     }
 
