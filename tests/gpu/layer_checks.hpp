@@ -58,13 +58,13 @@ template <class T, class B>
 std::vector<matrix<float>> outputs(const B& b, const std::vector<low_rank_binary_linear<float>>& layers,
                                    const matrix<float>& X) {
     const std::vector<T> host_x = converted<T>(X);
-    auto x = b.scratch<T>(X.size());
+    auto x = b.template scratch<T>(X.size());
     b.device().copy_to_device(x.data(), host_x.data(), x.bytes());
     std::vector<low_rank_binary_linear<float, B>> on_device;
     std::vector<gpu::buffer<typename B::device_type, T>> Y;
     for (const auto& layer : layers) {
         on_device.push_back(to_backend(b, layer));
-        Y.push_back(b.scratch<T>(X.rows() * layer.rows()));
+        Y.push_back(b.template scratch<T>(X.rows() * layer.rows()));
     }
     std::vector<device_layer_output<typename B::device_type, T>> parts;
     for (std::size_t l = 0; l < layers.size(); ++l)

@@ -47,7 +47,7 @@ __device__ inline void commit_copies(const block&) {
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
 template <int Pending>
-__device__ void wait_for_copies(const block&) {
+__device__ void wait_for_copies(const block&, gpu::pending_copies<Pending>) {
     asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 

@@ -39,6 +39,7 @@ class emulated_device {
     /// The same memory; work is done when a call returns, whatever the stream.
     emulated_device another_stream() const {
         emulated_device other = *this;
+        other.recorder_ = std::make_shared<emulation::recorder>();
         other.singular_ = std::make_shared<int>(0);
         return other;
     }
@@ -96,8 +97,8 @@ class emulated_device {
     template <class S>
     void gemm(gpu::operand<const S> A, gpu::operand<const S> X, gpu::operand<S> C, S alpha, S beta,
               gpu::product_precision precision) const {
-        if (recorder_->keeps([=, self = *this] { self.gemm(A, X, C, alpha, beta, precision); })) return;
         require_blas(A), require_blas(X), require_blas(C);
+        if (recorder_->keeps([=, self = *this] { self.gemm(A, X, C, alpha, beta, precision); })) return;
         const emulation::memory::access open(*memory_);
         const matrix<S> product = as_eigen(A.view()) * as_eigen(X.view());
         auto c = as_eigen(C.view());
@@ -111,6 +112,7 @@ class emulated_device {
     /// definite.
     template <class S>
     void cholesky(index n, S* A, int* info) const {
+        recorder_->require_idle("a solve");
         const emulation::memory::access open(*memory_);
         const matrix_view<S> a(A, n, n, 1, n);
         const Eigen::LLT<matrix<S>> factored(as_eigen(a));
@@ -120,6 +122,7 @@ class emulated_device {
     /// B (n,columns), by columns, <- A^-1 B with the factor of A that cholesky() left.
     template <class S>
     void cholesky_solve(index n, index columns, const S* A, S* B) const {
+        recorder_->require_idle("a solve");
         const emulation::memory::access open(*memory_);
         const matrix<S> factor = as_eigen(matrix_view<const S>(A, n, n, 1, n));
         auto b = as_eigen(matrix_view<S>(B, n, columns, 1, n));
@@ -128,6 +131,7 @@ class emulated_device {
     }
     /// Symmetric A (n,n) <- its eigenvectors as columns, by rising eigenvalue; *info = 0 where that converged.
     void eigenvectors(index n, double* A, int* info) const {
+        recorder_->require_idle("a solve");
         const emulation::memory::access open(*memory_);
         auto a = as_eigen(matrix_view<double>(A, n, n, 1, n));
         const Eigen::SelfAdjointEigenSolver<matrix<double>> solver(matrix<double>{a});

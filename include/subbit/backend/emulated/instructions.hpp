@@ -70,6 +70,6 @@ inline void copy_async(const block&, void* to, const void* from) {
 }
 inline void commit_copies(const block&) {}
 template <int Pending>
-void wait_for_copies(const block&) {}
+void wait_for_copies(const block&, gpu::pending_copies<Pending>) {}
 
 }  // namespace subbit::emulation

@@ -12,11 +12,12 @@
 //     two in x1 load_once(block, address)                  a load of up to 16 bytes of what the launch reads only once
 //     copy_async(block, to, from)                starts to copy 16 bytes from the device's memory to shared memory
 //     commit_copies(block)                       ends a group of copies
-//     wait_for_copies<P>(block)                  all groups but the last P have arrived, this thread's own
+//     wait_for_copies(block, pending_copies<P>())   all groups but the last P have arrived, this thread's own
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 /// Before a loop of few rounds that must become straight code, since it indexes registers.
 #if defined(__CUDA_ARCH__)
@@ -37,5 +38,7 @@ struct digit_fragment {
 };
 
 inline constexpr std::size_t copy_bytes = 16;
+template <int Pending>
+using pending_copies = std::integral_constant<int, Pending>;
 
 }  // namespace subbit::gpu

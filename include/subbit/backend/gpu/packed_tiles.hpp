@@ -106,14 +106,14 @@ struct packed_tiles_kernel {
                 signs[s] = next[s];
                 next[s] = load(s, step + 1);
             }
-            wait_for_copies<shape::stages - 2>(block);
+            wait_for_copies(block, pending_copies<shape::stages - 2>());
             block.sync();  // this step's digits are there, and nobody reads those of the stage that is filled next
             copy(step + shape::stages - 1, filling);
             multiply_step(block, signs, reading, static_cast<int>(token_warp) * shape::warp_columns, sums);
             reading = next_stage(reading);
             filling = next_stage(filling);
         }
-        wait_for_copies<0>(block);
+        wait_for_copies(block, pending_copies<0>());
     }
 
     template <class Block>
