@@ -185,14 +185,15 @@ template <host_backend B, class S>
 void do_adamw_update(reference_tag, const B& b, const adamw_factors<S>& f, std::span<const S> gradients,
                      std::span<S> firsts, std::span<S> seconds, std::span<S> values) {
     vectorized_for(b, std::ssize(values), 1 << 15, [&](index begin, index end) {
+        const adamw_factors<S> by = f;  // a copy that no store can change
         S* value = values.data();
         const S* gradient = gradients.data();
         S* first = firsts.data();
         S* second = seconds.data();
         for (index j = begin; j < end; ++j) {
-            first[j] = f.beta1 * first[j] + (S(1) - f.beta1) * gradient[j];
-            second[j] = f.beta2 * second[j] + (S(1) - f.beta2) * gradient[j] * gradient[j];
-            value[j] = f.keep * value[j] - f.step_size * first[j] / (std::sqrt(second[j]) * f.root + f.epsilon);
+            first[j] = by.beta1 * first[j] + (S(1) - by.beta1) * gradient[j];
+            second[j] = by.beta2 * second[j] + (S(1) - by.beta2) * gradient[j] * gradient[j];
+            value[j] = by.keep * value[j] - by.step_size * first[j] / (std::sqrt(second[j]) * by.root + by.epsilon);
         }
     });
 }
