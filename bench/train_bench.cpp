@@ -45,11 +45,11 @@ void add_step(const std::string& name, kind what, matrix_optimizer matrices, ind
             }
             const trainable train{.weights = true, .latents = true, .scales = true};
             for (auto& layer : layers)
-                layer.parameters("", train, parameters);
+                layer.parameters(b, "", train, parameters);
             phase_options options;
             options.matrices = matrices;
             options.weights = options.latents = options.scales = learning_rate::share_of_magnitude(1e-4);
-            tuner<float> tune(std::move(parameters), options, 1000000);
+            tuner<float> tune(b, std::move(parameters), options, 1000000);
             std::vector<linear_tape<float>> tapes(layers.size());
             linear_workspace<float> work;
             for (auto _ : state) {
@@ -62,7 +62,7 @@ void add_step(const std::string& name, kind what, matrix_optimizer matrices, ind
                     layer.after_update(b);
             }
             double bytes = 0;
-            for (const auto& moments : tune.moments())
+            for (const auto& moments : tune.moments(b))
                 bytes += 4.0 * static_cast<double>(moments.first.size() + moments.second.size());
             state.counters["state_bytes"] = bytes;
         },

@@ -1,4 +1,4 @@
-# subbit::cuda, what a file that includes <subbit/backend/cuda.cuh> is compiled and linked with; only where nvcc is found.
+# Whether there is a subbit::cuda (cmake/subbitCuda.cmake).
 set(with_cuda ${SUBBIT_WITH_CUDA})
 if(with_cuda STREQUAL AUTO)
   set(with_cuda OFF)
@@ -16,13 +16,5 @@ if(with_cuda)
     set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 90)  # of the last one PTX as well, for what comes after it
   endif()
   enable_language(CUDA)
-  find_package(CUDAToolkit REQUIRED)
-  add_library(subbit_cuda INTERFACE)
-  add_library(subbit::cuda ALIAS subbit_cuda)
-  target_link_libraries(subbit_cuda INTERFACE subbit CUDA::cudart_static CUDA::cublas CUDA::cusolver)
-  # Views and the packed layout are constexpr functions; Eigen is for the host alone. CMake 3.25 does not know that nvcc has
-  # C++20, so that a compile feature would be refused. nvcc warns of
-  # a conversion that a requires-clause rules out (554).
-  target_compile_options(subbit_cuda INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr;-diag-suppress=554>")
-  target_compile_definitions(subbit_cuda INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:EIGEN_NO_CUDA>)
+  include(cmake/subbitCuda.cmake)
 endif()

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The whole test suite, from nothing: packages, two builds, every test, the fuzzers, a build for 64-bit ARM, format and API
-# pages. Logs are in build/logs. The last line is the summary; the status is 0 only where nothing failed.
+# pages. Where nvcc is found, CUDA's tests are built too; they run where there is a GPU. Logs are in build/logs. The last
+# line is the summary; the status is 0 only where nothing failed.
 #
 #   tests/run.sh            everything
 #   tests/run.sh --quick    the dev build and its unit, conformance and reference tests
@@ -125,6 +126,10 @@ step build-dev build dev
 later api-pages cmake --build --preset dev --target documentation
 collect
 tests dev
+if ! grep -q '^CMAKE_CUDA_COMPILER:[^=]*=/' build/dev/CMakeCache.txt; then
+    echo "skipped cuda: no nvcc"
+    skipped=$((skipped + 1))
+fi
 
 step build-asan build asan --target all subbit_train_demo
 tests asan -L '^unit$'

@@ -43,7 +43,7 @@ trainer::trainer(const llama::model_config& config, const training_options& opti
       tapes_(static_cast<std::size_t>(config.num_hidden_layers)),
       states_(static_cast<std::size_t>(config.num_hidden_layers) + 1) {
     make_weights();
-    tuner_.emplace_back(parameters(), phase(options), static_cast<std::size_t>(options.steps));
+    tuner_.emplace_back(backend_, parameters(), phase(options), static_cast<std::size_t>(options.steps));
 }
 
 /// Layers keep the variance of their inputs; those that add to the residual stream start smaller the more there are.
@@ -81,7 +81,7 @@ std::vector<subbit::parameter<float>> trainer::parameters() {
                     {d_embedding_.data(), size}});
     list.push_back({"model.norm.weight", parameter_kind::norm, span_of(outer_.final_norm), span_of(d_final_norm_)});
     for (index l = 0; l < config_.num_hidden_layers; ++l)
-        blocks_[static_cast<std::size_t>(l)].parameters(llama::block_prefix(l), everything, list);
+        blocks_[static_cast<std::size_t>(l)].parameters(backend_, llama::block_prefix(l), everything, list);
     return list;
 }
 
@@ -89,7 +89,7 @@ double trainer::step(std::span<const std::int32_t> tokens) {
     const index rows = std::ssize(tokens), d = config_.hidden_size;
     for (auto& m : states_)
         m.resize(rows, d);
-    outer_.embed(tokens, view(states_[0]));
+    outer_.embed(backend_, tokens, view(states_[0]));
     for (std::size_t l = 0; l < blocks_.size(); ++l)
         blocks_[l].forward(backend_, const_view(states_[l]), options_.window, view(states_[l + 1]), tapes_[l]);
     const double loss = backward_from_loss(tokens);

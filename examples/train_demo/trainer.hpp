@@ -56,7 +56,7 @@ class trainer {
     vector<float> d_final_norm_;
     std::vector<matrix<float>> states_;  // hidden states before every block, and after the last
     matrix<float> normed_, d_normed_, gradient_, d_input_;
-    std::vector<float> inverse_rms_;
+    subbit::vector<float> inverse_rms_;
     std::vector<subbit::tuner<float>> tuner_;  // one, made once the parameters have their places
 };
 

@@ -26,9 +26,12 @@
 #include <subbit/backend/concept.hpp>            // what a backend is
 #include <subbit/backend/cpu.hpp>                // all threads, the widest SIMD of this machine
 #include <subbit/backend/factor_operations.hpp>  // the operations of the solvers
+#include <subbit/backend/memory_operations.hpp>  // owners in a backend's memory, and the way to and from the host
 #include <subbit/backend/operations.hpp>         // the operations of everyone
 #include <subbit/backend/path_operations.hpp>    // those of residual binarization
 #include <subbit/backend/reference.hpp>          // plain loops: the oracle
+#include <subbit/backend/row_operations.hpp>     // those of layers in training
+#include <subbit/backend/train_operations.hpp>   // those of optimizers and losses
 
 // factor: a weight matrix in, signs and scales out
 #include <subbit/factor/bit_descent.hpp>    // exact coordinate descent over the bits
@@ -47,7 +50,6 @@
 #include <subbit/train/losses.hpp>
 #include <subbit/train/muon.hpp>
 #include <subbit/train/schedules.hpp>
-#include <subbit/train/straight_through.hpp>
 
 // recon: tuning after factorization, over any model made of blocks
 #include <subbit/recon/block_reconstruction.hpp>

@@ -103,6 +103,15 @@ class conformance : conformance_tools<S, B> {
         shift_diagonal(oracle, 0.25, expected);
         check_equal("shift_diagonal", down(shifted), expected);
 
+        for (const double relative : {0.5, -1e3}) {  // the second falls below the least
+            auto regularized = up(G);
+            regularize(b, relative, 0.125, 0.25, regularized);
+            host ridge = G;
+            regularize(oracle, relative, 0.125, 0.25, ridge);
+            check_within("regularize", down(regularized), ridge,
+                         Eigen::MatrixXd::Constant(n, n, 8 * eps * (diagonal + 1)));
+        }
+
         const host X = normal(n + 2, n);
         const host symmetric = X.transpose() * X;
         auto vectors = allocate<S>(b, n, n);
@@ -203,11 +212,13 @@ class conformance : conformance_tools<S, B> {
 
         const host_vector weights = normal(m, 1, 9);
         const auto device_weights = up_vector(weights);
-        std::vector<double> got(static_cast<std::size_t>(n), 1.0), expected(got);
-        add_square_sums(b, x, std::span<const S>(const_span(device_weights)), std::span<double>(got));
-        add_square_sums(oracle, X, span_of(weights), std::span<double>(expected));
-        for (std::size_t j = 0; j < got.size(); ++j)
-            check_number("add_square_sums", got[j], expected[j], 8 * eps);
+        vector<double> expected = vector<double>::Ones(n);
+        auto sums = upload_vector(b, std::span<const double>(span_of(expected)));
+        add_square_sums(b, x, std::span<const S>(const_span(device_weights)), span_of(sums));
+        add_square_sums(oracle, X, span_of(weights), span_of(expected));
+        const auto got = download_vector(b, std::span<const double>(const_span(sums)));
+        for (index j = 0; j < n; ++j)
+            check_number("add_square_sums", got(j), expected(j), 8 * eps);
     }
 
     void check_normalize(index m, index n) const {
@@ -333,7 +344,11 @@ class conformance : conformance_tools<S, B> {
         if (k == 3) {
             auto singular = up(host::Zero(k, k));
             auto rhs = up(R);
-            CHECK_THROWS_AS(spd_solve(b, singular, rhs), value_error);
+            const auto solve_and_wait = [&] {
+                spd_solve(b, singular, rhs);
+                down(rhs);
+            };
+            CHECK_THROWS_AS(solve_and_wait(), value_error);
             host swap = host::Identity(k, k);  // not positive definite, but invertible
             swap.row(0).swap(swap.row(1));
             auto indefinite = up(swap);

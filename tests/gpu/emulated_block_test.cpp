@@ -1,6 +1,7 @@
 // The emulation itself: what a block offers, and the errors of kernels that it finds.
 #include <subbit/backend/emulated.hpp>
 
+#include "gpu/exchanges.hpp"
 #include "support/refused_access.hpp"
 #include "support/throws.hpp"
 
@@ -11,27 +12,16 @@ namespace subbit::testing {
 
 namespace {
 
-/// Every exchange once, checked by the threads themselves: out[thread] counts what is right.
-struct exchanges {
-    int* out;
+/// Reads what the next or the last thread writes, without waiting for it.
+struct neighbour_without_sync {
+    float* out;
+    int step;
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
-        const int t = block.thread(), lane = block.lane(), first = t - lane;
-        int right = 0;
-        right += block.shuffle(t, 5) == first + 5;
-        right += block.shuffle_xor(t, 3) == (first + (lane ^ 3));
-        right += block.shuffle_down(t, 4) == (lane + 4 < 32 ? t + 4 : t);
-        right += block.ballot(lane % 2 == 1) == 0xaaaaaaaau;
-        right += block.warp_sum(t) == 32 * first + 31 * 16;
-        if (block.warp() == 0) right += block.warp_reduce(t, gpu::maximum{}) == first + 31;
-        right += block.sum(t) == block.threads() * (block.threads() - 1) / 2;
-        right += block.reduce(-t, gpu::maximum{}) == 0;
-        int* const shared = block.template shared<int>(block.threads());
-        shared[t] = t;
-        block.sync();
-        right += shared[block.threads() - 1 - t] == block.threads() - 1 - t;
-        out[block.index() * block.threads() + t] = right;
+        float* const shared = block.template shared<float>(block.threads());
+        shared[block.thread()] = 1;
+        out[block.thread()] = shared[(block.thread() + step + block.threads()) % block.threads()];
     }
 };
 
@@ -57,9 +47,20 @@ TEST_CASE("threads exchange values") {
         const index blocks = 3;
         auto counts = allocate_vector<int>(b, blocks * threads);
         b.launch({blocks, threads, static_cast<std::size_t>(threads) * sizeof(int)}, exchanges{span_of(counts).data()});
-        const vector<int> got = download_vector(b, std::span<const int>(const_span(counts)));
-        for (index i = 0; i < got.size(); ++i)
-            CHECK(got(i) == (i % threads < 32 ? 9 : 8));
+        check_exchanges(download_vector(b, std::span<const int>(const_span(counts))), threads);
+    }
+}
+
+TEST_CASE("a missing sync shows in one of the orders") {
+    for (const int step : {-1, 1}) {
+        bool shows = false;
+        for (const bool falling : {false, true}) {
+            const emulated b(emulated_device({.falling = falling}));
+            auto out = allocate_vector<float>(b, 64);
+            b.launch({1, 64, 64 * sizeof(float)}, neighbour_without_sync{span_of(out).data(), step});
+            shows = shows || download_vector(b, std::span<const float>(const_span(out))).array().isNaN().any();
+        }
+        CHECK(shows);
     }
 }
 
@@ -83,7 +84,7 @@ TEST_CASE("the host cannot touch the device's memory, and new memory is not a nu
 
 TEST_CASE("an emulated device that is full says so") {
     const emulated b(emulated_device({.memory_bytes = 1 << 16}));
-    check_throws<device_error>([&] { allocate<float>(b, 200, 100); }, {"out of memory", "80128 bytes"});
+    check_throws<device_error>([&] { allocate<float>(b, 200, 100); }, {"out of memory", "131072 bytes"});
     for (int i = 0; i < 10; ++i)
         allocate<float>(b, 100, 100);  // freed memory is used again
 }

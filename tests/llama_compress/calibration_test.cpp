@@ -56,13 +56,13 @@ activations observe(const tiny_case& c) {
         std::vector<block<double>> blocks;
         std::vector<block_tape<double>> tapes(2);
         matrix<double> X(length, config.hidden_size), Y = X, normed = X, d_normed = X;
-        outer.embed(window, subbit::view(X));
+        outer.embed(b, window, subbit::view(X));
         for (index l = 0; l < 2; ++l) {
             blocks.push_back(model.load_block<double>(l, context));
             blocks.back().forward(b, const_view(X), length, subbit::view(Y), tapes[static_cast<std::size_t>(l)]);
             X = Y;
         }
-        std::vector<double> inverse;
+        subbit::vector<double> inverse;
         rms_norm(b, const_view(X), span_of(outer.final_norm), config.rms_norm_eps, subbit::view(normed), inverse);
         matrix<double> d_logits = normed * outer.head().transpose();
         for (index t = 0; t < length; ++t) {

@@ -195,7 +195,7 @@ TEST_CASE("generate with a cache says what passes over the whole text say") {
         for (int step = 0; step < 8; ++step) {
             llama::block_context<double> context(model.config(), std::ssize(tokens));
             subbit::matrix<double> X(std::ssize(tokens), model.config().hidden_size);
-            outer.embed(tokens, subbit::view(X));
+            outer.embed(backend, tokens, subbit::view(X));
             llama::block_tape<double> tape;
             for (llama::index l = 0; l < model.config().num_hidden_layers; ++l)
                 llama::run_block(backend, model.load_block<double>(l, context), std::ssize(tokens), X, tape);
@@ -224,6 +224,18 @@ TEST_CASE("info says which implementation runs") {
     CHECK(info.at("backend") == "cpu");
     CHECK(info.at("threads") == 2);
     CHECK(!info.at("instructions").get<std::string>().empty());
+}
+
+TEST_CASE("compress on CUDA runs, or one line says what is missing") {
+    auto& run = sample_run();
+    const auto out = run.folder / "on-cuda";
+    const auto result = run_program(run.folder.path(), run.arguments(out, {"--backend", "cuda"}));
+    if (result.status == 0) {
+        CHECK(fs::exists(out / "model.safetensors"));
+    } else {
+        check_fails(run.arguments(out, {"--backend", "cuda"}), 1, {"cuda"});
+        CHECK(!fs::exists(out / "model.safetensors"));
+    }
 }
 
 TEST_CASE("words and numbers that no option knows") {

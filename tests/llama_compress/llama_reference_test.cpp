@@ -78,7 +78,7 @@ void check_model(const B& b) {
     std::vector<block<double>> layers;
     std::vector<block_tape<double>> tapes(static_cast<std::size_t>(blocks));
     matrix<double> X(tokens, d), Y(tokens, d);
-    outer.embed(ids, subbit::view(X));
+    outer.embed(b, ids, subbit::view(X));
     check_tensor(expected, "hidden_states.0", X, tolerance);
     for (index l = 0; l < blocks; ++l) {
         layers.push_back(model.load_block<double>(l, context));
@@ -87,7 +87,7 @@ void check_model(const B& b) {
         if (l + 1 < blocks) check_tensor(expected, "hidden_states." + std::to_string(l + 1), X, tolerance);
     }
     matrix<double> normed(tokens, d), logits(tokens, config.vocab_size);
-    std::vector<double> inverse_rms;
+    subbit::vector<double> inverse_rms;
     rms_norm(b, const_view(X), span_of(outer.final_norm), config.rms_norm_eps, subbit::view(normed), inverse_rms);
     check_tensor(expected, "hidden_states." + std::to_string(blocks), normed, tolerance);
     gemm(b, normed, const_view(outer.head()).t(), logits);
@@ -114,7 +114,7 @@ void check_model(const B& b) {
                        subbit::view(d_input));
         gradient.swap(d_input);
         std::vector<subbit::parameter<double>> parameters;
-        layer.parameters(block_prefix(l), train, parameters);
+        layer.parameters(b, block_prefix(l), train, parameters);
         for (const auto& p : parameters)
             check_tensor(expected, "grad." + p.name, p.gradient, tolerance), ++checked;
     }

@@ -36,7 +36,7 @@ TEST_CASE("gradients of RMSNorm") {
     auto X = random_matrix<double>(5, 7, 1);
     vector<double> weight = random_matrix<double>(7, 1, 2), d_weight(7);
     matrix<double> Y(5, 7), dX = matrix<double>::Constant(5, 7, 3.0);
-    std::vector<double> inverse;
+    subbit::vector<double> inverse;
     const auto loss = [&] {
         rms_norm(exact, const_view(X), span_of(std::as_const(weight)), 1e-2, view(Y), inverse);
         return weighted_sum(Y);
@@ -179,7 +179,7 @@ TEST_CASE("gradients of a whole block") {
     CHECK(observed == layer_count);
     CHECK(gradient_error(entries(X), entries(dX), loss) < 1e-7);
     std::vector<subbit::parameter<double>> parameters;
-    blk.parameters("", train, parameters);
+    blk.parameters(exact, "", train, parameters);
     CHECK(parameters.size() == 6 + 2 + 2);
     for (const auto& p : parameters) {
         CAPTURE(p.name);

@@ -170,7 +170,7 @@ TEST_CASE("what is trainable is listed in a fixed order") {
     layer_case c(true);
     std::vector<parameter<double>> list;
     linear_layer<double> layer(c.binary);
-    layer.parameters("q", {.latents = true, .scales = true, .biases = true}, list);
+    layer.parameters(exact, "q", {.latents = true, .scales = true, .biases = true}, list);
     std::string names;
     for (const auto& p : list) {
         names += p.name + " ";
@@ -178,7 +178,8 @@ TEST_CASE("what is trainable is listed in a fixed order") {
     }
     CHECK(names == "q.U q.V q.s_post q.s_mid q.s_pre q.bias ");
     list.clear();
-    linear_layer<double>(layer_case(false, false).binary).parameters("q", {.weights = true, .latents = true}, list);
+    linear_layer<double>(layer_case(false, false).binary)
+        .parameters(exact, "q", {.weights = true, .latents = true}, list);
     CHECK(list.empty());
 }
 

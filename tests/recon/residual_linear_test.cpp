@@ -6,6 +6,7 @@
 #include <subbit/factor/residual_svid.hpp>
 #include <subbit/recon/linear_layer.hpp>
 #include <subbit/recon/path_diagnostics.hpp>
+#include <subbit/recon/sign_flips.hpp>
 
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
@@ -91,19 +92,19 @@ TEST_CASE("coupled and independent paths start from the same signs; then each fo
     CHECK((one.residual.latents.size() == 1 && each.residual.latents.size() == 3));
     CHECK(each.residual.latents[0] == one.W);
     each.residual.after_update(in_double);
-    CHECK(each.residual.signs() == one.residual.signs());
+    CHECK(each.residual.signs(in_double) == one.residual.signs(in_double));
 
     // A weight that crosses zero turns every path of a coupled layer over, and one path of independent latents.
     one.residual.latents[0](4, 5) *= -1;
     each.residual.latents[0](4, 5) *= -1;
-    const auto before = one.residual.signs();
+    const auto before = one.residual.signs(in_double);
     one.residual.after_update(in_double);
     each.residual.after_update(in_double);
     for (std::size_t p = 0; p < 3; ++p) {
         CHECK(one.residual.layer.paths[p].B.get(4, 5) == -before[p].get(4, 5));
         CHECK(each.residual.layer.paths[p].B.get(4, 5) == (p == 0 ? -1 : 1) * before[p].get(4, 5));
     }
-    const double flipped = share_flipped(before, each.residual.signs());
+    const double flipped = share_flipped(before, each.residual.signs(in_double));
     CHECK(flipped == doctest::Approx(1.0 / (3 * 18 * 37)));
 
     // Scales move a coupled layer's signs too.
@@ -117,7 +118,7 @@ TEST_CASE("coupled and independent paths start from the same signs; then each fo
 TEST_CASE("what is trainable: one weight, or one latent a path with the same gradient, and all scales") {
     const auto names = [](residual_linear<double>& layer, const trainable& train) {
         std::vector<parameter<double>> list;
-        layer.parameters("q", train, list);
+        layer.parameters(in_double, "q", train, list);
         std::string text;
         for (const auto& p : list) {
             text += p.name + " ";
@@ -139,13 +140,13 @@ TEST_CASE("what is trainable: one weight, or one latent a path with the same gra
 
 TEST_CASE("a margin of one moves a coupled weight onto the value that it stands for") {
     paths_case c(2);
-    const auto signs = c.residual.signs();
+    const auto signs = c.residual.signs(in_double);
     const matrix<double> before = c.residual.latents[0], effective = c.residual.layer.dense();
     c.residual.widen_margin(in_double, 0.25);
     CHECK((c.residual.latents[0] - (0.75 * before + 0.25 * effective)).norm() < 1e-12);
     c.residual.widen_margin(in_double, 1.0);
     CHECK((c.residual.latents[0] - effective).norm() < 1e-12);
-    CHECK(share_flipped(signs, c.residual.signs()) == 0);
+    CHECK(share_flipped(signs, c.residual.signs(in_double)) == 0);
 }
 
 TEST_CASE("both decompositions of the squared error add up to it") {

@@ -77,7 +77,7 @@ TEST_CASE("a tuner that is stopped and restored ends where an undisturbed one do
     options.warmup = 2;
     const reference<double> b;
     two_parameters whole, parts;
-    tuner<double> undisturbed(whole.list(), options, 20), before(parts.list(), options, 20);
+    tuner<double> undisturbed(b, whole.list(), options, 20), before(b, parts.list(), options, 20);
     CHECK(undisturbed.peaks()[0] == doctest::Approx(0.05 * whole.a.cwiseAbs().mean()));
     CHECK(undisturbed.peaks()[1] == 0.01);
     for (std::uint64_t step = 0; step < 20; ++step) {
@@ -88,9 +88,9 @@ TEST_CASE("a tuner that is stopped and restored ends where an undisturbed one do
         parts.make_gradients(step);
         before.step(b);
     }
-    tuner<double> after(parts.list(), options, 20);
+    tuner<double> after(b, parts.list(), options, 20);
     CHECK(after.peaks() != before.peaks());
-    after.restore(7, before.moments(), before.peaks());
+    after.restore(b, 7, before.moments(b), before.peaks());
     for (std::uint64_t step = 7; step < 20; ++step) {
         parts.make_gradients(step);
         after.step(b);

@@ -4,7 +4,6 @@
 #include "../support/throws.hpp"
 
 #include <subbit/train/losses.hpp>
-#include <subbit/train/straight_through.hpp>
 
 #include <doctest/doctest.h>
 #include <limits>

@@ -87,19 +87,19 @@ TEST_CASE("a step is momentum, made orthogonal, at the scale of AdamW's") {
 
 TEST_CASE("a tuner gives matrices to Muon and vectors to AdamW, with half the moments, and goes on where it stopped") {
     matrix_and_vector whole, parts, adam_only;
-    tuner<double> a(whole.list(), muon_phase(), 10), b(parts.list(), muon_phase(), 10);
+    tuner<double> a(in_double, whole.list(), muon_phase(), 10), b(in_double, parts.list(), muon_phase(), 10);
     for (std::uint64_t step = 0; step < 4; ++step) {
         for (auto* p : {&whole, &parts})
             p->make_gradients(step);
         a.step(in_double);
         b.step(in_double);
     }
-    const auto moments = b.moments();
+    const auto moments = b.moments(in_double);
     REQUIRE(moments.size() == 2);
     CHECK((moments[0].first.size() == 7 && moments[0].second.size() == 7));
     CHECK((moments[1].first.size() == 45 && moments[1].second.empty()));
-    tuner<double> resumed(parts.list(), muon_phase(), 10);
-    resumed.restore(4, moments, b.peaks());
+    tuner<double> resumed(in_double, parts.list(), muon_phase(), 10);
+    resumed.restore(in_double, 4, moments, b.peaks());
     for (std::uint64_t step = 4; step < 10; ++step) {
         for (auto* p : {&whole, &parts})
             p->make_gradients(step);
@@ -109,7 +109,7 @@ TEST_CASE("a tuner gives matrices to Muon and vectors to AdamW, with half the mo
     CHECK((whole.A == parts.A && whole.v == parts.v));
     auto options = muon_phase();
     options.matrices = matrix_optimizer::adamw;
-    tuner<double> c(adam_only.list(), options, 10);
+    tuner<double> c(in_double, adam_only.list(), options, 10);
     for (std::uint64_t step = 0; step < 10; ++step) {
         adam_only.make_gradients(step);
         c.step(in_double);
@@ -121,7 +121,7 @@ TEST_CASE("gathered gradients are averaged, and forgotten after the step") {
     auto options = muon_phase();
     options.matrices = matrix_optimizer::adamw;
     matrix_and_vector gathered, direct;
-    tuner<double> a(gathered.list(), options, 8), b(direct.list(), options, 8);
+    tuner<double> a(in_double, gathered.list(), options, 8), b(in_double, direct.list(), options, 8);
     for (std::uint64_t step = 0; step < 4; ++step) {
         matrix<double> sum = matrix<double>::Zero(9, 5);
         vector<double> vector_sum = vector<double>::Zero(7);

@@ -59,6 +59,7 @@ std::string to_text(const compress_estimate& e, const compress_job& job) {
 void compress_command::run() {
     job.options.recipe = recipe;
     job.threads = machine.threads;
+    job.on_cuda = machine.backend == "cuda";
     if (!test_text.empty()) job.test_text = test_text;
     const auto expected = estimate(job);
     if (dry_run && json) {
@@ -126,7 +127,7 @@ void add_compress(CLI::App& app, const compress_options& defaults) {
         ->check(CLI::NonNegativeNumber)
         ->type_name("N")
         ->capture_default_str();
-    command->machine.add_to(*c);
+    command->machine.add_to(*c, {"cpu", "cuda"});
     c->add_flag("--keep-run", command->job.keep_run, "Leave DIR/run, the unfinished run's files, in place");
     c->add_flag("--dry-run", command->dry_run, "Only say what the run will take and give");
     c->add_flag("--json", command->json, "Print the report (or the estimate, of a dry run) as JSON");

@@ -45,13 +45,13 @@ bool interrupted() {
     return stop_asked.load();
 }
 
-void machine_options::add_to(CLI::App& command) {
+void machine_options::add_to(CLI::App& command, const std::vector<std::string>& backends) {
     command.add_option("--threads", threads, "Threads (0: all)")
         ->check(CLI::Range(0, 4096))
         ->type_name("N")
         ->capture_default_str();
-    command.add_option("--backend", backend, "Where the products run: cpu")
-        ->check(CLI::IsMember({"cpu"}))
+    command.add_option("--backend", backend, "Where it runs: " + fmt::format("{}", fmt::join(backends, " or ")))
+        ->check(CLI::IsMember(backends))
         ->type_name("NAME")
         ->capture_default_str();
 }

@@ -31,7 +31,8 @@ struct machine_options {
     int threads = 0;
     std::string backend = "cpu";
 
-    void add_to(CLI::App& command);
+    /// `backends`: those that the command runs on.
+    void add_to(CLI::App& command, const std::vector<std::string>& backends = {"cpu"});
     subbit::cpu make(subbit::precision products = subbit::precision::f32) const;
 };
 

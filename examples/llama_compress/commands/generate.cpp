@@ -1,3 +1,4 @@
+#include "../gpu/evaluate_cuda.hpp"
 #include "../model/running_model.hpp"
 #include "commands.hpp"
 #include "console.hpp"
@@ -22,6 +23,8 @@ struct generate_command {
     machine_options machine;
 
     void run() const;
+    std::unique_ptr<token_model> make_model(const subbit::cpu& cpu, const model_directory& directory,
+                                            index capacity) const;
     std::vector<std::int32_t> prompt_tokens(const model_directory& directory, const tokenizer& words) const;
 };
 
@@ -39,6 +42,12 @@ std::vector<std::int32_t> generate_command::prompt_tokens(const model_directory&
     return tokens;
 }
 
+std::unique_ptr<token_model> generate_command::make_model(const subbit::cpu& cpu, const model_directory& directory,
+                                                          index capacity) const {
+    if (machine.backend == "cuda") return running_model_on_cuda(directory, capacity, rounding.make().head);
+    return std::make_unique<running_model<subbit::cpu>>(cpu, directory, capacity, rounding.make());
+}
+
 void print_now(const std::string& text) {
     fmt::print("{}", text);
     std::fflush(stdout);
@@ -49,14 +58,14 @@ void generate_command::run() const {
     const auto words = directory.load_tokenizer();
     auto tokens = prompt_tokens(directory, words);
     const auto backend = machine.make();
-    running_model running(backend, directory, std::ssize(tokens) + max_tokens, rounding.make());
+    const auto running = make_model(backend, directory, std::ssize(tokens) + max_tokens);
     sampler choice(sampling, subbit::random_stream(seed));
     catch_interrupts();
 
     print_now(prompt);
     stream_decoder decoder(words);
     const auto start = job_clock::clock::now();
-    auto scores = running.next_scores(tokens);
+    auto scores = running->next_scores(tokens);
     const auto decoding = job_clock::clock::now();
     index made = 0;
     while (made < max_tokens && !interrupted()) {
@@ -64,7 +73,7 @@ void generate_command::run() const {
         if (!ignore_eos && ends(directory.config(), words, token)) break;
         ++made;
         print_now(decoder.add(token));
-        if (made < max_tokens) scores = running.next_scores(std::span(&token, 1));
+        if (made < max_tokens) scores = running->next_scores(std::span(&token, 1));
     }
     print_now(decoder.finish() + "\n");
     const double prefill = std::chrono::duration<double>(decoding - start).count();
@@ -102,7 +111,7 @@ void add_generate(CLI::App& app) {
     c->add_flag("--begin", command->begin, "Put the model's first token before the prompt");
     c->add_flag("--ignore-eos", command->ignore_eos, "Go on where the model would end");
     command->rounding.add_to(*c);
-    command->machine.add_to(*c);
+    command->machine.add_to(*c, {"cpu", "cuda"});
     c->callback([command] { command->run(); });
 }
 

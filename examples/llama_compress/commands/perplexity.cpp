@@ -1,3 +1,4 @@
+#include "../gpu/evaluate_cuda.hpp"
 #include "../model/evaluation.hpp"
 #include "commands.hpp"
 #include "console.hpp"
@@ -27,6 +28,9 @@ void perplexity_command::run() const {
     catch_interrupts();
     const auto result = [&] {
         console_progress progress({{"perplexity", 1, -1}});
+        if (machine.backend == "cuda")
+            return perplexity_on_cuda(directory, windows, progress, precision_of(products) == subbit::precision::bf16,
+                                      rounding.make());
         return llama::perplexity<float>(machine.make(precision_of(products)), directory, windows, progress,
                                         rounding.make());
     }();
@@ -61,7 +65,7 @@ void add_perplexity(CLI::App& app) {
         ->capture_default_str();
     add_products_option(*c, command->products);
     command->rounding.add_to(*c);
-    command->machine.add_to(*c);
+    command->machine.add_to(*c, {"cpu", "cuda"});
     c->add_flag("--json", command->json, "Print JSON: perplexity, mean_loss, tokens, windows, context, seconds");
     c->callback([command] { command->run(); });
 }

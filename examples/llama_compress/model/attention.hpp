@@ -1,36 +1,41 @@
 // Rotary embedding and causal grouped-query attention, forward and backward, over blocks of queries: a score matrix
-// never exceeds (query_block x keys) per thread, and keys that a block cannot see are never touched.
+// never exceeds (query_block x keys) per thread, and keys that a block cannot see are never touched. A GPU's versions
+// are in ../gpu/attention.hpp.
 #pragma once
 
 #include "../model_config.hpp"
+#include "norm.hpp"
 
 #include <subbit/backend/operations.hpp>
 #include <subbit/core/math.hpp>
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <numbers>
+#include <utility>
 #include <vector>
 
 namespace llama {
 
 using subbit::const_view;
 using subbit::gemm;
-using subbit::index;
-using subbit::matrix;
-using subbit::matrix_view;
 
 /// cos and sin of every (position, pair), with Llama-3's frequency scaling where the configuration asks for it.
-template <class S>
+template <class S, class Memory = subbit::host_memory>
 struct rotary_table {
-    matrix<S> cosine, sine;  // (positions, head_dim / 2)
+    matrix_in<S, Memory> cosine, sine;  // (positions, head_dim / 2)
 
     rotary_table() = default;
-    rotary_table(const model_config& config, index positions) {
-        const index half = config.head_dim / 2;
-        cosine.resize(positions, half);
-        sine.resize(positions, half);
-        for (index j = 0; j < half; ++j) {
+    template <class B>
+    rotary_table(const B& b, const model_config& config, index positions) {
+        rotary_table<S> host(config, positions);
+        cosine = to_backend(b, std::move(host.cosine));
+        sine = to_backend(b, std::move(host.sine));
+    }
+    rotary_table(const model_config& config, index positions) requires(std::same_as<Memory, subbit::host_memory>)
+        : cosine(positions, config.head_dim / 2), sine(positions, config.head_dim / 2) {
+        for (index j = 0; j < cosine.cols(); ++j) {
             const double frequency = scaled_frequency(config, j);
             for (index p = 0; p < positions; ++p) {
                 cosine(p, j) = static_cast<S>(std::cos(static_cast<double>(p) * frequency));
@@ -56,7 +61,11 @@ struct rotary_table {
 
 /// Rotates each head's halves in place; row t has position first_position + t mod window. `direction` -1 is the
 /// transpose, which is the backward pass.
-template <class B, class S>
+template <device_backend B, class S>
+void rotate(const B& b, const rotary_table<S, B>& table, matrix_view<S> X, index head_dim, index window,
+            index first_position, S direction);
+
+template <subbit::host_backend B, class S>
 void rotate(const B& b, const rotary_table<S>& table, matrix_view<S> X, index head_dim, index window,
             index first_position, S direction) {
     const index heads = X.cols / head_dim, half = head_dim / 2;
@@ -123,7 +132,11 @@ void causal_softmax(const B& b, matrix_view<const S> Q, matrix_view<const S> K, 
 ///
 /// Q, O (windows*queries, heads*head_dim); K, V (windows*keys, kv_heads*head_dim). Head h reads key head
 /// h*kv_heads/heads.
-template <class B, class S>
+template <device_backend B, class S>
+void attention(const B& b, const attention_shape& s, matrix_view<const S> Q, matrix_view<const S> K,
+               matrix_view<const S> V, matrix_view<S> O);
+
+template <subbit::host_backend B, class S>
 void attention(const B& b, const attention_shape& s, matrix_view<const S> Q, matrix_view<const S> K,
                matrix_view<const S> V, matrix_view<S> O) {
     b.parallel_for(s.windows * s.heads, 1, [&](index begin, index end) {
@@ -146,7 +159,12 @@ void attention(const B& b, const attention_shape& s, matrix_view<const S> Q, mat
 /// Gradients of attention() with queries == keys: dQ, dK, dV are overwritten. The probabilities are computed again.
 ///
 /// Each query head adds to the gradients of its key head's own copy; the copies are summed in head order at the end.
-template <class B, class S>
+template <device_backend B, class S>
+void attention_backward(const B& b, const attention_shape& s, matrix_view<const S> Q, matrix_view<const S> K,
+                        matrix_view<const S> V, matrix_view<const S> O, matrix_view<const S> dO, matrix_view<S> dQ,
+                        matrix_view<S> dK, matrix_view<S> dV);
+
+template <subbit::host_backend B, class S>
 void attention_backward(const B& b, const attention_shape& s, matrix_view<const S> Q, matrix_view<const S> K,
                         matrix_view<const S> V, matrix_view<const S> O, matrix_view<const S> dO, matrix_view<S> dQ,
                         matrix_view<S> dK, matrix_view<S> dV) {
@@ -166,7 +184,7 @@ void attention_backward(const B& b, const attention_shape& s, matrix_view<const 
                 const auto o = O.block(at + q0, h * s.head_dim, rows, s.head_dim);
                 const auto d_o = dO.block(at + q0, h * s.head_dim, rows, s.head_dim);
                 detail::causal_softmax(b, q, k, q0, P);
-                gemm(b, P.t(), d_o, subbit::view(dV_heads).block(at, h * s.head_dim, visible, s.head_dim), 1, 1);
+                gemm(b, P.t(), d_o, view(dV_heads).block(at, h * s.head_dim, visible, s.head_dim), 1, 1);
                 gemm(b, d_o, v.t(), dP);
                 subbit::vectorized(b, [&] {
                     for (index i = 0; i < rows; ++i) {
@@ -181,7 +199,7 @@ void attention_backward(const B& b, const attention_shape& s, matrix_view<const 
                     }
                 });
                 gemm(b, dP, k, dQ.block(at + q0, h * s.head_dim, rows, s.head_dim));
-                gemm(b, dP.t(), q, subbit::view(dK_heads).block(at, h * s.head_dim, visible, s.head_dim), 1, 1);
+                gemm(b, dP.t(), q, view(dK_heads).block(at, h * s.head_dim, visible, s.head_dim), 1, 1);
             }
         }
     });

@@ -17,6 +17,7 @@ namespace llama {
 
 using subbit::layer_shape;
 using subbit::linear_layer;
+using subbit::span_of;
 
 /// The linear layers of a block, in the order in which they are stored.
 enum layer_id : std::size_t { q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, layer_count };
@@ -44,17 +45,17 @@ inline layer_shape shape_of(const model_config& c, std::size_t layer) {
 }
 
 /// What a forward pass leaves for the backward pass; T = tokens of all windows.
-template <class S>
+template <class S, class Memory = subbit::host_memory>
 struct block_tape {
-    matrix<S> x, normed, q, k, v, attended, x_mid, normed_mid, gate, up, hidden;
-    std::vector<S> inverse_rms, inverse_rms_mid;
-    std::array<subbit::linear_tape<S>, layer_count> linear;
+    matrix_in<S, Memory> x, normed, q, k, v, attended, x_mid, normed_mid, gate, up, hidden;
+    vector_in<S, Memory> inverse_rms, inverse_rms_mid;
+    std::array<subbit::linear_tape<S, Memory>, layer_count> linear;
     bool for_backward = true;  // false: what the linear layers leave is not kept
 
     std::size_t bytes() const {
         index n = 0;
-        for (const matrix<S>* m : {&x, &normed, &q, &k, &v, &attended, &x_mid, &normed_mid, &gate, &up, &hidden})
-            n += m->size();
+        for (const auto* m : {&x, &normed, &q, &k, &v, &attended, &x_mid, &normed_mid, &gate, &up, &hidden})
+            n += view(*m).size();
         for (const auto& m : linear)
             n += m.size();
         return static_cast<std::size_t>(n) * sizeof(S);
@@ -63,34 +64,75 @@ struct block_tape {
 
 /// What all blocks of a model share: the configuration, the rotary table, and the buffers of one forward or backward
 /// call (so two blocks of one context must not run at the same time).
-template <class S>
+template <class S, class Memory = subbit::host_memory>
 struct block_context {
     const model_config& config;
-    rotary_table<S> rotary;
-    subbit::linear_workspace<S> linear;
+    rotary_table<S, Memory> rotary;
+    subbit::linear_workspace<S, Memory> linear;
     subbit::apply_options packed;  // how packed layers are multiplied where no backward pass follows
-    matrix<S> d_mid, d_out, d_hidden, d_up, d_normed, d_attended, dq, dk, dv;
+    matrix_in<S, Memory> d_mid, d_out, d_hidden, d_up, d_normed, d_attended, dq, dk, dv;
 
-    block_context(const model_config& c, index positions, subbit::apply_options options = {})
+    block_context(const model_config& c, index positions,
+                  subbit::apply_options options = {}) requires(std::same_as<Memory, subbit::host_memory>)
         : config(c), rotary(c, positions), packed(options) {}
+    template <class B>
+    block_context(const B& b, const model_config& c, index positions, subbit::apply_options options = {})
+        : config(c), rotary(b, c, positions), packed(options) {}
 };
 
-template <class S>
-class block {
+/// What is stored of a block.
+template <class S, class Memory = subbit::host_memory>
+struct block_weights {
+    std::array<linear_layer<S, Memory>, layer_count> layers;
+    vector_in<S, Memory> attention_norm, mlp_norm;
+};
+
+/// Weights moved into the backend's memory, and as the host can read them (subbit::on_host).
+template <class B, class S>
+block_weights<S, memory_of<B>> to_backend(const B& b, block_weights<S> host) {
+    block_weights<S, memory_of<B>> result;
+    for (std::size_t l = 0; l < layer_count; ++l)
+        result.layers[l] = subbit::to_backend(b, std::move(host.layers[l]));
+    result.attention_norm = subbit::to_backend(b, std::move(host.attention_norm));
+    result.mlp_norm = subbit::to_backend(b, std::move(host.mlp_norm));
+    return result;
+}
+template <device_backend B, class S>
+block_weights<S> do_on_host(subbit::backend_tag, const B& b, const block_weights<S, B>& weights) {
+    block_weights<S> result;
+    for (std::size_t l = 0; l < layer_count; ++l)
+        result.layers[l] = subbit::on_host(b, weights.layers[l]);
+    result.attention_norm = subbit::on_host(b, weights.attention_norm);
+    result.mlp_norm = subbit::on_host(b, weights.mlp_norm);
+    return result;
+}
+
+/// Its numbers lie in `Memory`, that of the backend that its passes run on.
+template <class S, class Memory = subbit::host_memory>
+class block : public block_weights<S, Memory> {
   public:
+    using weights_type = block_weights<S, Memory>;
+    using weights_type::attention_norm;
+    using weights_type::layers;
+    using weights_type::mlp_norm;
     using scalar = S;
-    using tape = block_tape<S>;
+    using memory = Memory;
+    using tape = block_tape<S, Memory>;
+    using matrix_type = matrix_in<S, Memory>;
+    using context_type = block_context<S, Memory>;
+    using layer_type = linear_layer<S, Memory>;
 
     /// `context` must outlive the block.
-    explicit block(block_context<S>& context) : context_(&context) {}
+    explicit block(context_type& context) : context_(&context) {}
 
-    std::array<linear_layer<S>, layer_count> layers;
-    vector<S> attention_norm, mlp_norm;
-    vector<S> d_attention_norm, d_mlp_norm;
+    vector_in<S, Memory> d_attention_norm, d_mlp_norm;
+
+    weights_type& weights() { return *this; }
+    const weights_type& weights() const { return *this; }
 
     index layer_total() const { return layer_count; }
-    linear_layer<S>& layer(index i) { return layers[static_cast<std::size_t>(i)]; }
-    const linear_layer<S>& layer(index i) const { return layers[static_cast<std::size_t>(i)]; }
+    layer_type& layer(index i) { return layers[static_cast<std::size_t>(i)]; }
+    const layer_type& layer(index i) const { return layers[static_cast<std::size_t>(i)]; }
     static const char* layer_name(index i) { return layer_names[static_cast<std::size_t>(i)]; }
 
     /// Y (T, d) from X (T, d), T a multiple of `window`; every window starts at position 0 and sees itself alone.
@@ -115,12 +157,13 @@ class block {
         copy_input(b, X, t);
         project_queries(b, t, X.rows, cache.length());
         cache.append(const_view(t.k), const_view(t.v));
-        cached_attention(b, context_->config.head_dim, const_view(t.q), cache, resized(t.attended, X.rows, t.q.cols()));
+        cached_attention(b, context_->config.head_dim, const_view(t.q), cache,
+                         resized(b, t.attended, X.rows, cols(t.q)));
         finish(b, t, Y);
     }
 
     /// What a layer took in during the forward pass that filled the tape.
-    static const matrix<S>& input_of(const tape& t, std::size_t layer) {
+    static const matrix_type& input_of(const tape& t, std::size_t layer) {
         switch (layer) {
             case o_proj:
                 return t.attended;
@@ -139,36 +182,33 @@ class block {
     template <class B, class Observer>
     void backward(const B& b, const subbit::trainable& train, tape& t, index window, matrix_view<const S> dY,
                   matrix_view<S> dX, Observer&& observe) {
-        if (train.norms && d_attention_norm.size() == 0) {
-            d_attention_norm.setZero(attention_norm.size());
-            d_mlp_norm.setZero(mlp_norm.size());
-        }
+        if (train.norms) prepare_gradients(b);
         const index tokens = dY.rows, d = context_->config.hidden_size;
-        auto through = [&](layer_id id, const matrix<S>& input, matrix<S>& d_output, matrix_view<S> d_input,
+        auto through = [&](layer_id id, const matrix_type& input, matrix_type& d_output, matrix_view<S> d_input,
                            bool accumulate) {
             observe(static_cast<index>(id), const_view(input), const_view(d_output));
-            layers[id].backward(b, train, const_view(input), subbit::view(d_output), d_input, accumulate, t.linear[id],
+            layers[id].backward(b, train, const_view(input), view(d_output), d_input, accumulate, t.linear[id],
                                 context_->linear);
         };
 
-        matrix<S>& d_mid = context_->d_mid;  // gradient at x_mid: the residual path, then what flows through the MLP
-        d_mid = subbit::as_eigen(dY);
-        context_->d_out = d_mid;
-        const auto d_hidden = resized(context_->d_hidden, tokens, context_->config.intermediate_size);
+        matrix_type& d_mid = context_->d_mid;  // gradient at x_mid: the residual path, then what flows through the MLP
+        subbit::axpby(b, 1, dY, 0, resized(b, d_mid, tokens, d));
+        subbit::axpby(b, 1, dY, 0, resized(b, context_->d_out, tokens, d));
+        const auto d_hidden = resized(b, context_->d_hidden, tokens, context_->config.intermediate_size);
         through(down_proj, t.hidden, context_->d_out, d_hidden, false);
-        const auto d_up = resized(context_->d_up, tokens, context_->config.intermediate_size);
+        const auto d_up = resized(b, context_->d_up, tokens, context_->config.intermediate_size);
         swiglu_backward(b, const_view(t.gate), const_view(t.up), const_view(context_->d_hidden), d_hidden, d_up);
-        const auto d_normed = resized(context_->d_normed, tokens, d);
+        const auto d_normed = resized(b, context_->d_normed, tokens, d);
         through(gate_proj, t.normed_mid, context_->d_hidden, d_normed, false);
         through(up_proj, t.normed_mid, context_->d_up, d_normed, true);
         rms_norm_backward(b, const_view(t.x_mid), span(mlp_norm), t.inverse_rms_mid, const_view(context_->d_normed),
-                          subbit::view(d_mid), train.norms ? subbit::span_of(d_mlp_norm) : std::span<S>());
+                          view(d_mid), train.norms ? span_of(d_mlp_norm) : std::span<S>());
 
-        subbit::as_eigen(dX) = d_mid;
-        const auto d_attended = resized(context_->d_attended, tokens, t.q.cols());
+        subbit::axpby(b, 1, d_mid, 0, dX);
+        const auto d_attended = resized(b, context_->d_attended, tokens, cols(t.q));
         through(o_proj, t.attended, d_mid, d_attended, false);
-        const auto dq = resized(context_->dq, tokens, t.q.cols()), dk = resized(context_->dk, tokens, t.k.cols()),
-                   dv = resized(context_->dv, tokens, t.k.cols());
+        const auto dq = resized(b, context_->dq, tokens, cols(t.q)), dk = resized(b, context_->dk, tokens, cols(t.k)),
+                   dv = resized(b, context_->dv, tokens, cols(t.k));
         attention_backward(b, shape(tokens / window, window, window), const_view(t.q), const_view(t.k), const_view(t.v),
                            const_view(t.attended), const_view(context_->d_attended), dq, dk, dv);
         rotate(b, context_->rotary, dq, context_->config.head_dim, window, 0, S(-1));
@@ -177,7 +217,7 @@ class block {
         through(k_proj, t.normed, context_->dk, d_normed, true);
         through(v_proj, t.normed, context_->dv, d_normed, true);
         rms_norm_backward(b, const_view(t.x), span(attention_norm), t.inverse_rms, const_view(context_->d_normed), dX,
-                          train.norms ? subbit::span_of(d_attention_norm) : std::span<S>());
+                          train.norms ? span_of(d_attention_norm) : std::span<S>());
     }
     template <class B>
     void backward(const B& b, const subbit::trainable& train, tape& t, index window, matrix_view<const S> dY,
@@ -186,20 +226,18 @@ class block {
     }
 
     /// Every tensor that `train` asks for, in a fixed order.
-    void parameters(const std::string& prefix, const subbit::trainable& train,
+    template <class B>
+    void parameters(const B& b, const std::string& prefix, const subbit::trainable& train,
                     std::vector<subbit::parameter<S>>& list) {
         for (std::size_t l = 0; l < layer_count; ++l)
-            layers[l].parameters(prefix + layer_names[l], train, list);
+            layers[l].parameters(b, prefix + layer_names[l], train, list);
         if (!train.norms) return;
-        if (d_attention_norm.size() == 0) {
-            d_attention_norm.setZero(attention_norm.size());
-            d_mlp_norm.setZero(mlp_norm.size());
-        }
+        prepare_gradients(b);
         using subbit::parameter_kind;
-        list.push_back({prefix + "input_layernorm.weight", parameter_kind::norm, subbit::span_of(attention_norm),
-                        subbit::span_of(d_attention_norm)});
-        list.push_back({prefix + "post_attention_layernorm.weight", parameter_kind::norm, subbit::span_of(mlp_norm),
-                        subbit::span_of(d_mlp_norm)});
+        list.push_back({prefix + "input_layernorm.weight", parameter_kind::norm, span_of(attention_norm),
+                        span_of(d_attention_norm)});
+        list.push_back(
+            {prefix + "post_attention_layernorm.weight", parameter_kind::norm, span_of(mlp_norm), span_of(d_mlp_norm)});
     }
 
     /// Puts the packed signs side by side, in the order in which a pass reads them: one stream.
@@ -221,22 +259,31 @@ class block {
     using low_rank = subbit::low_rank_binary_linear<S>;
 
     template <class B>
+    void prepare_gradients(const B& b) {
+        if (!subbit::const_span(d_attention_norm).empty()) return;
+        d_attention_norm = subbit::allocate_vector<S>(b, context_->config.hidden_size);
+        d_mlp_norm = subbit::allocate_vector<S>(b, context_->config.hidden_size);
+    }
+
+    template <class B>
     void pass(const B& b, matrix_view<const S> X, index window, matrix_view<S> Y, tape& t) const {
         copy_input(b, X, t);
         project_queries(b, t, window, 0);
         attention(b, shape(X.rows / window, window, window), const_view(t.q), const_view(t.k), const_view(t.v),
-                  resized(t.attended, X.rows, t.q.cols()));
+                  resized(b, t.attended, X.rows, cols(t.q)));
         finish(b, t, Y);
     }
     template <class B>
     static void copy_input(const B& b, matrix_view<const S> X, tape& t) {
-        subbit::axpby(b, 1, X, 0, resized(t.x, X.rows, X.cols));
+        subbit::axpby(b, 1, X, 0, resized(b, t.x, X.rows, X.cols));
     }
 
-    static std::span<const S> span(const vector<S>& v) { return subbit::span_of(v); }
-    static matrix_view<S> resized(matrix<S>& m, index rows, index cols) {
-        m.resize(rows, cols);
-        return subbit::view(m);
+    static std::span<const S> span(const vector_in<S, Memory>& v) { return span_of(v); }
+    static index cols(const matrix_type& m) { return view(m).cols; }
+    template <class B>
+    static matrix_view<S> resized(const B& b, matrix_type& m, index rows, index cols) {
+        subbit::reshape(b, m, rows, cols);
+        return view(m);
     }
     attention_shape shape(index windows, index queries, index keys) const {
         return {windows,
@@ -251,13 +298,21 @@ class block {
         layer_id id;
         matrix_view<S> Y;
     };
-    output to(layer_id id, matrix<S>& Y, index tokens) const { return {id, resized(Y, tokens, layers[id].rows())}; }
+    template <class B>
+    output to(const B& b, layer_id id, matrix_type& Y, index tokens) const {
+        return {id, resized(b, Y, tokens, layers[id].rows())};
+    }
 
     /// Layers that read the same X; one job where all are low-rank binary and no backward pass will follow.
     template <class B, class... Outputs>
-    void apply(const B& b, tape& t, const matrix<S>& X, Outputs... outputs) const {
-        if (t.for_backward)
+    void apply(const B& b, tape& t, const matrix_type& X, Outputs... outputs) const {
+        const auto forward_each = [&] {
             (layers[outputs.id].forward(b, const_view(X), outputs.Y, t.linear[outputs.id], context_->linear), ...);
+        };
+        if constexpr (!subbit::host_backend<B>)
+            forward_each();
+        else if (t.for_backward)
+            forward_each();
         else if (!(layers[outputs.id].is_binary() && ...))
             (layers[outputs.id].infer(b, const_view(X), outputs.Y), ...);
         else
@@ -269,29 +324,29 @@ class block {
     /// x -> normed -> q, k, v with the rotary embedding.
     template <class B>
     void project_queries(const B& b, tape& t, index window, index first_position) const {
-        const index tokens = t.x.rows();
+        const index tokens = view(t.x).rows;
         rms_norm(b, const_view(t.x), span(attention_norm), context_->config.rms_norm_eps,
-                 resized(t.normed, tokens, t.x.cols()), t.inverse_rms);
-        apply(b, t, t.normed, to(q_proj, t.q, tokens), to(k_proj, t.k, tokens), to(v_proj, t.v, tokens));
-        rotate(b, context_->rotary, subbit::view(t.q), context_->config.head_dim, window, first_position, S(1));
-        rotate(b, context_->rotary, subbit::view(t.k), context_->config.head_dim, window, first_position, S(1));
+                 resized(b, t.normed, tokens, cols(t.x)), t.inverse_rms);
+        apply(b, t, t.normed, to(b, q_proj, t.q, tokens), to(b, k_proj, t.k, tokens), to(b, v_proj, t.v, tokens));
+        rotate(b, context_->rotary, view(t.q), context_->config.head_dim, window, first_position, S(1));
+        rotate(b, context_->rotary, view(t.k), context_->config.head_dim, window, first_position, S(1));
     }
 
     /// attended -> x_mid = x + o_proj -> the MLP -> Y = x_mid + down_proj.
     template <class B>
     void finish(const B& b, tape& t, matrix_view<S> Y) const {
-        const index tokens = t.x.rows();
-        apply(b, t, t.attended, to(o_proj, t.x_mid, tokens));
+        const index tokens = view(t.x).rows;
+        apply(b, t, t.attended, to(b, o_proj, t.x_mid, tokens));
         subbit::axpby(b, 1, t.x, 1, t.x_mid);
         rms_norm(b, const_view(t.x_mid), span(mlp_norm), context_->config.rms_norm_eps,
-                 resized(t.normed_mid, tokens, t.x.cols()), t.inverse_rms_mid);
-        apply(b, t, t.normed_mid, to(gate_proj, t.gate, tokens), to(up_proj, t.up, tokens));
-        swiglu(b, const_view(t.gate), const_view(t.up), resized(t.hidden, tokens, t.up.cols()));
+                 resized(b, t.normed_mid, tokens, cols(t.x)), t.inverse_rms_mid);
+        apply(b, t, t.normed_mid, to(b, gate_proj, t.gate, tokens), to(b, up_proj, t.up, tokens));
+        swiglu(b, const_view(t.gate), const_view(t.up), resized(b, t.hidden, tokens, cols(t.up)));
         apply(b, t, t.hidden, output{down_proj, Y});
         subbit::axpby(b, 1, t.x_mid, 1, Y);
     }
 
-    block_context<S>* context_;
+    context_type* context_;
 };
 
 }  // namespace llama

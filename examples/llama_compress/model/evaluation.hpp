@@ -38,26 +38,30 @@ inline window_list read_windows(const tokenizer& words, const std::filesystem::p
 }
 
 /// The hidden states before the first block, all windows stacked.
-template <class S>
-matrix<S> embed_windows(const outer_layers<S>& outer, std::span<const std::vector<std::int32_t>> windows) {
+template <class B, class S>
+matrix_in<S, memory_of<B>> embed_windows(const B& b, const outer_layers<S, memory_of<B>>& outer,
+                                         std::span<const std::vector<std::int32_t>> windows) {
     const index length = std::ssize(windows[0]);
-    matrix<S> X(std::ssize(windows) * length, outer.embedding.cols());
+    matrix_in<S, memory_of<B>> X;
+    subbit::reshape(b, X, std::ssize(windows) * length, view(outer.embedding).cols);
     for (index w = 0; w < std::ssize(windows); ++w)
-        outer.embed(windows[static_cast<std::size_t>(w)], subbit::view(X).middle_rows(w * length, length));
+        outer.embed(b, windows[static_cast<std::size_t>(w)], view(X).middle_rows(w * length, length));
     return X;
 }
 
 /// The hidden states of the tokens after a block, for all windows: X is replaced, a few windows at a time.
-template <class B, class S>
-void run_block(const B& b, const block<S>& blk, index window, matrix<S>& X, block_tape<S>& tape) {
+template <class B, class Block>
+void run_block(const B& b, const Block& blk, index window, matrix_in<typename Block::scalar, memory_of<B>>& X,
+               typename Block::tape& tape) {
+    const auto all = view(X);
     const index step = std::max<index>(1, 512 / window) * window;
-    matrix<S> Y(std::min(step, X.rows()), X.cols());
-    for (index t = 0; t < X.rows(); t += step) {
-        const index rows = std::min(step, X.rows() - t);
-        const auto x = subbit::view(X).middle_rows(t, rows);
-        const auto y = subbit::view(Y).middle_rows(0, rows);
+    matrix_in<typename Block::scalar, memory_of<B>> Y;
+    subbit::reshape(b, Y, std::min(step, all.rows), all.cols);
+    for (index t = 0; t < all.rows; t += step) {
+        const auto x = all.middle_rows(t, std::min(step, all.rows - t));
+        const auto y = view(Y).middle_rows(0, x.rows);
         blk.infer(b, x, window, y, tape);
-        subbit::as_eigen(x) = subbit::as_eigen(y);
+        subbit::axpby(b, 1, y, 0, x);
     }
 }
 
@@ -82,24 +86,25 @@ perplexity_result perplexity(const B& b, const model_directory& model,
                              const model_rounding& rounding = {}) {
     if (windows.empty()) throw subbit::value_error("perplexity: the text is shorter than one window");
     const index length = std::ssize(windows[0]);
-    block_context<S> context(model.config(), length, rounding.packed);
-    const auto outer = model.load_outer_layers<S>(rounding.head);
+    using memory = memory_of<B>;
+    block_context<S, memory> context(b, model.config(), length, rounding.packed);
+    const auto outer = to_backend(b, model.load_outer_layers<S>(rounding.head));
     const index chunk = std::max<index>(1, 16384 / length);  // windows whose hidden states are held at once
     const index chunks = (std::ssize(windows) + chunk - 1) / chunk, blocks = model.config().num_hidden_layers;
     double loss = 0;
     std::size_t done = 0;
-    std::vector<S> inverse_rms;
-    block_tape<S> tape;
+    vector_in<S, memory> inverse_rms;
+    block_tape<S, memory> tape;
     for (index first = 0; first < std::ssize(windows); first += chunk) {
         const index count = std::min(chunk, std::ssize(windows) - first);
-        matrix<S> X =
-            embed_windows(outer, windows.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)));
+        auto X = embed_windows<B, S>(b, outer,
+                                     windows.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)));
         for (index l = 0; l < blocks; ++l) {
-            run_block(b, model.load_block<S>(l, context), length, X, tape);
+            run_block(b, model.load_block<B, S>(b, l, context), length, X, tape);
             subbit::report_step(watcher, "perplexity", ++done, static_cast<std::size_t>(chunks * (blocks + 1)), -1);
         }
-        rms_norm(b, subbit::const_view(X), subbit::span_of(outer.final_norm), model.config().rms_norm_eps,
-                 subbit::view(X), inverse_rms);
+        rms_norm(b, subbit::const_view(X), subbit::const_span(outer.final_norm), model.config().rms_norm_eps, view(X),
+                 inverse_rms);
         for (index w = 0; w < count; ++w) {
             const auto labels = next_tokens(windows[static_cast<std::size_t>(first + w)]);
             loss += subbit::cross_entropy(b, subbit::const_view(X).middle_rows(w * length, length),

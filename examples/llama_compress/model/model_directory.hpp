@@ -7,6 +7,8 @@
 #include "row_table.hpp"
 #include "stored_layer.hpp"
 
+#include <subbit/backend/reference.hpp>
+#include <subbit/backend/row_operations.hpp>
 #include <subbit/io/safetensors.hpp>
 
 #include <algorithm>
@@ -30,24 +32,27 @@ struct model_rounding {
 };
 
 /// What lies outside the blocks: embedding, final norm, output head.
-template <class S>
+template <class S, class Memory = subbit::host_memory>
 struct outer_layers {
-    matrix<S> embedding;  // (vocabulary, d)
-    vector<S> final_norm;
-    matrix<S> own_head;  // (vocabulary, d), or empty: tied to the embedding
+    matrix_in<S, Memory> embedding;  // (vocabulary, d)
+    vector_in<S, Memory> final_norm;
+    matrix_in<S, Memory> own_head;  // (vocabulary, d), or empty: tied to the embedding
 
-    const matrix<S>& head() const { return own_head.size() != 0 ? own_head : embedding; }
+    const matrix_in<S, Memory>& head() const { return view(own_head).size() != 0 ? own_head : embedding; }
 
     /// X(t,:) = the embedding of token t; value_error for an id outside the vocabulary.
-    void embed(std::span<const std::int32_t> tokens, matrix_view<S> X) const {
-        for (std::size_t t = 0; t < tokens.size(); ++t) {
-            if (tokens[t] < 0 || tokens[t] >= embedding.rows())
-                throw subbit::value_error("token " + std::to_string(tokens[t]) + " is outside the vocabulary of " +
-                                          std::to_string(embedding.rows()));
-            std::copy_n(&embedding(tokens[t], 0), embedding.cols(), &X(static_cast<index>(t), 0));
-        }
+    template <class B>
+    void embed(const B& b, std::span<const std::int32_t> tokens, matrix_view<S> X) const {
+        subbit::gather_rows(b, const_view(embedding), tokens, X);
     }
 };
+
+/// The layers moved into the backend's memory.
+template <class B, class S>
+outer_layers<S, memory_of<B>> to_backend(const B& b, outer_layers<S> host) {
+    return {subbit::to_backend(b, std::move(host.embedding)), subbit::to_backend(b, std::move(host.final_norm)),
+            subbit::to_backend(b, std::move(host.own_head))};
+}
 
 /// Opens a directory and reads blocks from it one at a time.
 class model_directory {
@@ -100,12 +105,18 @@ class model_directory {
     /// The block refers to `context`, which must outlive it.
     template <class S>
     block<S> load_block(index number, block_context<S>& context) const {
-        block<S> result(context);
+        return load_block(subbit::reference<S>(), number, context);
+    }
+    /// The same in the backend's memory; the host holds one layer of it at a time.
+    template <class B, class S>
+    block<S, memory_of<B>> load_block(const B& b, index number, block_context<S, memory_of<B>>& context) const {
+        block<S, memory_of<B>> result(context);
         const std::string prefix = block_prefix(number);
-        result.attention_norm = norm<S>(prefix + "input_layernorm.weight");
-        result.mlp_norm = norm<S>(prefix + "post_attention_layernorm.weight");
+        result.attention_norm = subbit::to_backend(b, norm<S>(prefix + "input_layernorm.weight"));
+        result.mlp_norm = subbit::to_backend(b, norm<S>(prefix + "post_attention_layernorm.weight"));
         for (std::size_t l = 0; l < layer_count; ++l)
-            result.layers[l] = load_layer<S>(prefix + layer_names[l], shape_of(config_, l), has_bias(l));
+            result.layers[l] =
+                subbit::to_backend(b, load_layer<S>(prefix + layer_names[l], shape_of(config_, l), has_bias(l)));
         return result;
     }
 

@@ -48,6 +48,9 @@ class row_table {
     index rows() const { return rows_; }
     index cols() const { return cols_; }
     row_format format() const { return format_; }
+    /// The rows as they lie in memory, and for int8 a scale a row: what a device copies.
+    std::span<const std::byte> bytes() const { return bytes_; }
+    std::span<const float> scales() const { return scales_; }
 
     /// Row i becomes `values`, rounded to nearest.
     void set_row(index i, std::span<const float> values) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "model_directory.hpp"
+#include "token_model.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -14,7 +15,7 @@ namespace llama {
 /// A whole model in memory, and the keys and values of the tokens that it has seen. Its buffers are kept from token to
 /// token.
 template <class B>
-class running_model {
+class running_model : public token_model {
   public:
     /// Room for `capacity` tokens.
     running_model(const B& backend, const model_directory& directory, index capacity,
@@ -37,13 +38,13 @@ class running_model {
 
     /// The scores of the token after `tokens`, which come after all tokens before; value_error for an id outside the
     /// vocabulary, shape_error where the room is used up.
-    std::span<const float> next_scores(std::span<const std::int32_t> tokens) {
+    std::span<const float> next_scores(std::span<const std::int32_t> tokens) override {
         constexpr std::size_t most = 256;  // tokens at once: enough for fast products, and the activations stay small
         for (; tokens.size() > most; tokens = tokens.subspan(most))
             append(tokens.first(most));
         append(tokens);
         rms_norm(backend_, const_view(X_).middle_rows(X_.rows() - 1, 1), subbit::const_span(final_norm_),
-                 config_.rms_norm_eps, subbit::view(last_), inverse_rms_);
+                 config_.rms_norm_eps, view(last_), inverse_rms_);
         const row_table& head = own_head_.rows() != 0 ? own_head_ : embedding_;
         head.multiply(backend_, {last_.data(), static_cast<std::size_t>(last_.size())}, scores_);
         return scores_;
@@ -62,7 +63,7 @@ class running_model {
             embedding_.read_row(id, {&X_(t, 0), static_cast<std::size_t>(X_.cols())});
         }
         for (std::size_t l = 0; l < blocks_.size(); ++l) {
-            blocks_[l].infer_cached(backend_, const_view(X_), caches_[l], subbit::view(Y_), tape_);
+            blocks_[l].infer_cached(backend_, const_view(X_), caches_[l], view(Y_), tape_);
             X_.swap(Y_);
         }
     }
@@ -77,7 +78,8 @@ class running_model {
     std::vector<key_value_cache<float>> caches_;
     block_tape<float> tape_;
     matrix<float> X_, Y_, last_;
-    std::vector<float> scores_, inverse_rms_;
+    std::vector<float> scores_;
+    vector<float> inverse_rms_;
 };
 
 }  // namespace llama

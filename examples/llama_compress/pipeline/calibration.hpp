@@ -31,8 +31,10 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
                                         std::size_t held_bytes = calibration_bytes) {
     const auto& config = model.config();
     const index blocks = config.num_hidden_layers, length = std::ssize(windows[0]), d = config.hidden_size;
-    block_context<S> context(config, length);
-    const auto outer = model.load_outer_layers<S>();
+    using memory = memory_of<B>;
+    using states = matrix_in<S, memory>;
+    block_context<S, memory> context(b, config, length);
+    const auto outer = to_backend(b, model.load_outer_layers<S>());
 
     struct accumulators {
         subbit::clipped_moments<S> input, output;
@@ -55,44 +57,43 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
     const bool two_passes = options.mode == subbit::clipping::two_phase;
     const index chunks = (total + chunk - 1) / chunk * (two_passes ? 2 : 1);
     std::size_t done = 0;
-    block_tape<S> tape;
-    std::vector<S> inverse_rms;
+    block_tape<S, memory> tape;
+    vector_in<S, memory> inverse_rms;
     for (int pass = two_passes ? 0 : 1; pass < 2; ++pass)
         for (index first = 0; first < total; first += chunk) {
             const index count = std::min(chunk, total - first), rows = count * length;
-            std::vector<matrix<S>> inputs(static_cast<std::size_t>(blocks));
-            matrix<S> X =
-                embed_windows(outer, windows.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)));
+            std::vector<states> inputs(static_cast<std::size_t>(blocks));
+            states X = embed_windows<B, S>(
+                b, outer, windows.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)));
             for (index l = 0; l < blocks; ++l) {
-                inputs[static_cast<std::size_t>(l)] = X;
-                run_block(b, model.load_block<S>(l, context), length, X, tape);
+                inputs[static_cast<std::size_t>(l)] = subbit::copy_of(b, X);
+                run_block(b, model.load_block<B, S>(b, l, context), length, X, tape);
                 report_step(watcher, "calibrate", ++done, static_cast<std::size_t>(2 * blocks * chunks), -1);
             }
-            matrix<S> normed(length, d), d_normed(length, d), gradient = matrix<S>::Zero(rows, d);
+            auto normed = subbit::allocate<S>(b, length, d), d_normed = subbit::allocate<S>(b, length, d),
+                 gradient = subbit::allocate<S>(b, rows, d);
             for (index w = 0; w < count; ++w) {
                 const auto x = subbit::const_view(X).middle_rows(w * length, length);
                 const auto labels = next_tokens(windows[static_cast<std::size_t>(first + w)]);
-                rms_norm(b, x, subbit::span_of(std::as_const(outer.final_norm)), config.rms_norm_eps,
-                         subbit::view(normed), inverse_rms);
+                rms_norm(b, x, subbit::const_span(outer.final_norm), config.rms_norm_eps, view(normed), inverse_rms);
                 subbit::cross_entropy(b, subbit::const_view(normed), subbit::const_view(outer.head()),
                                       std::span<const std::int32_t>(labels), 1.0 / static_cast<double>(length - 1),
-                                      subbit::view(d_normed));
-                rms_norm_backward(b, x, subbit::span_of(std::as_const(outer.final_norm)), inverse_rms,
-                                  subbit::const_view(d_normed), subbit::view(gradient).middle_rows(w * length, length),
-                                  std::span<S>());
+                                      view(d_normed));
+                rms_norm_backward(b, x, subbit::const_span(outer.final_norm), inverse_rms, subbit::const_view(d_normed),
+                                  view(gradient).middle_rows(w * length, length), std::span<S>());
             }
             // Several windows share a product; the moments still take them one by one, as batches of their own.
             const index together = std::max<index>(1, 512 / length) * length;
-            matrix<S> Y(together, d), d_input(together, d);
+            auto Y = subbit::allocate<S>(b, together, d), d_input = subbit::allocate<S>(b, together, d);
             for (index l = blocks - 1; l >= 0; --l) {
-                auto blk = model.load_block<S>(l, context);
+                auto blk = model.load_block<B, S>(b, l, context);
                 auto& m = moments[static_cast<std::size_t>(l)];
                 for (index t = 0; t < rows; t += together) {
                     const index taken = std::min(together, rows - t);
                     const auto x = subbit::const_view(inputs[static_cast<std::size_t>(l)]).middle_rows(t, taken);
-                    const auto dy = subbit::view(gradient).middle_rows(t, taken);
-                    const auto dx = subbit::view(d_input).middle_rows(0, taken);
-                    blk.forward(b, x, length, subbit::view(Y).middle_rows(0, taken), tape);
+                    const auto dy = view(gradient).middle_rows(t, taken);
+                    const auto dx = view(d_input).middle_rows(0, taken);
+                    blk.forward(b, x, length, view(Y).middle_rows(0, taken), tape);
                     blk.backward(b, subbit::trainable{}, tape, length, dy, dx,
                                  [&](index k, matrix_view<const S> layer_input, matrix_view<const S> d_output) {
                                      auto& a = m[static_cast<std::size_t>(k)];
@@ -108,7 +109,7 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
                                          }
                                      }
                                  });
-                    subbit::as_eigen(dy) = subbit::as_eigen(dx);
+                    subbit::axpby(b, 1, dx, 0, dy);
                 }
                 report_step(watcher, "calibrate", ++done, static_cast<std::size_t>(2 * blocks * chunks), -1);
             }

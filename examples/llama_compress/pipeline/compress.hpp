@@ -19,7 +19,8 @@ namespace llama {
 struct compress_job {
     std::filesystem::path model, text, out;
     compress_options options;
-    int threads = 0;                                 ///< 0: all
+    bool on_cuda = false;                            ///< on the first NVIDIA GPU; else on the processor
+    int threads = 0;                                 ///< of the processor; 0: all
     std::optional<std::filesystem::path> test_text;  ///< its perplexity goes into the report
     index test_context = 512;
     index test_windows = 32;

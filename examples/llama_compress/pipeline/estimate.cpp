@@ -1,5 +1,7 @@
 // What a job will take, from counts of its multiplications and a short trial product on this machine.
 #include "compress.hpp"
+#include "compress_cuda.hpp"
+#include "rate.hpp"
 #include "recipe.hpp"
 #include "run_folder.hpp"
 
@@ -8,7 +10,6 @@
 
 #include <fmt/format.h>
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <numeric>
 
@@ -17,28 +18,6 @@ namespace llama {
 namespace fs = std::filesystem;
 
 namespace {
-
-/// Floating-point operations a second of products of the sizes that a block has: the best of several short trials,
-/// since a processor that was idle begins slowly.
-double measure_rate(const subbit::cpu& backend) {
-    using clock = std::chrono::steady_clock;
-    constexpr index tokens = 256, inner = 576, outer = 1536;
-    const matrix<float> A = matrix<float>::Constant(tokens, inner, 0.5F), X = matrix<float>::Ones(inner, outer);
-    matrix<float> C(tokens, outer);
-    subbit::gemm(backend, A, X, C);  // starts the threads
-    double best = 0;
-    for (int trial = 0; trial < 10; ++trial) {
-        const auto start = clock::now();
-        double operations = 0, seconds = 0;
-        while (seconds < 0.03) {
-            subbit::gemm(backend, A, X, C);
-            operations += 2.0 * tokens * inner * outer;
-            seconds = std::chrono::duration<double>(clock::now() - start).count();
-        }
-        best = std::max(best, operations / seconds);
-    }
-    return best;
-}
 
 /// The sizes that everything else is counted in.
 struct job_sizes {
@@ -153,7 +132,7 @@ std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o
 }
 
 /// Peak of resident memory, the mapped model included.
-double memory_of(const job_sizes& s, const model_config& c, const compress_options& o, double model_bytes) {
+double peak_memory(const job_sizes& s, const model_config& c, const compress_options& o, double model_bytes) {
     const double tokens = static_cast<double>(o.windows) * s.window;
     const double outer = s.vocabulary * s.hidden * 4 * (c.tie_word_embeddings ? 1 : 2);
     const double states = 2 * tokens * s.hidden * 4;
@@ -284,10 +263,11 @@ compress_estimate estimate(const compress_job& job) {
         o.distill_latent_rate > 0 ? static_cast<std::size_t>(sizes.blocks * sizes.latents * 4) : 0;
     const std::size_t checkpoint = o.distill_epochs > 0 ? blocks * packed_bytes + 4 * with_latents : 0;
     e.disk_bytes = e.file_bytes + blocks * packed_bytes + with_latents + checkpoint;
-    e.memory_bytes = static_cast<std::size_t>(memory_of(sizes, model.config(), o, model_bytes));
+    e.memory_bytes = static_cast<std::size_t>(peak_memory(sizes, model.config(), o, model_bytes));
 
     const auto products = bf16_products(o) ? subbit::precision::bf16 : subbit::precision::f32;
-    const double rate = measure_rate(subbit::cpu({.threads = job.threads, .products = products}));
+    const double rate = job.on_cuda ? measure_rate_on_cuda(o)
+                                    : measure_rate(subbit::cpu({.threads = job.threads, .products = products}));
     e.gflops = rate / 1e9;
     e.plan = plan_of(sizes, o, rate);
     e.seconds = std::accumulate(e.plan.begin(), e.plan.end(), 0.0,

@@ -6,7 +6,6 @@
 #include <subbit/calib/moments.hpp>
 #include <subbit/factor/lb_admm.hpp>
 #include <subbit/recon/block_reconstruction.hpp>
-#include <subbit/train/straight_through.hpp>
 
 #include <cstdint>
 #include <string>

@@ -56,7 +56,7 @@ json make_report(const compress_job& job, const model_directory& model, const st
 }
 
 std::size_t write_model(const fs::path& out, const model_directory& original,
-                        const std::vector<block<float>>& student) {
+                        const std::vector<block_weights<float>>& student) {
     subbit::safetensors_writer file;
     file.metadata("format", "subbit");
     // What is not factorized keeps its type and bytes; norms are written anew, for they may have been tuned.

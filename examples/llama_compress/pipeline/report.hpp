@@ -24,7 +24,7 @@ nlohmann::json make_report(const compress_job& job, const model_directory& model
 
 /// Writes config, tokenizer and tensors; returns the bytes of model.safetensors.
 std::size_t write_model(const std::filesystem::path& out, const model_directory& original,
-                        const std::vector<block<float>>& student);
+                        const std::vector<block_weights<float>>& student);
 
 /// Writes report.svg and report.json.
 void write_report(const std::filesystem::path& out, const nlohmann::json& report);

@@ -92,10 +92,6 @@ void add_vector(safetensors_writer& file, const std::string& name, std::span<con
     file.add(name, {std::ssize(values)}, values);
 }
 
-void read_vector(const safetensors_reader& file, const std::string& name, std::span<float> out) {
-    file.read_into(name, out);
-}
-
 }  // namespace
 
 bool run_folder::has_moments() const {
@@ -130,14 +126,15 @@ bool run_folder::has_block(index number) const {
     return fs::exists(block_file(number, "json"));
 }
 
-void run_folder::save_block(index number, block<float>& blk, bool with_latents, const nlohmann::json& report) const {
+void run_folder::save_block(index number, const block_weights<float>& blk, bool with_latents,
+                            const nlohmann::json& report) const {
     safetensors_writer file;
     for (std::size_t k = 0; k < layer_count; ++k) {
         add_compressed_layer(file, layer_names[k], blk.layers[k]);
         if (!with_latents) continue;
-        blk.layers[k].visit_compressed([&](auto& compressed) {
+        blk.layers[k].visit_compressed([&](const auto& compressed) {
             compressed.visit_latents([&](const std::string& name, const matrix<float>& latent) {
-                file.add(std::string(layer_names[k]) + "." + name, subbit::view(latent), dtype::f32);
+                file.add(std::string(layer_names[k]) + "." + name, view(latent), dtype::f32);
             });
         });
     }
@@ -163,14 +160,16 @@ void read_latents(const safetensors_reader& file, const std::string& layer, subb
 
 }  // namespace
 
-void run_folder::load_block(index number, block<float>& blk) const {
+block_weights<float> run_folder::load_block(index number) const {
     const safetensors_reader file(block_file(number, "safetensors"));
+    block_weights<float> blk;
     for (std::size_t k = 0; k < layer_count; ++k) {
         blk.layers[k] = read_compressed_layer<float>(file, layer_names[k]);
         blk.layers[k].visit_compressed([&](auto& compressed) { read_latents(file, layer_names[k], compressed); });
     }
-    read_vector(file, "input_layernorm.weight", span_of(blk.attention_norm));
-    read_vector(file, "post_attention_layernorm.weight", span_of(blk.mlp_norm));
+    blk.attention_norm = file.read_vector<float>("input_layernorm.weight");
+    blk.mlp_norm = file.read_vector<float>("post_attention_layernorm.weight");
+    return blk;
 }
 
 nlohmann::json run_folder::load_report(index number) const {
@@ -178,43 +177,24 @@ nlohmann::json run_folder::load_report(index number) const {
 }
 
 bool run_folder::has_distillation() const {
-    return fs::exists(path_ / "distillation.safetensors");
+    return fs::exists(distillation_file());
 }
 
-namespace {
-
-/// Every number that distillation may have moved, in a fixed order.
-template <class F>
-void visit_student(std::vector<block<float>>& student, F&& f) {
-    for (std::size_t l = 0; l < student.size(); ++l) {
-        const std::string prefix = block_prefix(static_cast<index>(l));
-        for (std::size_t k = 0; k < layer_count; ++k) {
-            const std::string name = prefix + layer_names[k] + ".";
-            student[l].layers[k].visit_compressed([&](auto& compressed) {
-                compressed.visit_scales([&](const std::string& part, std::span<float> v) { f(name + part, v); });
-                compressed.visit_latents(
-                    [&](const std::string& part, matrix<float>& latent) { f(name + part, subbit::entries(latent)); });
-            });
-        }
-        f(prefix + "input_layernorm.weight", span_of(student[l].attention_norm));
-        f(prefix + "post_attention_layernorm.weight", span_of(student[l].mlp_norm));
-    }
+void run_folder::add_lazily(safetensors_writer& file, const std::string& name, index size,
+                            std::function<std::vector<float>()> values) {
+    if (size == 0) return;
+    file.add_lazily(name, dtype::f32, {size}, [values = std::move(values)] {
+        const std::vector<float> numbers = values();
+        const auto bytes = std::as_bytes(std::span(numbers));
+        return std::vector<std::byte>(bytes.begin(), bytes.end());
+    });
 }
 
-}  // namespace
-
-void run_folder::save_distillation(const subbit::distillation_state<float>& state, std::vector<block<float>>& student,
-                                   const nlohmann::json& probes) const {
-    safetensors_writer file;
-    // Latents and moments are large: each is copied while it is written, not before.
-    const auto add = [&](const std::string& name, std::span<const float> values) {
-        if (values.empty()) return;
-        file.add_lazily(name, dtype::f32, {std::ssize(values)}, [values] {
-            const auto bytes = std::as_bytes(values);
-            return std::vector<std::byte>(bytes.begin(), bytes.end());
-        });
+void run_folder::save_state(safetensors_writer& file, const subbit::distillation_state<float>& state,
+                            const nlohmann::json& probes) const {
+    const auto add = [&](const std::string& name, const std::vector<float>& values) {
+        add_lazily(file, name, std::ssize(values), [&values] { return values; });
     };
-    visit_student(student, add);
     for (std::size_t i = 0; i < state.moments.size(); ++i) {
         add(fmt::format("moments.{}.first", i), state.moments[i].first);
         add(fmt::format("moments.{}.second", i), state.moments[i].second);
@@ -225,13 +205,10 @@ void run_folder::save_distillation(const subbit::distillation_state<float>& stat
                                     {"peak_rates", state.peak_rates},
                                     {"probes", probes}};
     file.metadata("state", numbers.dump());
-    file.write(path_ / "distillation.safetensors");
+    file.write(distillation_file());
 }
 
-subbit::distillation_state<float> run_folder::load_distillation(std::vector<block<float>>& student,
-                                                                nlohmann::json& probes) const {
-    const safetensors_reader file(path_ / "distillation.safetensors");
-    visit_student(student, [&](const std::string& name, std::span<float> values) { read_vector(file, name, values); });
+subbit::distillation_state<float> run_folder::load_state(const safetensors_reader& file, nlohmann::json& probes) const {
     const auto numbers = subbit::parse_json(file.metadata().at("state"), path_.string());
     subbit::distillation_state<float> state;
     state.steps_done = numbers.at("steps_done");

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <subbit/backend/cuda/device.cuh>
+#include <subbit/backend/cuda/instructions.cuh>
 #include <subbit/backend/gpu.hpp>
 
 namespace subbit {

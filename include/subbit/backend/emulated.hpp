@@ -3,6 +3,7 @@
 #pragma once
 
 #include <subbit/backend/emulated/device.hpp>
+#include <subbit/backend/emulated/instructions.hpp>
 #include <subbit/backend/gpu.hpp>
 
 namespace subbit {

@@ -83,7 +83,7 @@ void gram(const B& b, const MX& X, MG&& G) {
 }
 
 /// R <- R G^-1 for symmetric positive definite G (k,k), R (n,k): Cholesky, or LU where that fails. G is destroyed.
-/// Throws value_error when G is singular.
+/// Throws value_error when G is singular; a device that runs ahead of the host throws when it is next waited for.
 template <class B, class MG, class MR>
 void spd_solve(const B& b, MG&& G, MR&& R) {
     const auto g = view(G);
@@ -186,6 +186,14 @@ void shift_diagonal(const B& b, double lambda, M&& G) {
     const auto g = view(G);
     using S = typename decltype(g)::value_type;
     do_shift_diagonal(typename B::tag{}, b, static_cast<S>(lambda), g);
+}
+
+/// G <- G + max(relative mean(diag G) + absolute, least) I for a square G: the penalty of a ridge regression.
+template <class B, class M>
+void regularize(const B& b, double relative, double absolute, double least, M&& G) {
+    const auto g = view(G);
+    require_shape("regularize: G", g.rows, g.cols, g.rows, g.rows);
+    do_regularize(typename B::tag{}, b, relative, absolute, least, g);
 }
 
 /// Packs the signs of X: bit (i,j) is set where X(i,j) >= 0.

@@ -1,6 +1,7 @@
 // The operations of residual binarization (rabit.md), with their reference versions. Same convention as operations.hpp.
 #pragma once
 
+#include <subbit/backend/memory_operations.hpp>
 #include <subbit/backend/operations.hpp>
 #include <subbit/backend/reference.hpp>
 #include <subbit/bits/residual_binary_linear.hpp>
@@ -16,12 +17,12 @@ namespace subbit {
 namespace detail {
 
 /// shape_error unless every path is rows x cols.
-template <class S>
-void require_paths(const std::string& name, std::span<const binary_path<S>> paths, index rows, index cols) {
+template <class S, class Memory>
+void require_paths(const std::string& name, std::span<const binary_path<S, Memory>> paths, index rows, index cols) {
     for (const auto& path : paths) {
         require_shape((name + ": B").c_str(), path.B.rows(), path.B.cols(), rows, cols);
-        require_size((name + ": s_post").c_str(), path.s_post.size(), rows);
-        require_size((name + ": s_pre").c_str(), path.s_pre.size(), cols);
+        require_size((name + ": s_post").c_str(), std::ssize(const_span(path.s_post)), rows);
+        require_size((name + ": s_pre").c_str(), std::ssize(const_span(path.s_pre)), cols);
     }
 }
 
@@ -38,16 +39,16 @@ struct path_scales {
 /// Derives the signs of all paths from one weight W (m,n), in order: R_0 = W; B_p = sign(R_{p-1}),
 /// R_p = R_{p-1} - diag(g_p) B_p diag(h_p). The scales stay (arXiv 2602.05367, the coupled forward; rabit.md section
 /// 3).
-template <class B, class M, class S>
-void couple_paths(const B& b, const M& W, std::span<binary_path<S>> paths) {
+template <class B, class M, class S, class Memory>
+void couple_paths(const B& b, const M& W, std::span<binary_path<S, Memory>> paths) {
     const auto w = const_view(W);
-    detail::require_paths("couple_paths", std::span<const binary_path<S>>(paths), w.rows, w.cols);
+    detail::require_paths("couple_paths", std::span<const binary_path<S, Memory>>(paths), w.rows, w.cols);
     do_couple_paths(typename B::tag{}, b, w, paths);
 }
 
 /// W (m,n) = sum_p diag(g_p) B_p diag(h_p): the effective weight.
-template <class B, class S, class M>
-void expand_paths(const B& b, std::span<const binary_path<S>> paths, M&& W) {
+template <class B, class S, class Memory, class M>
+void expand_paths(const B& b, std::span<const binary_path<S, Memory>> paths, M&& W) {
     const auto w = view(W);
     detail::require_paths("expand_paths", paths, w.rows, w.cols);
     do_expand_paths(typename B::tag{}, b, paths, w);
@@ -55,16 +56,17 @@ void expand_paths(const B& b, std::span<const binary_path<S>> paths, M&& W) {
 
 /// The scales' gradients from that of the effective weight, G (m,n): d_post[p] = rowsum(G o B_p diag(h_p)) and
 /// d_pre[p] = colsum(G o diag(g_p) B_p), of m and n entries (rabit.md section 3).
-template <class B, class M, class S>
-void path_gradients(const B& b, const M& G, std::span<const binary_path<S>> paths, std::span<vector<S>> d_post,
-                    std::span<vector<S>> d_pre) {
+template <class B, class M, class S, class Memory>
+void path_gradients(const B& b, const M& G, std::span<const binary_path<S, Memory>> paths,
+                    std::span<typename Memory::template vector<S>> d_post,
+                    std::span<typename Memory::template vector<S>> d_pre) {
     const auto g = const_view(G);
     detail::require_paths("path_gradients", paths, g.rows, g.cols);
     require_size("path_gradients: d_post", std::ssize(d_post), std::ssize(paths));
     require_size("path_gradients: d_pre", std::ssize(d_pre), std::ssize(paths));
     for (std::size_t p = 0; p < paths.size(); ++p) {
-        require_size("path_gradients: d_post", d_post[p].size(), g.rows);
-        require_size("path_gradients: d_pre", d_pre[p].size(), g.cols);
+        require_size("path_gradients: d_post", std::ssize(const_span(d_post[p])), g.rows);
+        require_size("path_gradients: d_pre", std::ssize(const_span(d_pre[p])), g.cols);
     }
     do_path_gradients(typename B::tag{}, b, g, paths, d_post, d_pre);
 }
@@ -83,7 +85,14 @@ void fit_path_rows(const B& b, const M& T, std::span<const path_scales<S>> paths
     do_fit_path_rows(typename B::tag{}, b, t, paths);
 }
 
+/// A path moved into the backend's memory.
 template <class B, class S>
+binary_path<S, memory_of<B>> to_backend(const B& b, binary_path<S> host) {
+    return {to_backend(b, std::move(host.B)), to_backend(b, std::move(host.s_post)),
+            to_backend(b, std::move(host.s_pre))};
+}
+
+template <host_backend B, class S>
 void do_couple_paths(reference_tag, const B& b, matrix_view<const S> W, std::span<binary_path<S>> paths) {
     matrix<S> R = as_eigen(W);
     for (auto& path : paths) {
@@ -96,14 +105,14 @@ void do_couple_paths(reference_tag, const B& b, matrix_view<const S> W, std::spa
     }
 }
 
-template <class B, class S>
+template <host_backend B, class S>
 void do_expand_paths(reference_tag, const B&, std::span<const binary_path<S>> paths, matrix_view<S> W) {
     as_eigen(W).setZero();
     for (const auto& path : paths)
         as_eigen(W) += path.dense();
 }
 
-template <class B, class S>
+template <host_backend B, class S>
 void do_path_gradients(reference_tag, const B&, matrix_view<const S> G, std::span<const binary_path<S>> paths,
                        std::span<vector<S>> d_post, std::span<vector<S>> d_pre) {
     for (std::size_t p = 0; p < paths.size(); ++p) {

@@ -223,6 +223,12 @@ void do_shift_diagonal(reference_tag, const B&, S lambda, matrix_view<S> G) {
 }
 
 template <class B, class S>
+void do_regularize(reference_tag, const B& b, double relative, double absolute, double least, matrix_view<S> G) {
+    const double mean = trace(b, G) / static_cast<double>(G.rows);
+    shift_diagonal(b, std::max(relative * mean + absolute, least), G);
+}
+
+template <class B, class S>
 bit_matrix do_pack_signs(reference_tag, const B&, matrix_view<const S> X) {
     return bit_matrix::pack(X);
 }

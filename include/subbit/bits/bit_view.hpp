@@ -25,6 +25,10 @@ struct bit_layout {
     static constexpr index word_count(index rows, index cols) {
         return row_groups(rows) * col_groups(cols) * tile_rows;
     }
+    /// Where the word of row i and columns 32*col_group.. stands in a matrix of so many column groups.
+    static constexpr index word_index(index i, index col_group, index groups) {
+        return (i / tile_rows * groups + col_group) * tile_rows + i % tile_rows;
+    }
 };
 
 class transposed_bit_view;

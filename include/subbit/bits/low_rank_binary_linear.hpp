@@ -28,18 +28,20 @@ struct apply_options {
 
 /// y = s_post o (U (s_mid o (V (s_pre o x)))) + bias for x of n entries and y of m; NanoQuant's two-scale form
 /// (arXiv 2602.06694, equation 1) where s_mid is empty, DBF's three-scale form where it is not.
-template <class S>
+template <class S, class Memory = host_memory>
 struct low_rank_binary_linear {
-    bit_matrix U;      ///< (m, r)
-    bit_matrix V;      ///< (r, n)
-    vector<S> s_post;  ///< m, of the outputs
-    vector<S> s_pre;   ///< n, of the inputs
-    vector<S> s_mid;   ///< r, or empty: ones
-    vector<S> bias;    ///< m, or empty: zeros
+    typename Memory::bits U;                      ///< (m, r)
+    typename Memory::bits V;                      ///< (r, n)
+    typename Memory::template vector<S> s_post;   ///< m, of the outputs
+    typename Memory::template vector<S> s_pre{};  ///< n, of the inputs
+    typename Memory::template vector<S> s_mid{};  ///< r, or empty: ones
+    typename Memory::template vector<S> bias{};   ///< m, or empty: zeros
 
     index rows() const { return U.rows(); }
     index cols() const { return V.cols(); }
     index rank() const { return U.cols(); }
+    bool has_mid() const { return !const_span(s_mid).empty(); }
+    bool has_bias() const { return !const_span(bias).empty(); }
 
     /// Throws shape_error, naming the part, unless all parts fit together.
     void validate() const {
@@ -113,10 +115,10 @@ void apply_layers(const B& b, matrix_view<const S> X,
     apply_layers(b, X, std::span<const layer_output<S>>(layers.begin(), layers.size()), options);
 }
 
-template <class S>
+template <class S, class Memory>
 template <class B>
-void low_rank_binary_linear<S>::apply(const B& b, matrix_view<const S> X, matrix_view<S> Y,
-                                      apply_options options) const {
+void low_rank_binary_linear<S, Memory>::apply(const B& b, matrix_view<const S> X, matrix_view<S> Y,
+                                              apply_options options) const {
     apply_layers(b, X, {{*this, Y}}, options);
 }
 

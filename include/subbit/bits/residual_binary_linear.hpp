@@ -12,11 +12,11 @@
 namespace subbit {
 
 /// One path: diag(s_post) B diag(s_pre).
-template <class S>
+template <class S, class Memory = host_memory>
 struct binary_path {
-    bit_matrix B;      ///< (m, n)
-    vector<S> s_post;  ///< m, of the outputs; g in the paper
-    vector<S> s_pre;   ///< n, of the inputs; h in the paper
+    typename Memory::bits B;                     ///< (m, n)
+    typename Memory::template vector<S> s_post;  ///< m, of the outputs; g in the paper
+    typename Memory::template vector<S> s_pre;   ///< n, of the inputs; h in the paper
 
     matrix<S> dense() const { return s_post.asDiagonal() * B.template unpack<S>() * s_pre.asDiagonal(); }
 };
@@ -32,12 +32,13 @@ inline void require_path_count(const std::string& name, index paths) {
 
 /// y = sum_p s_post_p o (B_p (s_pre_p o x)) + bias for x of n entries and y of m: additions and subtractions only
 /// (arXiv 2602.05367, equation 1).
-template <class S>
+template <class S, class Memory = host_memory>
 struct residual_binary_linear {
-    std::vector<binary_path<S>> paths;  ///< 1 to max_paths, the coarsest first
-    vector<S> bias;                     ///< m, or empty: zeros
+    std::vector<binary_path<S, Memory>> paths;  ///< 1 to max_paths, the coarsest first
+    typename Memory::template vector<S> bias;   ///< m, or empty: zeros
 
     index path_count() const { return std::ssize(paths); }
+    bool has_bias() const { return !const_span(bias).empty(); }
     index rows() const { return paths.empty() ? 0 : paths.front().B.rows(); }
     index cols() const { return paths.empty() ? 0 : paths.front().B.cols(); }
 

@@ -46,4 +46,18 @@ constexpr std::uint16_t to_bf16(float x) {
     return static_cast<std::uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? quiet_nan : rounded);
 }
 
+/// The 16-bit floats as types, for kernels whose activations they are.
+struct f16 {
+    std::uint16_t bits = 0;
+    constexpr f16() = default;
+    constexpr explicit f16(float x) : bits(to_f16(x)) {}
+    constexpr explicit operator float() const { return from_f16(bits); }
+};
+struct bf16 {
+    std::uint16_t bits = 0;
+    constexpr bf16() = default;
+    constexpr explicit bf16(float x) : bits(to_bf16(x)) {}
+    constexpr explicit operator float() const { return from_bf16(bits); }
+};
+
 }  // namespace subbit

@@ -42,10 +42,9 @@ struct admm_penalty {
 template <class B, class S, class MT, class MG>
 void latent_update(const B& b, const MT& T, admm_factor<B, S>& other, admm_factor<B, S>& self, admm_penalty penalty,
                    MG& gram_matrix) {
-    const auto rank = static_cast<double>(view(gram_matrix).rows);
     normalize_columns(b, other.auxiliary, other.basis);
     gram(b, other.basis, gram_matrix);
-    shift_diagonal(b, std::max(penalty.rho * trace(b, gram_matrix) / rank + penalty.ridge, 1e-12), gram_matrix);
+    regularize(b, penalty.rho, penalty.ridge, 1e-12, gram_matrix);
     scaled_difference(b, penalty.rho, self.auxiliary, self.dual, self.latent);
     gemm(b, T, other.basis, self.latent, 1, 1);
     spd_solve(b, gram_matrix, self.latent);

@@ -1,12 +1,13 @@
 // A low-rank binary layer in training: packed bits, and perhaps the latents whose signs they are.
 #pragma once
 
+#include <subbit/backend/layer_memory.hpp>
+#include <subbit/backend/layer_operations.hpp>
 #include <subbit/backend/operations.hpp>
+#include <subbit/backend/row_operations.hpp>
 #include <subbit/bits/low_rank_binary_linear.hpp>
 #include <subbit/recon/linear_tape.hpp>
-#include <subbit/recon/row_operations.hpp>
 #include <subbit/train/adamw.hpp>
-#include <subbit/train/straight_through.hpp>
 
 #include <string>
 #include <utility>
@@ -18,32 +19,32 @@ namespace subbit {
 ///
 /// The forward pass reads the packed bits alone; with latents, after_update() packs their signs again. Latents empty:
 /// frozen.
-template <class S>
+template <class S, class Memory = host_memory>
 struct binary_linear {
-    low_rank_binary_linear<S> layer;
-    matrix<S> U_latent;  ///< (m, r) or empty
-    matrix<S> V_latent;  ///< (r, n) or empty
+    low_rank_binary_linear<S, Memory> layer;
+    matrix_in<S, Memory> U_latent;  ///< (m, r) or empty
+    matrix_in<S, Memory> V_latent;  ///< (r, n) or empty
     straight_through estimator = straight_through::identity;
 
-    matrix<S> d_U, d_V;
-    vector<S> d_post, d_mid, d_pre, d_bias;
+    matrix_in<S, Memory> d_U, d_V;
+    vector_in<S, Memory> d_post, d_mid, d_pre, d_bias;
 
     index rows() const { return layer.rows(); }
     index cols() const { return layer.cols(); }
-    bool has_latents() const { return U_latent.size() != 0; }
+    bool has_latents() const { return view(U_latent).size() != 0; }
 
     /// Y = ((X o s_pre) V^T o s_mid) U^T o s_post + bias.
-    template <host_backend B>
-    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, linear_tape<S>& tape,
-                 linear_workspace<S>& work) const {
-        const matrix_view<S> scaled = work.scaled(X.rows, X.cols);
+    template <class B>
+    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, linear_tape<S, Memory>& tape,
+                 linear_workspace<S, Memory>& work) const {
+        const matrix_view<S> scaled = work.scaled(b, X.rows, X.cols);
         scale_columns(b, X, const_span(layer.s_pre), scaled);
-        tape.rank_activations.resize(X.rows, layer.rank());
+        reshape(b, tape.rank_activations, X.rows, layer.rank());
         gemm(b, scaled, layer.V.view().t(), tape.rank_activations);
-        tape.unscaled.resize(X.rows, rows());
+        reshape(b, tape.unscaled, X.rows, rows());
         gemm(b, middle(b, tape, work), layer.U.view().t(), tape.unscaled);
         scale_columns(b, const_view(tape.unscaled), const_span(layer.s_post), Y);
-        if (layer.bias.size() != 0) add_to_rows(b, Y, const_span(layer.bias));
+        if (layer.has_bias()) add_to_rows(b, Y, const_span(layer.bias));
     }
 
     template <host_backend B>
@@ -52,29 +53,29 @@ struct binary_linear {
     }
 
     /// Writes the gradients that `train` asks for, and dX, or adds to dX; dY is destroyed.
-    template <host_backend B>
+    template <class B>
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
-                  bool accumulate, const linear_tape<S>& tape, linear_workspace<S>& work) {
-        prepare_gradients(train);
+                  bool accumulate, const linear_tape<S, Memory>& tape, linear_workspace<S, Memory>& work) {
+        prepare_gradients(b, train);
         const bool latents = train.latents && has_latents();  // a finished layer beside one that is tuned has none
-        if (train.biases && layer.bias.size() != 0) token_sums(b, const_view(dY), span_of(d_bias));
+        if (train.biases && layer.has_bias()) token_sums(b, const_view(dY), span_of(d_bias));
         if (train.scales) token_dots(b, const_view(dY), const_view(tape.unscaled), span_of(d_post));
         scale_columns(b, const_view(dY), const_span(layer.s_post), dY);
         if (latents) gemm(b, dY.t(), middle(b, tape, work), d_U);
 
-        const matrix_view<S> d_rank = work.d_rank(X.rows, layer.rank());
+        const matrix_view<S> d_rank = work.d_rank(b, X.rows, layer.rank());
         gemm(b, dY, layer.U.view(), d_rank);
-        if (layer.s_mid.size() != 0) {
+        if (layer.has_mid()) {
             if (train.scales) token_dots(b, const_view(d_rank), const_view(tape.rank_activations), span_of(d_mid));
             scale_columns(b, const_view(d_rank), const_span(layer.s_mid), d_rank);
         }
 
-        const matrix_view<S> scaled = work.scaled(X.rows, X.cols);
+        const matrix_view<S> scaled = work.scaled(b, X.rows, X.cols);
         if (latents) {
             scale_columns(b, X, const_span(layer.s_pre), scaled);
             gemm(b, d_rank.t(), scaled, d_V);
-            apply_straight_through(b, estimator, view(std::as_const(U_latent)), view(d_U));
-            apply_straight_through(b, estimator, view(std::as_const(V_latent)), view(d_V));
+            apply_straight_through(b, estimator, const_view(U_latent), view(d_U));
+            apply_straight_through(b, estimator, const_view(V_latent), view(d_V));
         }
         if (dX.size() == 0 && !train.scales) return;
         const matrix_view<S> d_scaled = scaled;
@@ -87,19 +88,20 @@ struct binary_linear {
             scale_columns(b, const_view(d_scaled), const_span(layer.s_pre), dX);
     }
 
-    void parameters(const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {
-        prepare_gradients(train);
+    template <class B>
+    void parameters(const B& b, const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {
+        prepare_gradients(b, train);
         if (train.latents && has_latents()) {
             list.push_back(matrix_parameter(name + ".U", parameter_kind::latent, U_latent, d_U));
             list.push_back(matrix_parameter(name + ".V", parameter_kind::latent, V_latent, d_V));
         }
         if (train.scales) {
             list.push_back({name + ".s_post", parameter_kind::scale, span_of(layer.s_post), span_of(d_post)});
-            if (layer.s_mid.size() != 0)
+            if (layer.has_mid())
                 list.push_back({name + ".s_mid", parameter_kind::scale, span_of(layer.s_mid), span_of(d_mid)});
             list.push_back({name + ".s_pre", parameter_kind::scale, span_of(layer.s_pre), span_of(d_pre)});
         }
-        if (train.biases && layer.bias.size() != 0)
+        if (train.biases && layer.has_bias())
             list.push_back({name + ".bias", parameter_kind::bias, span_of(layer.bias), span_of(d_bias)});
     }
 
@@ -108,69 +110,109 @@ struct binary_linear {
     void visit_scales(F&& f) {
         f(std::string("s_post"), span_of(layer.s_post));
         f(std::string("s_pre"), span_of(layer.s_pre));
-        if (layer.s_mid.size() != 0) f(std::string("s_mid"), span_of(layer.s_mid));
-        if (layer.bias.size() != 0) f(std::string("bias"), span_of(layer.bias));
+        if (layer.has_mid()) f(std::string("s_mid"), span_of(layer.s_mid));
+        if (layer.has_bias()) f(std::string("bias"), span_of(layer.bias));
     }
     template <class F>
     void visit_latents(F&& f) {
-        if (!has_latents()) return;
-        f(std::string("U_latent"), U_latent);
-        f(std::string("V_latent"), V_latent);
+        visit_latents_of(*this, f);
+    }
+    template <class F>
+    void visit_latents(F&& f) const {
+        visit_latents_of(*this, f);
     }
 
-    /// Copies of the sign matrices.
-    std::vector<bit_matrix> signs() const { return {layer.U, layer.V}; }
+    /// Copies of the sign matrices on the host.
+    template <class B>
+    std::vector<bit_matrix> signs(const B& b) const {
+        return {on_host(b, layer.U), on_host(b, layer.V)};
+    }
 
     /// Moves the latents away from zero by `share` of their mean magnitude; signs stay.
-    template <host_backend B>
-    void widen_margin(const B&, double share) {
-        for (matrix<S>* latent : {&U_latent, &V_latent})
-            if (latent->size() != 0)
-                subbit::widen_margin(entries(*latent), share, subbit::mean_magnitude(entries(*latent)));
+    template <class B>
+    void widen_margin(const B& b, double share) {
+        if (!has_latents()) return;
+        subbit::widen_margin(b, entries(U_latent), share);
+        subbit::widen_margin(b, entries(V_latent), share);
     }
 
     /// After the optimizer moved the latents: the bits are their signs again.
-    template <host_backend B>
+    template <class B>
     void after_update(const B& b) {
         if (!has_latents()) return;
-        layer.U = pack_signs(b, U_latent);
-        layer.V = pack_signs(b, V_latent);
+        take_bits(b, U_latent, layer.U);
+        take_bits(b, V_latent, layer.V);
     }
 
     /// Drops every gradient, and the latents unless they are wanted later: what is left is what will be stored.
     void harden(bool keep_latents) {
-        d_U.resize(0, 0);
-        d_V.resize(0, 0);
-        if (!keep_latents) {
-            U_latent.resize(0, 0);
-            V_latent.resize(0, 0);
-        }
-        for (vector<S>* v : {&d_post, &d_mid, &d_pre, &d_bias})
-            v->resize(0);
+        for (auto* m : {&d_U, &d_V})
+            *m = matrix_in<S, Memory>();
+        for (auto* v : {&d_post, &d_mid, &d_pre, &d_bias})
+            *v = vector_in<S, Memory>();
+        if (keep_latents) return;
+        for (auto* m : {&U_latent, &V_latent})
+            *m = matrix_in<S, Memory>();
     }
 
   private:
+    template <class Self, class F>
+    static void visit_latents_of(Self& self, F& f) {
+        if (!self.has_latents()) return;
+        f(std::string("U_latent"), self.U_latent);
+        f(std::string("V_latent"), self.V_latent);
+    }
+
     /// What U multiplies: the rank activations, times s_mid where there is one (then in work.scaled).
-    template <host_backend B>
-    matrix_view<const S> middle(const B& b, const linear_tape<S>& tape, linear_workspace<S>& work) const {
-        if (layer.s_mid.size() == 0) return const_view(tape.rank_activations);
-        const matrix_view<S> scaled = work.scaled(tape.rank_activations.rows(), tape.rank_activations.cols());
+    template <class B>
+    matrix_view<const S> middle(const B& b, const linear_tape<S, Memory>& tape,
+                                linear_workspace<S, Memory>& work) const {
+        if (!layer.has_mid()) return const_view(tape.rank_activations);
+        const matrix_view<S> scaled = work.scaled(b, view(tape.rank_activations).rows, layer.rank());
         scale_columns(b, const_view(tape.rank_activations), const_span(layer.s_mid), scaled);
         return scaled;
     }
 
-    void prepare_gradients(const trainable& train) {
-        if (train.latents && has_latents() && d_U.size() == 0) {
-            d_U.setZero(rows(), layer.rank());
-            d_V.setZero(layer.rank(), cols());
+    template <class B>
+    void prepare_gradients(const B& b, const trainable& train) {
+        if (train.latents && has_latents() && view(d_U).size() == 0) {
+            d_U = allocate<S>(b, rows(), layer.rank());
+            d_V = allocate<S>(b, layer.rank(), cols());
         }
-        if (train.scales && d_post.size() == 0) {
-            d_post.setZero(layer.s_post.size());
-            d_mid.setZero(layer.s_mid.size());
-            d_pre.setZero(layer.s_pre.size());
+        if (train.scales && const_span(d_post).empty()) {
+            d_post = allocate_vector<S>(b, rows());
+            if (layer.has_mid()) d_mid = allocate_vector<S>(b, layer.rank());
+            d_pre = allocate_vector<S>(b, cols());
         }
-        if (train.biases && d_bias.size() == 0) d_bias.setZero(layer.bias.size());
+        if (train.biases && layer.has_bias() && const_span(d_bias).empty()) d_bias = allocate_vector<S>(b, rows());
     }
 };
+
+/// A layer moved into the backend's memory.
+template <class B, class S>
+binary_linear<S, memory_of<B>> to_backend(const B& b, binary_linear<S> host) {
+    binary_linear<S, memory_of<B>> layer;
+    layer.layer = to_backend(b, std::move(host.layer));
+    layer.U_latent = to_backend(b, std::move(host.U_latent));
+    layer.V_latent = to_backend(b, std::move(host.V_latent));
+    layer.estimator = host.estimator;
+    return layer;
+}
+
+/// Layers as the host can read them.
+template <class B, class S>
+low_rank_binary_linear<S> do_on_host(backend_tag, const B& b, const low_rank_binary_linear<S, B>& layer) {
+    return {on_host(b, layer.U),     on_host(b, layer.V),     on_host(b, layer.s_post),
+            on_host(b, layer.s_pre), on_host(b, layer.s_mid), on_host(b, layer.bias)};
+}
+template <class B, class S>
+binary_linear<S> do_on_host(backend_tag, const B& b, const binary_linear<S, B>& layer) {
+    binary_linear<S> host;
+    host.layer = on_host(b, layer.layer);
+    host.U_latent = on_host(b, layer.U_latent);
+    host.V_latent = on_host(b, layer.V_latent);
+    host.estimator = layer.estimator;
+    return host;
+}
 
 }  // namespace subbit

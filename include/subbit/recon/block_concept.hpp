@@ -15,7 +15,7 @@ namespace subbit {
 /// forward(b, X, window, Y, tape): X, Y (T, d), T a multiple of `window`, windows independent of each other.
 /// backward(b, train, tape, window, dY, dX[, observe]): writes the gradients that `train` asks for, and dX;
 /// observe(layer, inputs (T, n), d_outputs (T, m)) is called once per linear layer.
-/// parameters(prefix, train, list): appends the trainable tensors in a fixed order. after_update(b): after each
+/// parameters(b, prefix, train, list): appends the trainable tensors in a fixed order. after_update(b): after each
 /// optimizer step.
 template <class Block, class B>
 concept reconstruction_block = requires(Block& block, const Block& fixed, const B& b, index i,
@@ -24,18 +24,18 @@ concept reconstruction_block = requires(Block& block, const Block& fixed, const 
                                         const trainable& train, std::vector<parameter<typename Block::scalar>>& list,
                                         const std::string& prefix) {
     { fixed.layer_total() } -> std::convertible_to<index>;
-    { block.layer(i) } -> std::same_as<linear_layer<typename Block::scalar>&>;
+    { block.layer(i) } -> std::same_as<linear_layer<typename Block::scalar, memory_of<B>>&>;
     { fixed.layer_name(i) } -> std::convertible_to<std::string>;
     fixed.forward(b, in, i, out, tape);
     block.backward(b, train, tape, i, in, out);
-    block.parameters(prefix, train, list);
+    block.parameters(b, prefix, train, list);
     block.after_update(b);
 };
 
 /// A model whose blocks stand between an embedding and a loss against a teacher's last hidden states.
 ///
-/// embed(b, tokens, X): X (T, d) from T token ids. distillation_loss(b, teacher, hidden, d_hidden): the mean loss per
-/// token and its gradient (T, d).
+/// embed(b, tokens, X): X (T, d) from T token ids, which are on the host. distillation_loss(b, teacher, hidden,
+/// d_hidden): the mean loss per token and its gradient (T, d).
 template <class Model, class B>
 concept distillable_model = requires(Model& model, const B& b, index i, std::span<const std::int32_t> tokens,
                                      matrix_view<const typename Model::scalar> in,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <subbit/recon/block_concept.hpp>
+#include <subbit/recon/sign_flips.hpp>
 #include <subbit/recon/tuning.hpp>
 #include <subbit/train/losses.hpp>
 
@@ -37,12 +38,12 @@ struct block_data {
 };
 
 /// sum importance (Y - Y*)^2 over all windows, divided by sum importance Y*^2.
-template <class Block, host_backend B, class S = typename Block::scalar>
+template <class Block, class B, class S = typename Block::scalar>
 double block_error(const B& b, const Block& block, const block_data<S>& data) {
     data.check();
     typename Block::tape tape;
-    matrix<S> Y(data.window, data.inputs.cols), gradient(data.window, data.inputs.cols);
-    const matrix<S> zero = matrix<S>::Zero(data.window, data.inputs.cols);
+    auto Y = allocate<S>(b, data.window, data.inputs.cols), gradient = allocate<S>(b, data.window, data.inputs.cols);
+    const auto zero = allocate<S>(b, data.window, data.inputs.cols);
     double error = 0, norm = 0;
     for (index w = 0; w < data.windows(); ++w) {
         const auto target = data.targets.middle_rows(w * data.window, data.window);
@@ -55,7 +56,7 @@ double block_error(const B& b, const Block& block, const block_data<S>& data) {
 
 /// Tunes a block's parameters against the weighted squared error; returns each epoch's mean relative error.
 /// `observe(epochs)` is called after every epoch.
-template <host_backend B, class Block, class Observe = ignore_steps, class S = typename Block::scalar>
+template <class B, class Block, class Observe = ignore_steps, class S = typename Block::scalar>
 requires reconstruction_block<Block, B> std::vector<double> tune_block(
     const B& b, Block& block, std::vector<parameter<S>> parameters, const trainable& train, const block_data<S>& data,
     const phase_options& options, std::string_view what, progress& watcher, Observe&& observe = {}) {
@@ -65,11 +66,12 @@ requires reconstruction_block<Block, B> std::vector<double> tune_block(
     if (options.epochs == 0 || parameters.empty() || batch == 0) return {};
     const index batches = (windows + batch - 1) / batch, d = data.inputs.cols;
     const std::size_t steps = options.epochs * static_cast<std::size_t>(batches);
-    tuner<S> tune(std::move(parameters), options, steps);
+    tuner<S, memory_of<B>> tune(b, std::move(parameters), options, steps);
 
     typename Block::tape tape;
-    matrix<S> X(batch * data.window, d), target(X.rows(), d), Y(X.rows(), d), dY(X.rows(), d), dX(X.rows(), d);
-    const matrix<S> zero = matrix<S>::Zero(data.window, d);
+    const auto rows_of_batch = [&] { return allocate<S>(b, batch * data.window, d); };
+    auto X = rows_of_batch(), target = rows_of_batch(), Y = rows_of_batch(), dY = rows_of_batch(), dX = rows_of_batch();
+    const auto zero = allocate<S>(b, data.window, d);
     double norm = 0;
     for (index w = 0; w < windows; ++w)
         norm += weighted_squared_error(b, data.targets.middle_rows(w * data.window, data.window), const_view(zero),
@@ -84,8 +86,9 @@ requires reconstruction_block<Block, B> std::vector<double> tune_block(
             const index count = std::min(batch, windows - first), rows = count * data.window;
             for (index k = 0; k < count; ++k) {
                 const index from = order[static_cast<std::size_t>(first + k)] * data.window;
-                X.middleRows(k * data.window, data.window) = as_eigen(data.inputs.middle_rows(from, data.window));
-                target.middleRows(k * data.window, data.window) = as_eigen(data.targets.middle_rows(from, data.window));
+                const index to = k * data.window;
+                axpby(b, 1, data.inputs.middle_rows(from, data.window), 0, view(X).middle_rows(to, data.window));
+                axpby(b, 1, data.targets.middle_rows(from, data.window), 0, view(target).middle_rows(to, data.window));
             }
             block.forward(b, const_view(X).middle_rows(0, rows), data.window, view(Y).middle_rows(0, rows), tape);
             epoch_loss +=
@@ -152,11 +155,11 @@ struct block_report {
 /// Replaces every linear layer of `block` by a compressed one.
 ///
 /// `factorize(l, weight)` returns {linear_layer, compressed and with latents, relative error}; it is the solver, with
-/// its statistics and rank. `measure(l, layer)` returns the preconditioned relative error of a layer's present form.
-/// `harden(l, layer)` rounds a finished layer to what will be stored. Bits and scales are final when this returns.
-/// `observe(epochs)` is called before a joint phase, with 0, and after every epoch of it. Throws shape_error for data
-/// that do not fit each other, value_error for a bad layer order.
-template <host_backend B, class Block, class Factorize, class Measure, class Harden, class Observe = ignore_steps,
+/// its statistics and rank; the weight is on the host. `measure(l, layer)` returns the preconditioned relative error of
+/// a layer's present form. `harden(l, layer)` rounds a finished layer to what will be stored. Bits and scales are final
+/// when this returns. `observe(epochs)` is called before a joint phase, with 0, and after every epoch of it. Throws
+/// shape_error for data that do not fit each other, value_error for a bad layer order.
+template <class B, class Block, class Factorize, class Measure, class Harden, class Observe = ignore_steps,
           class S = typename Block::scalar>
 requires reconstruction_block<Block, B> block_report reconstruct_block(
     const B& b, Block& block, const block_data<S>& data, const block_recipe& recipe, Factorize&& factorize,
@@ -178,8 +181,9 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
         auto& entry = report.layers[static_cast<std::size_t>(l)];
         const auto start = clock::now();
         entry.name = block.layer_name(l);
-        vector<S> bias = layer.dense().bias;
-        std::tie(layer, entry.factor_error) = factorize(l, const_view(layer.dense().weight));
+        auto bias = std::move(layer.dense().bias);
+        const auto& weight = on_host(b, layer.dense().weight);
+        std::tie(layer, entry.factor_error) = factorize(l, const_view(weight));
         layer.visit_compressed([&](auto& compressed) {
             compressed.layer.bias = std::move(bias);
             entry.rows = compressed.rows();
@@ -189,7 +193,7 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
             else
                 entry.paths = compressed.layer.path_count();
             entry.bits_per_weight = compressed.layer.bits_per_weight();
-            first_signs[static_cast<std::size_t>(l)] = compressed.signs();
+            first_signs[static_cast<std::size_t>(l)] = compressed.signs(b);
         });
         entry.seconds = seconds_since(start);
     };
@@ -197,7 +201,7 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
         auto& layer = block.layer(l);
         auto& entry = report.layers[static_cast<std::size_t>(l)];
         layer.visit_compressed([&](auto& compressed) {
-            entry.flipped = share_flipped(first_signs[static_cast<std::size_t>(l)], compressed.signs());
+            entry.flipped = share_flipped(first_signs[static_cast<std::size_t>(l)], compressed.signs(b));
             compressed.harden(recipe.keep_latents);
         });
         harden(l, layer);
@@ -213,19 +217,19 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
                 std::vector<parameter<S>> dense;
                 const auto train = recipe.tune_weights.what();
                 for (index k = 0; k < total; ++k)
-                    if (block.layer(k).is_dense()) block.layer(k).parameters(block.layer_name(k), train, dense);
+                    if (block.layer(k).is_dense()) block.layer(k).parameters(b, block.layer_name(k), train, dense);
                 append(
                     report.tune_weights_curve,
                     tune_block(b, block, std::move(dense), trainable{.weights = train.weights, .biases = train.biases},
                                data, recipe.tune_weights, "tune weights", watcher));
                 for (index k = 0; k < total; ++k)
-                    if (block.layer(k).is_dense()) block.layer(k).dense().d_weight.resize(0, 0);
+                    if (block.layer(k).is_dense()) block.layer(k).dense().d_weight = {};
             }
             factorize_layer(l);
             if (l == order.back()) report.factor_error = block_error(b, block, data);
             std::vector<parameter<S>> binary;
             const auto train = recipe.tune_binary.what();
-            block.layer(l).parameters(block.layer_name(l), train, binary);
+            block.layer(l).parameters(b, block.layer_name(l), train, binary);
             append(report.tune_binary_curve,
                    tune_block(b, block, std::move(binary), train, data, recipe.tune_binary, "tune layer", watcher));
             harden_layer(l);
@@ -240,7 +244,7 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
         report.factor_error = block_error(b, block, data);
         const auto train = recipe.tune_binary.what();
         std::vector<parameter<S>> binary;
-        block.parameters("", train, binary);
+        block.parameters(b, "", train, binary);
         observe(std::size_t{0});
         append(report.tune_binary_curve, tune_block(b, block, std::move(binary), train, data, recipe.tune_binary,
                                                     "tune block", watcher, observe));

@@ -15,23 +15,27 @@
 namespace subbit {
 
 /// Any kind of layer.
-template <class S>
+template <class S, class Memory = host_memory>
 class linear_layer {
   public:
-    linear_layer() = default;
-    linear_layer(dense_linear<S> dense) : state_(std::move(dense)) {}
-    linear_layer(binary_linear<S> binary) : state_(std::move(binary)) {}
-    linear_layer(residual_linear<S> residual) : state_(std::move(residual)) {}
+    using dense_type = dense_linear<S, Memory>;
+    using binary_type = binary_linear<S, Memory>;
+    using residual_type = residual_linear<S, Memory>;
 
-    bool is_binary() const { return std::holds_alternative<binary_linear<S>>(state_); }
-    bool is_dense() const { return std::holds_alternative<dense_linear<S>>(state_); }
-    dense_linear<S>& dense() { return std::get<dense_linear<S>>(state_); }
-    const dense_linear<S>& dense() const { return std::get<dense_linear<S>>(state_); }
-    binary_linear<S>& binary() { return std::get<binary_linear<S>>(state_); }
-    const binary_linear<S>& binary() const { return std::get<binary_linear<S>>(state_); }
-    bool is_residual() const { return std::holds_alternative<residual_linear<S>>(state_); }
-    residual_linear<S>& residual() { return std::get<residual_linear<S>>(state_); }
-    const residual_linear<S>& residual() const { return std::get<residual_linear<S>>(state_); }
+    linear_layer() = default;
+    linear_layer(dense_type dense) : state_(std::move(dense)) {}
+    linear_layer(binary_type binary) : state_(std::move(binary)) {}
+    linear_layer(residual_type residual) : state_(std::move(residual)) {}
+
+    bool is_binary() const { return std::holds_alternative<binary_type>(state_); }
+    bool is_dense() const { return std::holds_alternative<dense_type>(state_); }
+    dense_type& dense() { return std::get<dense_type>(state_); }
+    const dense_type& dense() const { return std::get<dense_type>(state_); }
+    binary_type& binary() { return std::get<binary_type>(state_); }
+    const binary_type& binary() const { return std::get<binary_type>(state_); }
+    bool is_residual() const { return std::holds_alternative<residual_type>(state_); }
+    residual_type& residual() { return std::get<residual_type>(state_); }
+    const residual_type& residual() const { return std::get<residual_type>(state_); }
 
     /// f(binary_linear or residual_linear); value_error for a dense layer.
     template <class F>
@@ -51,9 +55,9 @@ class linear_layer {
     }
 
     /// Y (tokens, m) = X (tokens, n) W^T + bias; `tape` is what backward will want to see again.
-    template <host_backend B>
-    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, linear_tape<S>& tape,
-                 linear_workspace<S>& work) const {
+    template <class B>
+    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, linear_tape<S, Memory>& tape,
+                 linear_workspace<S, Memory>& work) const {
         std::visit([&](const auto& l) { l.forward(b, X, Y, tape, work); }, state_);
     }
 
@@ -64,17 +68,18 @@ class linear_layer {
     }
 
     /// Writes parameter gradients and dX (tokens, n), or adds to dX; an empty dX is not computed. dY is destroyed.
-    template <host_backend B>
+    template <class B>
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
-                  bool accumulate, const linear_tape<S>& tape, linear_workspace<S>& work) {
+                  bool accumulate, const linear_tape<S, Memory>& tape, linear_workspace<S, Memory>& work) {
         std::visit([&](auto& l) { l.backward(b, train, X, dY, dX, accumulate, tape, work); }, state_);
     }
 
     /// Appends the trainable tensors; the pointers stay good until the layer changes its kind.
-    void parameters(const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {
-        std::visit([&](auto& l) { l.parameters(name, train, list); }, state_);
+    template <class B>
+    void parameters(const B& b, const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {
+        std::visit([&](auto& l) { l.parameters(b, name, train, list); }, state_);
     }
-    template <host_backend B>
+    template <class B>
     void after_update(const B& b) {
         std::visit([&](auto& l) { l.after_update(b); }, state_);
     }
@@ -82,12 +87,29 @@ class linear_layer {
   private:
     template <class State, class F>
     static decltype(auto) visit_compressed_of(State& state, F& f) {
-        if (auto* residual = std::get_if<residual_linear<S>>(&state)) return f(*residual);
-        if (auto* binary = std::get_if<binary_linear<S>>(&state)) return f(*binary);
+        if (auto* residual = std::get_if<residual_type>(&state)) return f(*residual);
+        if (auto* binary = std::get_if<binary_type>(&state)) return f(*binary);
         throw value_error("a dense layer where a compressed one was expected");
     }
 
-    std::variant<dense_linear<S>, binary_linear<S>, residual_linear<S>> state_;
+    std::variant<dense_type, binary_type, residual_type> state_;
 };
+
+/// A layer moved into the backend's memory.
+template <class B, class S>
+linear_layer<S, memory_of<B>> to_backend(const B& b, linear_layer<S> host) {
+    if (host.is_dense()) return to_backend(b, std::move(host.dense()));
+    if (host.is_binary()) return to_backend(b, std::move(host.binary()));
+    return to_backend(b, std::move(host.residual()));
+}
+
+/// A layer as the host can read it; of a dense one the weight and the bias.
+template <class B, class S>
+linear_layer<S> do_on_host(backend_tag, const B& b, const linear_layer<S, B>& layer) {
+    if (layer.is_dense())
+        return dense_linear<S>{on_host(b, layer.dense().weight), on_host(b, layer.dense().bias), {}, {}};
+    if (layer.is_binary()) return on_host(b, layer.binary());
+    return on_host(b, layer.residual());
+}
 
 }  // namespace subbit

@@ -1,9 +1,10 @@
 // What the kinds of linear layer share: which parameters train, what a forward pass leaves, buffers.
 #pragma once
 
+#include <subbit/backend/memory_operations.hpp>
 #include <subbit/core/matrix.hpp>
 
-#include <vector>
+#include <iterator>
 
 namespace subbit {
 
@@ -17,32 +18,46 @@ struct trainable {
 };
 
 /// What a layer's forward pass leaves for its backward pass; empty but for low-rank layers.
-template <class S>
+template <class S, class Memory = host_memory>
 struct linear_tape {
-    matrix<S> rank_activations;  ///< (T, r): (X o s_pre) V^T
-    matrix<S> unscaled;          ///< (T, m): Y before s_post and the bias
+    matrix_in<S, Memory> rank_activations;  ///< (T, r): (X o s_pre) V^T
+    matrix_in<S, Memory> unscaled;          ///< (T, m): Y before s_post and the bias
 
-    index size() const { return rank_activations.size() + unscaled.size(); }
+    index size() const { return view(rank_activations).size() + view(unscaled).size(); }
 };
 
 /// Buffers that the layers of a model share: what lives only during one forward or backward call. They grow to what the
 /// largest layer needs.
-template <class S>
+template <class S, class Memory = host_memory>
 class linear_workspace {
   public:
-    matrix_view<S> scaled(index rows, index cols) { return shaped(scaled_, rows, cols); }
-    matrix_view<S> d_rank(index rows, index cols) { return shaped(d_rank_, rows, cols); }
-    matrix_view<S> weight(index rows, index cols) { return shaped(weight_, rows, cols); }
-    matrix_view<S> d_weight(index rows, index cols) { return shaped(d_weight_, rows, cols); }
-
-  private:
-    static matrix_view<S> shaped(std::vector<S>& memory, index rows, index cols) {
-        const auto size = static_cast<std::size_t>(rows * cols);
-        if (memory.size() < size) memory.resize(size);
-        return {memory.data(), rows, cols};
+    template <class B>
+    matrix_view<S> scaled(const B& b, index rows, index cols) {
+        return shaped(b, scaled_, rows, cols);
+    }
+    template <class B>
+    matrix_view<S> d_rank(const B& b, index rows, index cols) {
+        return shaped(b, d_rank_, rows, cols);
+    }
+    template <class B>
+    matrix_view<S> weight(const B& b, index rows, index cols) {
+        return shaped(b, weight_, rows, cols);
+    }
+    template <class B>
+    matrix_view<S> d_weight(const B& b, index rows, index cols) {
+        return shaped(b, d_weight_, rows, cols);
     }
 
-    std::vector<S> scaled_, d_rank_, weight_, d_weight_;
+  private:
+    using buffer = vector_in<S, Memory>;
+
+    template <class B>
+    static matrix_view<S> shaped(const B& b, buffer& memory, index rows, index cols) {
+        if (std::ssize(span_of(memory)) < rows * cols) reshape(b, memory, rows * cols);
+        return {span_of(memory).data(), rows, cols};
+    }
+
+    buffer scaled_, d_rank_, weight_, d_weight_;
 };
 
 }  // namespace subbit

@@ -20,7 +20,7 @@ struct distillation_state {
     double epoch_loss = 0;      ///< sum over the present epoch's windows
     std::vector<double> curve;  ///< mean loss per token of each finished epoch
     std::vector<double> peak_rates;
-    typename tuner<S>::moment_list moments;
+    std::vector<moment_pair<S>> moments;  ///< on the host
 };
 
 /// Settings beyond those of a phase; its batch_windows are gathered one after the other.
@@ -53,11 +53,11 @@ class distillation_pass {
 
     /// The loss of one window; the gradients that `train` asks for are left with the parameters.
     /// `teacher(l, out)` fills (T, d) with the teacher's hidden states after block l.
-    template <host_backend B, class Teacher>
+    template <class B, class Teacher>
     double run(const B& b, const trainable& train, std::span<const std::int32_t> tokens, Teacher&& teacher) {
         const index blocks = student_.block_total(), T = std::ssize(tokens), d = student_.hidden_size();
-        for (matrix<scalar>* m : {&states_[0], &teacher_, &gradient_, &d_input_})
-            m->resize(T, d);
+        for (owner* m : {&states_[0], &teacher_, &gradient_, &d_input_})
+            reshape(b, *m, T, d);
         student_.embed(b, tokens, view(states_[0]));
         // The first blocks' activations are needed last: they are the ones computed again.
         index first_kept = 0;
@@ -79,20 +79,21 @@ class distillation_pass {
             auto& tape = l >= first_kept ? tapes_[static_cast<std::size_t>(l)] : spare_;
             if (l < first_kept) forward(b, l, T, tape);
             student_.block_at(l).backward(b, train, tape, T, const_view(gradient_), view(d_input_));
-            gradient_.swap(d_input_);
+            std::swap(gradient_, d_input_);
         }
         return loss;
     }
 
   private:
     using tape_type = typename Model::block_type::tape;
+    using owner = matrix_in<scalar, typename Model::block_type::memory>;
 
-    matrix<scalar>& state_after(index l) { return states_[static_cast<std::size_t>(l + 1)]; }
+    owner& state_after(index l) { return states_[static_cast<std::size_t>(l + 1)]; }
 
     template <class B>
     void forward(const B& b, index l, index window, tape_type& tape) {
         const auto& in = states_[static_cast<std::size_t>(l)];
-        state_after(l).resize(in.rows(), in.cols());
+        reshape(b, state_after(l), view(in).rows, view(in).cols);
         student_.block_at(l).forward(b, const_view(in), window, view(state_after(l)), tape);
     }
 
@@ -100,8 +101,8 @@ class distillation_pass {
     const distillation_options& options_;
     std::vector<tape_type> tapes_;
     tape_type spare_;
-    std::vector<matrix<scalar>> states_;  // before the first block, and after each
-    matrix<scalar> teacher_, gradient_, d_input_;
+    std::vector<owner> states_;  // before the first block, and after each
+    owner teacher_, gradient_, d_input_;
 };
 
 /// Trains the student over `windows` (each a span of token ids) against the teacher's hidden states.
@@ -110,7 +111,7 @@ class distillation_pass {
 /// blocks but the last are asked for only where the hidden states have a weight. `checkpoint(state)` is called now and
 /// then, between steps; parameters are the caller's to save beside it. `observe(steps)` is called after every step.
 /// Returns the state at the end.
-template <host_backend B, class Model, class Teacher, class Checkpoint, class Observe = ignore_steps,
+template <class B, class Model, class Teacher, class Checkpoint, class Observe = ignore_steps,
           class S = typename Model::scalar>
 requires distillable_model<Model, B> distillation_state<S> distill(const B& b, Model& student,
                                                                    std::span<const std::vector<std::int32_t>> windows,
@@ -133,9 +134,9 @@ requires distillable_model<Model, B> distillation_state<S> distill(const B& b, M
                     [&](auto& layer) { layer.widen_margin(b, options.latent_margin); });
     std::vector<parameter<S>> parameters;
     for (index l = 0; l < blocks; ++l)
-        student.block_at(l).parameters("model.layers." + std::to_string(l) + ".", train, parameters);
-    tuner<S> tune(std::move(parameters), options.phase, steps);
-    if (state.steps_done > 0) tune.restore(state.steps_done, std::move(state.moments), state.peak_rates);
+        student.block_at(l).parameters(b, "model.layers." + std::to_string(l) + ".", train, parameters);
+    tuner<S, memory_of<B>> tune(b, std::move(parameters), options.phase, steps);
+    if (state.steps_done > 0) tune.restore(b, state.steps_done, std::move(state.moments), state.peak_rates);
     state.moments.clear();
     state.peak_rates = tune.peaks();
 
@@ -166,7 +167,7 @@ requires distillable_model<Model, B> distillation_state<S> distill(const B& b, M
         observe(state.steps_done);
         if (options.checkpoint_steps > 0 && state.steps_done % options.checkpoint_steps == 0 &&
             state.steps_done < steps) {
-            state.moments = tune.moments();
+            state.moments = tune.moments(b);
             checkpoint(state);
             state.moments.clear();
         }

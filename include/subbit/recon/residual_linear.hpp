@@ -1,11 +1,12 @@
 // A residual binary layer in training: packed paths, and the weight or the latents that their signs follow.
 #pragma once
 
+#include <subbit/backend/layer_memory.hpp>
+#include <subbit/backend/layer_operations.hpp>
 #include <subbit/backend/path_operations.hpp>
+#include <subbit/backend/row_operations.hpp>
 #include <subbit/recon/linear_tape.hpp>
-#include <subbit/recon/row_operations.hpp>
 #include <subbit/train/adamw.hpp>
-#include <subbit/train/straight_through.hpp>
 
 #include <string>
 #include <utility>
@@ -24,15 +25,15 @@ enum class path_coupling {
 /// While it has latents, a pass expands the paths to the effective weight and multiplies by that: a training step costs
 /// three dense products, whatever the number of paths, and the scales' exact gradients come from that of the effective
 /// weight, which is every latent's own, straight through. after_update() derives the signs from the latents.
-template <class S>
+template <class S, class Memory = host_memory>
 struct residual_linear {
-    residual_binary_linear<S> layer;
+    residual_binary_linear<S, Memory> layer;
     /// None: frozen. One: the weight that the paths are coupled by. One a path: independent.
-    std::vector<matrix<S>> latents;  // (m, n) each
+    std::vector<matrix_in<S, Memory>> latents;  // (m, n) each
 
-    matrix<S> d_weight;  ///< of the effective weight
-    std::vector<vector<S>> d_post, d_pre;
-    vector<S> d_bias;
+    matrix_in<S, Memory> d_weight;  ///< of the effective weight
+    std::vector<vector_in<S, Memory>> d_post, d_pre;
+    vector_in<S, Memory> d_bias;
 
     index rows() const { return layer.rows(); }
     index cols() const { return layer.cols(); }
@@ -40,25 +41,28 @@ struct residual_linear {
 
     /// Makes the paths follow W (m,n): their signs become the coupled ones, and independent latents begin as what the
     /// paths before each leave, so that both start from the same signs.
-    template <host_backend B>
-    void follow(const B& b, matrix<S> W, path_coupling coupling) {
-        latents.assign(1, std::move(W));
+    template <class B>
+    void follow(const B& b, matrix_in<S, Memory> W, path_coupling coupling) {
+        latents.clear();
+        latents.push_back(std::move(W));
         couple(b);
         if (coupling == path_coupling::coupled) return;
-        for (index p = 0; p + 1 < layer.path_count(); ++p) {
-            const matrix<S> taken = layer.paths[static_cast<std::size_t>(p)].dense();
-            latents.push_back(latents.back());
+        auto taken = allocate<S>(b, rows(), cols());
+        for (std::size_t p = 0; p + 1 < layer.paths.size(); ++p) {
+            expand_paths(b, paths().subspan(p, 1), taken);
+            latents.push_back(copy_of(b, latents.back()));
             axpby(b, -1, taken, 1, latents.back());
         }
     }
 
     /// Y = X W_eff^T + bias; without latents by the packed paths.
-    template <host_backend B>
-    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, linear_tape<S>& /*tape*/,
-                 linear_workspace<S>& work) const {
-        if (!has_latents()) return infer(b, X, Y);
+    template <class B>
+    void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, linear_tape<S, Memory>& /*tape*/,
+                 linear_workspace<S, Memory>& work) const {
+        if constexpr (host_backend<B>)
+            if (!has_latents()) return infer(b, X, Y);
         gemm(b, X, effective_weight(b, work).t(), Y);
-        if (layer.bias.size() != 0) add_to_rows(b, Y, const_span(layer.bias));
+        if (layer.has_bias()) add_to_rows(b, Y, const_span(layer.bias));
     }
 
     template <host_backend B>
@@ -67,22 +71,22 @@ struct residual_linear {
     }
 
     /// Writes the gradients that `train` asks for, and dX, or adds to dX; dY is left as it is.
-    template <host_backend B>
+    template <class B>
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
-                  bool accumulate, const linear_tape<S>& /*tape*/, linear_workspace<S>& work) {
-        prepare_gradients(train);
-        const bool latents = train.latents && has_latents();
-        if (train.biases && layer.bias.size() != 0) token_sums(b, const_view(dY), span_of(d_bias));
+                  bool accumulate, const linear_tape<S, Memory>& /*tape*/, linear_workspace<S, Memory>& work) {
+        prepare_gradients(b, train);
+        const bool with_latents = train.latents && has_latents();
+        if (train.biases && layer.has_bias()) token_sums(b, const_view(dY), span_of(d_bias));
         if (dX.size() != 0) gemm(b, dY, effective_weight(b, work), dX, 1, accumulate ? 1 : 0);
-        if (!latents && !train.scales) return;
-        const matrix_view<S> gradient = latents ? view(d_weight) : work.d_weight(rows(), cols());
+        if (!with_latents && !train.scales) return;
+        const matrix_view<S> gradient = with_latents ? view(d_weight) : work.d_weight(b, rows(), cols());
         gemm(b, dY.t(), X, gradient);
-        if (train.scales)
-            path_gradients(b, gradient, paths(), std::span<vector<S>>(d_post), std::span<vector<S>>(d_pre));
+        if (train.scales) path_gradients(b, gradient, paths(), std::span(d_post), std::span(d_pre));
     }
 
-    void parameters(const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {
-        prepare_gradients(train);
+    template <class B>
+    void parameters(const B& b, const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {
+        prepare_gradients(b, train);
         if (train.latents)
             for (std::size_t p = 0; p < latents.size(); ++p)
                 list.push_back(matrix_parameter(name + ".latent" + std::to_string(p), parameter_kind::latent,
@@ -95,7 +99,7 @@ struct residual_linear {
                 list.push_back(
                     {path + ".s_pre", parameter_kind::scale, span_of(layer.paths[p].s_pre), span_of(d_pre[p])});
             }
-        if (train.biases && layer.bias.size() != 0)
+        if (train.biases && layer.has_bias())
             list.push_back({name + ".bias", parameter_kind::bias, span_of(layer.bias), span_of(d_bias)});
     }
 
@@ -107,78 +111,117 @@ struct residual_linear {
             f(path + ".s_post", span_of(layer.paths[p].s_post));
             f(path + ".s_pre", span_of(layer.paths[p].s_pre));
         }
-        if (layer.bias.size() != 0) f(std::string("bias"), span_of(layer.bias));
+        if (layer.has_bias()) f(std::string("bias"), span_of(layer.bias));
     }
     template <class F>
     void visit_latents(F&& f) {
-        for (std::size_t p = 0; p < latents.size(); ++p)
-            f("latent" + std::to_string(p), latents[p]);
+        visit_latents_of(*this, f);
+    }
+    template <class F>
+    void visit_latents(F&& f) const {
+        visit_latents_of(*this, f);
     }
 
-    /// Copies of the sign matrices.
-    std::vector<bit_matrix> signs() const {
+    /// Copies of the sign matrices on the host.
+    template <class B>
+    std::vector<bit_matrix> signs(const B& b) const {
         std::vector<bit_matrix> result;
         for (const auto& path : layer.paths)
-            result.push_back(path.B);
+            result.push_back(on_host(b, path.B));
         return result;
     }
 
     /// Moves a coupled weight `share` of the way to the value that it stands for, the middle of the cell in which no
     /// sign flips; independent latents away from zero by `share` of their mean magnitude.
-    template <host_backend B>
+    template <class B>
     void widen_margin(const B& b, double share) {
         if (latents.size() == 1) {
             couple(b);
-            matrix<S> effective(rows(), cols());
+            auto effective = allocate<S>(b, rows(), cols());
             expand_paths(b, paths(), effective);
             axpby(b, share, effective, 1 - share, latents.front());
             couple(b);
         } else
             for (auto& latent : latents)
-                subbit::widen_margin(entries(latent), share, mean_magnitude(entries(latent)));
+                subbit::widen_margin(b, entries(latent), share);
     }
 
     /// After the optimizer moved latents and scales: the signs that follow from them.
-    template <host_backend B>
+    template <class B>
     void after_update(const B& b) {
         if (latents.size() == 1) return couple(b);
         for (std::size_t p = 0; p < latents.size(); ++p)
-            layer.paths[p].B = pack_signs(b, latents[p]);
+            take_bits(b, latents[p], layer.paths[p].B);
     }
 
     /// Drops every gradient, and the latents unless they are wanted later: what is left is what will be stored.
     void harden(bool keep_latents) {
-        d_weight.resize(0, 0);
-        d_bias.resize(0);
+        d_weight = matrix_in<S, Memory>();
+        d_bias = vector_in<S, Memory>();
         d_post.clear();
         d_pre.clear();
         if (!keep_latents) latents.clear();
     }
 
   private:
-    std::span<const binary_path<S>> paths() const { return layer.paths; }
-
-    template <host_backend B>
-    void couple(const B& b) {
-        couple_paths(b, latents.front(), std::span<binary_path<S>>(layer.paths));
+    template <class Self, class F>
+    static void visit_latents_of(Self& self, F& f) {
+        for (std::size_t p = 0; p < self.latents.size(); ++p)
+            f("latent" + std::to_string(p), self.latents[p]);
     }
 
-    template <host_backend B>
-    matrix_view<const S> effective_weight(const B& b, linear_workspace<S>& work) const {
-        const matrix_view<S> weight = work.weight(rows(), cols());
+    std::span<const binary_path<S, Memory>> paths() const { return layer.paths; }
+
+    template <class B>
+    void couple(const B& b) {
+        couple_paths(b, latents.front(), std::span(layer.paths));
+    }
+
+    template <class B>
+    matrix_view<const S> effective_weight(const B& b, linear_workspace<S, Memory>& work) const {
+        const matrix_view<S> weight = work.weight(b, rows(), cols());
         expand_paths(b, paths(), weight);
         return weight;
     }
 
-    void prepare_gradients(const trainable& train) {
-        if (train.latents && has_latents() && d_weight.size() == 0) d_weight.setZero(rows(), cols());
+    template <class B>
+    void prepare_gradients(const B& b, const trainable& train) {
+        if (train.latents && has_latents() && view(d_weight).size() == 0) d_weight = allocate<S>(b, rows(), cols());
         if (train.scales && d_post.empty())
-            for (const auto& path : layer.paths) {
-                d_post.push_back(vector<S>::Zero(path.s_post.size()));
-                d_pre.push_back(vector<S>::Zero(path.s_pre.size()));
+            for (index p = 0; p < layer.path_count(); ++p) {
+                d_post.push_back(allocate_vector<S>(b, rows()));
+                d_pre.push_back(allocate_vector<S>(b, cols()));
             }
-        if (train.biases && d_bias.size() == 0) d_bias.setZero(layer.bias.size());
+        if (train.biases && layer.has_bias() && const_span(d_bias).empty()) d_bias = allocate_vector<S>(b, rows());
     }
 };
+
+/// Layers moved into the backend's memory.
+template <class B, class S>
+residual_linear<S, memory_of<B>> to_backend(const B& b, residual_linear<S> host) {
+    residual_linear<S, memory_of<B>> layer;
+    layer.layer = to_backend(b, std::move(host.layer));
+    for (auto& latent : host.latents)
+        layer.latents.push_back(to_backend(b, std::move(latent)));
+    return layer;
+}
+
+/// Layers as the host can read them.
+template <class B, class S>
+residual_binary_linear<S> do_on_host(backend_tag, const B& b, const residual_binary_linear<S, B>& layer) {
+    residual_binary_linear<S> host;
+    for (const auto& path : layer.paths)
+        host.paths.push_back({on_host(b, path.B), on_host(b, path.s_post), on_host(b, path.s_pre)});
+    host.bias = on_host(b, layer.bias);
+    return host;
+}
+template <class B, class S>
+residual_linear<S> do_on_host(backend_tag, const B& b, const residual_linear<S, B>& layer) {
+    residual_linear<S> host;
+    host.layer = on_host(b, layer.layer);
+    for (const auto& latent : layer.latents)
+        host.latents.push_back(on_host(b, latent));
+    return host;
+}
 
 }  // namespace subbit

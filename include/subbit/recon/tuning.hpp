@@ -75,13 +75,14 @@ struct ignore_steps {
 };
 
 /// Parameters with their peak rates and the optimizers' state.
-template <class S>
+template <class S, class Memory = host_memory>
 class tuner {
   public:
-    using moment_list = std::vector<typename adamw<S>::moment_pair>;
+    using moment_list = std::vector<moment_pair<S>>;
 
     /// `steps` is the length of the whole schedule.
-    tuner(std::vector<parameter<S>> parameters, const phase_options& options, std::size_t steps)
+    template <class B>
+    tuner(const B& b, std::vector<parameter<S>> parameters, const phase_options& options, std::size_t steps)
         : parameters_(std::move(parameters)),
           schedule_{1.0, options.final_fraction, steps, options.warmup},
           adamw_(options.optimizer) {
@@ -89,27 +90,31 @@ class tuner {
         const auto first =
             std::stable_partition(parameters_.begin(), parameters_.end(), [&](const auto& p) { return !of_muon(p); });
         of_adamw_ = static_cast<std::size_t>(first - parameters_.begin());
-        for (const auto& p : parameters_)
-            peaks_.push_back(options.rate_of(p.kind).for_magnitude(p.mean_magnitude()));
+        for (const auto& p : parameters_) {
+            const auto& rate = options.rate_of(p.kind);
+            peaks_.push_back(rate.for_magnitude(rate.relative ? mean_magnitude(b, std::span<const S>(p.value)) : 0));
+        }
         rates_.resize(peaks_.size());
     }
 
     /// Adds the present gradients to those of the step to come, which takes their mean.
-    template <host_backend B>
+    template <class B>
     void gather(const B& b) {
         if (gathered_++ == 0 && sums_.empty())
             for (const auto& p : parameters_)
-                sums_.emplace_back(p.gradient.size());
+                sums_.push_back(allocate_vector<S>(b, std::ssize(p.gradient)));
         for (std::size_t i = 0; i < parameters_.size(); ++i)
-            combine(b, 1, parameters_[i].gradient, 1, sums_[i]);
+            axpby(b, 1, as_matrix(parameters_[i], parameters_[i].gradient), 1,
+                  as_matrix(parameters_[i], span_of(sums_[i])));
     }
 
     /// Moves every parameter along its gradient, or along the mean of those that were gathered.
-    template <host_backend B>
+    template <class B>
     void step(const B& b) {
         for (std::size_t i = 0; i < parameters_.size() && gathered_ > 0; ++i) {
-            combine(b, 1 / static_cast<double>(gathered_), std::span<const S>(sums_[i]), 0, parameters_[i].gradient);
-            std::fill(sums_[i].begin(), sums_[i].end(), S(0));
+            const auto sum = as_matrix(parameters_[i], span_of(sums_[i]));
+            axpby(b, 1 / static_cast<double>(gathered_), sum, 0, as_matrix(parameters_[i], parameters_[i].gradient));
+            fill(b, 0, sum);
         }
         gathered_ = 0;
         const double share = schedule_(adamw_.steps());
@@ -122,42 +127,41 @@ class tuner {
 
     const std::vector<double>& peaks() const { return peaks_; }
 
-    /// The moments of all parameters in the tuner's order, empty before the first step.
-    moment_list moments() const {
-        moment_list all = adamw_.moments();
-        all.insert(all.end(), muon_.moments().begin(), muon_.moments().end());
+    /// The moments of all parameters in the tuner's order, on the host; empty before the first step.
+    template <class B>
+    moment_list moments(const B& b) const {
+        moment_list all = adamw_.moments(b);
+        auto others = muon_.moments(b);
+        std::move(others.begin(), others.end(), std::back_inserter(all));
         return all;
     }
     /// Goes on after `steps` steps with what moments() gave, and with the peak rates of the phase's start, which follow
     /// the magnitudes that the parameters had then.
-    void restore(std::size_t steps, moment_list moments, std::vector<double> peaks) {
+    template <class B>
+    void restore(const B& b, std::size_t steps, moment_list moments, std::vector<double> peaks) {
         require_size("tuner: moments", std::ssize(moments), std::ssize(parameters_));
         require_size("tuner: peak rates", std::ssize(peaks), std::ssize(peaks_));
         peaks_ = std::move(peaks);
         const auto middle = moments.begin() + static_cast<std::ptrdiff_t>(of_adamw_);
-        muon_.restore({std::make_move_iterator(middle), std::make_move_iterator(moments.end())});
+        muon_.restore(b, {std::make_move_iterator(middle), std::make_move_iterator(moments.end())});
         moments.erase(middle, moments.end());
-        adamw_.restore(steps, std::move(moments));
+        adamw_.restore(b, steps, moments);
     }
 
   private:
-    /// y = alpha x + beta y
-    template <class B>
-    static void combine(const B& b, double alpha, std::span<const S> x, double beta, std::span<S> y) {
-        const S a = static_cast<S>(alpha), c = static_cast<S>(beta);
-        vectorized_for(b, std::ssize(x), 1 << 15, [&](index begin, index end) {
-            for (index j = begin; j < end; ++j)
-                y.data()[j] = a * x.data()[j] + c * y.data()[j];
-        });
+    /// A parameter's values, gradient or sum in the shape of the parameter; a vector is one row.
+    static matrix_view<S> as_matrix(const parameter<S>& p, std::span<S> numbers) {
+        const index rows = std::max<index>(p.rows, 1);
+        return {numbers.data(), rows, std::ssize(numbers) / rows};
     }
 
     std::vector<parameter<S>> parameters_;  // AdamW's, then Muon's
     std::size_t of_adamw_ = 0;
     cosine_schedule schedule_;
-    adamw<S> adamw_;
-    muon<S> muon_;
+    adamw<S, Memory> adamw_;
+    muon<S, Memory> muon_;
     std::vector<double> peaks_, rates_;
-    std::vector<std::vector<S>> sums_;
+    std::vector<vector_in<S, Memory>> sums_;
     std::size_t gathered_ = 0;
 };
 

@@ -46,31 +46,40 @@ void orthogonalize(const B& b, MX&& X, int iterations = 5) {
 ///
 /// A step moves a matrix by its rate times the orthogonal direction scaled to a root mean square of about one, so that
 /// a rate means what it means for AdamW. Moments are kept by position, as AdamW's are; their second halves stay empty.
-template <class S>
+template <class S, class Memory = host_memory>
 class muon {
   public:
-    using moment_pair = typename adamw<S>::moment_pair;
-
     explicit muon(muon_options options = {}) : options_(options) {}
 
     /// One update with rates[i] for parameters[i], all of them matrices.
-    template <host_backend B>
+    template <class B>
     void step(const B& b, std::span<const parameter<S>> parameters, std::span<const double> rates) {
         if (moments_.empty())
             for (const auto& p : parameters)
-                moments_.push_back({std::vector<S>(p.value.size()), {}});
+                moments_.push_back(allocate_vector<S>(b, std::ssize(p.value)));
         require_size("muon: parameters", std::ssize(parameters), std::ssize(moments_));
         require_size("muon: rates", std::ssize(rates), std::ssize(parameters));
         for (std::size_t i = 0; i < parameters.size(); ++i)
-            update(b, parameters[i], moments_[i].first, rates[i]);
+            update(b, parameters[i], span_of(moments_[i]), rates[i]);
     }
 
-    const std::vector<moment_pair>& moments() const { return moments_; }
-    void restore(std::vector<moment_pair> moments) { moments_ = std::move(moments); }
+    template <class B>
+    std::vector<moment_pair<S>> moments(const B& b) const {
+        std::vector<moment_pair<S>> all;
+        for (const auto& m : moments_)
+            all.push_back({read_entries<B, S>(b, const_span(m)), {}});
+        return all;
+    }
+    template <class B>
+    void restore(const B& b, const std::vector<moment_pair<S>>& moments) {
+        moments_.clear();
+        for (const auto& m : moments)
+            moments_.push_back(upload_vector(b, std::span(m.first)));
+    }
 
   private:
     template <class B>
-    void update(const B& b, const parameter<S>& p, std::vector<S>& moment, double rate) {
+    void update(const B& b, const parameter<S>& p, std::span<S> moment, double rate) {
         require_size(p.name.c_str(), std::ssize(p.value), std::ssize(moment));
         require_size(p.name.c_str(), std::ssize(p.gradient), std::ssize(p.value));
         if (p.rows < 1) throw shape_error(p.name + " is no matrix, which Muon needs");
@@ -86,7 +95,7 @@ class muon {
     }
 
     muon_options options_;
-    std::vector<moment_pair> moments_;
+    std::vector<vector_in<S, Memory>> moments_;
 };
 
 }  // namespace subbit

@@ -3,6 +3,7 @@
 
 #include <subbit/backend/cuda/block.cuh>
 #include <subbit/backend/cuda/error.cuh>
+#include <subbit/backend/cuda/graph.cuh>
 #include <subbit/backend/gpu/dense.hpp>
 #include <subbit/backend/gpu/memory.hpp>
 
@@ -11,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace subbit {
@@ -37,7 +39,10 @@ class cuda_device {
     explicit cuda_device(gpu::no_device) {}
 
     cudaStream_t stream() const { return state_->stream; }
-    cublasHandle_t blas() const { return state_->blas; }
+    cublasHandle_t blas() const {
+        state_->select();
+        return state_->blas;
+    }
     /// One line for people: "cuda: NVIDIA H100 80GB HBM3 (sm_90), tf32 products".
     std::string describe() const {
         cudaDeviceProp p = {};
@@ -46,7 +51,12 @@ class cuda_device {
                (state_->options.tf32 ? "tf32" : "f32") + " products";
     }
     cuda_device another_stream() const { return cuda_device(state_->options); }
-    void synchronize() const { cuda_detail::check(cudaStreamSynchronize(stream()), "cudaStreamSynchronize"); }
+    /// Throws cuda_error, and value_error where a solve has met a singular matrix since the last call.
+    void synchronize() const {
+        cuda_detail::check(cudaStreamSynchronize(stream()), "waiting for the GPU");
+        gpu::require_regular(*singular());
+    }
+    int* singular() const { return state_->singular; }
 
     void* allocate(std::size_t bytes) const {
         void* p = nullptr;
@@ -93,6 +103,12 @@ class cuda_device {
         cuda_detail::check(cudaGetLastError(), "launching a kernel");
     }
 
+    /// The launches that f asks for, not done but kept. f must not allocate, or wait for the device.
+    template <class F>
+    cuda_detail::graph record(F&& f) const {
+        return cuda_detail::graph(stream(), std::forward<F>(f));
+    }
+
     /// C = alpha A X + beta C; C is not transposed.
     template <class S>
     void gemm(gpu::operand<const S> A, gpu::operand<const S> X, gpu::operand<S> C, S alpha, S beta,
@@ -114,7 +130,7 @@ class cuda_device {
     void cholesky(index n, S* A, int* info) const {
         constexpr auto type = std::is_same_v<S, float> ? CUDA_R_32F : CUDA_R_64F;
         std::size_t on_device = 0, on_host = 0;
-        const auto solver = state_->solver;
+        const auto solver = solver_of_thread();
         const auto parameters = state_->parameters;
         cuda_detail::check(cusolverDnXpotrf_bufferSize(solver, parameters, CUBLAS_FILL_MODE_LOWER, n, type, A, n, type,
                                                        &on_device, &on_host),
@@ -143,10 +159,10 @@ class cuda_device {
     /// Symmetric A (n,n) <- its eigenvectors as columns, by rising eigenvalue; *info = 0 where that converged.
     void eigenvectors(index n, double* A, int* info) const {
         std::size_t on_device = 0, on_host = 0;
-        const gpu::buffer<cuda_device, double> values(*this, n);
-        const auto solver = state_->solver;
+        gpu::buffer<cuda_device, double> values(*this, n);
+        const auto solver = solver_of_thread();
         const auto parameters = state_->parameters;
-        auto* const W = const_cast<double*>(values.data());
+        double* const W = values.data();
         cuda_detail::check(
             cusolverDnXsyevd_bufferSize(solver, parameters, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_LOWER, n,
                                         CUDA_R_64F, A, n, CUDA_R_64F, W, CUDA_R_64F, &on_device, &on_host),
@@ -172,6 +188,8 @@ class cuda_device {
             select();
             keep_freed_memory();
             cuda_detail::check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
+            cuda_detail::check(cudaHostAlloc(&singular, sizeof(int), cudaHostAllocDefault), "cudaHostAlloc");
+            *singular = 0;
             cuda_detail::check(cublasCreate(&blas), "cublasCreate");
             cuda_detail::check(cublasSetStream(blas, stream), "cublasSetStream");
             cuda_detail::check(cusolverDnCreate(&solver), "cusolverDnCreate");
@@ -199,11 +217,13 @@ class cuda_device {
             if (parameters != nullptr) cusolverDnDestroyParams(parameters);
             if (solver != nullptr) cusolverDnDestroy(solver);
             if (blas != nullptr) cublasDestroy(blas);
+            if (singular != nullptr) cudaFreeHost(singular);
             if (stream != nullptr) cudaStreamDestroy(stream);
         }
 
         cuda_options options;
         cudaStream_t stream = nullptr;
+        int* singular = nullptr;
         cublasHandle_t blas = nullptr;
         cusolverDnHandle_t solver = nullptr;
         cusolverDnParams_t parameters = nullptr;
@@ -229,6 +249,10 @@ class cuda_device {
         std::vector<std::byte> host_;
     };
 
+    cusolverDnHandle_t solver_of_thread() const {
+        state_->select();
+        return state_->solver;
+    }
     void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, const char* what) const {
         if (bytes > 0) cuda_detail::check(cudaMemcpyAsync(to, from, bytes, kind, stream()), what);
     }

@@ -22,6 +22,7 @@ struct block_state {
     block_state(fiber_group& group, const gpu::launch_shape& launch) : fibers(group), shape(launch) {
         const auto threads = static_cast<std::size_t>(launch.threads);
         slots.fill(std::vector<slot>(threads));
+        operands.resize(threads);
         warps.resize(threads / gpu::warp_size);
         shared.resize(launch.shared_bytes + 16);
     }
@@ -38,6 +39,7 @@ struct block_state {
     barrier all;
     std::vector<barrier> warps;
     std::array<std::vector<slot>, 3> slots;
+    std::vector<void*> operands;  // of what the lanes of a warp do together
     std::vector<std::byte> shared;
 };
 
@@ -68,6 +70,17 @@ class block {
         return memory;
     }
 
+    /// Calls f(of) once for the warp, when all lanes are here; of(l) is lane l's `mine`.
+    template <class T, class F>
+    void together(T& mine, F f) {
+        state_->operands[static_cast<std::size_t>(thread_)] = &mine;
+        const barrier& b = state_->warps[static_cast<std::size_t>(warp())];
+        if (b.arrived + 1 == b.size)
+            f([this](int lane) -> T& {
+                return *static_cast<T*>(state_->operands[static_cast<std::size_t>(first_lane() + lane)]);
+            });
+        sync_warp();
+    }
     template <class T>
     T shuffle(T x, int from) {
         return exchange(x, from);
@@ -100,13 +113,14 @@ class block {
     }
     template <class T, class Op>
     T reduce(T x, Op op) {
+        x = warp_reduce(x, op);
         deposit(x, whole_block);
         sync();
-        T result = reduced_warp<T>(0, op, whole_block);
+        x = deposited<T>(0, whole_block);
         for (int w = 1; w < warps(); ++w)
-            result = op(result, reduced_warp<T>(w * gpu::warp_size, op, whole_block));
-        sync();
-        return result;
+            x = op(x, deposited<T>(w * gpu::warp_size, whole_block));
+        sync();  // the slots may be written again
+        return x;
     }
     template <class T>
     T warp_sum(T x) {

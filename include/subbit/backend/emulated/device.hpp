@@ -2,46 +2,68 @@
 #pragma once
 
 #include <subbit/backend/emulated/block.hpp>
+#include <subbit/backend/emulated/graph.hpp>
 #include <subbit/backend/emulated/memory.hpp>
 #include <subbit/backend/gpu/dense.hpp>
 #include <subbit/backend/gpu/memory.hpp>
 
 #include <Eigen/Cholesky>
 #include <Eigen/Eigenvalues>
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 
 namespace subbit {
 
 struct emulated_options {
     std::size_t memory_bytes = std::size_t{1} << 34;  ///< addresses alone: only what is used is taken
+    bool falling = false;  ///< threads and blocks run from the last on: what a missing sync() hides in one order, the
+                           ///< other shows
 };
 
 /// What gpu_backend runs on where there is no GPU: for tests of kernels, not for speed. Copies share the memory.
 class emulated_device {
   public:
     explicit emulated_device(emulated_options options = {})
-        : memory_(std::make_shared<emulation::memory>(options.memory_bytes)) {}
+        : falling_(options.falling),
+          memory_(std::make_shared<emulation::memory>(options.memory_bytes)),
+          recorder_(std::make_shared<emulation::recorder>()),
+          singular_(std::make_shared<int>(0)) {}
 
     explicit emulated_device(gpu::no_device) {}
 
     std::string describe() const { return "emulated: kernels as fibers on one thread"; }
-    /// Work is done when a call returns: another stream is the same.
-    emulated_device another_stream() const { return *this; }
-    void synchronize() const {}
+    /// The same memory; work is done when a call returns, whatever the stream.
+    emulated_device another_stream() const {
+        emulated_device other = *this;
+        other.recorder_ = std::make_shared<emulation::recorder>();
+        other.singular_ = std::make_shared<int>(0);
+        return other;
+    }
+    /// Throws value_error where a solve has met a singular matrix since the last call.
+    void synchronize() const { gpu::require_regular(*singular_); }
+    int* singular() const { return singular_.get(); }
 
-    void* allocate(std::size_t bytes) const { return memory_->allocate(bytes); }
+    void* allocate(std::size_t bytes) const {
+        recorder_->require_idle("an allocation");
+        return memory_->allocate(bytes);
+    }
     void deallocate(void* p, std::size_t bytes) const noexcept {
         memory_->deallocate(static_cast<std::byte*>(p), bytes);
     }
     bool owns(const void* p) const { return memory_->contains(p); }
 
     void copy_to_device(void* to, const void* from, std::size_t bytes) const { copy(to, from, bytes); }
-    void copy_to_host(void* to, const void* from, std::size_t bytes) const { copy(to, from, bytes); }
+    void copy_to_host(void* to, const void* from, std::size_t bytes) const {
+        copy(to, from, bytes);
+        synchronize();
+    }
     void copy_on_device(void* to, const void* from, std::size_t bytes) const { copy(to, from, bytes); }
     void clear(void* p, std::size_t bytes) const {
+        recorder_->require_idle("a copy");
         const emulation::memory::access open(*memory_);
         if (bytes > 0) std::memset(p, 0, bytes);
     }
@@ -50,22 +72,33 @@ class emulated_device {
     template <class Kernel>
     void launch(const gpu::launch_shape& shape, const Kernel& kernel) const {
         gpu::require_launchable<Kernel>(shape);
+        if (recorder_->keeps([self = *this, shape, kernel] { self.launch(shape, kernel); })) return;
         thread_local emulation::fiber_group fibers;
         const emulation::memory::access open(*memory_);
         emulation::block_state state(fibers, shape);
         for (index number = 0; number < shape.blocks; ++number) {
             state.begin();
             fibers.run(shape.threads, [&](int thread) {
-                emulation::block block(state, number, thread);
+                emulation::block block(state, falling_ ? shape.blocks - 1 - number : number,
+                                       falling_ ? shape.threads - 1 - thread : thread);
                 kernel(block);
             });
         }
     }
 
+    /// The launches and dense products that f asks for, not done but kept. Throws error where f asks for memory or
+    /// copies.
+    template <class F>
+    emulation::graph record(F&& f) const {
+        return recorder_->record(std::forward<F>(f));
+    }
+
     /// C = alpha A X + beta C; C is not transposed.
     template <class S>
     void gemm(gpu::operand<const S> A, gpu::operand<const S> X, gpu::operand<S> C, S alpha, S beta,
-              gpu::product_precision) const {
+              gpu::product_precision precision) const {
+        require_blas(A), require_blas(X), require_blas(C);
+        if (recorder_->keeps([=, self = *this] { self.gemm(A, X, C, alpha, beta, precision); })) return;
         const emulation::memory::access open(*memory_);
         const matrix<S> product = as_eigen(A.view()) * as_eigen(X.view());
         auto c = as_eigen(C.view());
@@ -79,6 +112,7 @@ class emulated_device {
     /// definite.
     template <class S>
     void cholesky(index n, S* A, int* info) const {
+        recorder_->require_idle("a solve");
         const emulation::memory::access open(*memory_);
         const matrix_view<S> a(A, n, n, 1, n);
         const Eigen::LLT<matrix<S>> factored(as_eigen(a));
@@ -88,6 +122,7 @@ class emulated_device {
     /// B (n,columns), by columns, <- A^-1 B with the factor of A that cholesky() left.
     template <class S>
     void cholesky_solve(index n, index columns, const S* A, S* B) const {
+        recorder_->require_idle("a solve");
         const emulation::memory::access open(*memory_);
         const matrix<S> factor = as_eigen(matrix_view<const S>(A, n, n, 1, n));
         auto b = as_eigen(matrix_view<S>(B, n, columns, 1, n));
@@ -96,6 +131,7 @@ class emulated_device {
     }
     /// Symmetric A (n,n) <- its eigenvectors as columns, by rising eigenvalue; *info = 0 where that converged.
     void eigenvectors(index n, double* A, int* info) const {
+        recorder_->require_idle("a solve");
         const emulation::memory::access open(*memory_);
         auto a = as_eigen(matrix_view<double>(A, n, n, 1, n));
         const Eigen::SelfAdjointEigenSolver<matrix<double>> solver(matrix<double>{a});
@@ -104,12 +140,25 @@ class emulated_device {
     }
 
   private:
+    /// What cuBLAS asks of an operand.
+    template <class T>
+    static void require_blas(gpu::operand<T> X) {
+        const index stored_rows = X.transposed ? X.cols : X.rows;
+        if (X.leading < std::max<index>(stored_rows, 1))
+            throw error("emulated device: an operand of " + shape_text(X.rows, X.cols) +
+                        " with a leading dimension of " + std::to_string(X.leading));
+    }
+
     void copy(void* to, const void* from, std::size_t bytes) const {
+        recorder_->require_idle("a copy");
         const emulation::memory::access open(*memory_);
         if (bytes > 0) std::memcpy(to, from, bytes);
     }
 
+    bool falling_ = false;
     std::shared_ptr<emulation::memory> memory_;
+    std::shared_ptr<emulation::recorder> recorder_;
+    std::shared_ptr<int> singular_;
 };
 
 }  // namespace subbit

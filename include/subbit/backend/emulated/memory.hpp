@@ -5,6 +5,7 @@
 
 #include <sys/mman.h>
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstring>
 #include <map>
@@ -19,7 +20,7 @@ namespace subbit::emulation {
 class memory {
   public:
     /// Throws device_error where the addresses are not to be had.
-    explicit memory(std::size_t capacity) : capacity_(rounded(capacity)) {
+    explicit memory(std::size_t capacity) : capacity_(size_class(capacity)) {
         void* const p = ::mmap(nullptr, capacity_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (p == MAP_FAILED)
             throw device_error("emulated device: no " + std::to_string(capacity_) +
@@ -32,20 +33,20 @@ class memory {
 
     /// Throws device_error where the capacity is used up. New memory holds NaN.
     std::byte* allocate(std::size_t bytes) {
-        bytes = rounded(bytes);
+        const std::size_t size = size_class(bytes);
         std::byte* p = nullptr;
         {
             const std::lock_guard lock(mutex_);
-            auto& free = free_[bytes];
+            auto& free = free_[size];
             if (!free.empty()) {
                 p = free.back();
                 free.pop_back();
-            } else if (capacity_ - used_ >= bytes) {
+            } else if (capacity_ - used_ >= size) {
                 p = base_ + used_;
-                used_ += bytes;
+                used_ += size;
                 if (open_ > 0) protect(PROT_READ | PROT_WRITE);
             } else {
-                throw device_error("emulated device: out of memory, " + std::to_string(bytes) + " bytes asked for, " +
+                throw device_error("emulated device: out of memory, " + std::to_string(size) + " bytes asked for, " +
                                    std::to_string(capacity_ - used_) + " of " + std::to_string(capacity_) +
                                    " left; use a smaller model, fewer windows or fewer layers at once");
             }
@@ -56,7 +57,7 @@ class memory {
     }
     void deallocate(std::byte* p, std::size_t bytes) {
         const std::lock_guard lock(mutex_);
-        free_[rounded(bytes)].push_back(p);
+        free_[size_class(bytes)].push_back(p);
     }
     bool contains(const void* p) const { return p >= base_ && p < base_ + capacity_; }
 
@@ -79,9 +80,10 @@ class memory {
     };
 
   private:
-    static std::size_t rounded(std::size_t bytes) {
-        constexpr std::size_t unit = 256;  // what cudaMalloc aligns to
-        return std::max<std::size_t>((bytes + unit - 1) / unit * unit, unit);
+    /// Powers of two, so that freed memory fits again: the fewer pages are in use, the less their protection costs.
+    static std::size_t size_class(std::size_t bytes) {
+        constexpr std::size_t least = 256;  // what cudaMalloc aligns to
+        return std::bit_ceil(std::max(bytes, least));
     }
     void protect(int rights) {
         constexpr std::size_t page = std::size_t{1} << 16;  // the largest that is in use

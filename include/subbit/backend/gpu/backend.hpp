@@ -7,7 +7,10 @@
 //     owns(p)                                      true for an address of the device's memory
 //     copy_to_device, copy_on_device, clear        (to, from, bytes), in the order of the stream
 //     copy_to_host(to, from, bytes)                and waits
+//     singular()                                   an int of the host and the device: a solve leaves the size of a
+//                                                  singular matrix there, and what waits next throws
 //     launch(shape, kernel)                        (block.hpp)
+//     record(f)                                    the launches that f asks for, kept to be replayed: graph.replay()
 //     gemm, cholesky, cholesky_solve, eigenvectors what BLAS and LAPACK do, by columns (dense.hpp)
 //     Device(gpu::no_device{})                     what an owner without memory holds
 //
@@ -15,6 +18,7 @@
 #pragma once
 
 #include <subbit/backend/concept.hpp>
+#include <subbit/backend/gpu/block.hpp>
 #include <subbit/backend/gpu/memory.hpp>
 
 #include <string>
@@ -37,6 +41,7 @@ class gpu_backend {
     using matrix = gpu::device_matrix<Device, S>;
     template <class S>
     using vector = gpu::device_vector<Device, S>;
+    using bits = gpu::device_bit_matrix<Device>;
 
     gpu_backend() = default;
     explicit gpu_backend(Device device) : device_(std::move(device)) {}

@@ -12,9 +12,10 @@
 //     thread(), threads()               which thread of the block, of how many (a multiple of 32)
 //     lane(), warp(), warps()           thread % 32, thread / 32, threads / 32
 //     sync(), sync_warp()               every thread of the block, or of the warp, gets here before any goes on
-//     shared<T>(count)                  memory of the block; every thread asks in the same order, within the launch's
-//     bytes shuffle(x, from)                  the x of lane `from` of the warp shuffle_xor(x, mask)              of
-//     lane lane() ^ mask shuffle_down(x, by)               of lane lane() + by, or one's own x where there is none
+//     shared<T>(count)                  memory of the block, out of the launch's bytes; all threads ask in one order
+//     shuffle(x, from)                  the x of lane `from` of the warp
+//     shuffle_xor(x, mask)              the x of lane lane() ^ mask
+//     shuffle_down(x, by)               the x of lane lane() + by, or one's own where there is none
 //     ballot(condition)                 bit l is set where lane l's condition holds
 //     warp_reduce(x, op), reduce(x, op) x combined over the warp, the block; every thread gets the result
 //     warp_sum(x), sum(x)               the same with op = plus
@@ -79,6 +80,12 @@ inline launch_shape cover(index items) {
 /// Enough warps for `items`, eight a block.
 inline launch_shape cover_by_warps(index items) {
     return cover(items * warp_size);
+}
+
+/// One block, of as many threads as `items` can use: for what one block must do alone.
+inline launch_shape one_block(index items) {
+    const index rounded = (items + warp_size - 1) / warp_size * warp_size;
+    return {1, static_cast<int>(std::clamp<index>(rounded, warp_size, 1024))};
 }
 
 /// Calls f(i) for every i below n, each on one thread of the launch.

@@ -4,8 +4,16 @@
 #include <subbit/backend/gpu/block.hpp>
 
 #include <algorithm>
+#include <utility>
 
 namespace subbit::gpu {
+
+/// Throws value_error where a solve left the size of a matrix that was singular, and forgets it.
+inline void require_regular(int& singular) {
+    if (singular == 0) return;
+    const int n = std::exchange(singular, 0);
+    throw value_error("spd_solve: G (" + shape_text(n, n) + ") is singular");
+}
 
 /// How a product of floats may round: `fast` as the device's options say (TF32 where asked), `full` never below float.
 enum class product_precision { fast, full };

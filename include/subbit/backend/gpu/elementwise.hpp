@@ -3,8 +3,10 @@
 
 #include <subbit/backend/gpu/backend.hpp>
 #include <subbit/backend/gpu/block.hpp>
+#include <subbit/core/random.hpp>
 #include <subbit/core/types.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <type_traits>
@@ -89,6 +91,59 @@ struct axpby_entry {
     }
 };
 
+template <class S>
+struct difference_entry {
+    matrix_view<S> R;
+    matrix_view<const S> X, Y;
+    S alpha;
+
+    SUBBIT_KERNEL void operator()(index i, index j) const { R(i, j) = alpha * (X(i, j) - Y(i, j)); }
+};
+
+template <class S>
+struct hadamard_entry {
+    matrix_view<S> Y;
+    matrix_view<const S> X;
+
+    SUBBIT_KERNEL void operator()(index i, index j) const { Y(i, j) *= X(i, j); }
+};
+
+template <class S>
+struct copy_sign_entry {
+    matrix_view<S> X;
+    matrix_view<const S> source;
+
+    SUBBIT_KERNEL void operator()(index i, index j) const {
+        const S magnitude = X(i, j) < S(0) ? -X(i, j) : X(i, j);
+        X(i, j) = sign(source(i, j)) * magnitude;
+    }
+};
+
+template <class S>
+struct sign_entry {
+    matrix_view<S> X;
+
+    SUBBIT_KERNEL void operator()(index i, index j) const { X(i, j) = sign(X(i, j)); }
+};
+
+template <class S>
+struct diagonal_entry {
+    matrix_view<S> G;
+    S lambda;
+
+    SUBBIT_KERNEL void operator()(index /*zero*/, index i) const { G(i, i) += lambda; }
+};
+
+template <class S>
+struct normal_entry {
+    matrix_view<S> X;
+    random_stream stream;
+
+    SUBBIT_KERNEL void operator()(index i, index j) const {
+        X(i, j) = static_cast<S>(stream.normal(static_cast<std::uint64_t>(i * X.cols + j)));
+    }
+};
+
 }  // namespace gpu
 
 template <class B, class S>
@@ -99,6 +154,40 @@ void do_scale(gpu_tag, const B& b, matrix_view<S> X, std::span<const S> left, st
 template <class B, class S>
 void do_axpby(gpu_tag, const B& b, S alpha, matrix_view<const S> X, S beta, matrix_view<S> Y) {
     gpu::for_entries<gpu::axpby_entry<S>>(b, Y, X, alpha, beta);
+}
+
+template <class B, class S>
+void do_scaled_difference(gpu_tag, const B& b, S alpha, matrix_view<const S> X, matrix_view<const S> Y,
+                          matrix_view<S> R) {
+    gpu::for_entries<gpu::difference_entry<S>>(b, R, X, Y, alpha);
+}
+
+template <class B, class S>
+void do_hadamard(gpu_tag, const B& b, matrix_view<const S> X, matrix_view<S> Y) {
+    gpu::for_entries<gpu::hadamard_entry<S>>(b, Y, X);
+}
+
+template <class B, class S>
+void do_copy_signs(gpu_tag, const B& b, matrix_view<const S> source, matrix_view<S> X) {
+    gpu::for_entries<gpu::copy_sign_entry<S>>(b, X, source);
+}
+
+template <class B, class S>
+void do_take_signs(gpu_tag, const B& b, matrix_view<S> X) {
+    gpu::for_entries<gpu::sign_entry<S>>(b, X);
+}
+
+template <class B, class S>
+void do_shift_diagonal(gpu_tag, const B& b, S lambda, matrix_view<S> G) {
+    const index n = std::min(G.rows, G.cols);
+    if (n > 0) b.launch(gpu::cover(n), gpu::entries<gpu::diagonal_entry<S>>{1, n, {G, lambda}});
+}
+
+/// The same 32-bit numbers as on the host; their logarithm and cosine are this device's, so that a float now and then
+/// differs in its last bit.
+template <class B, class S>
+void do_fill_normal(gpu_tag, const B& b, const random_stream& stream, matrix_view<S> X) {
+    if (X.size() > 0) b.launch(gpu::cover(X.size()), gpu::entries<gpu::normal_entry<S>>{X.rows, X.cols, {X, stream}});
 }
 
 }  // namespace subbit

@@ -1,9 +1,11 @@
 // Owners of a device's memory. They carry the device, so that their memory goes back in the order of its stream.
 #pragma once
 
+#include <subbit/bits/bit_view.hpp>
 #include <subbit/core/matrix.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <utility>
 
@@ -81,6 +83,26 @@ class device_vector {
 
   private:
     buffer<Device, S> memory_;
+};
+
+/// Packed signs on a device, in the one layout (bit_view.hpp); born all -1.
+template <class Device>
+class device_bit_matrix {
+  public:
+    device_bit_matrix() = default;
+    device_bit_matrix(const Device& device, index rows, index cols)
+        : memory_(device, bit_layout::word_count(rows, cols)), rows_(rows), cols_(cols) {
+        if (memory_.size() > 0) device.clear(memory_.data(), memory_.bytes());
+    }
+
+    index rows() const { return rows_; }
+    index cols() const { return cols_; }
+    std::uint32_t* words() { return memory_.data(); }
+    bit_view view() const { return {memory_.data(), rows_, cols_}; }
+
+  private:
+    buffer<Device, std::uint32_t> memory_;
+    index rows_ = 0, cols_ = 0;
 };
 
 }  // namespace subbit::gpu

@@ -1,9 +1,9 @@
 // The way to the device's memory and back.
 #pragma once
 
+#include <subbit/backend/factor_operations.hpp>
 #include <subbit/backend/gpu/backend.hpp>
 #include <subbit/backend/gpu/elementwise.hpp>
-#include <subbit/backend/operations.hpp>
 
 #include <span>
 

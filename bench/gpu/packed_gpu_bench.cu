@@ -1,0 +1,191 @@
+// Packed layers on a GPU against cuBLAS's products of bfloat16, and against what the memory can be read at.
+#include "gpu_bench.hpp"
+
+#include <cuda_bf16.h>
+#include <string>
+#include <vector>
+
+namespace subbit::bench {
+namespace {
+
+const cuda& gpu_backend_of_benches() {
+    static const cuda b;
+    return b;
+}
+
+/// Reads words as packed kernels do, 16 bytes a lane, and keeps a sum that nobody needs, so that the loads stay.
+struct read_kernel {
+    const gpu::sign_words* words;
+    index count;
+    std::uint32_t* out;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        std::uint32_t sum = 0;
+        gpu::for_each_thread(block, count, [&](index i) {
+            const gpu::sign_words w = load_once(block, words + i);
+            sum ^= w.row[0] ^ w.row[1] ^ w.row[2] ^ w.row[3];
+        });
+        if (sum == 0x12345678u) out[0] = sum;
+    }
+};
+
+/// The ceilings: a copy (bytes read and written) and a read of 2 GiB.
+void copy(benchmark::State& state) {
+    const cuda& b = gpu_backend_of_benches();
+    const index bytes = index{1} << 31;
+    const auto from = b.scratch<std::byte>(bytes);
+    auto to = b.scratch<std::byte>(bytes);
+    gpu_clock clock(b.device().stream());
+    for (auto _ : state)
+        state.SetIterationTime(clock.seconds([&] { b.device().copy_on_device(to.data(), from.data(), to.bytes()); }));
+    report_rate(state, "bytes/s", 2 * static_cast<double>(bytes));
+}
+BENCHMARK(copy)->UseManualTime()->Unit(benchmark::kMicrosecond);
+
+void read(benchmark::State& state) {
+    const cuda& b = gpu_backend_of_benches();
+    const index count = index{1} << 27;
+    auto words = b.scratch<gpu::sign_words>(count);
+    auto out = b.scratch<std::uint32_t>(1);
+    b.device().clear(words.data(), words.bytes());
+    gpu_clock clock(b.device().stream());
+    for (auto _ : state)
+        state.SetIterationTime(clock.seconds([&] {
+            b.launch({132 * 8, 256}, read_kernel{words.data(), count, out.data()});
+        }));
+    report_rate(state, "bytes/s", static_cast<double>(words.bytes()));
+}
+BENCHMARK(read)->UseManualTime()->Unit(benchmark::kMicrosecond);
+
+/// Numbers in [-1, 1): the kernels' time does not depend on them, but zeros would be faster.
+template <class T>
+struct fill_random {
+    T* x;
+    index count;
+    random_stream stream;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        gpu::for_each_thread(block, count, [&](index i) {
+            const float whole = static_cast<float>(stream.bits(static_cast<std::uint64_t>(i)) >> 8);
+            x[i] = static_cast<T>(whole * 0x1p-23f - 1.0f);
+        });
+    }
+};
+
+/// Activations or weights of the type T.
+template <class T>
+gpu::buffer<cuda_device, T> random_numbers(const cuda& b, index count) {
+    auto x = b.scratch<T>(count);
+    b.launch(gpu::cover(count), fill_random<T>{x.data(), count, random_stream(3)});
+    return x;
+}
+
+/// Arguments: m, n, tokens, bits a weight in hundredths. U V x with its scales; layers rotate, so that their signs come
+/// from the memory.
+template <class T>
+void packed(benchmark::State& state) {
+    const cuda& b = gpu_backend_of_benches();
+    const index m = state.range(0), n = state.range(1), tokens = state.range(2);
+    const double bits = static_cast<double>(state.range(3)) / 100, bytes = sign_bytes(m, n, bits);
+    const auto layer = to_backend(b, random_layer(m, n, bits));
+    const std::vector layers(static_cast<std::size_t>(copies_beyond_cache(bytes)), layer);
+    const auto x = random_numbers<T>(b, tokens * n);
+    auto y = b.scratch<T>(tokens * m);
+    gpu::packed_workspace<cuda_device, float> work(b);
+    time_recorded(state, b, std::ssize(layers), [&](index i) {
+        const device_layer_output<cuda_device, T> part{layers[static_cast<std::size_t>(i)], {y.data(), tokens, m}};
+        apply_layers(b, matrix_view<const T>(x.data(), tokens, n),
+                     std::span<const device_layer_output<cuda_device, T>>(&part, 1), work);
+    });
+    report_rate(state, "sign_bytes/s", bytes);
+    report_rate(state, "dense_flops/s", 2.0 * static_cast<double>(m * n * tokens));
+}
+void packed_float(benchmark::State& state) {
+    packed<float>(state);
+}
+void packed_bfloat16(benchmark::State& state) {
+    packed<bf16>(state);
+}
+
+/// Arguments: m, n, tokens. The dense layer by cuBLAS, weights and activations in bfloat16, sums in float.
+void cublas_bfloat16(benchmark::State& state) {
+    const cuda& b = gpu_backend_of_benches();
+    const index m = state.range(0), n = state.range(1), tokens = state.range(2);
+    const double bytes = 2.0 * static_cast<double>(m * n);
+    const auto weight = random_numbers<bf16>(b, m * n);
+    const std::vector weights(static_cast<std::size_t>(copies_beyond_cache(bytes)), weight);
+    const auto x = random_numbers<bf16>(b, tokens * n);
+    auto y = b.scratch<bf16>(tokens * m);
+    const float one = 1, zero = 0;
+    time_recorded(state, b, std::ssize(weights), [&](index i) {
+        cuda_detail::check(
+            cublasGemmEx_64(b.device().blas(), CUBLAS_OP_T, CUBLAS_OP_N, m, tokens, n, &one,
+                            weights[static_cast<std::size_t>(i)].data(), CUDA_R_16BF, n, x.data(), CUDA_R_16BF, n,
+                            &zero, y.data(), CUDA_R_16BF, m, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+            "cublasGemmEx");
+    });
+    report_rate(state, "weight_bytes/s", bytes);
+    report_rate(state, "dense_flops/s", 2.0 * static_cast<double>(m * n * tokens));
+}
+
+/// The linear layers of a model, one token: q, k, v as one job, then o, gate and up as one, down; all blocks one after
+/// the other, as one graph. Arguments: blocks, width, width of k and v, width of gate and up, bits a weight in
+/// hundredths.
+void decode_layers(benchmark::State& state) {
+    using layer = low_rank_binary_linear<float, cuda>;
+    using part = device_layer_output<cuda_device, float>;
+    const cuda& b = gpu_backend_of_benches();
+    const index blocks = state.range(0), d = state.range(1), kv = state.range(2), ff = state.range(3);
+    const double bits = static_cast<double>(state.range(4)) / 100;
+    const auto made = [&](index m, index n) { return to_backend(b, random_layer(m, n, bits)); };
+    const layer q = made(d, d), k = made(kv, d), up = made(ff, d), down = made(d, ff);
+    const std::vector<layer> block = {q, k, k, q, up, up, down};
+    const std::vector model(static_cast<std::size_t>(blocks), block);
+    const auto x = random_numbers<float>(b, d), wide = random_numbers<float>(b, ff);
+    auto y = b.scratch<float>(3 * ff);
+    gpu::packed_workspace<cuda_device, float> work(b);
+    const auto job = [&](const float* input, index n, const std::vector<layer>& layers, std::size_t first,
+                         std::size_t count) {
+        std::vector<part> parts;
+        for (std::size_t l = first; l < first + count; ++l)
+            parts.push_back({layers[l], {y.data() + static_cast<index>(l - first) * ff, 1, layers[l].rows()}});
+        apply_layers(b, matrix_view<const float>(input, 1, n), std::span<const part>(parts), work);
+    };
+    time_recorded(state, b, 1, [&](index) {
+        for (const auto& layers : model) {
+            job(x.data(), d, layers, 0, 3);
+            job(x.data(), d, layers, 3, 1);
+            job(x.data(), d, layers, 4, 2);
+            job(wide.data(), ff, layers, 6, 1);
+        }
+    });
+    const double bytes = 2 * sign_bytes(d, d, bits) + 2 * sign_bytes(kv, d, bits) + 2 * sign_bytes(ff, d, bits) +
+                         sign_bytes(d, ff, bits);
+    report_rate(state, "sign_bytes/s", bytes * static_cast<double>(blocks));
+}
+
+void layer_sizes(benchmark::internal::Benchmark* bench) {
+    for (const auto& [m, n] : {std::pair{4096, 4096}, {8192, 8192}, {4096, 14336}})
+        for (const int tokens : {1, 2, 4, 8, 16, 512, 2048})
+            bench->Args({m, n, tokens, 100});
+    bench->Args({8192, 8192, 1, 55})->ArgNames({"m", "n", "tokens", "bits_x100"});
+    bench->UseManualTime()->Unit(benchmark::kMicrosecond);
+}
+BENCHMARK(packed_float)->Apply(layer_sizes);
+BENCHMARK(packed_bfloat16)->Apply(layer_sizes);
+BENCHMARK(cublas_bfloat16)->Apply(layer_sizes);
+
+BENCHMARK(decode_layers)
+    ->ArgNames({"blocks", "width", "kv", "ff", "bits_x100"})
+    ->Args({30, 576, 192, 1536, 100})     // SmolLM2-135M
+    ->Args({32, 4096, 4096, 11008, 100})  // Llama-2-7B
+    ->Args({32, 4096, 1024, 14336, 100})  // Llama-3-8B
+    ->UseManualTime()
+    ->Unit(benchmark::kMicrosecond);
+
+}  // namespace
+}  // namespace subbit::bench
+
+BENCHMARK_MAIN();

@@ -1,0 +1,132 @@
+// RMSNorm and SwiGLU on a GPU (../model/norm.hpp).
+#pragma once
+
+#include "../model/norm.hpp"
+
+#include <subbit/backend/gpu.hpp>
+
+#include <cmath>
+#include <span>
+
+namespace llama {
+
+namespace gpu {
+
+using subbit::gpu::for_each_warp;
+using subbit::gpu::warp_size;
+
+/// A warp for each row.
+template <class S>
+struct rms_norm_rows {
+    matrix_view<const S> X;
+    const S* weight;
+    S eps;
+    matrix_view<S> Y;
+    S* inverse_rms;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        for_each_warp(block, X.rows, [&](index t) {
+            S squares = 0;
+            for (index c = block.lane(); c < X.cols; c += warp_size)
+                squares += X(t, c) * X(t, c);
+            const S inverse = S(1) / std::sqrt(block.warp_sum(squares) / static_cast<S>(X.cols) + eps);
+            for (index c = block.lane(); c < X.cols; c += warp_size)
+                Y(t, c) = X(t, c) * inverse * weight[c];
+            if (block.lane() == 0) inverse_rms[t] = inverse;
+        });
+    }
+};
+
+/// A warp for each row.
+template <class S>
+struct rms_norm_gradient_rows {
+    matrix_view<const S> X;
+    const S* weight;
+    const S* inverse_rms;
+    matrix_view<const S> dY;
+    matrix_view<S> dX;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        for_each_warp(block, X.rows, [&](index t) {
+            S dot = 0;
+            for (index c = block.lane(); c < X.cols; c += warp_size)
+                dot += X(t, c) * weight[c] * dY(t, c);
+            const S inverse = inverse_rms[t];
+            const S pull = block.warp_sum(dot) * inverse * inverse / static_cast<S>(X.cols);
+            for (index c = block.lane(); c < X.cols; c += warp_size)
+                dX(t, c) += inverse * (weight[c] * dY(t, c) - X(t, c) * pull);
+        });
+    }
+};
+
+/// dY(t,c) X(t,c) / rms(t), to the gradient of weight c.
+template <class S>
+struct norm_weight_gradient {
+    matrix_view<const S> X, dY;
+    const S* inverse_rms;
+    S* d_weight;
+
+    SUBBIT_KERNEL double operator()(index c, index t) const {
+        return static_cast<double>(dY(t, c) * X(t, c) * inverse_rms[t]);
+    }
+    SUBBIT_KERNEL void store(index c, double sum) const { d_weight[c] = static_cast<S>(sum); }
+};
+
+template <class S>
+struct swiglu_entry {
+    matrix_view<const S> G, U;
+    matrix_view<S> H;
+
+    SUBBIT_KERNEL void operator()(index t, index c) const {
+        const S g = G(t, c);
+        H(t, c) = g / (S(1) + std::exp(-g)) * U(t, c);
+    }
+};
+
+/// dG may be dH's storage.
+template <class S>
+struct swiglu_gradient_entry {
+    matrix_view<const S> G, U, dH;
+    matrix_view<S> dG, dU;
+
+    SUBBIT_KERNEL void operator()(index t, index c) const {
+        const S g = G(t, c), u = U(t, c), d = dH(t, c), s = S(1) / (S(1) + std::exp(-g));
+        dU(t, c) = d * g * s;
+        dG(t, c) = d * u * s * (S(1) + g * (S(1) - s));
+    }
+};
+
+}  // namespace gpu
+
+template <device_backend B, class S>
+void rms_norm(const B& b, matrix_view<const S> X, std::span<const S> weight, double eps, matrix_view<S> Y,
+              vector_in<S, B>& inverse_rms) {
+    subbit::reshape(b, inverse_rms, X.rows);
+    b.launch(subbit::gpu::cover_by_warps(X.rows),
+             gpu::rms_norm_rows<S>{X, weight.data(), static_cast<S>(eps), Y, span_of(inverse_rms).data()});
+}
+
+template <device_backend B, class S>
+void rms_norm_backward(const B& b, matrix_view<const S> X, std::span<const S> weight,
+                       const vector_in<S, B>& inverse_rms, matrix_view<const S> dY, matrix_view<S> dX,
+                       std::span<S> d_weight) {
+    const S* const inverse = span_of(inverse_rms).data();
+    b.launch(subbit::gpu::cover_by_warps(X.rows), gpu::rms_norm_gradient_rows<S>{X, weight.data(), inverse, dY, dX});
+    if (!d_weight.empty())
+        subbit::gpu::sum_rows(b, X.cols, X.rows, false, gpu::norm_weight_gradient<S>{X, dY, inverse, d_weight.data()});
+}
+
+template <device_backend B, class S>
+void swiglu(const B& b, matrix_view<const S> G, matrix_view<const S> U, matrix_view<S> H) {
+    subbit::gpu::for_row_entries(b, G.rows, G.cols, gpu::swiglu_entry<S>{G, U, H});
+}
+
+template <device_backend B, class S>
+void swiglu_backward(const B& b, matrix_view<const S> G, matrix_view<const S> U, matrix_view<const S> dH,
+                     matrix_view<S> dG, matrix_view<S> dU) {
+    subbit::gpu::for_row_entries(b, G.rows, G.cols, gpu::swiglu_gradient_entry<S>{G, U, dH, dG, dU});
+}
+
+}  // namespace llama

@@ -1,0 +1,238 @@
+// A model that continues a text on a GPU: packed layers, cache and output head stay there, and a token is one recorded
+// graph.
+#pragma once
+
+#include "../model/model_directory.hpp"
+#include "../model/token_model.hpp"
+#include "attention.hpp"
+#include "decode.hpp"
+#include "norm.hpp"
+
+#include <subbit/backend/factor_operations.hpp>
+#include <subbit/backend/gpu.hpp>
+
+#include <cmath>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace llama {
+
+/// The output head on a device, in the format of a row_table.
+template <class Device>
+class device_head {
+  public:
+    device_head(const subbit::gpu_backend<Device>& b, const row_table& table)
+        : format_(table.format()),
+          rows_(table.rows()),
+          cols_(table.cols()),
+          bytes_(b.device(), std::ssize(table.bytes())),
+          scales_(b.device(), std::ssize(table.scales())) {
+        b.device().copy_to_device(bytes_.data(), table.bytes().data(), bytes_.bytes());
+        b.device().copy_to_device(scales_.data(), table.scales().data(), scales_.bytes());
+        b.synchronize();  // the table may go now
+    }
+
+    index rows() const { return rows_; }
+    /// scores (rows) of x (cols).
+    void multiply(const subbit::gpu_backend<Device>& b, const float* x, float* scores) const {
+        if (format_ == row_format::f32) launch<float>(b, x, scores);
+        if (format_ == row_format::bf16) launch<subbit::bf16>(b, x, scores);
+        if (format_ == row_format::int8) launch<std::int8_t>(b, x, scores);
+    }
+
+  private:
+    template <class Number>
+    void launch(const subbit::gpu_backend<Device>& b, const float* x, float* scores) const {
+        using kernel = gpu_decode::head_scores<Number>;
+        auto shape = subbit::gpu::cover_by_warps(rows_);
+        shape.shared_bytes = kernel::shared_bytes(cols_);
+        const auto* numbers = reinterpret_cast<const Number*>(bytes_.data());
+        b.launch(shape, kernel{{numbers, rows_, cols_}, scales_.data(), x, scores});
+    }
+
+    row_format format_;
+    index rows_, cols_;
+    subbit::gpu::buffer<Device, std::byte> bytes_;
+    subbit::gpu::buffer<Device, float> scales_;
+};
+
+/// A whole model on a device, and the keys and values of the tokens that it has seen; running_model's counterpart.
+template <class Device>
+class gpu_running_model : public token_model {
+  public:
+    using backend = subbit::gpu_backend<Device>;
+
+    /// Room for `capacity` tokens.
+    gpu_running_model(const backend& b, const model_directory& directory, index capacity, row_format head)
+        : b_(b),
+          config_(directory.config()),
+          capacity_(capacity),
+          embedding_(directory.load_embedding(head)),
+          head_(b, config_.tie_word_embeddings ? embedding_ : directory.load_own_head(head)),
+          final_norm_(uploaded(directory.load_final_norm<float>())),
+          rows_(std::min(most_rows, capacity), config_.hidden_size),
+          X_(b.device(), rows_.rows(), config_.hidden_size),
+          normed_(b.device(), rows_.rows(), config_.hidden_size),
+          queries_(b.device(), rows_.rows(), query_width()),
+          keys_(b.device(), rows_.rows(), key_width()),
+          values_(b.device(), rows_.rows(), key_width()),
+          attended_(b.device(), rows_.rows(), query_width()),
+          gate_(b.device(), rows_.rows(), config_.intermediate_size),
+          up_(b.device(), rows_.rows(), config_.intermediate_size),
+          scores_(b.device(), 1, config_.vocab_size),
+          position_(b.device(), 1),
+          prompt_work_(b),
+          token_work_(b),
+          context_(b, config_, capacity) {
+        if (config_.head_dim > warp_numbers)
+            throw subbit::value_error("head_dim " + std::to_string(config_.head_dim) + ", expected at most " +
+                                      std::to_string(warp_numbers) + " on a GPU; use the cpu backend");
+        for (index l = 0; l < config_.num_hidden_layers; ++l) {
+            blocks_.push_back({directory.load_block<backend, float>(b, l, context_),
+                               matrix_type(b.device(), capacity, key_width()),
+                               matrix_type(b.device(), capacity, key_width())});
+            b.synchronize();  // the host's copies are gone
+            directory.tensors().release();
+        }
+    }
+
+    /// The scores of the token after `tokens`, which come after all tokens before; value_error for an id outside the
+    /// vocabulary, shape_error where the room is used up.
+    std::span<const float> next_scores(std::span<const std::int32_t> tokens) override {
+        if (length_ + std::ssize(tokens) > capacity_)
+            throw subbit::shape_error("cache of " + std::to_string(capacity_) +
+                                      " tokens: " + std::to_string(length_ + std::ssize(tokens)) + " do not fit");
+        for (const auto most = static_cast<std::size_t>(rows_.rows()); tokens.size() > most;
+             tokens = tokens.subspan(most))
+            append(tokens.first(most), false);
+        append(tokens, true);
+        host_scores_ = subbit::download(b_, view(scores_));
+        return {host_scores_.data(), static_cast<std::size_t>(host_scores_.size())};
+    }
+
+  private:
+    static constexpr index most_rows = 256;  // tokens at once
+    static constexpr index warp_numbers = gpu_decode::attend_to_cache::most_numbers * subbit::gpu::warp_size;
+
+    using workspace = subbit::gpu::packed_workspace<Device, float>;
+    using matrix_type = subbit::gpu::device_matrix<Device, float>;
+    using vector_type = subbit::gpu::device_vector<Device, float>;
+    using part = std::pair<layer_id, matrix_view<float>>;
+
+    struct cached_block {
+        block<float, backend> weights;
+        matrix_type keys, values;
+    };
+
+    index query_width() const { return config_.num_attention_heads * config_.head_dim; }
+    index key_width() const { return config_.num_key_value_heads * config_.head_dim; }
+    vector_type uploaded(const vector<float>& x) const { return subbit::upload_vector(b_, subbit::const_span(x)); }
+
+    /// Runs the tokens through the model; with `score`, the last one's scores are made too.
+    void append(std::span<const std::int32_t> tokens, bool score) {
+        const index rows = std::ssize(tokens);
+        for (index t = 0; t < rows; ++t) {
+            const std::int32_t id = tokens[static_cast<std::size_t>(t)];
+            if (id < 0 || id >= embedding_.rows())
+                throw subbit::value_error("token " + std::to_string(id) + " is outside the vocabulary of " +
+                                          std::to_string(embedding_.rows()));
+            embedding_.read_row(id, {&rows_(t, 0), static_cast<std::size_t>(rows_.cols())});
+        }
+        const auto first = static_cast<std::int32_t>(length_);
+        b_.device().copy_to_device(view(X_).data, rows_.data(),
+                                   static_cast<std::size_t>(rows * rows_.cols()) * sizeof(float));
+        b_.device().copy_to_device(position_.data(), &first, sizeof(first));
+        if (rows > 1 || !score) {
+            pass(rows, score, prompt_work_);
+        } else if (graph_) {
+            graph_->replay();
+        } else {
+            pass(1, true, token_work_);  // makes the workspace as large as it must be, and that is where it stays
+            graph_.emplace(b_.device().record([&] { pass(1, true, token_work_); }));
+        }
+        b_.synchronize();  // rows_ is written again
+        length_ += rows;
+    }
+
+    void pass(index rows, bool score, workspace& work) {
+        const auto x = view(X_).middle_rows(0, rows), normed = view(normed_).middle_rows(0, rows),
+                   q = view(queries_).middle_rows(0, rows), k = view(keys_).middle_rows(0, rows),
+                   v = view(values_).middle_rows(0, rows), attended = view(attended_).middle_rows(0, rows),
+                   gate = view(gate_).middle_rows(0, rows), up = view(up_).middle_rows(0, rows);
+        for (auto& [weights, keys, values] : blocks_) {
+            const gpu_decode::cache_view cache{view(keys).data, view(values).data, key_width()};
+            norm(x, weights.attention_norm, normed);
+            job(weights, normed, {{q_proj, q}, {k_proj, k}, {v_proj, v}}, 0, work);
+            b_.launch(subbit::gpu::cover(rows * (q.cols / 2 + k.cols)),
+                      gpu_decode::rotate_and_keep{q, k, v, view(std::as_const(context_.rotary.cosine)),
+                                                  view(std::as_const(context_.rotary.sine)), config_.head_dim,
+                                                  position_.data(), cache});
+            attend(q, cache, attended);
+            job(weights, attended, {{o_proj, x}}, 1, work);
+            norm(x, weights.mlp_norm, normed);
+            job(weights, normed, {{gate_proj, gate}, {up_proj, up}}, 0, work);
+            swiglu(b_, matrix_view<const float>(gate), matrix_view<const float>(up), gate);
+            job(weights, gate, {{down_proj, x}}, 1, work);
+        }
+        if (!score) return;
+        const auto last = normed.middle_rows(0, 1);
+        norm(x.middle_rows(rows - 1, 1), final_norm_, last);
+        head_.multiply(b_, last.data, view(scores_).data);
+    }
+
+    void norm(matrix_view<const float> X, const vector_type& weight, matrix_view<float> Y) const {
+        b_.launch({X.rows, gpu_decode::threads},
+                  gpu_decode::norm_rows{X, span_of(weight).data(), static_cast<float>(config_.rms_norm_eps), Y});
+    }
+
+    void attend(matrix_view<const float> q, const gpu_decode::cache_view& cache, matrix_view<float> out) const {
+        using kernel = gpu_decode::attend_to_cache;
+        const float scale = 1 / std::sqrt(static_cast<float>(config_.head_dim));
+        b_.launch({q.rows * config_.num_attention_heads, gpu_decode::threads, kernel::shared_bytes(config_.head_dim)},
+                  kernel{q, config_.head_dim, config_.num_attention_heads / config_.num_key_value_heads,
+                         position_.data(), cache, scale, out});
+    }
+
+    /// Layers that read the same X, low-rank ones as one job: Y = outputs + beta Y.
+    void job(const block<float, backend>& weights, matrix_view<const float> X, std::initializer_list<part> parts,
+             float beta, workspace& work) const {
+        std::vector<subbit::device_layer_output<Device, float>> together;
+        for (const auto& [id, Y] : parts) {
+            const auto& layer = weights.layers[id];
+            if (layer.is_binary()) {
+                together.push_back({layer.binary().layer, Y, beta});
+            } else if (layer.is_residual()) {
+                auto sum = subbit::gpu::residual_output(layer.residual().layer, X, Y);
+                sum.beta = beta;
+                subbit::gpu::packed_products(b_, std::span<const decltype(sum)>(&sum, 1), work);
+            } else {
+                subbit::gemm(b_, X, view(layer.dense().weight).t(), Y, 1, beta);
+                const auto bias = subbit::const_span(layer.dense().bias);
+                if (!bias.empty()) subbit::add_to_rows(b_, Y, bias);
+            }
+        }
+        if (!together.empty())
+            subbit::apply_layers(b_, X, std::span<const subbit::device_layer_output<Device, float>>(together), work);
+    }
+
+    backend b_;
+    const model_config& config_;
+    index capacity_, length_ = 0;
+    row_table embedding_;  // the host reads single rows of it
+    device_head<Device> head_;
+    vector_type final_norm_;
+    matrix<float> rows_;  // the tokens' embeddings, on their way to the device
+    matrix_type X_, normed_, queries_, keys_, values_, attended_, gate_, up_, scores_;
+    subbit::gpu::buffer<Device, std::int32_t> position_;
+    workspace prompt_work_, token_work_;
+    block_context<float, backend> context_;
+    std::vector<cached_block> blocks_;
+    std::optional<decltype(std::declval<const Device&>().record(std::declval<void (*)()>()))> graph_;
+    matrix<float> host_scores_;
+};
+
+}  // namespace llama

@@ -1,0 +1,31 @@
+#include "compress_cuda.hpp"
+
+#include "../gpu/attention.hpp"
+#include "../gpu/norm.hpp"
+#include "compression.hpp"
+#include "rate.hpp"
+
+#include <subbit/backend/cuda.cuh>
+
+namespace llama {
+
+namespace {
+
+/// bf16 products of the options are TF32 products here: both round to fewer bits and accumulate in float32.
+subbit::cuda backend_of(const compress_options& options) {
+    subbit::cuda_options device;
+    device.tf32 = bf16_products(options);
+    return subbit::cuda(subbit::cuda_device(device));
+}
+
+}  // namespace
+
+nlohmann::json compress_on_cuda(const compress_job& job, subbit::progress& watcher) {
+    return run_compression(job, watcher, backend_of(job.options), subbit::cuda(subbit::cuda_device()));
+}
+
+double measure_rate_on_cuda(const compress_options& options) {
+    return measure_rate(backend_of(options));
+}
+
+}  // namespace llama

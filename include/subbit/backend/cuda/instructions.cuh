@@ -1,0 +1,54 @@
+// The GPU's instructions of gpu/instructions.hpp; all exist from sm_80 on.
+#pragma once
+
+#include <subbit/backend/cuda/block.cuh>
+#include <subbit/backend/gpu/instructions.hpp>
+
+#include <cstdint>
+
+namespace subbit::cuda_detail {
+
+__device__ inline void multiply_add(block&, std::int32_t (&sums)[4], const gpu::sign_fragment& signs,
+                                    const gpu::digit_fragment& digits) {
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+        "%3};"
+        : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+        : "r"(signs.word[0]), "r"(signs.word[1]), "r"(signs.word[2]), "r"(signs.word[3]), "r"(digits.word[0]),
+          "r"(digits.word[1]));
+}
+
+__device__ inline std::int32_t byte_sum(const block&, std::uint32_t bytes) {
+    return __dp4a(static_cast<int>(bytes), 0x01010101, 0);
+}
+
+__device__ inline std::int32_t multiply_bytes(const block&, std::uint32_t bytes, std::uint32_t first,
+                                              std::uint32_t second, std::int32_t sum) {
+    const auto w = static_cast<int>(bytes);
+    return __dp2a_hi(static_cast<int>(second), w, __dp2a_lo(static_cast<int>(first), w, sum));
+}
+
+/// 16 bytes past the L1 cache, which is left to what is read again.
+template <class T>
+__device__ T load_once(const block&, const T* address) {
+    static_assert(sizeof(T) == 16 && alignof(T) == 16);
+    uint4 x;
+    asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+        : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+        : "l"(address));
+    return __builtin_bit_cast(T, x);
+}
+
+__device__ inline void copy_async(const block&, void* to, const void* from) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(to))),
+                 "l"(from)
+                 : "memory");
+}
+__device__ inline void commit_copies(const block&) {
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int Pending>
+__device__ void wait_for_copies(const block&, gpu::pending_copies<Pending>) {
+    asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+}
+
+}  // namespace subbit::cuda_detail

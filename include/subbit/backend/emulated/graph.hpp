@@ -1,0 +1,58 @@
+// Launches that are recorded once and replayed, as CUDA's graphs do it: with the arguments that they had when recorded.
+#pragma once
+
+#include <subbit/core/error.hpp>
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace subbit::emulation {
+
+/// A list of launches.
+class graph {
+  public:
+    explicit graph(std::vector<std::function<void()>> launches) : launches_(std::move(launches)) {}
+    void replay() const {
+        for (const auto& launch : launches_)
+            launch();
+    }
+
+  private:
+    std::vector<std::function<void()>> launches_;
+};
+
+/// Whether the launches of a device are done or kept.
+class recorder {
+  public:
+    template <class F>
+    graph record(F&& f) {
+        require_idle("a second recording");
+        recording_ = true;
+        try {
+            std::forward<F>(f)();
+        } catch (...) {
+            recording_ = false;
+            launches_.clear();
+            throw;
+        }
+        recording_ = false;
+        return graph(std::exchange(launches_, {}));
+    }
+    /// True where the launch is kept, and not to be done.
+    template <class F>
+    bool keeps(F launch) {
+        if (recording_) launches_.emplace_back(std::move(launch));
+        return recording_;
+    }
+    void require_idle(const char* what) const {
+        if (recording_) throw error("emulated device: " + std::string(what) + " while launches are recorded");
+    }
+
+  private:
+    bool recording_ = false;
+    std::vector<std::function<void()>> launches_;
+};
+
+}  // namespace subbit::emulation

@@ -1,0 +1,110 @@
+// Whole binary layers on the device: uploaded once, then one launch for all V of a job and one for all U.
+#pragma once
+
+#include <subbit/backend/gpu/owners.hpp>
+#include <subbit/backend/gpu/packed_products.hpp>
+#include <subbit/backend/layer_memory.hpp>
+#include <subbit/bits/low_rank_binary_linear.hpp>
+#include <subbit/bits/residual_binary_linear.hpp>
+#include <subbit/core/half.hpp>
+
+#include <initializer_list>
+#include <span>
+#include <type_traits>
+#include <vector>
+
+namespace subbit {
+
+namespace gpu {
+
+/// What a launch makes of a residual layer in the device's memory: Y (T,m) for X (T,n).
+template <class Device, class In, class Out, class Real>
+packed_output<In, Out, Real> residual_output(const residual_binary_linear<Real, gpu_backend<Device>>& layer,
+                                             matrix_view<const In> X, matrix_view<Out> Y) {
+    packed_output<In, Out, Real> out;
+    out.part_count = static_cast<int>(layer.path_count());
+    for (std::size_t p = 0; p < layer.paths.size(); ++p) {
+        const auto& path = layer.paths[p];
+        out.parts[p] = {path.B.view(), X, span_of(path.s_pre).data(), span_of(path.s_post).data(), {}};
+    }
+    out.bias = span_of(layer.bias).data();
+    out.Y = Y;
+    return out;
+}
+
+}  // namespace gpu
+
+/// A device's layer and where its outputs go: one part of apply_layers.
+template <class Device, class Out, class Real = float>
+struct device_layer_output {
+    const low_rank_binary_linear<Real, gpu_backend<Device>>& layer;
+    matrix_view<Out> Y;  ///< (T,m)
+    Real beta = 0;       ///< of the old Y that is added: a residual connection is 1
+};
+
+/// Several layers on the device that read the same X (T,n), as one job; In and Out are Real, or f16 or bf16 for float
+/// layers, whose sums are made as if in float. Throws shape_error.
+template <class Device, class In, class Out, class Real>
+void apply_layers(const gpu_backend<Device>& b, matrix_view<const In> X,
+                  std::span<const device_layer_output<Device, Out, Real>> layers,
+                  gpu::packed_workspace<Device, Real>& work) {
+    index ranks = 0;
+    for (const auto& part : layers) {
+        require_shape("apply: X", X.rows, X.cols, X.rows, part.layer.cols());
+        require_shape("apply: Y", part.Y.rows, part.Y.cols, X.rows, part.layer.rows());
+        ranks += part.layer.rank();
+    }
+    std::vector<gpu::packed_output<In, Real, Real>> inner(layers.size());
+    std::vector<gpu::packed_output<Real, Out, Real>> outer(layers.size());
+    Real* next = work.hidden(X.rows * ranks);
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+        const auto& layer = layers[l].layer;
+        const matrix_view<Real> hidden(next, X.rows, layer.rank());
+        inner[l].parts[0] = {layer.V.view(), X, span_of(layer.s_pre).data(), nullptr, {}};
+        inner[l].Y = hidden;
+        outer[l].parts[0] = {layer.U.view(), hidden, span_of(layer.s_mid).data(), span_of(layer.s_post).data(), {}};
+        outer[l].bias = span_of(layer.bias).data();
+        outer[l].Y = layers[l].Y;
+        outer[l].beta = layers[l].beta;
+        next += hidden.size();
+    }
+    gpu::packed_products(b, std::span<const gpu::packed_output<In, Real, Real>>(inner), work);
+    gpu::packed_products(b, std::span<const gpu::packed_output<Real, Out, Real>>(outer), work);
+}
+/// The same for a list: apply_layers(b, X, {{q, Q}, {k, K}, {v, V}}, work).
+template <class Device, class In, class Real>
+void apply_layers(const gpu_backend<Device>& b, matrix_view<const In> X,
+                  std::initializer_list<device_layer_output<Device, In, std::type_identity_t<Real>>> layers,
+                  gpu::packed_workspace<Device, Real>& work) {
+    apply_layers(b, X, std::span<const device_layer_output<Device, In, Real>>(layers.begin(), layers.size()), work);
+}
+
+/// The layers' parts are the host's here, and travel with the call; to_backend() is for those that stay.
+template <class Device, class S>
+void do_apply_layers(gpu_tag, const gpu_backend<Device>& b, std::span<const layer_output<S>> layers,
+                     matrix_view<const S> X, apply_options) {
+    std::vector<low_rank_binary_linear<S, gpu_backend<Device>>> uploaded;
+    uploaded.reserve(layers.size());
+    std::vector<device_layer_output<Device, S, S>> outputs;
+    for (const auto& part : layers) {
+        uploaded.push_back(to_backend(b, part.layer));
+        outputs.push_back({uploaded.back(), part.Y});
+    }
+    gpu::packed_workspace<Device, S> work(b);
+    apply_layers(b, X, std::span<const device_layer_output<Device, S, S>>(outputs), work);
+}
+
+template <class Device, class S>
+void do_apply_layer(gpu_tag, const gpu_backend<Device>& b, const residual_binary_linear<S, gpu_backend<Device>>& layer,
+                    matrix_view<const S> X, matrix_view<S> Y) {
+    gpu::packed_workspace<Device, S> work(b);
+    const auto output = gpu::residual_output(layer, X, Y);
+    gpu::packed_products(b, std::span<const gpu::packed_output<S, S, S>>(&output, 1), work);
+}
+template <class Device, class S>
+void do_apply_layer(gpu_tag tag, const gpu_backend<Device>& b, const residual_binary_linear<S>& layer,
+                    matrix_view<const S> X, matrix_view<S> Y) {
+    do_apply_layer(tag, b, to_backend(b, layer), X, Y);
+}
+
+}  // namespace subbit

@@ -1,0 +1,297 @@
+// Sums over rows, columns and whole matrices. The order of a sum depends on the shape alone: no atomics.
+#pragma once
+
+#include <subbit/backend/gpu/backend.hpp>
+#include <subbit/backend/gpu/elementwise.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <vector>
+
+namespace subbit {
+
+namespace gpu {
+
+/// f.store(i, sum_j f(i, j)), where j are neighbours in memory: a warp for each i.
+template <class F>
+struct sums_along {
+    index rows, cols;
+    F f;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        for_each_warp(block, rows, [&](index i) {
+            double sum = 0;
+            for (index j = block.lane(); j < cols; j += warp_size)
+                sum += f(i, j);
+            sum = block.warp_sum(sum);
+            if (block.lane() == 0) f.store(i, sum);
+        });
+    }
+};
+
+/// The same where i are neighbours in memory: a lane for each of 32 neighbours i, the j of one chunk shared out to the
+/// warps of a block. partial[chunk * rows + i] is the chunk's sum; with one chunk it goes to f.store.
+template <class F>
+struct sums_across {
+    static constexpr int warps_per_block = 8;
+
+    index rows, cols, chunks;
+    double* partial;
+    F f;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        double* const of_warps = block.template shared<double>(warps_per_block * warp_size);
+        const index tile = block.index() / chunks, chunk = block.index() % chunks;
+        const index i = tile * warp_size + block.lane();
+        const index length = (cols + chunks - 1) / chunks, end = min_of((chunk + 1) * length, cols);
+        double sum = 0;
+        if (i < rows)
+            for (index j = chunk * length + block.warp(); j < end; j += warps_per_block)
+                sum += f(i, j);
+        of_warps[block.thread()] = sum;
+        block.sync();
+        if (block.warp() != 0 || i >= rows) return;
+        for (int w = 1; w < warps_per_block; ++w)
+            sum += of_warps[w * warp_size + block.lane()];
+        if (chunks == 1)
+            f.store(i, sum);
+        else
+            partial[chunk * rows + i] = sum;
+    }
+
+    static SUBBIT_KERNEL index min_of(index a, index b) { return a < b ? a : b; }
+};
+
+/// Adds the chunks of sums_across up.
+template <class F>
+struct chunk_sums {
+    index rows, chunks;
+    const double* partial;
+    F f;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        for_each_thread(block, rows, [&](index i) {
+            double sum = 0;
+            for (index c = 0; c < chunks; ++c)
+                sum += partial[c * rows + i];
+            f.store(i, sum);
+        });
+    }
+};
+
+/// f.store(i, sum_{j < cols} f(i, j)) for every i < rows. `along`: neighbours j are neighbours in memory, not i.
+template <class F, class B>
+void sum_rows(const B& b, index rows, index cols, bool along, const F& f) {
+    if (rows == 0) return;
+    if (along) return b.launch(cover_by_warps(rows), sums_along<F>{rows, cols, f});
+    using across = sums_across<F>;
+    constexpr index least_length = 128, enough_blocks = 512;
+    const index tiles = (rows + warp_size - 1) / warp_size;
+    const index chunks = std::clamp<index>(std::min(cols / least_length, enough_blocks / tiles), 1, 128);
+    auto partial = b.template scratch<double>(chunks > 1 ? chunks * rows : 0);
+    constexpr int threads = across::warps_per_block * warp_size;
+    b.launch({tiles * chunks, threads, threads * sizeof(double)}, across{rows, cols, chunks, partial.data(), f});
+    if (chunks > 1) b.launch(cover(rows), chunk_sums<F>{rows, chunks, partial.data(), f});
+}
+
+/// True where neighbours in a row of X are neighbours in memory.
+template <class T>
+bool runs_along(matrix_view<T> X) {
+    return X.col_stride <= X.row_stride || X.rows == 1;
+}
+
+/// partial[block] = the block's share of sum f(i, j).
+template <class F>
+struct partial_sums {
+    index rows, cols;
+    double* partial;
+    F f;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        double sum = 0;
+        for_each_thread(block, rows * cols, [&](index e) { sum += f(e / cols, e % cols); });
+        sum = block.sum(sum);
+        if (block.thread() == 0) partial[block.index()] = sum;
+    }
+};
+
+/// sum f(i, j) over a rows x cols matrix, on the host: waits for the device.
+template <class F, class B>
+double sum_all(const B& b, index rows, index cols, const F& f) {
+    if (rows * cols == 0) return 0;
+    launch_shape shape = cover(rows * cols);
+    shape.blocks = std::min<index>(shape.blocks, 512);
+    auto partial = b.template scratch<double>(shape.blocks);
+    b.launch(shape, partial_sums<F>{rows, cols, partial.data(), f});
+    std::vector<double> sums(static_cast<std::size_t>(shape.blocks));
+    b.device().copy_to_host(sums.data(), partial.data(), partial.bytes());
+    double sum = 0;
+    for (const double s : sums)
+        sum += s;
+    return sum;
+}
+
+/// |X(i,j)|, to the mean.
+template <class S>
+struct abs_mean {
+    matrix_view<const S> X;
+    S* means;
+
+    SUBBIT_KERNEL double operator()(index i, index j) const {
+        const auto x = static_cast<double>(X(i, j));
+        return x < 0 ? -x : x;
+    }
+    SUBBIT_KERNEL void store(index i, double sum) const {
+        means[i] = static_cast<S>(X.cols > 0 ? sum / static_cast<double>(X.cols) : 0.0);
+    }
+};
+
+/// X(i,j)^2, to the norm.
+template <class S>
+struct row_norm {
+    matrix_view<const S> X;
+    S* norms;
+
+    SUBBIT_KERNEL double operator()(index i, index j) const {
+        const auto x = static_cast<double>(X(i, j));
+        return x * x;
+    }
+    SUBBIT_KERNEL void store(index i, double sum) const { norms[i] = static_cast<S>(std::sqrt(sum)); }
+};
+
+/// X(i,j)^2, to one over the norm, or 0.
+template <class S>
+struct inverse_norm : row_norm<S> {
+    SUBBIT_KERNEL void store(index i, double sum) const {
+        const S norm = static_cast<S>(std::sqrt(sum));
+        this->norms[i] = norm > S(0) ? S(1) / norm : S(0);
+    }
+};
+
+template <class S>
+struct row_dot {
+    matrix_view<const S> X, Y;
+    S* dots;
+
+    SUBBIT_KERNEL double operator()(index i, index j) const {
+        return static_cast<double>(X(i, j)) * static_cast<double>(Y(i, j));
+    }
+    SUBBIT_KERNEL void store(index i, double sum) const { dots[i] = static_cast<S>(sum); }
+};
+
+template <class S>
+struct weighted_square {
+    matrix_view<const S> X;
+    const S* weights;  // of the columns
+    double* sums;
+
+    SUBBIT_KERNEL double operator()(index i, index j) const {
+        const double x = static_cast<double>(weights[j]) * static_cast<double>(X(i, j));
+        return x * x;
+    }
+    SUBBIT_KERNEL void store(index i, double sum) const { sums[i] += sum; }
+};
+
+template <class S>
+struct squared_difference {
+    matrix_view<const S> X, Y;  // Y without data stands for zero
+
+    SUBBIT_KERNEL double operator()(index i, index j) const {
+        const double d = static_cast<double>(X(i, j)) - (Y.data != nullptr ? static_cast<double>(Y(i, j)) : 0.0);
+        return d * d;
+    }
+};
+
+template <class S>
+struct diagonal_value {
+    matrix_view<const S> G;
+
+    SUBBIT_KERNEL double operator()(index /*zero*/, index i) const { return static_cast<double>(G(i, i)); }
+};
+
+template <class S>
+struct scaled_copy_entry {
+    matrix_view<S> X;
+    matrix_view<const S> Z;
+    factors<S> by;
+
+    SUBBIT_KERNEL void operator()(index i, index j) const { X(i, j) = Z(i, j) * by.at(i, j); }
+};
+
+/// G <- G + max(relative mean(diag G) + absolute, least) I, by one block.
+template <class S>
+struct add_ridge {
+    matrix_view<S> G;
+    double relative, absolute, least;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        double sum = 0;
+        for (index i = block.thread(); i < G.rows; i += block.threads())
+            sum += static_cast<double>(G(i, i));
+        const double ridge = relative * (block.sum(sum) / static_cast<double>(G.rows)) + absolute;
+        const S lambda = static_cast<S>(ridge < least ? least : ridge);
+        for (index i = block.thread(); i < G.rows; i += block.threads())
+            G(i, i) += lambda;
+    }
+};
+
+}  // namespace gpu
+
+template <class B, class S>
+void do_abs_row_means(gpu_tag, const B& b, matrix_view<const S> X, std::span<S> means) {
+    gpu::sum_rows(b, X.rows, X.cols, gpu::runs_along(X), gpu::abs_mean<S>{X, means.data()});
+}
+
+template <class B, class S>
+void do_column_norms(gpu_tag, const B& b, matrix_view<const S> X, std::span<S> norms) {
+    gpu::sum_rows(b, X.cols, X.rows, gpu::runs_along(X.t()), gpu::row_norm<S>{X.t(), norms.data()});
+}
+
+template <class B, class S>
+void do_normalize_columns(gpu_tag, const B& b, matrix_view<const S> Z, matrix_view<S> X) {
+    auto inverse = b.template scratch<S>(Z.cols);
+    gpu::sum_rows(b, Z.cols, Z.rows, gpu::runs_along(Z.t()), gpu::inverse_norm<S>{{Z.t(), inverse.data()}});
+    gpu::for_entries<gpu::scaled_copy_entry<S>>(b, X, Z, gpu::factors<S>{nullptr, inverse.data()});
+}
+
+template <class B, class S>
+void do_column_dots(gpu_tag, const B& b, matrix_view<const S> X, matrix_view<const S> Y, std::span<S> dots) {
+    gpu::sum_rows(b, X.cols, X.rows, gpu::runs_along(X.t()), gpu::row_dot<S>{X.t(), Y.t(), dots.data()});
+}
+
+template <class B, class S>
+void do_add_square_sums(gpu_tag, const B& b, matrix_view<const S> X, std::span<const S> weights,
+                        std::span<double> sums) {
+    gpu::sum_rows(b, X.cols, X.rows, gpu::runs_along(X.t()),
+                  gpu::weighted_square<S>{X.t(), weights.data(), sums.data()});
+}
+
+template <class B, class S>
+double do_squared_distance(gpu_tag, const B& b, matrix_view<const S> X, matrix_view<const S> Y) {
+    if (!gpu::runs_along(X)) return do_squared_distance(gpu_tag{}, b, X.t(), Y.t());
+    return gpu::sum_all(b, X.rows, X.cols, gpu::squared_difference<S>{X, Y});
+}
+
+template <class B, class S>
+double do_squared_norm(gpu_tag, const B& b, matrix_view<const S> X) {
+    if (!gpu::runs_along(X)) return do_squared_norm(gpu_tag{}, b, X.t());
+    return gpu::sum_all(b, X.rows, X.cols, gpu::squared_difference<S>{X, {}});
+}
+
+template <class B, class S>
+double do_trace(gpu_tag, const B& b, matrix_view<const S> G) {
+    return gpu::sum_all(b, 1, std::min(G.rows, G.cols), gpu::diagonal_value<S>{G});
+}
+
+template <class B, class S>
+void do_regularize(gpu_tag, const B& b, double relative, double absolute, double least, matrix_view<S> G) {
+    if (G.rows > 0) b.launch(gpu::one_block(G.rows), gpu::add_ridge<S>{G, relative, absolute, least});
+}
+
+}  // namespace subbit

@@ -1,0 +1,55 @@
+// Independent jobs side by side, where one does not fill the device: the layers of a block, for instance.
+#pragma once
+
+#include <subbit/backend/concept.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <exception>
+#include <thread>
+#include <vector>
+
+namespace subbit {
+
+/// Calls f(backend, i) for every i below n. A backend with streams runs up to `streams` of the jobs at once, each
+/// stream with a host thread of its own, and a job is done when its work on the device is; any other runs them one by
+/// one. What a job computes does not depend on the others. Rethrows the error of the first job that failed; jobs that
+/// have not begun by then do not.
+///
+///     for_each_on_streams(b, std::ssize(weights), 4, [&](const auto& stream, index i) {
+///         fits[i] = lb_admm(stream, weights[i], options[i]);
+///     });
+template <backend B, class F>
+void for_each_on_streams(const B& b, index n, int streams, F&& f) {
+    if constexpr (requires { b.on_another_stream(); }) {
+        std::atomic<index> next = 0;
+        std::atomic<bool> failed = false;
+        std::vector<std::exception_ptr> errors(static_cast<std::size_t>(std::max<index>(n, 0)));
+        const auto work = [&](const B& stream) {
+            for (index i; !failed && (i = next++) < n;) {
+                try {
+                    f(stream, i);
+                    stream.synchronize();
+                } catch (...) {
+                    errors[static_cast<std::size_t>(i)] = std::current_exception();
+                    failed = true;
+                }
+            }
+        };
+        b.synchronize();  // what the jobs read may still be under way on b's own stream
+        {
+            std::vector<std::jthread> threads;
+            for (index s = 1; s < std::min<index>(streams, n); ++s)
+                threads.emplace_back([&work, stream = b.on_another_stream()] { work(stream); });
+            work(b);
+        }
+        for (const std::exception_ptr& e : errors)
+            if (e) std::rethrow_exception(e);
+    } else {
+        for (index i = 0; i < n; ++i)
+            f(b, i);
+    }
+}
+
+}  // namespace subbit

@@ -1,0 +1,288 @@
+// The operations of optimizers, estimators and losses, with their host versions. Same convention as operations.hpp.
+#pragma once
+
+#include <subbit/backend/concept.hpp>
+#include <subbit/core/error.hpp>
+#include <subbit/core/math.hpp>
+#include <subbit/core/matrix.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace subbit {
+
+/// Which surrogate derivative of sign(x) the backward pass uses (spec: NanoQuant identity; LittleBit the other two).
+enum class straight_through {
+    identity,  ///< 1
+    clipped,   ///< 1 for |x| < 1, else 0
+    smooth,    ///< SmoothSign: 100 (1 - tanh^2(100 x)), the derivative of tanh(100 x)
+};
+
+/// Turns the gradient with respect to sign(latent) into the latent's own, in place; both contiguous and of one shape.
+template <class B, class S>
+void apply_straight_through(const B& b, straight_through kind, matrix_view<const S> latent, matrix_view<S> gradient) {
+    if (kind == straight_through::identity) return;
+    require_shape("apply_straight_through: gradient", gradient.rows, gradient.cols, latent.rows, latent.cols);
+    do_apply_straight_through(typename B::tag{}, b, kind, latent, gradient);
+}
+
+/// The mean of |x|, accumulated in double; 0 for no numbers.
+template <class B, class S>
+double mean_magnitude(const B& b, std::span<const S> values) {
+    return values.empty() ? 0.0 : do_sum_magnitudes(typename B::tag{}, b, values) / static_cast<double>(values.size());
+}
+
+/// Moves every entry away from zero by `share` of their mean magnitude; signs stay, and zeros become positive as
+/// sign(0) is.
+template <class B, class S>
+void widen_margin(const B& b, std::span<S> latent, double share) {
+    const double mean = mean_magnitude(b, std::span<const S>(latent));
+    do_widen_margin(typename B::tag{}, b, latent, static_cast<S>(share * mean));
+}
+
+/// What one step of AdamW multiplies with, the bias corrections included.
+template <class S>
+struct adamw_factors {
+    S beta1, beta2;
+    S step_size;  ///< rate / (1 - beta1^t)
+    S root;       ///< 1 / sqrt(1 - beta2^t)
+    S epsilon;
+    S keep;  ///< 1 - rate * weight decay
+};
+
+/// m <- beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g^2; x <- keep x - step_size m / (sqrt(v) root + epsilon),
+/// for moments m and v, gradient g and values x of one size.
+template <class B, class S>
+void adamw_update(const B& b, const adamw_factors<S>& f, std::span<const S> gradient, std::span<S> first,
+                  std::span<S> second, std::span<S> value) {
+    require_size("adamw_update: gradient", std::ssize(gradient), std::ssize(value));
+    require_size("adamw_update: first moments", std::ssize(first), std::ssize(value));
+    require_size("adamw_update: second moments", std::ssize(second), std::ssize(value));
+    do_adamw_update(typename B::tag{}, b, f, gradient, first, second, value);
+}
+
+/// sum_{t,c} importance_c (Y - Y*)^2 and its gradient 2 importance o (Y - Y*) (nanoquant.md section 5).
+///
+/// Y, target, gradient: (tokens, channels); importance: channels, or empty for ones. Accumulates in double per token
+/// row, rows in order. Returns the sum over all entries.
+template <class B, class S>
+double weighted_squared_error(const B& b, matrix_view<const S> Y, matrix_view<const S> target,
+                              std::span<const S> importance, matrix_view<S> gradient) {
+    require_shape("weighted_squared_error: target", target.rows, target.cols, Y.rows, Y.cols);
+    require_shape("weighted_squared_error: gradient", gradient.rows, gradient.cols, Y.rows, Y.cols);
+    if (!importance.empty()) require_size("weighted_squared_error: importance", std::ssize(importance), Y.cols);
+    return do_weighted_squared_error(typename B::tag{}, b, Y, target, importance, gradient);
+}
+
+/// The mean over tokens of |y - y*|^2 / |y*|^2, every token counting alike however large its hidden state, times
+/// `weight`; the gradient is added to d_Y. Y, target, d_Y: (tokens, channels), rows contiguous. Accumulates in double
+/// per token, tokens in order (the hidden states' part of the loss of arXiv 2602.05367; rabit.md section 5).
+template <class B, class S>
+double relative_squared_error(const B& b, matrix_view<const S> Y, matrix_view<const S> target, double weight,
+                              matrix_view<S> d_Y) {
+    require_shape("relative_squared_error: target", target.rows, target.cols, Y.rows, Y.cols);
+    require_shape("relative_squared_error: d_Y", d_Y.rows, d_Y.cols, Y.rows, Y.cols);
+    const double per_token = weight / static_cast<double>(std::max<index>(1, Y.rows));
+    return do_relative_squared_error(typename B::tag{}, b, Y, target, per_token, d_Y);
+}
+
+/// losses[t] = the negative log-likelihood of labels[t] under softmax(logits(t,:)), 0 for a label below 0. Where
+/// `gradient`, each row of the logits (T, vocabulary), rows contiguous, becomes `weight` times the loss's gradient.
+template <class B, class S>
+void cross_entropy_rows(const B& b, matrix_view<S> logits, std::span<const std::int32_t> labels, double weight,
+                        bool gradient, std::span<double> losses) {
+    require_size("cross_entropy_rows: labels", std::ssize(labels), logits.rows);
+    require_size("cross_entropy_rows: losses", std::ssize(losses), logits.rows);
+    do_cross_entropy_rows(typename B::tag{}, b, logits, labels, static_cast<S>(weight), gradient, losses);
+}
+
+/// losses[t] = KL(softmax(teacher(t,:)) || softmax(student(t,:))); each row of the student's logits (T, vocabulary),
+/// rows contiguous, becomes `weight` times the loss's gradient.
+template <class B, class S>
+void forward_kl_rows(const B& b, matrix_view<const S> teacher, matrix_view<S> student, double weight,
+                     std::span<double> losses) {
+    require_shape("forward_kl_rows: student", student.rows, student.cols, teacher.rows, teacher.cols);
+    require_size("forward_kl_rows: losses", std::ssize(losses), teacher.rows);
+    do_forward_kl_rows(typename B::tag{}, b, teacher, student, static_cast<S>(weight), losses);
+}
+
+/// The surrogate derivative of sign at the latent x.
+template <class Scalar>
+Scalar straight_through_derivative(straight_through kind, Scalar x) {
+    switch (kind) {
+        case straight_through::clipped:
+            return std::abs(x) < Scalar(1) ? Scalar(1) : Scalar(0);
+        case straight_through::smooth: {
+            const Scalar t = std::tanh(Scalar(100) * x);
+            return Scalar(100) * (Scalar(1) - t * t);
+        }
+        case straight_through::identity:
+            break;
+    }
+    return Scalar(1);
+}
+
+/// log sum exp of n > 0 logits: runs of 256 in the scalar type, joined in double.
+template <class S>
+double log_sum_exp(const S* logits, index n) {
+    S top = logits[0];
+#pragma omp simd reduction(max : top)
+    for (index i = 1; i < n; ++i)
+        top = std::max(top, logits[i]);
+    double total = 0;
+    constexpr index run = 256;  // short runs sum in the scalar type, so that the loop vectorizes, and join in double
+    for (index start = 0; start < n; start += run) {
+        const index stop = std::min(n, start + run);
+        S partial = 0;
+#pragma omp simd reduction(+ : partial)
+        for (index i = start; i < stop; ++i)
+            partial += fast_exp(logits[i] - top);
+        total += static_cast<double>(partial);
+    }
+    return static_cast<double>(top) + std::log(total);
+}
+
+namespace detail {
+
+/// The sum of numbers, in their order.
+inline double sum_in_order(std::span<const double> numbers) {
+    double sum = 0;
+    for (const double x : numbers)
+        sum += x;
+    return sum;
+}
+
+}  // namespace detail
+
+template <host_backend B, class S>
+void do_apply_straight_through(reference_tag, const B& b, straight_through kind, matrix_view<const S> latent,
+                               matrix_view<S> gradient) {
+    vectorized_for(b, latent.rows, 16, [&](index begin, index end) {
+        for (index i = begin; i < end; ++i)
+            for (index j = 0; j < latent.cols; ++j)
+                gradient(i, j) *= straight_through_derivative(kind, latent(i, j));
+    });
+}
+
+template <host_backend B, class S>
+double do_sum_magnitudes(reference_tag, const B&, std::span<const S> values) {
+    double sum = 0;
+    for (const S x : values)
+        sum += std::abs(static_cast<double>(x));
+    return sum;
+}
+
+template <host_backend B, class S>
+void do_widen_margin(reference_tag, const B&, std::span<S> latent, S margin) {
+    for (S& x : latent)
+        x += x >= S(0) ? margin : -margin;
+}
+
+template <host_backend B, class S>
+void do_adamw_update(reference_tag, const B& b, const adamw_factors<S>& f, std::span<const S> gradients,
+                     std::span<S> firsts, std::span<S> seconds, std::span<S> values) {
+    vectorized_for(b, std::ssize(values), 1 << 15, [&](index begin, index end) {
+        S* value = values.data();
+        const S* gradient = gradients.data();
+        S* first = firsts.data();
+        S* second = seconds.data();
+        for (index j = begin; j < end; ++j) {
+            first[j] = f.beta1 * first[j] + (S(1) - f.beta1) * gradient[j];
+            second[j] = f.beta2 * second[j] + (S(1) - f.beta2) * gradient[j] * gradient[j];
+            value[j] = f.keep * value[j] - f.step_size * first[j] / (std::sqrt(second[j]) * f.root + f.epsilon);
+        }
+    });
+}
+
+template <host_backend B, class S>
+double do_weighted_squared_error(reference_tag, const B& b, matrix_view<const S> Y, matrix_view<const S> target,
+                                 std::span<const S> importance, matrix_view<S> gradient) {
+    std::vector<double> row_loss(static_cast<std::size_t>(Y.rows));
+    vectorized_for(b, Y.rows, 16, [&](index begin, index end) {
+        for (index t = begin; t < end; ++t) {
+            double sum = 0;
+            for (index c = 0; c < Y.cols; ++c) {
+                const S weight = importance.empty() ? S(1) : importance[static_cast<std::size_t>(c)];
+                const S difference = Y(t, c) - target(t, c);
+                gradient(t, c) = S(2) * weight * difference;
+                sum += static_cast<double>(weight * difference * difference);
+            }
+            row_loss[static_cast<std::size_t>(t)] = sum;
+        }
+    });
+    return detail::sum_in_order(row_loss);
+}
+
+template <host_backend B, class S>
+double do_relative_squared_error(reference_tag, const B& b, matrix_view<const S> Y, matrix_view<const S> target,
+                                 double per_token, matrix_view<S> d_Y) {
+    std::vector<double> row_loss(static_cast<std::size_t>(Y.rows));
+    vectorized_for(b, Y.rows, 16, [&](index begin, index end) {
+        for (index t = begin; t < end; ++t) {
+            const S *y = Y.row(t), *y0 = target.row(t);
+            S* d = d_Y.row(t);
+            double error = 0, norm = 1e-30;
+            for (index c = 0; c < Y.cols; ++c) {
+                const double e = static_cast<double>(y[c] - y0[c]);
+                error += e * e;
+                norm += static_cast<double>(y0[c]) * static_cast<double>(y0[c]);
+            }
+            const S slope = static_cast<S>(2 * per_token / norm);
+            for (index c = 0; c < Y.cols; ++c)
+                d[c] += slope * (y[c] - y0[c]);
+            row_loss[static_cast<std::size_t>(t)] = per_token * (error / norm);
+        }
+    });
+    return detail::sum_in_order(row_loss);
+}
+
+template <host_backend B, class S>
+void do_cross_entropy_rows(reference_tag, const B& b, matrix_view<S> logits, std::span<const std::int32_t> labels,
+                           S weight, bool gradient, std::span<double> losses) {
+    vectorized_for(b, logits.rows, 4, [&](index begin, index end) {
+        for (index t = begin; t < end; ++t) {
+            S* row = logits.row(t);
+            const std::int32_t label = labels[static_cast<std::size_t>(t)];
+            const double lse = log_sum_exp(row, logits.cols);
+            losses[static_cast<std::size_t>(t)] = label >= 0 ? lse - static_cast<double>(row[label]) : 0.0;
+            if (!gradient) continue;
+            const S shift = static_cast<S>(lse), w = label >= 0 ? weight : S(0);
+            for (index v = 0; v < logits.cols; ++v)
+                row[v] = w * fast_exp(row[v] - shift);
+            if (label >= 0) row[label] -= w;
+        }
+    });
+}
+
+template <host_backend B, class S>
+void do_forward_kl_rows(reference_tag, const B& b, matrix_view<const S> teacher, matrix_view<S> student, S weight,
+                        std::span<double> losses) {
+    vectorized_for(b, teacher.rows, 4, [&](index begin, index end) {
+        for (index t = begin; t < end; ++t) {
+            const S* pt = teacher.row(t);
+            S* ps = student.row(t);
+            const double lse_t = log_sum_exp(pt, teacher.cols),
+                         lse_s = log_sum_exp(static_cast<const S*>(ps), teacher.cols);
+            const S shift_t = static_cast<S>(lse_t), shift_s = static_cast<S>(lse_s), w = weight;
+            const S offset = static_cast<S>(lse_s - lse_t);
+            double sum = 0;
+            constexpr index run = 256;
+            for (index v0 = 0; v0 < teacher.cols; v0 += run) {
+                S partial = 0;
+#pragma omp simd reduction(+ : partial)
+                for (index v = v0; v < std::min(teacher.cols, v0 + run); ++v) {
+                    const S p = fast_exp(pt[v] - shift_t);
+                    partial += p * (pt[v] - ps[v] + offset);
+                    ps[v] = w * (fast_exp(ps[v] - shift_s) - p);
+                }
+                sum += static_cast<double>(partial);
+            }
+            losses[static_cast<std::size_t>(t)] = sum;
+        }
+    });
+}
+
+}  // namespace subbit

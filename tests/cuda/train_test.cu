@@ -1,0 +1,22 @@
+// What training asks of a backend, on a GPU.
+#include "cuda/gpu.cuh"
+#include "gpu/training_checks.hpp"
+
+#include <doctest/doctest.h>
+
+namespace subbit::testing {
+
+TEST_CASE("layers, losses and optimizers on a GPU as on the host") {
+    if (no_gpu()) return;
+    const cuda b;
+    check_row_steps(b);
+    check_owners(b);
+    check_estimators(b);
+    check_losses(b);
+    check_dense_layer(b);
+    check_low_rank_layer(b);
+    check_residual_layer(b);
+    check_moments(b);
+}
+
+}  // namespace subbit::testing

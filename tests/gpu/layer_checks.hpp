@@ -1,0 +1,179 @@
+// Whole binary layers and products of 8-bit rows on a GPU backend: on the emulation in tests/gpu, on a GPU in
+// tests/cuda.
+#pragma once
+
+#include <subbit/backend/factor_operations.hpp>
+#include <subbit/backend/gpu.hpp>
+#include <subbit/backend/reference.hpp>
+
+#include <doctest/doctest.h>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <type_traits>
+#include <vector>
+
+namespace subbit::testing {
+
+inline matrix<float> normal_matrix(index rows, index cols, std::uint64_t stream) {
+    matrix<float> X(rows, cols);
+    fill_normal(reference<float>(), random_stream(78, stream), X);
+    return X;
+}
+inline vector<float> normal_vector(index n, std::uint64_t stream) {
+    return normal_matrix(n, 1, stream);
+}
+
+inline low_rank_binary_linear<float> normal_layer(index m, index r, index n, std::uint64_t stream, bool full) {
+    low_rank_binary_linear<float> layer{bit_matrix::pack(normal_matrix(m, r, stream)),
+                                        bit_matrix::pack(normal_matrix(r, n, stream + 1)),
+                                        normal_vector(m, stream + 2),
+                                        normal_vector(n, stream + 3),
+                                        {},
+                                        {}};
+    if (full) {
+        layer.s_mid = normal_vector(r, stream + 4);
+        layer.bias = normal_vector(m, stream + 5);
+    }
+    return layer;
+}
+
+template <class T>
+std::vector<T> converted(const matrix<float>& X) {
+    std::vector<T> out;
+    for (index i = 0; i < X.size(); ++i)
+        out.push_back(static_cast<T>(X.data()[i]));
+    return out;
+}
+template <class T>
+matrix<float> converted_back(const std::vector<T>& values, index rows, index cols) {
+    matrix<float> X(rows, cols);
+    for (index i = 0; i < X.size(); ++i)
+        X.data()[i] = static_cast<float>(values[static_cast<std::size_t>(i)]);
+    return X;
+}
+
+/// The outputs of layers in one job, for activations of the type T.
+template <class T, class B>
+std::vector<matrix<float>> outputs(const B& b, const std::vector<low_rank_binary_linear<float>>& layers,
+                                   const matrix<float>& X) {
+    const std::vector<T> host_x = converted<T>(X);
+    auto x = b.template scratch<T>(X.size());
+    b.device().copy_to_device(x.data(), host_x.data(), x.bytes());
+    std::vector<low_rank_binary_linear<float, B>> on_device;
+    std::vector<gpu::buffer<typename B::device_type, T>> Y;
+    for (const auto& layer : layers) {
+        on_device.push_back(to_backend(b, layer));
+        Y.push_back(b.template scratch<T>(X.rows() * layer.rows()));
+    }
+    std::vector<device_layer_output<typename B::device_type, T>> parts;
+    for (std::size_t l = 0; l < layers.size(); ++l)
+        parts.push_back({on_device[l], matrix_view<T>(Y[l].data(), X.rows(), layers[l].rows())});
+    gpu::packed_workspace<typename B::device_type, float> work(b);
+    apply_layers(b, matrix_view<const T>(x.data(), X.rows(), X.cols()),
+                 std::span<const device_layer_output<typename B::device_type, T>>(parts), work);
+    std::vector<matrix<float>> host;
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+        std::vector<T> y(static_cast<std::size_t>(Y[l].size()));
+        b.device().copy_to_host(y.data(), Y[l].data(), Y[l].bytes());
+        host.push_back(converted_back(y, X.rows(), layers[l].rows()));
+    }
+    return host;
+}
+
+inline double relative_error(const matrix<float>& got, const matrix<float>& expected) {
+    return static_cast<double>((got - expected).norm()) / static_cast<double>(expected.norm());
+}
+
+template <class T, class B>
+void check_layer_jobs(const B& b) {
+    const double unit = std::is_same_v<T, float> ? 1e-6 : std::is_same_v<T, f16> ? 1e-3 : 8e-3;
+    const std::vector layers = {normal_layer(33, 17, 63, 10, false), normal_layer(65, 40, 63, 20, true),
+                                normal_layer(1, 1, 63, 30, true)};
+    for (const index tokens : {1, 2, 3, 8, 17}) {
+        const matrix<float> X = converted_back(converted<T>(normal_matrix(tokens, 63, 40)), tokens, 63);
+        const auto got = outputs<T>(b, layers, X);
+        for (std::size_t l = 0; l < layers.size(); ++l) {
+            matrix<float> expected(tokens, layers[l].rows());
+            layers[l].apply(reference<float>(), X, expected);
+            CAPTURE(tokens);
+            CAPTURE(l);
+            CHECK(relative_error(got[l], expected) < unit);
+        }
+    }
+}
+
+template <class B>
+void check_token_independence(const B& b) {
+    const std::vector layers = {normal_layer(49, 33, 100, 50, true)};
+    const matrix<float> X = normal_matrix(18, 100, 51);
+    const matrix<float> all = outputs<float>(b, layers, X).front();
+    for (const index tokens : {1, 2, 7, 16})
+        CHECK(outputs<float>(b, layers, X.topRows(tokens)).front() == all.topRows(tokens));
+}
+
+template <class B>
+void check_residual_layers(const B& b) {
+    for (const index tokens : {1, 2, 5, 20}) {
+        residual_binary_linear<float> layer;
+        for (const std::uint64_t p : {60u, 70u, 80u})
+            layer.paths.push_back(
+                {bit_matrix::pack(normal_matrix(41, 129, p)), normal_vector(41, p + 1), normal_vector(129, p + 2)});
+        layer.bias = normal_vector(41, 90);
+        const matrix<float> X = normal_matrix(tokens, 129, 91);
+        auto Y = allocate<float>(b, tokens, 41);
+        const auto x = upload(b, X);
+        layer.apply(b, const_view(x), view(Y));
+        matrix<float> expected(tokens, 41);
+        layer.apply(reference<float>(), X, expected);
+        CHECK(relative_error(download(b, Y), expected) < 1e-6);
+    }
+}
+
+template <class B>
+void check_recorded_layers(const B& b) {
+    const auto layer = normal_layer(33, 20, 40, 95, true);
+    const auto on_device = to_backend(b, layer);
+    gpu::packed_workspace<typename B::device_type, float> work(b);
+    auto x = allocate<float>(b, 1, 40), y = allocate<float>(b, 1, 33);
+    const auto run = [&] {
+        const device_layer_output<typename B::device_type, float> part{on_device, view(y)};
+        apply_layers(b, const_view(x), std::span(&part, 1), work);
+    };
+    run();
+    const auto graph = b.device().record(run);
+    for (const std::uint64_t token : {96u, 97u}) {
+        const matrix<float> X = normal_matrix(1, 40, token);
+        b.device().copy_to_device(view(x).data, X.data(), 40 * sizeof(float));
+        graph.replay();
+        matrix<float> expected(1, 33);
+        layer.apply(reference<float>(), X, expected);
+        CHECK(relative_error(download(b, y), expected) < 1e-6);
+    }
+}
+
+template <class B>
+void check_byte_rows(const B& b) {
+    const random_stream random(5);
+    for (const index n : {1, 15, 16, 31, 64, 528})
+        for (const index padding : {0, 1}) {
+            const index m = 19, stride = n + padding;
+            std::vector<std::int8_t> w(static_cast<std::size_t>(m * stride));
+            for (std::size_t i = 0; i < w.size(); ++i)
+                w[i] = static_cast<std::int8_t>(static_cast<int>(random.below(i, 256)) - 128);
+            std::vector<std::int16_t> x(static_cast<std::size_t>(n));
+            for (std::size_t j = 0; j < x.size(); ++j)
+                x[j] = static_cast<std::int16_t>(static_cast<int>(random.below(1000 + j, 65536)) - 32768);
+            std::vector<std::int32_t> expected(static_cast<std::size_t>(m));
+            byte_products(reference<float>(), matrix_view<const std::int8_t>(w.data(), m, n, stride), x, expected);
+            const auto rows = upload_vector(b, std::span<const std::int8_t>(w));
+            const auto entries = upload_vector(b, std::span<const std::int16_t>(x));
+            auto y = allocate_vector<std::int32_t>(b, m);
+            byte_products(b, matrix_view<const std::int8_t>(span_of(rows).data(), m, n, stride), span_of(entries),
+                          span_of(y));
+            const auto got = download_vector(b, std::span<const std::int32_t>(span_of(y)));
+            CHECK(std::vector<std::int32_t>(got.begin(), got.end()) == expected);
+        }
+}
+
+}  // namespace subbit::testing

@@ -1,0 +1,99 @@
+// Packed products on a GPU backend against exact sums at odd sizes: on the emulation in tests/gpu, on a GPU in
+// tests/cuda.
+#pragma once
+
+#include <subbit/backend/gpu.hpp>
+#include <subbit/backend/reference.hpp>
+
+#include <doctest/doctest.h>
+#include <cstdint>
+#include <limits>
+
+namespace subbit::testing {
+
+template <class S>
+matrix<S> drawn(index rows, index cols, std::uint64_t stream) {
+    matrix<S> X(rows, cols);
+    fill_normal(reference<S>(), random_stream(77, stream), X);
+    return X;
+}
+
+/// Whole numbers whose sums are exact in float: a kernel that reads one wrong entry does not give the same sum.
+template <class S>
+matrix<S> whole_numbers(index rows, index cols, std::uint64_t stream) {
+    return (drawn<S>(rows, cols, stream) * S(100)).array().round();
+}
+
+template <class S>
+bit_matrix drawn_signs(index rows, index cols, std::uint64_t stream) {
+    return bit_matrix::pack(drawn<S>(rows, cols, stream));
+}
+
+template <class B>
+void check_bit_transposes(const B& b) {
+    for (const index m : {1, 15, 16, 17, 33, 65, 130})
+        for (const index n : {1, 31, 32, 33, 63, 100}) {
+            const bit_matrix bits = drawn_signs<float>(m, n, 1);
+            CAPTURE(m);
+            CAPTURE(n);
+            const auto turned = gpu::transpose_bits(b, gpu::upload_bits(b, bits).view());
+            CHECK(gpu::download_bits(b, turned.view().words(), n, m) == bits.transpose());
+        }
+}
+
+template <class S, class B>
+void check_exact_products(const B& b) {
+    const auto check = [&](index m, index n, index tokens) {
+        const bit_matrix bits = drawn_signs<S>(m, n, 2);
+        const matrix<S> A = whole_numbers<S>(tokens, n, 3), C = whole_numbers<S>(tokens, m, 4);
+        const matrix<S> product = A * bits.unpack<S>().transpose();
+        CAPTURE(m);
+        CAPTURE(n);
+        CAPTURE(tokens);
+        auto out = upload(b, matrix<S>::Constant(tokens, m, std::numeric_limits<S>::quiet_NaN()).eval());
+        gemm(b, upload(b, A), bits.t(), out);
+        CHECK(download(b, out) == product);
+        auto sum = upload(b, C);
+        gemm(b, upload(b, A), gpu::upload_bits(b, bits).view().t(), sum, 2, -1);
+        CHECK(download(b, sum) == 2 * product - C);
+    };
+    for (const index n : {1, 31, 32, 33, 127, 128, 129, 300})
+        check(33, n, 1);
+    for (const index m : {1, 15, 16, 17, 31, 32, 63, 65})
+        check(m, 63, 2);
+    for (const index tokens : {3, 8, 9, 16})
+        check(49, 161, tokens);
+    check(17, 7000, 2);  // more entries than fit in shared memory at once
+    if (sizeof(S) == 8) return check(33, 130, 17);
+    check(33, 130, 17);   // tiles from here on
+    check(260, 385, 50);  // two tiles of rows, two of tokens, more steps than stages
+}
+
+template <class B>
+void check_transposed_products(const B& b) {
+    const index m = 33, n = 70;
+    for (const index tokens : {1, 5, 18}) {
+        const bit_matrix bits = drawn_signs<float>(n, m, 5);
+        const matrix<float> A = whole_numbers<float>(n, tokens, 6);
+        auto out = allocate<float>(b, m, tokens);
+        gemm(b, view(upload(b, A)).t(), bits.view(), view(out).t());
+        CHECK(download(b, view(out).t()) == A.transpose() * bits.unpack<float>());
+    }
+}
+
+template <class B>
+void check_special_numbers(const B& b) {
+    const bit_matrix bits = drawn_signs<float>(20, 40, 7);
+    for (const float special : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()})
+        for (const index tokens : {2, 4, 17}) {
+            matrix<float> A = drawn<float>(tokens, 40, 8);
+            A(1, 39) = special;
+            auto out = allocate<float>(b, tokens, 20);
+            gemm(b, upload(b, A), bits.t(), out);
+            const matrix<float> got = download(b, out);
+            CHECK(got.row(1).array().isNaN().all());
+            CHECK(got.row(0).allFinite());
+        }
+}
+
+}  // namespace subbit::testing

@@ -1,0 +1,79 @@
+// The solvers on the GPU backend's kernels, emulated, against the same solvers on the cpu.
+#include <subbit/backend/cpu.hpp>
+#include <subbit/backend/emulated.hpp>
+#include <subbit/factor/dbf_admm.hpp>
+#include <subbit/factor/dual_svid.hpp>
+#include <subbit/factor/lb_admm.hpp>
+#include <subbit/factor/residual_svid.hpp>
+
+#include "factor/random_matrices.hpp"
+
+#include <doctest/doctest.h>
+
+namespace subbit::testing {
+namespace {
+
+const emulated gpu_device;
+const cpu host_device({.threads = 1});
+
+/// Two runs in double take the same decisions; their numbers differ by rounding.
+template <class Solve>
+void check_same_factors(Solve solve) {
+    const auto got = solve(gpu_device), expected = solve(host_device);
+    CHECK(got.error == doctest::Approx(expected.error).epsilon(1e-9));
+    CHECK(got.flips == expected.flips);
+    CHECK(got.pack().U == expected.pack().U);
+    CHECK(got.pack().V == expected.pack().V);
+    CHECK((got.s_post - expected.s_post).norm() <= 1e-8 * expected.s_post.norm());
+    CHECK((got.s_pre - expected.s_pre).norm() <= 1e-8 * expected.s_pre.norm());
+    CHECK(got.s_mid.size() == expected.s_mid.size());
+    CHECK((got.s_mid - expected.s_mid).norm() <= 1e-8 * expected.s_mid.norm());
+}
+
+}  // namespace
+
+TEST_CASE("LB-ADMM gives the cpu's factors") {
+    const vector<double> in = vector<double>::LinSpaced(33, 0.1, 3), out = vector<double>::LinSpaced(47, 0.5, 2);
+    for (const bool wide : {false, true})
+        for (const auto iteration : {admm_iteration::paper, admm_iteration::improved})
+            for (const auto scales : {scale_form::two, scale_form::three}) {
+                CAPTURE(wide);
+                const matrix<double> W = wide ? weight_like(2, 33, 47) : weight_like(1, 47, 33);
+                check_same_factors([&](const auto& b) {
+                    return lb_admm(b, W,
+                                   {.rank = 17,
+                                    .input = wide ? out : in,
+                                    .output = wide ? in : out,
+                                    .iterations = 12,
+                                    .scales = scales,
+                                    .iteration = iteration,
+                                    .refine = refine_options{}});
+                });
+            }
+}
+
+TEST_CASE("LB-ADMM in float is as good as the cpu's") {
+    const matrix<float> W = weight_like(3, 65, 48).cast<float>();
+    const auto solve = [&](const auto& b) {
+        return lb_admm(b, W, {.rank = 24, .iterations = 30, .iteration = admm_iteration::improved}).error;
+    };
+    CHECK(solve(gpu_device) == doctest::Approx(solve(host_device)).epsilon(0.02));
+    CHECK(solve(gpu_device) == solve(gpu_device));
+}
+
+TEST_CASE("DBF, dual SVID and residual SVID give the cpu's factors") {
+    const matrix<double> W = weight_like(4, 40, 31);
+    check_same_factors([&](const auto& b) { return dbf_admm(b, W, {.rank = 12, .iterations = 10}); });
+    for (const auto scales : {scale_form::two, scale_form::three})
+        check_same_factors(
+            [&](const auto& b) { return dual_svid(b, W, {.rank = 12, .scales = scales, .refine = refine_options{}}); });
+    const auto solve = [&](const auto& b) { return residual_svid(b, W, {.paths = 2, .rounds = 3}); };
+    const auto got = solve(gpu_device), expected = solve(host_device);
+    CHECK(got.error == doctest::Approx(expected.error).epsilon(1e-9));
+    for (std::size_t p = 0; p < 2; ++p) {
+        CHECK(got.layer.paths[p].B == expected.layer.paths[p].B);
+        CHECK((got.layer.paths[p].s_pre - expected.layer.paths[p].s_pre).norm() <= 1e-8);
+    }
+}
+
+}  // namespace subbit::testing

@@ -1,0 +1,304 @@
+// What layers in training, their losses and their optimizers ask of a GPU's backend, real or emulated, against the
+// host.
+#pragma once
+
+#include "../support/strided.hpp"
+
+#include <subbit/backend/reference.hpp>
+#include <subbit/recon/linear_layer.hpp>
+#include <subbit/recon/tuning.hpp>
+#include <subbit/train/losses.hpp>
+
+#include <doctest/doctest.h>
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace subbit::testing {
+inline const reference<double> on_cpu;
+inline constexpr index odd_sizes[] = {1, 15, 17, 33, 63};
+
+template <class A, class C>
+double distance(const A& a, const C& c) {
+    return a.size() == 0 ? 0.0 : (a - c).cwiseAbs().maxCoeff();
+}
+
+template <class B>
+vector<double> down(const B& b, const typename B::template vector<double>& x) {
+    return download_vector(b, const_span(x));
+}
+
+/// A loss that is linear in a layer's outputs, and all that its passes leave; on any backend.
+template <class B>
+struct layer_run {
+    using memory = memory_of<B>;
+
+    matrix<double> Y, dX;
+    std::vector<vector<double>> gradients, values;
+    std::vector<bit_matrix> signs;
+
+    layer_run(const B& b, linear_layer<double> host, index tokens, bool accumulate, matrix_optimizer optimizer) {
+        const trainable train{.weights = true, .latents = true, .scales = true, .biases = true};
+        auto layer = to_backend(b, std::move(host));
+        const index m = layer.rows(), n = layer.cols();
+        const auto X = upload(b, random_matrix<double>(tokens, n, 1));
+        auto dY = upload(b, random_matrix<double>(tokens, m, 2)), d_in = upload(b, random_matrix<double>(tokens, n, 3));
+        auto out = allocate<double>(b, tokens, m);
+        linear_tape<double, memory> tape;
+        linear_workspace<double, memory> work;
+        std::vector<parameter<double>> list;
+        layer.parameters(b, "layer", train, list);
+        phase_options options;
+        options.matrices = optimizer;
+        options.weights = options.latents = options.scales = options.biases = learning_rate::share_of_magnitude(0.3);
+        tuner<double, memory> tune(b, list, options, 4);
+        for (int step = 0; step < 3; ++step) {
+            layer.forward(b, const_view(X), view(out), tape, work);
+            Y = download(b, out);
+            auto gradient = copy_of(b, dY);  // a layer may use it up
+            layer.backward(b, train, const_view(X), view(gradient), view(d_in), accumulate, tape, work);
+            tune.gather(b);
+            if (step == 0)
+                for (const auto& p : list)
+                    gradients.push_back(download_vector(b, std::span<const double>(p.gradient)));
+            tune.step(b);
+            layer.after_update(b);
+        }
+        dX = download(b, d_in);
+        for (const auto& p : list)
+            values.push_back(download_vector(b, std::span<const double>(p.value)));
+        if (!layer.is_dense()) signs = layer.visit_compressed([&](const auto& l) { return l.signs(b); });
+        const auto back = on_host(b, layer);
+        CHECK(back.rows() == m);
+    }
+};
+
+template <class B>
+void check_layer(const B& b, const linear_layer<double>& layer) {
+    for (const index tokens : {index{1}, index{17}})
+        for (const bool accumulate : {false, true})
+            for (const auto optimizer : {matrix_optimizer::adamw, matrix_optimizer::muon}) {
+                const layer_run<reference<double>> want(on_cpu, layer, tokens, accumulate, optimizer);
+                const layer_run<B> got(b, layer, tokens, accumulate, optimizer);
+                CHECK(distance(got.Y, want.Y) < 1e-9);
+                CHECK(distance(got.dX, want.dX) < 1e-9);
+                REQUIRE(got.gradients.size() == want.gradients.size());
+                for (std::size_t i = 0; i < got.gradients.size(); ++i) {
+                    CHECK(distance(got.gradients[i], want.gradients[i]) < 1e-9);
+                    CHECK(distance(got.values[i], want.values[i]) < 1e-9);
+                }
+                CHECK(got.signs == want.signs);
+            }
+}
+
+template <class B>
+void check_row_steps(const B& b) {
+    for (const index n : odd_sizes)
+        for (const index tokens : {index{1}, index{31}, index{65}}) {
+            CAPTURE(n);
+            CAPTURE(tokens);
+            const auto X = random_matrix<double>(tokens, n, 1), Y = random_matrix<double>(tokens, n, 2);
+            const vector<double> factor = random_matrix<double>(n, 1, 3);
+            const auto x = upload(b, X), y = upload(b, Y);
+            const auto f = upload_vector(b, span_of(factor));
+            const auto same = [&](auto&& step) {
+                matrix<double> want = Y;
+                auto got = upload(b, Y);
+                step(on_cpu, const_view(X), span_of(factor), view(want));
+                step(b, const_view(x), const_span(f), view(got));
+                CHECK(distance(download(b, got), want) < 1e-12);
+            };
+            same([](const auto& on, auto in, auto by, auto out) { scale_columns(on, in, by, out); });
+            same([](const auto& on, auto in, auto by, auto out) { add_scaled_columns(on, in, by, out); });
+            same([](const auto& on, auto, auto by, auto out) { add_to_rows(on, out, by); });
+            same([](const auto& on, auto in, auto, auto out) { fill(on, 0.25, out), axpby(on, 1, in, 1, out); });
+
+            vector<double> want(n);
+            auto got = allocate_vector<double>(b, n);
+            token_dots(on_cpu, const_view(X), const_view(Y), span_of(want));
+            token_dots(b, const_view(x), const_view(y), span_of(got));
+            CHECK(distance(down(b, got), want) < 1e-11);
+            token_sums(on_cpu, const_view(X), span_of(want));
+            token_sums(b, const_view(x), span_of(got));
+            CHECK(distance(down(b, got), want) < 1e-11);
+
+            std::vector<std::int32_t> ids;
+            for (index t = 0; t < 9; ++t)
+                ids.push_back(static_cast<std::int32_t>(t * 7 % tokens));
+            auto rows = allocate<double>(b, 9, n);
+            gather_rows(b, const_view(x), ids, view(rows));
+            const auto gathered = download(b, rows);
+            for (index t = 0; t < 9; ++t)
+                CHECK(gathered.row(t) == X.row(ids[static_cast<std::size_t>(t)]));
+            ids.back() = static_cast<std::int32_t>(tokens);
+            CHECK_THROWS_AS(gather_rows(b, const_view(x), ids, view(rows)), value_error);
+        }
+}
+
+template <class B>
+void check_owners(const B& b) {
+    typename B::template matrix<double> X;
+    reshape(b, X, 3, 5);
+    const double* const before = view(X).data;
+    reshape(b, X, 3, 5);
+    CHECK(view(X).data == before);
+    reshape(b, X, 5, 4);
+    CHECK((view(X).rows == 5 && view(X).cols == 4));
+    for (const index n : odd_sizes) {
+        const auto W = random_matrix<double>(n, 65 - n, 4);
+        const auto device = upload(b, W);
+        typename B::bits bits;
+        take_bits(b, device, bits);
+        CHECK(on_host(b, bits) == bit_matrix::pack(W));
+        CHECK(on_host(b, to_backend(b, bit_matrix::pack(W))) == bit_matrix::pack(W));
+        auto latent = upload(b, W);
+        matrix<double> widened = W;
+        widen_margin(b, entries(latent), 0.5);
+        widen_margin(on_cpu, entries(widened), 0.5);
+        CHECK(distance(download(b, latent), widened) < 1e-12);
+        CHECK(mean_magnitude(b, std::span<const double>(entries(latent))) ==
+              doctest::Approx(mean_magnitude(on_cpu, std::span<const double>(entries(widened)))));
+    }
+}
+
+template <class B>
+void check_estimators(const B& b) {
+    const matrix<double> latent = random_matrix<double>(17, 33, 5), gradient = random_matrix<double>(17, 33, 6);
+    for (const auto kind : {straight_through::identity, straight_through::clipped, straight_through::smooth}) {
+        for (const double spread : {1.0, 0.01}) {
+            const matrix<double> x = spread * latent;
+            matrix<double> want = gradient;
+            auto got = upload(b, gradient);
+            apply_straight_through(on_cpu, kind, const_view(x), view(want));
+            apply_straight_through(b, kind, const_view(upload(b, x)), view(got));
+            CHECK(distance(download(b, got), want) < 1e-9);
+        }
+    }
+}
+
+template <class B>
+void check_losses(const B& b) {
+    for (const index d : odd_sizes) {
+        constexpr index tokens = 31;
+        CAPTURE(d);
+        const auto Y = random_matrix<double>(tokens, d, 7), target = random_matrix<double>(tokens, d, 8);
+        const vector<double> importance = random_matrix<double>(d, 1, 9).cwiseAbs();
+        const auto y = upload(b, Y), t = upload(b, target);
+        const auto i = upload_vector(b, span_of(importance));
+        matrix<double> want = Y;
+        auto got = upload(b, Y);
+        for (const bool weighted : {false, true}) {
+            const double loss =
+                weighted_squared_error(on_cpu, const_view(Y), const_view(target),
+                                       weighted ? span_of(importance) : std::span<const double>(), view(want));
+            CHECK(weighted_squared_error(b, const_view(y), const_view(t),
+                                         weighted ? const_span(i) : std::span<const double>(),
+                                         view(got)) == doctest::Approx(loss).epsilon(1e-12));
+            CHECK(distance(download(b, got), want) < 1e-12);
+        }
+        const double loss = relative_squared_error(on_cpu, const_view(Y), const_view(target), 0.5, view(want));
+        CHECK(relative_squared_error(b, const_view(y), const_view(t), 0.5, view(got)) ==
+              doctest::Approx(loss).epsilon(1e-12));
+        CHECK(distance(download(b, got), want) < 1e-12);
+
+        for (const index vocabulary : {index{1}, index{33}, index{300}}) {
+            CAPTURE(vocabulary);
+            const matrix<double> head = random_matrix<double>(vocabulary, d, 10);
+            const auto h = upload(b, head);
+            std::vector<std::int32_t> labels;
+            for (index k = 0; k < tokens; ++k)
+                labels.push_back(k % 5 == 4 ? -1 : static_cast<std::int32_t>(k % vocabulary));
+            matrix<double> d_head = head;
+            auto got_head = upload(b, head);
+            const std::span<const std::int32_t> of(labels);
+            const double entropy =
+                cross_entropy(on_cpu, const_view(Y), const_view(head), of, 0.3, view(want), view(d_head));
+            CHECK(cross_entropy(b, const_view(y), const_view(h), of, 0.3, view(got), view(got_head)) ==
+                  doctest::Approx(entropy).epsilon(1e-10));
+            CHECK(distance(download(b, got), want) < 1e-10);
+            CHECK(distance(download(b, got_head), d_head) < 1e-10);
+            CHECK(cross_entropy(b, const_view(y), const_view(h), of, 0.3, matrix_view<double>()) ==
+                  doctest::Approx(entropy).epsilon(1e-10));
+            const double kl = forward_kl(on_cpu, const_view(target), const_view(Y), const_view(head), 0.3, view(want));
+            CHECK(forward_kl(b, const_view(t), const_view(y), const_view(h), 0.3, view(got)) ==
+                  doctest::Approx(kl).epsilon(1e-10));
+            CHECK(distance(download(b, got), want) < 1e-10);
+        }
+    }
+}
+
+template <class B>
+void check_dense_layer(const B& b) {
+    dense_linear<double> dense;
+    dense.weight = random_matrix<double>(15, 33, 11);
+    check_layer<B>(b, dense);
+    dense.bias = random_matrix<double>(15, 1, 12);
+    check_layer<B>(b, dense);
+}
+
+template <class B>
+void check_low_rank_layer(const B& b) {
+    for (const bool three : {false, true}) {
+        const auto U = random_matrix<double>(17, 5, 13), V = random_matrix<double>(5, 63, 14);
+        binary_linear<double> binary;
+        binary.layer.U = bit_matrix::pack(U);
+        binary.layer.V = bit_matrix::pack(V);
+        binary.layer.s_post = random_matrix<double>(17, 1, 15);
+        binary.layer.s_pre = random_matrix<double>(63, 1, 16);
+        if (three) {
+            binary.layer.s_mid = random_matrix<double>(5, 1, 17);
+            binary.layer.bias = random_matrix<double>(17, 1, 18);
+            binary.estimator = straight_through::clipped;
+        }
+        check_layer<B>(b, binary);
+        binary.U_latent = U;
+        binary.V_latent = V;
+        check_layer<B>(b, binary);
+    }
+}
+
+template <class B>
+void check_residual_layer(const B& b) {
+    for (const index paths : {index{1}, index{3}}) {
+        residual_linear<double> residual;
+        for (index p = 0; p < paths; ++p) {
+            const auto seed = static_cast<std::uint64_t>(3 * p);
+            residual.layer.paths.push_back({bit_matrix::pack(random_matrix<double>(17, 35, 20 + seed)),
+                                            random_matrix<double>(17, 1, 21 + seed).cwiseAbs(),
+                                            random_matrix<double>(35, 1, 22 + seed).cwiseAbs()});
+        }
+        check_layer<B>(b, residual);
+        residual.layer.bias = random_matrix<double>(17, 1, 30);
+        residual.follow(on_cpu, random_matrix<double>(17, 35, 31), path_coupling::coupled);
+        check_layer<B>(b, residual);
+        residual.follow(on_cpu, random_matrix<double>(17, 35, 31), path_coupling::independent);
+        check_layer<B>(b, residual);
+    }
+}
+
+template <class B>
+void check_moments(const B& b) {
+    phase_options options;
+    options.latents = learning_rate::absolute(0.01);
+    const auto gradient =
+        upload_vector(b, std::span<const double>(span_of(vector<double>(random_matrix<double>(37, 1, 40)))));
+    const auto run = [&](int stop) {
+        auto value = allocate_vector<double>(b, 37);
+        auto slope = gradient;
+        const std::vector<parameter<double>> list = {{"x", parameter_kind::latent, span_of(value), span_of(slope)}};
+        tuner<double, B> tune(b, list, options, 6);
+        for (int step = 0; step < 6; ++step) {
+            if (step == stop) {
+                tuner<double, B> resumed(b, list, options, 6);
+                resumed.restore(b, static_cast<std::size_t>(step), tune.moments(b), tune.peaks());
+                tune = std::move(resumed);
+            }
+            tune.step(b);
+        }
+        return down(b, value);
+    };
+    CHECK(run(3) == run(-1));
+}
+
+}  // namespace subbit::testing

@@ -1,0 +1,83 @@
+// Generation on the GPU backend, emulated, against the host's, token by token.
+#include "gpu/running_model.hpp"
+#include "model/running_model.hpp"
+#include "support/temporary_directory.hpp"
+#include "tiny_model.hpp"
+
+#include <subbit/backend/cpu.hpp>
+#include <subbit/backend/emulated.hpp>
+#include <subbit/factor/lb_admm.hpp>
+
+#include <doctest/doctest.h>
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace llama::testing {
+
+namespace {
+
+/// The tiny model with low-rank layers, of which one is dense and one residual.
+void write_mixed_model(const std::filesystem::path& directory, bool tied) {
+    tiny_shape shape;
+    shape.hidden = 48;
+    shape.heads = 3;
+    shape.kv_heads = 1;
+    shape.intermediate = 70;
+    shape.tied = tied;
+    write_tiny_model(directory, shape);
+    const subbit::cpu backend;
+    subbit::safetensors_writer file;
+    make_tiny_tensors(shape, [&](const std::string& name, std::vector<index> sizes, const std::vector<float>& values) {
+        const std::string layer = name.substr(0, name.rfind(".weight"));
+        const bool linear = layer.ends_with("_proj"), plain = name.find("layers.1.self_attn.k") != std::string::npos;
+        if (!linear || plain)
+            return file.add(name, std::move(sizes), std::span<const float>(values), subbit::dtype::f32);
+        const subbit::matrix_view<const float> W(values.data(), sizes[0], sizes[1]);
+        if (name.find("layers.0.mlp.up") != std::string::npos) {
+            subbit::residual_binary_linear<float> sum;
+            for (const float scale : {0.1F, 0.05F})
+                sum.paths.push_back({subbit::bit_matrix::pack(W), subbit::vector<float>::Constant(W.rows, scale),
+                                     subbit::vector<float>::Ones(W.cols)});
+            add_packed_layer(file, layer, sum);
+        } else {
+            const auto fit = subbit::lb_admm(backend, W, {.rank = 14, .iterations = 5});
+            add_packed_layer(file, layer, fit.pack());
+        }
+    });
+    file.write(directory / "model.safetensors");
+}
+
+}  // namespace
+
+TEST_CASE("the GPU's running model gives the host's scores, prompt and tokens") {
+    const subbit::cpu cpu_backend;
+    const subbit::emulated gpu_backend;
+    for (const auto format : {row_format::f32, row_format::bf16, row_format::int8}) {
+        const subbit::testing::temporary_directory directory;
+        write_mixed_model(directory.path(), format == row_format::bf16);
+        const model_directory model(directory.path());
+        running_model host(cpu_backend, model, 40, {.head = format, .packed = {}});
+        gpu_running_model<subbit::emulated_device> device(gpu_backend, model, 40, format);
+        std::vector<std::int32_t> tokens = {256, 65, 10, 77, 200};
+        for (int step = 0; step < 4; ++step) {
+            const auto expected = host.next_scores(tokens), got = device.next_scores(tokens);
+            REQUIRE(got.size() == expected.size());
+            double error = 0, largest = 0;
+            for (std::size_t i = 0; i < got.size(); ++i) {
+                error = std::max(error, static_cast<double>(std::abs(got[i] - expected[i])));
+                largest = std::max(largest, static_cast<double>(std::abs(expected[i])));
+            }
+            CAPTURE(step);
+            CHECK(std::isfinite(error));
+            CHECK(error < (format == row_format::int8 ? 1e-4 : 2e-5) * largest);  // the host's rounds x for int8
+            tokens = {static_cast<std::int32_t>(std::max_element(expected.begin(), expected.end()) - expected.begin())};
+        }
+        CHECK_THROWS_AS(device.next_scores(std::vector<std::int32_t>{257}), subbit::value_error);
+        CHECK_THROWS_AS(device.next_scores(std::vector<std::int32_t>(33, 1)), subbit::shape_error);
+    }
+}
+
+}  // namespace llama::testing
