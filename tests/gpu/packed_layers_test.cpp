@@ -6,19 +6,23 @@
 namespace subbit::testing {
 
 TEST_CASE_TEMPLATE("layers in one job, in all types of activations", T, float, f16, bf16) {
-    check_layer_jobs<T>(emulated());
+    for (const bool falling : {false, true})
+        check_layer_jobs<T>(emulated(emulated_device({.falling = falling})));
 }
 
 TEST_CASE("a token's outputs do not depend on how many tokens there are") {
-    check_token_independence(emulated());
+    for (const bool falling : {false, true})
+        check_token_independence(emulated(emulated_device({.falling = falling})));
 }
 
 TEST_CASE("a residual layer sums its paths and its bias") {
-    check_residual_layers(emulated());
+    for (const bool falling : {false, true})
+        check_residual_layers(emulated(emulated_device({.falling = falling})));
 }
 
 TEST_CASE("recorded launches read what is in memory when they are replayed") {
-    check_recorded_layers(emulated());
+    for (const bool falling : {false, true})
+        check_recorded_layers(emulated(emulated_device({.falling = falling})));
 }
 
 TEST_CASE("an allocation while launches are recorded is an error") {
@@ -28,7 +32,8 @@ TEST_CASE("an allocation while launches are recorded is an error") {
 }
 
 TEST_CASE("products of bytes are exact, aligned or not") {
-    check_byte_rows(emulated());
+    for (const bool falling : {false, true})
+        check_byte_rows(emulated(emulated_device({.falling = falling})));
 }
 
 }  // namespace subbit::testing

@@ -54,19 +54,23 @@ TEST_CASE("every entry of a step has a byte of its own") {
 }
 
 TEST_CASE("a transpose on the device is the host's") {
-    check_bit_transposes(emulated());
+    for (const bool falling : {false, true})
+        check_bit_transposes(emulated(emulated_device({.falling = falling})));
 }
 
 TEST_CASE_TEMPLATE("products of whole numbers with packed signs are exact", S, float, double) {
-    check_exact_products<S>(emulated());
+    for (const bool falling : {false, true})
+        check_exact_products<S>(emulated(emulated_device({.falling = falling})));
 }
 
 TEST_CASE("the transpose of packed signs, operands by columns") {
-    check_transposed_products(emulated());
+    for (const bool falling : {false, true})
+        check_transposed_products(emulated(emulated_device({.falling = falling})));
 }
 
 TEST_CASE("one NaN or infinity makes a vector's outputs NaN, and no others") {
-    check_special_numbers(emulated());
+    for (const bool falling : {false, true})
+        check_special_numbers(emulated(emulated_device({.falling = falling})));
 }
 
 }  // namespace subbit::testing
