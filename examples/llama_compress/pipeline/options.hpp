@@ -177,8 +177,8 @@ struct compress_options {
         o.epochs = 4;
         o.distill_latent_rate = 0.006;
         o.distill_scale_rate = 0.006;
-        o.distill_latent_margin = 0.3;
-        o.distill_warmup = 20;
+        o.distill_latent_margin = 0.1;
+        o.distill_warmup = 10;
         return o;
     }
 
