@@ -26,7 +26,7 @@ struct memory_of<B> {
 
 }  // namespace detail
 
-/// The owners that a backend works on: the host's, or its own matrix<S>, vector<S> and bits.
+/// The owners that a backend works on: the host's, or its own `matrix<S>`, `vector<S>` and `bits`.
 template <class B>
 using memory_of = typename detail::memory_of<B>::type;
 
