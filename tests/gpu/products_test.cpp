@@ -17,8 +17,9 @@ TEST_CASE("products of views without a stride of one, and of single rows and col
         const auto v = const_view(m);
         return matrix_view<const double>(v.data + i * v.row_stride + j, rows, cols, 2 * v.row_stride, 2);
     };
-    for (const auto& [m, k, n] : {std::array<index, 3>{5, 7, 9}, {1, 7, 9}, {5, 1, 9}, {5, 7, 1}, {1, 1, 1}})
+    for (const auto& sizes : {std::array<index, 3>{5, 7, 9}, {1, 7, 9}, {5, 1, 9}, {5, 7, 1}, {1, 1, 1}})
         for (const bool turned : {false, true}) {
+            const index m = sizes[0], k = sizes[1], n = sizes[2];
             CAPTURE(m);
             CAPTURE(k);
             CAPTURE(n);
