@@ -124,6 +124,29 @@ struct attention_part {
         : window(block / (heads * tiles)), head(block / tiles % heads), first(block % tiles * tile) {}
 };
 
+/// A query's softmax over keys that come tile by tile: the highest score so far, and the sum of exp(score - top).
+template <class S>
+struct running_softmax {
+    S top = -std::numeric_limits<S>::infinity();
+    S total = 0;
+
+    /// What a key weighs now, and by what everything before has shrunk.
+    struct step {
+        S weight, shrink;
+    };
+    /// Adds a key for each lane of the warp. The first tile holds a key that every query sees, so that `top` is finite
+    /// from then on.
+    template <class Block>
+    SUBBIT_KERNEL step add(Block& block, bool sees, S score) {
+        const S seen = sees ? score : -std::numeric_limits<S>::infinity();
+        const S highest = block.warp_reduce(seen, maximum{}), higher = highest > top ? highest : top;
+        const step now{sees ? std::exp(seen - higher) : S(0), std::exp(top - higher)};
+        total = total * now.shrink + block.warp_sum(now.weight);
+        top = higher;
+        return now;
+    }
+};
+
 SUBBIT_KERNEL inline index least(index a, index b) {
     return a < b ? a : b;
 }
@@ -156,11 +179,7 @@ struct attention_forward {
         q.load(block, head_of(Q, part.window, s.queries, part.head, s.head_dim), part.first, rows);
 
         row_sums<S, Columns> sums;
-        S top[rows_per_warp], total[rows_per_warp];
-        for (int r = 0; r < rows_per_warp; ++r) {
-            top[r] = -std::numeric_limits<S>::infinity();
-            total[r] = 0;
-        }
+        running_softmax<S> softmax[rows_per_warp];
         for (index first = 0; first < visible; first += tile) {
             block.sync();
             k.load(block, keys, first, least(tile, visible - first));
@@ -170,21 +189,16 @@ struct attention_forward {
             for (int r = 0; r < rows_per_warp; ++r) {
                 const index row = block.warp() * rows_per_warp + r;
                 const bool sees = first + block.lane() <= offset + part.first + row;
-                const S score = sees ? scale * scores.of[r] : -std::numeric_limits<S>::infinity();
-                // The first tile holds a key that every query sees, so that `higher` is finite from then on.
-                const S highest = block.warp_reduce(score, maximum{}), higher = highest > top[r] ? highest : top[r];
-                const S weight = sees ? std::exp(score - higher) : S(0), shrink = std::exp(top[r] - higher);
-                total[r] = total[r] * shrink + block.warp_sum(weight);
-                top[r] = higher;
+                const auto now = softmax[r].add(block, sees, scale * scores.of[r]);
                 for (int c = 0; c < Columns; ++c)
-                    sums.at[r][c] *= shrink;
-                p[r * tile + block.lane()] = weight;
+                    sums.at[r][c] *= now.shrink;
+                p[r * tile + block.lane()] = now.weight;
             }
             block.sync_warp();
             sums.add(block, p, v);
         }
         sums.store(block, head_of(O, part.window, s.queries, part.head, s.head_dim), part.first, rows,
-                   [&](int r) { return S(1) / total[r]; });
+                   [&](int r) { return S(1) / softmax[r].total; });
     }
 };
 
@@ -227,15 +241,14 @@ struct attention_query_gradient {
         d_o.load(block, head_of(dO, part.window, s.queries, part.head, s.head_dim), part.first, rows);
         block.sync();
 
-        S top[rows_per_warp], total[rows_per_warp], dots[rows_per_warp];
+        running_softmax<S> softmax[rows_per_warp];
+        S dots[rows_per_warp];
         for (int r = 0; r < rows_per_warp; ++r) {
             const index row = block.warp() * rows_per_warp + r;
             S product = 0;
             for (index c = block.lane(); c < s.head_dim && row < rows; c += warp_size)
                 product += out(part.first + row, c) * d_o.row(row)[c];
             dots[r] = block.warp_sum(product);
-            top[r] = -std::numeric_limits<S>::infinity();
-            total[r] = 0;
         }
         for (index first = 0; first < visible; first += tile) {
             block.sync();
@@ -245,17 +258,13 @@ struct attention_query_gradient {
             for (int r = 0; r < rows_per_warp; ++r) {
                 const index row = block.warp() * rows_per_warp + r;
                 const bool sees = first + block.lane() <= part.first + row;
-                const S score = sees ? scale * scores.of[r] : -std::numeric_limits<S>::infinity();
-                const S highest = block.warp_reduce(score, maximum{}), higher = highest > top[r] ? highest : top[r];
-                total[r] =
-                    total[r] * std::exp(top[r] - higher) + block.warp_sum(sees ? std::exp(score - higher) : S(0));
-                top[r] = higher;
+                softmax[r].add(block, sees, scale * scores.of[r]);
             }
         }
         S log_sums[rows_per_warp];
         for (int r = 0; r < rows_per_warp; ++r) {
             const index row = block.warp() * rows_per_warp + r;
-            log_sums[r] = top[r] + std::log(total[r]);
+            log_sums[r] = softmax[r].top + std::log(softmax[r].total);
             if (row >= rows || block.lane() != 0) continue;
             const index at = (part.head * s.windows + part.window) * s.queries + part.first + row;
             statistics.log_sums[at] = log_sums[r];
