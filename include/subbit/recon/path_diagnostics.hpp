@@ -26,6 +26,29 @@ struct path_diagnostics {
     double by_alignment = 0;
 };
 
+/// The mean of each of the terms (an array of double) that terms_at(i, j) gives for the entries of a rows x cols
+/// matrix; every row's sum is taken by itself and the rows' in order, so that threads change nothing.
+template <host_backend B, class F>
+auto mean_of_terms(const B& b, index rows, index cols, const F& terms_at) {
+    using terms = decltype(terms_at(0, 0));
+    const auto add = [](terms& sum, const terms& more) {
+        for (std::size_t k = 0; k < sum.size(); ++k)
+            sum[k] += more[k];
+    };
+    std::vector<terms> row_sums(static_cast<std::size_t>(rows));
+    b.parallel_for(rows, 16, [&](index begin, index end) {
+        for (index i = begin; i < end; ++i)
+            for (index j = 0; j < cols; ++j)
+                add(row_sums[static_cast<std::size_t>(i)], terms_at(i, j));
+    });
+    terms mean{};
+    for (const auto& sum : row_sums)
+        add(mean, sum);
+    for (auto& term : mean)
+        term /= static_cast<double>(std::max<index>(1, rows * cols));
+    return mean;
+}
+
 /// The diagnostics of one layer's outputs, (T, m) each and rows contiguous; sums in double, rows in order.
 template <host_backend B, class S>
 path_diagnostics compare_paths(const B& b, matrix_view<const S> target, matrix_view<const S> first,
@@ -50,22 +73,27 @@ path_diagnostics compare_paths(const B& b, matrix_view<const S> target, matrix_v
     for (const auto& row : rows)
         for (std::size_t k = 0; k < sums; ++k)
             total[k] += row[k];
-    const double n = static_cast<double>(std::max<index>(1, target.size()));
-    const auto covariance = [&](sum product, sum left, sum right) {
-        return total[product] / n - total[left] / n * total[right] / n;
+    const auto values_at = [&](index i, index j) {
+        return std::array{static_cast<double>(target(i, j)), static_cast<double>(first(i, j)),
+                          static_cast<double>(rest(i, j))};
     };
-    const double var_t = covariance(t_t, t, t), var_1 = covariance(y1_y1, y1, y1), var_2 = covariance(y2_y2, y2, y2);
-    const double cov_t1 = covariance(t_y1, t, y1), cov_t2 = covariance(t_y2, t, y2), cov_12 = covariance(y1_y2, y1, y2);
-    const double var_r = var_t + var_1 - 2 * cov_t1, cov_r2 = cov_t2 - cov_12;
+    const auto mean = mean_of_terms(b, target.rows, target.cols, values_at);
+    // Centered before they are multiplied: a difference of large sums would hide a small variance.
+    const auto products = mean_of_terms(b, target.rows, target.cols, [&](index i, index j) {
+        const auto value = values_at(i, j);
+        const double t = value[0] - mean[0], y1 = value[1] - mean[1], y2 = value[2] - mean[2], r1 = t - y1, e = r1 - y2;
+        return std::array{t * t, y1 * y1, y2 * y2, t * y1, t * y2, y1 * y2, r1 * r1, r1 * y2, e * e};
+    });
+    const auto [var_t, var_1, var_2, cov_t1, cov_t2, cov_12, var_r, cov_r2, var_e] = products;
     const auto correlation = [](double cov, double a, double c) { return a > 0 && c > 0 ? cov / std::sqrt(a * c) : 0; };
-    const auto relative = [&](double v) { return var_t > 0 ? v / var_t : 0; };
+    const auto relative = [total = var_t](double v) { return total > 0 ? v / total : 0; };
     path_diagnostics d;
     d.correlation = correlation(cov_12, var_1, var_2);
     d.alignment = correlation(cov_r2, var_r, var_2);
-    d.error = relative(covariance(e_e, e, e));
-    d.by_correlation = relative(var_t + var_1 + var_2 - 2 * cov_t1 - 2 * cov_t2 +
-                                2 * std::sqrt(std::max(0.0, var_1 * var_2)) * d.correlation);
-    d.by_alignment = relative(var_r + var_2 - 2 * std::sqrt(std::max(0.0, var_r * var_2)) * d.alignment);
+    d.error = relative(var_e);
+    d.by_correlation =
+        relative(var_t + var_1 + var_2 - 2 * cov_t1 - 2 * cov_t2 + 2 * std::sqrt(var_1 * var_2) * d.correlation);
+    d.by_alignment = relative(var_r + var_2 - 2 * std::sqrt(var_r * var_2) * d.alignment);
     return d;
 }
 
