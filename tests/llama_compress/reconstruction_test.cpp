@@ -97,7 +97,7 @@ struct reconstruction {
         blk.forward(b, const_view(inputs), window, view(targets), tape);
         report = subbit::reconstruct_block(
             b, blk, data(), recipe,
-            [&](index, subbit::matrix_view<const float> weight) {
+            [&](const cpu&, index, subbit::matrix_view<const float> weight) {
                 double error = 0;
                 auto binary = factorize(b, weight, 12, &error);
                 if (recipe.order == reconstruction_order::layer_by_layer)
@@ -184,7 +184,7 @@ struct path_reconstruction {
         const subbit::block_data<float> data{const_view(inputs), const_view(targets), {}, window};
         report = subbit::reconstruct_block(
             b, blk, data, recipe,
-            [&](index, subbit::matrix_view<const float> weight) {
+            [&](const cpu&, index, subbit::matrix_view<const float> weight) {
                 auto f = subbit::residual_svid(b, weight, {.paths = 2});
                 subbit::residual_linear<float> residual;
                 residual.layer = std::move(f.layer);

@@ -95,7 +95,7 @@ class compression {
         distill_model();
         std::vector<block_weights<float>> finished;
         for (auto& blk : student_)
-            finished.push_back(take_weights(std::move(blk)));
+            finished.push_back(subbit::to_host(backend_, std::move(blk.weights())));
         const std::size_t bytes = write_model(job_.out, model_, finished);
         auto report = summarize(detail::seconds_since(start));
         report["totals"]["model_bytes"] = bytes;
@@ -165,11 +165,11 @@ class compression {
         block_signs first_signs;
         auto report = to_json(subbit::reconstruct_block(
             backend_, blk, data, block_recipe_of(options_, l),
-            [&](index k, matrix_view<const float> weight) {
+            [&](const B& stream, index k, matrix_view<const float> weight) {
                 const auto& m = moments[static_cast<std::size_t>(k)];
                 const auto seed = options_.seed * 1000003U + static_cast<std::uint64_t>(l * index{layer_count} + k);
-                return compress_layer(backend_, weight, ranks_[static_cast<std::size_t>(k)], m.input, m.output,
-                                      options_, seed, name(k));
+                return compress_layer(stream, weight, ranks_[static_cast<std::size_t>(k)], m.input, m.output, options_,
+                                      seed, name(k));
             },
             [&](index k, const linear_layer<float, memory>& layer) {
                 const auto& m = moments[static_cast<std::size_t>(k)];
@@ -282,14 +282,6 @@ class compression {
     }
 
     block_type load_original(index l) { return model_.template load_block<B, float>(backend_, l, context_); }
-
-    /// The weights of a finished block, on the host.
-    block_weights<float> take_weights(block_type blk) const {
-        if constexpr (subbit::host_backend<B>)
-            return std::move(blk.weights());
-        else
-            return subbit::on_host(backend_, blk.weights());
-    }
 
     /// Rounds a compressed layer's scales to what a file holds.
     void round_scales(linear_layer<float, memory>& layer, const std::string& name) const {

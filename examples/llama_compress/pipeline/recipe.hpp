@@ -184,13 +184,13 @@ subbit::factorization<S> run_solver(const B& b, matrix_view<const S> weight, ind
     return subbit::lb_admm(b, weight, options);
 }
 
-/// A layer's weight, on the host, compressed, with its latents, by the method that the options name; and its relative
-/// error in the metric of the method.
+/// A layer's weight compressed, with its latents, by the method that the options name; and its relative error in the
+/// metric of the method. Both layers are on the host.
 template <class B, class S>
-std::pair<linear_layer<S, memory_of<B>>, double> compress_layer(const B& b, matrix_view<const S> weight, index rank,
-                                                                const vector<S>& input, const vector<S>& output,
-                                                                const compress_options& o, std::uint64_t seed,
-                                                                const std::string& name) {
+std::pair<linear_layer<S>, double> compress_layer(const B& b, matrix_view<const S> weight, index rank,
+                                                  const vector<S>& input, const vector<S>& output,
+                                                  const compress_options& o, std::uint64_t seed,
+                                                  const std::string& name) {
     if (is_rabit(o)) {
         subbit::residual_svid_options<S> options{.paths = paths_of(o), .rounds = o.rounds};
         options.input = input;
@@ -202,7 +202,7 @@ std::pair<linear_layer<S, memory_of<B>>, double> compress_layer(const B& b, matr
         residual.layer = std::move(f.layer);
         auto moved = subbit::to_backend(b, std::move(residual));
         moved.follow(b, subbit::upload(b, weight), coupling_of(o));
-        return {std::move(moved), f.error};
+        return {subbit::to_host(b, std::move(moved)), f.error};
     }
     auto f = run_solver(b, weight, rank, input, output, o, seed, name);
     subbit::binary_linear<S> binary;
@@ -210,7 +210,7 @@ std::pair<linear_layer<S, memory_of<B>>, double> compress_layer(const B& b, matr
     binary.U_latent = std::move(f.U_latent);
     binary.V_latent = std::move(f.V_latent);
     binary.estimator = estimator_of(o);
-    return {subbit::to_backend(b, std::move(binary)), f.error};
+    return {std::move(binary), f.error};
 }
 
 }  // namespace llama

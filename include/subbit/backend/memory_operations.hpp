@@ -77,6 +77,15 @@ decltype(auto) on_host(const B& b, const T& owner) {
         return do_on_host(typename B::tag{}, b, owner);
 }
 
+/// The same as the host's own: moved where it is the host's already.
+template <class B, class T>
+auto to_host(const B& b, T owner) {
+    if constexpr (host_backend<B>)
+        return owner;
+    else
+        return do_on_host(typename B::tag{}, b, owner);
+}
+
 /// Copies host numbers over a span of the backend's memory, or such a span to the host; both of one size.
 template <class B, class S>
 void write_entries(const B& b, std::span<const S> host, std::span<S> entries) {

@@ -2,6 +2,7 @@
 // still maps the compressed prefix's activations to the original block's outputs.
 #pragma once
 
+#include <subbit/backend/streams.hpp>
 #include <subbit/recon/block_concept.hpp>
 #include <subbit/recon/sign_flips.hpp>
 #include <subbit/recon/tuning.hpp>
@@ -9,6 +10,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <mutex>
 #include <numeric>
 #include <string>
 #include <tuple>
@@ -128,6 +130,7 @@ struct block_recipe {
     phase_options tune_weights;      ///< error-propagation mitigation before each layer; epochs = 0 skips it
     phase_options tune_binary;       ///< straight-through refinement of latents, scales and biases
     bool keep_latents = false;       ///< in the finished layers, for a later phase that moves them
+    int layers_at_once = 4;          ///< factorized side by side in the joint order, where the backend has streams
 };
 
 /// What happened to one layer.
@@ -154,11 +157,12 @@ struct block_report {
 
 /// Replaces every linear layer of `block` by a compressed one.
 ///
-/// `factorize(l, weight)` returns {linear_layer, compressed and with latents, relative error}; it is the solver, with
-/// its statistics and rank; the weight is on the host. `measure(l, layer)` returns the preconditioned relative error of
-/// a layer's present form. `harden(l, layer)` rounds a finished layer to what will be stored. Bits and scales are final
-/// when this returns. `observe(epochs)` is called before a joint phase, with 0, and after every epoch of it. Throws
-/// shape_error for data that do not fit each other, value_error for a bad layer order.
+/// `factorize(stream, l, weight)` returns {linear_layer, compressed and with latents, relative error}; it is the
+/// solver, with its statistics and rank, on the backend `stream`: `b`, or another stream of its device, where several
+/// layers are factorized at once. The weight and what it returns are on the host. `measure(l, layer)` returns the
+/// preconditioned relative error of a layer's present form. `harden(l, layer)` rounds a finished layer to what will be
+/// stored. Bits and scales are final when this returns. `observe(epochs)` is called before a joint phase, with 0, and
+/// after every epoch of it. Throws shape_error for data that do not fit each other, value_error for a bad layer order.
 template <class B, class Block, class Factorize, class Measure, class Harden, class Observe = ignore_steps,
           class S = typename Block::scalar>
 requires reconstruction_block<Block, B> block_report reconstruct_block(
@@ -176,14 +180,21 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
     report.layers.resize(static_cast<std::size_t>(total));
     std::vector<std::vector<bit_matrix>> first_signs(static_cast<std::size_t>(total));
 
-    const auto factorize_layer = [&](index l) {
-        auto& layer = block.layer(l);
+    std::vector<linear_layer<S>> factorized(static_cast<std::size_t>(total));
+    const auto factorize_layer = [&](const auto& stream, index l) {
         auto& entry = report.layers[static_cast<std::size_t>(l)];
         const auto start = clock::now();
+        auto& weight = block.layer(l).dense().weight;
+        const auto host = to_host(stream, std::move(weight));
+        std::tie(factorized[static_cast<std::size_t>(l)], entry.factor_error) = factorize(stream, l, const_view(host));
+        entry.seconds = seconds_since(start);
+    };
+    const auto install_layer = [&](index l) {
+        auto& layer = block.layer(l);
+        auto& entry = report.layers[static_cast<std::size_t>(l)];
         entry.name = block.layer_name(l);
         auto bias = std::move(layer.dense().bias);
-        const auto& weight = on_host(b, layer.dense().weight);
-        std::tie(layer, entry.factor_error) = factorize(l, const_view(weight));
+        layer = to_backend(b, std::move(factorized[static_cast<std::size_t>(l)]));
         layer.visit_compressed([&](auto& compressed) {
             compressed.layer.bias = std::move(bias);
             entry.rows = compressed.rows();
@@ -195,7 +206,6 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
             entry.bits_per_weight = compressed.layer.bits_per_weight();
             first_signs[static_cast<std::size_t>(l)] = compressed.signs(b);
         });
-        entry.seconds = seconds_since(start);
     };
     const auto harden_layer = [&](index l) {
         auto& layer = block.layer(l);
@@ -225,7 +235,8 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
                 for (index k = 0; k < total; ++k)
                     if (block.layer(k).is_dense()) block.layer(k).dense().d_weight = {};
             }
-            factorize_layer(l);
+            factorize_layer(b, l);
+            install_layer(l);
             if (l == order.back()) report.factor_error = block_error(b, block, data);
             std::vector<parameter<S>> binary;
             const auto train = recipe.tune_binary.what();
@@ -236,11 +247,16 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
         }
     } else {
         std::size_t done = 0;
-        for (const index l : order) {
-            factorize_layer(l);
+        std::mutex reporting;
+        for_each_on_streams(b, total, recipe.layers_at_once, [&](const auto& stream, index i) {
+            const index l = order[static_cast<std::size_t>(i)];
+            factorize_layer(stream, l);
+            const std::lock_guard lock(reporting);
             report_step(watcher, "factorize", ++done, order.size(),
                         report.layers[static_cast<std::size_t>(l)].factor_error);
-        }
+        });
+        for (const index l : order)
+            install_layer(l);
         report.factor_error = block_error(b, block, data);
         const auto train = recipe.tune_binary.what();
         std::vector<parameter<S>> binary;
