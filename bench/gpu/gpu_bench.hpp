@@ -42,7 +42,7 @@ class gpu_clock {
 };
 
 /// Times one(i) for i = 0 .. count - 1 as one recorded graph, after a run without recording that fills all workspaces;
-/// the time of an iteration is that of one(i).
+/// the time of an iteration is that of one(i). The graph is replayed untimed until the GPU's clock has risen.
 template <class F>
 void time_recorded(benchmark::State& state, const cuda& b, index count, F&& one) {
     const auto all = [&] {
@@ -53,7 +53,8 @@ void time_recorded(benchmark::State& state, const cuda& b, index count, F&& one)
     b.synchronize();
     const auto graph = b.device().record(all);
     gpu_clock clock(b.device().stream());
-    graph.replay();
+    for (double warm = 0; warm < 0.05;)
+        warm += clock.seconds([&] { graph.replay(); });
     for (auto _ : state)
         state.SetIterationTime(clock.seconds([&] { graph.replay(); }) / static_cast<double>(count));
 }

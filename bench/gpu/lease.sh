@@ -1,71 +1,66 @@
 #!/usr/bin/env bash
-# Everything that wants a GPU, in ten minutes: the tests, compute-sanitizer, the benches, and the program's own jobs.
+# Everything that wants a GPU, in under ten minutes: the tests, the benches that the goals compare, the program's own jobs,
+# compute-sanitizer, and last the benches' other sizes.
 #
 #   bench/gpu/lease.sh OUT [FOLDER]
 #
-# FOLDER is what bench/gpu/prepare.sh made (default: build/lease/carry); where it is not there, it is made first, which needs
-# that script's packages and takes minutes more. OUT gets a log of each step, the benches' JSON and summary.txt. The exit
-# status is not 0 where a test or the sanitizer found something.
+# FOLDER is what bench/gpu/prepare.sh made (default: build/lease/carry). OUT gets few files, for few may come back from a
+# borrowed machine: summary.txt, steps.log with the end of every step's output, and the benches' JSON; each is written as the
+# work goes, so that a lease cut short still brings what it had. The exit status is 3 where nothing could run, 1 where a step
+# failed.
 set -uo pipefail
-[ $# -ge 1 ] && [ $# -le 2 ] || { echo "usage: lease.sh OUT [FOLDER]" >&2; exit 2; }
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-mkdir -p "$1"
-out=$(cd "$1" && pwd)
-folder=${2:-$root/build/lease/carry}
-[ -d "$folder/bin" ] || bash "$root/bench/gpu/prepare.sh" "$folder" || exit 1
-folder=$(cd "$folder" && pwd)
-export LD_LIBRARY_PATH="$folder/lib:${CUDA_HOME:-/usr/local/cuda}/lib64:${LD_LIBRARY_PATH:-}"
-export PATH="$folder/bin:${CUDA_HOME:-/usr/local/cuda}/bin:$PATH"
-summary=$out/summary.txt
-failed=0
-
-# step NAME SECONDS COMMAND...: its output goes to OUT/NAME.log, what became of it and how long it took to the summary.
-step() {
-    local name=$1 limit=$2 start=$SECONDS status=0
-    shift 2
-    timeout "$limit" "$@" > "$out/$name.log" 2>&1 || status=$?
-    local word="ok"
-    [ $status -eq 0 ] || word="FAILED ($status)"
-    [ $status -ne 124 ] || word="out of its $limit s"
-    printf '%-28s %4d s  %s\n' "$name" $((SECONDS - start)) "$word" | tee -a "$summary"
-    return $status
-}
-
-date -u > "$summary"
-nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv,noheader | tee -a "$summary"
+source "$(dirname "${BASH_SOURCE[0]}")/lease_steps.sh"
+lease_begin "$@"
 
 # Right first: a wrong kernel's time is worth nothing.
-step tests 100 test_cuda || failed=1
-small=(test_cuda --test-case='*packed*,*GPU and come back*')
-if command -v compute-sanitizer > /dev/null; then
-    step memcheck 60 compute-sanitizer --tool memcheck --error-exitcode 9 "${small[@]}" || failed=1
-    step racecheck 60 compute-sanitizer --tool racecheck --error-exitcode 9 "${small[@]}" || failed=1
+step tests 100 test_cuda
+if grep -q 'SKIPPED: no GPU' "$work/tests.log"; then
+    say "no GPU was found"
+    exit 3
 fi
 
+# bench NAME PROGRAM SECONDS OPTIONS...
 bench() {
-    local name=$1 limit=$2
-    shift 2
-    step "$name" "$limit" "$name" --benchmark_out="$out/$name.json" --benchmark_out_format=json --benchmark_min_time=0.05 "$@"
+    local name=$1 program=$2 limit=$3
+    shift 3
+    step "$name" "$limit" "$program" --benchmark_out="$out/$name.json" --benchmark_out_format=json "$@"
 }
-bench packed_gpu_bench 130
-bench factor_gpu_bench 60
+table() { python3 "$root/bench/gpu/summary.py" "$@" 2>&1 | tee -a "$summary"; }
 
-# The program: the demo's model compressed, scored and continued on the GPU, and scored on the cpu to compare.
+bench packed_goals packed_gpu_bench 80 \
+    --benchmark_filter='^(copy|read)/|^decode_layers|m:8192/n:8192/tokens:(1|2048)/bits_x100:100'
+table "$out/packed_goals.json"
+bench factor factor_gpu_bench 90
+table "$out/factor.json"
+
+# The program on the demo's model: two seeds compressed on the GPU, the first one scored and continued there and on two cores.
 model=$folder/demo_model
-step compress 80 llama_compress compress "$model" --text "$model/calibration.txt" --out "$out/packed" --backend cuda
+for seed in 0 1; do
+    step "compress_$seed" 60 llama_compress compress "$model" --text "$model/calibration.txt" --out "$work/packed_$seed" \
+        --windows 64 --window-tokens 128 --epochs 6 --distill-epochs 4 --seed $seed --backend cuda \
+        --test-text "$model/test.txt" --test-context 128 --test-windows 0
+    show "compress_$seed" '^wrote|^test'
+done
 for backend in cuda cpu; do
-    step "perplexity_$backend" 20 llama_compress perplexity "$out/packed" --text "$model/test.txt" --context 128 \
-        --backend "$backend"
-    step "generate_$backend" 20 llama_compress generate "$out/packed" --prompt "The" --max-tokens 200 --temperature 0 \
-        --ignore-eos --backend "$backend"
+    step "perplexity_$backend" 20 llama_compress perplexity "$work/packed_0" --text "$model/test.txt" --context 128 \
+        --threads 2 --backend $backend
+    show "perplexity_$backend" '^perplexity'
+    step "generate_$backend" 20 llama_compress generate "$work/packed_0" --prompt "The" --max-tokens 100 --temperature 0 \
+        --ignore-eos --threads 2 --backend $backend
+    show "generate_$backend" 'tokens/s'
 done
 
-{
-    echo
-    for name in packed_gpu_bench factor_gpu_bench; do
-        [ -f "$out/$name.json" ] && python3 "$root/bench/gpu/summary.py" "$out/$name.json"
+if command -v compute-sanitizer >/dev/null; then
+    small=(test_cuda --test-case='*packed*,*GPU and come back*,*layers, losses*')
+    for tool in memcheck racecheck; do
+        step $tool 60 compute-sanitizer --tool $tool --error-exitcode 9 "${small[@]}"
     done
-    grep -h perplexity "$out"/perplexity_*.log | tail -n 2
-    grep -h tokens/s "$out"/generate_*.log
-} | tee -a "$summary"
+    step memcheck_model 40 compute-sanitizer --tool memcheck --error-exitcode 9 llama_compress perplexity "$work/packed_0" \
+        --text "$model/test.txt" --context 128 --max-windows 1 --backend cuda
+else
+    say "compute-sanitizer was not found: not run"
+fi
+
+bench packed_all packed_gpu_bench 90
+python3 "$root/bench/gpu/summary.py" "$out/packed_all.json" >>"$summary" 2>&1
 exit $failed

@@ -30,34 +30,6 @@ struct read_kernel {
     }
 };
 
-/// The ceilings: a copy (bytes read and written) and a read of 2 GiB.
-void copy(benchmark::State& state) {
-    const cuda& b = gpu_backend_of_benches();
-    const index bytes = index{1} << 31;
-    const auto from = b.scratch<std::byte>(bytes);
-    auto to = b.scratch<std::byte>(bytes);
-    gpu_clock clock(b.device().stream());
-    for (auto _ : state)
-        state.SetIterationTime(clock.seconds([&] { b.device().copy_on_device(to.data(), from.data(), to.bytes()); }));
-    report_rate(state, "bytes/s", 2 * static_cast<double>(bytes));
-}
-BENCHMARK(copy)->UseManualTime()->Unit(benchmark::kMicrosecond);
-
-void read(benchmark::State& state) {
-    const cuda& b = gpu_backend_of_benches();
-    const index count = index{1} << 27;
-    auto words = b.scratch<gpu::sign_words>(count);
-    auto out = b.scratch<std::uint32_t>(1);
-    b.device().clear(words.data(), words.bytes());
-    gpu_clock clock(b.device().stream());
-    for (auto _ : state)
-        state.SetIterationTime(clock.seconds([&] {
-            b.launch({132 * 8, 256}, read_kernel{words.data(), count, out.data()});
-        }));
-    report_rate(state, "bytes/s", static_cast<double>(words.bytes()));
-}
-BENCHMARK(read)->UseManualTime()->Unit(benchmark::kMicrosecond);
-
 /// Numbers in [-1, 1): the kernels' time does not depend on them, but zeros would be faster.
 template <class T>
 struct fill_random {
@@ -81,6 +53,34 @@ gpu::buffer<cuda_device, T> random_numbers(const cuda& b, index count) {
     b.launch(gpu::cover(count), fill_random<T>{x.data(), count, random_stream(3)});
     return x;
 }
+
+/// The ceilings: a copy (bytes read and written) and a read of 2 GiB.
+void copy(benchmark::State& state) {
+    const cuda& b = gpu_backend_of_benches();
+    const index bytes = index{1} << 31;
+    const auto from = random_numbers<float>(b, bytes / 4);
+    auto to = b.scratch<float>(bytes / 4);
+    gpu_clock clock(b.device().stream());
+    for (auto _ : state)
+        state.SetIterationTime(clock.seconds([&] { b.device().copy_on_device(to.data(), from.data(), to.bytes()); }));
+    report_rate(state, "bytes/s", 2 * static_cast<double>(bytes));
+}
+BENCHMARK(copy)->UseManualTime()->Unit(benchmark::kMicrosecond);
+
+void read(benchmark::State& state) {
+    const cuda& b = gpu_backend_of_benches();
+    const index count = index{1} << 27;
+    const auto words = random_numbers<float>(b, 4 * count);
+    auto out = b.scratch<std::uint32_t>(1);
+    gpu_clock clock(b.device().stream());
+    for (auto _ : state)
+        state.SetIterationTime(clock.seconds([&] {
+            b.launch({132 * 8, 256},
+                     read_kernel{reinterpret_cast<const gpu::sign_words*>(words.data()), count, out.data()});
+        }));
+    report_rate(state, "bytes/s", static_cast<double>(words.bytes()));
+}
+BENCHMARK(read)->UseManualTime()->Unit(benchmark::kMicrosecond);
 
 /// Arguments: m, n, tokens, bits a weight in hundredths. U V x with its scales; layers rotate, so that their signs come
 /// from the memory.
@@ -171,7 +171,7 @@ void layer_sizes(benchmark::internal::Benchmark* bench) {
         for (const int tokens : {1, 2, 4, 8, 16, 512, 2048})
             bench->Args({m, n, tokens, 100});
     bench->Args({8192, 8192, 1, 55})->ArgNames({"m", "n", "tokens", "bits_x100"});
-    bench->UseManualTime()->Unit(benchmark::kMicrosecond);
+    bench->Iterations(20)->UseManualTime()->Unit(benchmark::kMicrosecond);
 }
 BENCHMARK(packed_float)->Apply(layer_sizes);
 BENCHMARK(packed_bfloat16)->Apply(layer_sizes);
@@ -182,6 +182,7 @@ BENCHMARK(decode_layers)
     ->Args({30, 576, 192, 1536, 100})     // SmolLM2-135M
     ->Args({32, 4096, 4096, 11008, 100})  // Llama-2-7B
     ->Args({32, 4096, 1024, 14336, 100})  // Llama-3-8B
+    ->Iterations(20)
     ->UseManualTime()
     ->Unit(benchmark::kMicrosecond);
 
