@@ -69,7 +69,7 @@ class bit_matrix {
 
     /// Sets the 32 entries of row i from column 32*col_group on; bits beyond the last column must be zero.
     void set_word(index i, index col_group, std::uint32_t word) {
-        tile(i / bit_layout::tile_rows, col_group)[i % bit_layout::tile_rows] = word;
+        words_[static_cast<std::size_t>(bit_layout::word_index(i, col_group, bit_layout::col_groups(cols_)))] = word;
     }
 
     bit_matrix transpose() const;

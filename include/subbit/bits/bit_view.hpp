@@ -60,7 +60,7 @@ class bit_view {
     }
     /// The word that holds row i of columns 32*col_group..
     constexpr std::uint32_t word(index i, index col_group) const {
-        return tile(i / bit_layout::tile_rows, col_group)[i % bit_layout::tile_rows];
+        return words_[bit_layout::word_index(i, col_group, col_groups())];
     }
     /// True where the entry is +1.
     constexpr bool test(index i, index j) const {

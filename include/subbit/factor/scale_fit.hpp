@@ -79,8 +79,8 @@ void fit_mid_scale(const B& b, const MT& T, sign_factors<B, S>& factors, fit_wor
     gemm(b, t, right, work.field(t.rows));
     column_dots(b, left, work.field(t.rows), step);
     gemm(b, now, work.quadratic(), solution, -1, 1);
-    const double ridge = 16 * static_cast<double>(std::numeric_limits<S>::epsilon()) * trace(b, work.quadratic());
-    shift_diagonal(b, std::max(ridge, 1e-30), work.quadratic());
+    const double rounding = 16 * static_cast<double>(std::numeric_limits<S>::epsilon());
+    regularize(b, rounding * static_cast<double>(rank), 0, 1e-30, work.quadratic());
     spd_solve(b, work.quadratic(), solution);
     axpby(b, 1, now, 1, solution);
 
