@@ -81,6 +81,8 @@ class gpu_running_model : public token_model {
           keys_(b.device(), rows_.rows(), key_width()),
           values_(b.device(), rows_.rows(), key_width()),
           attended_(b.device(), rows_.rows(), query_width()),
+          parts_(b.device(),
+                 gpu_decode::attention_numbers(rows_.rows(), config_.num_attention_heads, config_.head_dim)),
           gate_(b.device(), rows_.rows(), config_.intermediate_size),
           up_(b.device(), rows_.rows(), config_.intermediate_size),
           scores_(b.device(), 1, config_.vocab_size),
@@ -88,9 +90,9 @@ class gpu_running_model : public token_model {
           prompt_work_(b),
           token_work_(b),
           context_(b, config_, capacity) {
-        if (config_.head_dim > warp_numbers)
+        if (config_.head_dim > gpu_decode::most_head_dim)
             throw subbit::value_error("head_dim " + std::to_string(config_.head_dim) + ", expected at most " +
-                                      std::to_string(warp_numbers) + " on a GPU; use the cpu backend");
+                                      std::to_string(gpu_decode::most_head_dim) + " on a GPU; use the cpu backend");
         for (index l = 0; l < config_.num_hidden_layers; ++l) {
             blocks_.push_back({directory.load_block<backend, float>(b, l, context_),
                                matrix_type(b.device(), capacity, key_width()),
@@ -116,7 +118,6 @@ class gpu_running_model : public token_model {
 
   private:
     static constexpr index most_rows = 256;  // tokens at once
-    static constexpr index warp_numbers = gpu_decode::attend_to_cache::most_numbers * subbit::gpu::warp_size;
 
     using workspace = subbit::gpu::packed_workspace<Device, float>;
     using matrix_type = subbit::gpu::device_matrix<Device, float>;
@@ -171,7 +172,7 @@ class gpu_running_model : public token_model {
                       gpu_decode::rotate_and_keep{q, k, v, view(std::as_const(context_.rotary.cosine)),
                                                   view(std::as_const(context_.rotary.sine)), config_.head_dim,
                                                   position_.data(), cache});
-            attend(q, cache, attended);
+            gpu_decode::attend(b_, q, config_.num_attention_heads, position_.data(), cache, parts_.data(), attended);
             job(weights, attended, {{o_proj, x}}, 1, work);
             norm(x, weights.mlp_norm, normed);
             job(weights, normed, {{gate_proj, gate}, {up_proj, up}}, 0, work);
@@ -187,14 +188,6 @@ class gpu_running_model : public token_model {
     void norm(matrix_view<const float> X, const vector_type& weight, matrix_view<float> Y) const {
         b_.launch({X.rows, gpu_decode::threads},
                   gpu_decode::norm_rows{X, span_of(weight).data(), static_cast<float>(config_.rms_norm_eps), Y});
-    }
-
-    void attend(matrix_view<const float> q, const gpu_decode::cache_view& cache, matrix_view<float> out) const {
-        using kernel = gpu_decode::attend_to_cache;
-        const float scale = 1 / std::sqrt(static_cast<float>(config_.head_dim));
-        b_.launch({q.rows * config_.num_attention_heads, gpu_decode::threads, kernel::shared_bytes(config_.head_dim)},
-                  kernel{q, config_.head_dim, config_.num_attention_heads / config_.num_key_value_heads,
-                         position_.data(), cache, scale, out});
     }
 
     /// Layers that read the same X, low-rank ones as one job: Y = outputs + beta Y.
@@ -227,6 +220,7 @@ class gpu_running_model : public token_model {
     vector_type final_norm_;
     matrix<float> rows_;  // the tokens' embeddings, on their way to the device
     matrix_type X_, normed_, queries_, keys_, values_, attended_, gate_, up_, scores_;
+    subbit::gpu::buffer<Device, float> parts_;  // of the attention
     subbit::gpu::buffer<Device, std::int32_t> position_;
     workspace prompt_work_, token_work_;
     block_context<float, backend> context_;
