@@ -9,6 +9,8 @@ namespace subbit::testing {
 
 /// Every exchange once, checked by the threads themselves: out[thread] counts what is right.
 struct exchanges {
+    static constexpr int most_threads = gpu::lone_threads;
+
     int* out;
 
     template <class Block>

@@ -33,7 +33,8 @@ struct rotate_pair {
     S direction;
 
     SUBBIT_KERNEL void operator()(index t, index pair) const {
-        const index half = head_dim / 2, head = pair / half, j = pair % half;
+        const index half = head_dim / 2;
+        const auto [head, j] = subbit::gpu::place_of(pair, half);
         const index position = first_position + t % window;
         S* const low = X.row(t) + head * head_dim + j;
         const S a = low[0], z = low[half], c = cosine(position, j), s = direction * sine(position, j);

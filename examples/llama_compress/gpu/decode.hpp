@@ -59,11 +59,11 @@ struct rotate_and_keep {
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
         const index half = head_dim / 2, q_pairs = Q.cols / 2, k_pairs = K.cols / 2, pairs = q_pairs + 2 * k_pairs;
-        subbit::gpu::for_each_thread(block, Q.rows * pairs, [&](index item) {
-            const index t = item / pairs, at = position[0] + t;
-            index pair = item % pairs;
+        subbit::gpu::for_each_entry(block, Q.rows, pairs, [&](index t, index pair) {
+            const index at = position[0] + t;
             const auto rotate = [&](const float* from, float* to) {
-                const index j = pair % half, low = pair / half * head_dim + j;
+                const auto [head, j] = subbit::gpu::place_of(pair, half);
+                const index low = head * head_dim + j;
                 const float a = from[low], z = from[low + half], c = cosine(at, j), s = sine(at, j);
                 to[low] = a * c - z * s;
                 to[low + half] = z * c + a * s;

@@ -44,7 +44,8 @@ struct pack_words {
     SUBBIT_KERNEL void operator()(Block& block) const {
         const index groups = bit_layout::col_groups(X.cols);
         for_each_warp(block, X.rows * groups, [&](index item) {
-            const index i = item / groups, g = item % groups, j = g * bit_layout::tile_cols + block.lane();
+            const auto [i, g] = place_of(item, groups);
+            const index j = g * bit_layout::tile_cols + block.lane();
             const std::uint32_t word = block.ballot(j < X.cols && X(i, j) >= S(0));
             if (block.lane() == 0) words[bit_layout::word_index(i, g, groups)] = word;
         });

@@ -39,22 +39,24 @@ namespace subbit::gpu {
 
 inline constexpr int warp_size = 32;
 
-/// How many blocks a launch has, of how many threads (a multiple of 32, at most 1024), with how many bytes of shared
-/// memory each.
+/// Threads of a block unless a kernel says otherwise, and of one that works alone.
+inline constexpr int usual_threads = 256, lone_threads = 1024;
+
+/// How many blocks a launch has, of how many threads (a multiple of 32), with how many bytes of shared memory each.
 struct launch_shape {
     index blocks = 1;
-    int threads = 256;
+    int threads = usual_threads;
     std::size_t shared_bytes = 0;
 };
 
-/// The most threads a block of this kernel has: its own `static constexpr int most_threads`, or what GPUs take. A
-/// kernel that says less gets more registers.
+/// The most threads a block of this kernel has: its own `static constexpr int most_threads`, or the usual ones. It
+/// bounds the registers of a thread: 64 where there may be 1024.
 template <class Kernel>
 inline constexpr int most_threads = [] {
     if constexpr (requires { Kernel::most_threads; })
         return Kernel::most_threads;
     else
-        return 1024;
+        return usual_threads;
 }();
 
 /// Throws value_error for a launch that a GPU does not take.
@@ -70,11 +72,10 @@ void require_launchable(const launch_shape& shape) {
                           std::to_string(most_threads<Kernel>) + " threads, at most 232448 bytes");
 }
 
-/// Enough threads for `items`, 256 a block, in no more blocks than keep a GPU busy: kernels stride over the rest.
+/// Enough threads for `items`, in no more blocks than keep a GPU busy: kernels stride over the rest.
 inline launch_shape cover(index items) {
-    constexpr int threads = 256;
     constexpr index most_blocks = 2048;
-    return {std::clamp<index>((items + threads - 1) / threads, 1, most_blocks), threads};
+    return {std::clamp<index>((items + usual_threads - 1) / usual_threads, 1, most_blocks)};
 }
 
 /// Enough warps for `items`, eight a block.
@@ -82,10 +83,10 @@ inline launch_shape cover_by_warps(index items) {
     return cover(items * warp_size);
 }
 
-/// One block, of as many threads as `items` can use: for what one block must do alone.
+/// One block, of as many threads as `items` can use: for kernels whose most_threads are lone_threads.
 inline launch_shape one_block(index items) {
     const index rounded = (items + warp_size - 1) / warp_size * warp_size;
-    return {1, static_cast<int>(std::clamp<index>(rounded, warp_size, 1024))};
+    return {1, static_cast<int>(std::clamp<index>(rounded, warp_size, lone_threads))};
 }
 
 /// Calls f(i) for every i below n, each on one thread of the launch.
@@ -94,6 +95,27 @@ SUBBIT_KERNEL void for_each_thread(const Block& block, index n, F f) {
     const index step = block.blocks() * block.threads();
     for (index i = block.index() * block.threads() + block.thread(); i < n; i += step)
         f(i);
+}
+
+struct entry_place {
+    index row, col;
+};
+/// Where the e-th entry of a matrix of so many columns is, row by row. A 64-bit division takes several times as long as
+/// a 32-bit one.
+SUBBIT_KERNEL inline entry_place place_of(index e, index cols) {
+    const bool small = e <= 0xffffffff && cols <= 0xffffffff;
+    const index row =
+        small ? static_cast<index>(static_cast<std::uint32_t>(e) / static_cast<std::uint32_t>(cols)) : e / cols;
+    return {row, e - row * cols};
+}
+
+/// Calls f(i, j) for every entry of a rows x cols matrix, neighbours in a row on neighbouring threads.
+template <class Block, class F>
+SUBBIT_KERNEL void for_each_entry(const Block& block, index rows, index cols, F f) {
+    for_each_thread(block, rows * cols, [&](index e) {
+        const entry_place at = place_of(e, cols);
+        f(at.row, at.col);
+    });
 }
 
 /// Calls f(i) for every i below n, each on all lanes of one warp of the launch.

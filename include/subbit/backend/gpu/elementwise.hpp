@@ -23,16 +23,8 @@ struct entries {
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
-        const index width = cols;
-        const F each = f;
-        for_each_thread(block, rows * cols, [=](index e) {
-            // A 64-bit division takes several times as long.
-            const bool small = e <= 0xffffffff && width <= 0xffffffff;
-            const index i = small
-                                ? static_cast<index>(static_cast<std::uint32_t>(e) / static_cast<std::uint32_t>(width))
-                                : e / width;
-            each(i, e - i * width);
-        });
+        // By reference: a copy of f may be an array in local memory.
+        for_each_entry(block, rows, cols, [&](index i, index j) { f(i, j); });
     }
 };
 

@@ -80,7 +80,8 @@ struct couple_words {
     SUBBIT_KERNEL void operator()(Block& block) const {
         const index groups = bit_layout::col_groups(W.cols);
         for_each_warp(block, W.rows * groups, [&](index item) {
-            const index i = item / groups, g = item % groups, j = g * bit_layout::tile_cols + block.lane();
+            const auto [i, g] = place_of(item, groups);
+            const index j = g * bit_layout::tile_cols + block.lane();
             const bool inside = j < W.cols;
             S left = inside ? W(i, j) : S(-1);
             for (int p = 0; p < paths.count; ++p) {

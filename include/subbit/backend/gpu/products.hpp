@@ -55,6 +55,8 @@ void product(const gpu_backend<Device>& b, matrix_view<const S> A, matrix_view<c
 /// a pivot is lost in rounding.
 template <class S>
 struct lu_factor {
+    static constexpr int most_threads = lone_threads;
+
     matrix_view<S> G, factor;
     index* pivots;
     const int* info;

@@ -29,6 +29,8 @@ struct abs_product {
 /// x <- x / max(|x|, 1e-12), by one block.
 template <class S>
 struct normalize_vector {
+    static constexpr int most_threads = lone_threads;
+
     S* x;
     index size;
 

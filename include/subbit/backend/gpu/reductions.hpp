@@ -114,7 +114,7 @@ struct partial_sums {
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
         double sum = 0;
-        for_each_thread(block, rows * cols, [&](index e) { sum += f(e / cols, e % cols); });
+        for_each_entry(block, rows, cols, [&](index i, index j) { sum += f(i, j); });
         sum = block.sum(sum);
         if (block.thread() == 0) partial[block.index()] = sum;
     }
@@ -226,6 +226,8 @@ struct scaled_copy_entry {
 /// G <- G + max(relative mean(diag G) + absolute, least) I, by one block.
 template <class S>
 struct add_ridge {
+    static constexpr int most_threads = lone_threads;
+
     matrix_view<S> G;
     double relative, absolute, least;
 
