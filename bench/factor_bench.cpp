@@ -14,17 +14,20 @@ double admm_flops(index m, index n, index r) {
 }
 
 /// Arguments: iterations K, threads, improved (0 or 1), bfloat16 products (0 or 1).
-void lb_admm_1536x576_r384(benchmark::State& state) {
-    const auto W = random_matrix<float>(1536, 576, 1);
+void lb_admm_of(benchmark::State& state, index m, index n, index r) {
+    const auto W = random_matrix<float>(m, n, 1);
     const auto K = static_cast<int>(state.range(0));
     const cpu backend(
         {.threads = static_cast<int>(state.range(1)), .products = state.range(3) ? precision::bf16 : precision::f32});
     const auto iteration = state.range(2) ? admm_iteration::improved : admm_iteration::paper;
     double error = 0;
     for (auto _ : state)
-        error = lb_admm(backend, W, {.rank = 384, .iterations = K, .iteration = iteration}).error;
-    report_rate(state, "FLOP/s", admm_flops(1536, 576, 384) * K);
+        error = lb_admm(backend, W, {.rank = r, .iterations = K, .iteration = iteration}).error;
+    report_rate(state, "FLOP/s", admm_flops(m, n, r) * K);
     state.counters["error"] = error;
+}
+void lb_admm_1536x576_r384(benchmark::State& state) {
+    lb_admm_of(state, 1536, 576, 384);
 }
 BENCHMARK(lb_admm_1536x576_r384)
     ->ArgNames({"K", "threads", "improved", "bf16"})
@@ -33,6 +36,18 @@ BENCHMARK(lb_admm_1536x576_r384)
     ->Args({100, 1, 1, 0})
     ->Args({100, 2, 1, 0})
     ->Args({100, 2, 1, 1})
+    ->Iterations(1)
+    ->UseRealTime()
+    ->Unit(benchmark::kSecond);
+
+/// What a GPU is compared with (bench/gpu): a few of the 400 iterations, for they all take the same time.
+void lb_admm_4096x4096_r2032(benchmark::State& state) {
+    lb_admm_of(state, 4096, 4096, 2032);
+}
+BENCHMARK(lb_admm_4096x4096_r2032)
+    ->ArgNames({"K", "threads", "improved", "bf16"})
+    ->Args({4, 2, 0, 0})
+    ->Args({12, 2, 0, 0})
     ->Iterations(1)
     ->UseRealTime()
     ->Unit(benchmark::kSecond);
