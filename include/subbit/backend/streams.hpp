@@ -14,8 +14,9 @@ namespace subbit {
 
 /// Calls f(backend, i) for every i below n. A backend with streams runs up to `streams` of the jobs at once, each
 /// stream with a host thread of its own, and a job is done when its work on the device is; any other runs them one by
-/// one. What a job computes does not depend on the others. Rethrows the error of the first job that failed; jobs that
-/// have not begun by then do not.
+/// one. What a job computes does not depend on the others; what it hands out is on the host, for memory of the device is
+/// freed in the order of the stream that it was made on, whoever else still reads it. Rethrows the error of the first
+/// job that failed; jobs that have not begun by then do not.
 ///
 ///     for_each_on_streams(b, std::ssize(weights), 4, [&](const auto& stream, index i) {
 ///         fits[i] = lb_admm(stream, weights[i], options[i]);
