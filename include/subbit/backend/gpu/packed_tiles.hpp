@@ -8,34 +8,14 @@
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/packed_digits.hpp>
 #include <subbit/backend/gpu/packed_product.hpp>
+#include <subbit/backend/gpu/packed_tile_digits.hpp>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
 namespace subbit::gpu {
-
-/// The shape of a tile: 2 strips of rows and `groups` groups of 8 tokens for each of 4 x 2 warps.
-template <class Real>
-struct tile_shape {
-    static constexpr int strips = 2, row_warps = 4, token_warps = 2;
-    static constexpr int groups = sizeof(Real) == 4 ? 3 : 1;
-    static constexpr int threads = 32 * row_warps * token_warps;
-    static constexpr index rows = strip_rows * strips * row_warps;
-    static constexpr index tokens = index{8} * groups * token_warps;
-    static constexpr int warp_columns = 8 * groups * fixed_point<Real>::digits;
-    static constexpr int columns = warp_columns * token_warps;
-    static constexpr int stages = 3;
-    static constexpr int stage_words = columns * static_cast<int>(digit_layout::step_words);
-    static constexpr std::size_t shared_bytes = std::size_t{stages} * stage_words * 4;
-
-    static constexpr index row_tiles(index m) { return (m + rows - 1) / rows; }
-    static constexpr index token_tiles(index t) { return (t + tokens - 1) / tokens; }
-    /// Columns of digits that the kernel may read for t tokens: whole tiles of them.
-    static constexpr index padded_columns(index t) { return token_tiles(t) * columns; }
-};
 
 template <class In, class Out, class Real>
 struct packed_tiles_kernel {
@@ -73,14 +53,12 @@ struct packed_tiles_kernel {
     template <class Block>
     SUBBIT_KERNEL static void multiply(Block& block, const packed_part<In, Real>& part, index first_strip,
                                        index token_tile, index token_warp, std::uint32_t* stages, sum_tiles& sums) {
-        const index words = digit_layout::words(part.bits.cols());
         const int steps = static_cast<int>(digit_layout::steps(part.bits.cols()));
-        const std::uint32_t* const source = part.digits.words + token_tile * shape::columns * words;
+        const std::uint32_t* source =
+            part.digits.words + token_tile * steps * shape::stage_words + 4 * block.thread();  // of the next copy
         const auto copy = [&](int step, std::uint32_t* stage) {
-            if (step < steps)
-                for (int unit = block.thread(); unit < shape::columns * 8; unit += block.threads())
-                    copy_async(block, stage + unit_word(unit / 8, unit % 8),
-                               source + unit / 8 * words + step * digit_layout::step_words + unit % 8 * 4);
+            if (step < steps) copy_stage(block, stage + 4 * block.thread(), source);
+            source += shape::stage_words;
             commit_copies(block);  // an empty group where there is nothing left
         };
         const auto next_stage = [&](std::uint32_t* stage) {
@@ -108,48 +86,51 @@ struct packed_tiles_kernel {
             }
             wait_for_copies(block, pending_copies<shape::stages - 2>());
             block.sync();  // this step's digits are there, and nobody reads those of the stage that is filled next
-            copy(step + shape::stages - 1, filling);
-            multiply_step(block, signs, reading, static_cast<int>(token_warp) * shape::warp_columns, sums);
+            const int first_column = static_cast<int>(token_warp) * shape::warp_columns;
+            multiply_half<0>(block, signs, reading, first_column, sums);
+            copy(step + shape::stages - 1, filling);  // while the tensor cores are at work
+            multiply_half<1>(block, signs, reading, first_column, sums);
             reading = next_stage(reading);
             filling = next_stage(filling);
         }
         wait_for_copies(block, pending_copies<0>());
     }
 
+    /// A thread's share of a stage, at constant distances from where it begins.
     template <class Block>
-    SUBBIT_KERNEL static void multiply_step(Block& block, const sign_words (&signs)[shape::strips],
-                                            const std::uint32_t* stage, int first_column, sum_tiles& sums) {
+    SUBBIT_KERNEL static void copy_stage(const Block& block, std::uint32_t* to, const std::uint32_t* from) {
+        constexpr int units = shape::stage_words / 4;
         SUBBIT_UNROLL
-        for (int half = 0; half < 2; ++half) {
-            sign_fragment operands[shape::strips][2][2];
+        for (int first = 0; first < units; first += shape::threads)
+            if (first + shape::threads <= units || block.thread() < units - first)
+                copy_async(block, to + 4 * first, from + 4 * first);
+    }
+
+    /// Adds the products with half of a step's digits: in every column the words of one h (digit_layout).
+    template <int Half, class Block>
+    SUBBIT_KERNEL static void multiply_half(Block& block, const sign_words (&signs)[shape::strips],
+                                            const std::uint32_t* stage, int first_column, sum_tiles& sums) {
+        sign_fragment operands[shape::strips][2][2];
+        SUBBIT_UNROLL
+        for (int s = 0; s < shape::strips; ++s)
             SUBBIT_UNROLL
+        for (int pair = 0; pair < 2; ++pair)
+            SUBBIT_UNROLL
+        for (int k = 0; k < 2; ++k)
+            operands[s][pair][k] = masked_signs(signs[s], pair, 4 * Half + 2 * k, 0x01010101u);
+        SUBBIT_UNROLL
+        for (int tile = 0; tile < tiles; ++tile) {
+            const int column = first_column + 8 * tile + block.lane() / 4;
+            const auto x =
+                *reinterpret_cast<const digit_words*>(stage + unit_word(column, 4 * Half + block.lane() % 4));
+            SUBBIT_UNROLL
+            for (int k = 0; k < 2; ++k)
+                SUBBIT_UNROLL
             for (int s = 0; s < shape::strips; ++s)
                 SUBBIT_UNROLL
             for (int pair = 0; pair < 2; ++pair)
-                SUBBIT_UNROLL
-            for (int k = 0; k < 2; ++k)
-                operands[s][pair][k] = masked_signs(signs[s], pair, 4 * half + 2 * k, 0x01010101u);
-            SUBBIT_UNROLL
-            for (int tile = 0; tile < tiles; ++tile) {
-                const int column = first_column + 8 * tile + block.lane() / 4;
-                const auto x =
-                    *reinterpret_cast<const digit_words*>(stage + unit_word(column, 4 * half + block.lane() % 4));
-                SUBBIT_UNROLL
-                for (int k = 0; k < 2; ++k)
-                    SUBBIT_UNROLL
-                for (int s = 0; s < shape::strips; ++s)
-                    SUBBIT_UNROLL
-                for (int pair = 0; pair < 2; ++pair)
-                    multiply_add(block, sums[s][tile][pair], operands[s][pair][k],
-                                 {{x.word[2 * k], x.word[2 * k + 1]}});
-            }
+                multiply_add(block, sums[s][tile][pair], operands[s][pair][k], {{x.word[2 * k], x.word[2 * k + 1]}});
         }
-    }
-
-    /// Where the 4 words `unit` of a column lie in a stage. Odd columns have their halves exchanged, so that the two
-    /// columns that a quarter of a warp reads together lie in different banks.
-    SUBBIT_KERNEL static int unit_word(int column, int unit) {
-        return column * static_cast<int>(digit_layout::step_words) + 4 * (unit ^ column % 2 * 4);
     }
 
     template <class Block>
