@@ -20,7 +20,8 @@ struct tile_shape {
     static constexpr int strips = 2, row_warps = 4, token_warps = 2;
     static constexpr int groups = sizeof(Real) == 4 ? 3 : 1;
     static constexpr int threads = 32 * row_warps * token_warps;
-    static constexpr index rows = strip_rows * strips * row_warps;
+    static constexpr int row_strips = strips * row_warps;
+    static constexpr index rows = strip_rows * row_strips;
     static constexpr index tokens = index{8} * groups * token_warps;
     static constexpr int warp_columns = 8 * groups * fixed_point<Real>::digits;
     static constexpr int columns = warp_columns * token_warps;

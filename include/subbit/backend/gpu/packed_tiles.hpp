@@ -1,10 +1,10 @@
 // Packed products with many vectors, for prefill and training: tiles of 256 rows and 48 tokens on the tensor cores.
 //
-// The digits of all tokens are made beforehand (packed_digits.hpp) and come to shared memory by asynchronous copies, a
-// few steps of 128 entries ahead; the signs go from the device's memory to registers, and there become operands by
-// masks and shifts. Every operand of signs serves 9 tiles of digits, so that the masks hide behind the matrix products.
-// In float the three digits cost 1.5 times the time of a product of bfloat16 numbers, and the result is as exact as a
-// float's.
+// The digits of all tokens are made beforehand (packed_tile_digits.hpp) and come to shared memory by asynchronous
+// copies, a few steps of 128 entries ahead; the signs go from the device's memory to registers, and there become
+// operands by masks and shifts. Every operand of signs serves 9 tiles of digits, so that the masks hide behind the
+// matrix products. In float the three digits cost 1.5 times the time of a product of bfloat16 numbers, and the result
+// is as exact as a float's.
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
@@ -34,11 +34,12 @@ struct packed_tiles_kernel {
         const int o = job.output_of(block.index());
         const packed_output<In, Out, Real>& output = job.outputs[o];
         // Neighbouring blocks share the digits, which are many bytes; the signs are few.
-        const index tile = block.index() - job.first_block[o], row_tiles = shape::row_tiles(output.rows());
-        const index row_warp = block.warp() % shape::row_warps, token_warp = block.warp() / shape::row_warps;
-        const index first_strip = tile % row_tiles * (shape::rows / strip_rows) + row_warp * shape::strips;
-        const index token_tile = tile / row_tiles;
-        const index first_group = (token_tile * shape::token_warps + token_warp) * shape::groups;
+        const int tile = static_cast<int>(block.index() - job.first_block[o]);
+        const int row_tiles = static_cast<int>(shape::row_tiles(output.rows()));
+        const int row_warp = block.warp() % shape::row_warps, token_warp = block.warp() / shape::row_warps;
+        const int first_strip = tile % row_tiles * shape::row_strips + row_warp * shape::strips;
+        const int token_tile = tile / row_tiles;
+        const int first_group = (token_tile * shape::token_warps + token_warp) * shape::groups;
         std::uint32_t* const stages = block.template shared<std::uint32_t>(index{shape::stages} * shape::stage_words);
         for (int p = 0; p < output.part_count; ++p) {
             std::int32_t sums[shape::strips][tiles][2][4] = {};
@@ -63,11 +64,11 @@ struct packed_tiles_kernel {
     using value_tiles = four<Real>[shape::strips][shape::groups][2];
 
     template <class Block>
-    SUBBIT_KERNEL static void multiply(Block& block, const packed_part<In, Real>& part, index first_strip,
-                                       index token_tile, index token_warp, std::uint32_t* stages, sum_tiles& sums) {
+    SUBBIT_KERNEL static void multiply(Block& block, const packed_part<In, Real>& part, int first_strip, int token_tile,
+                                       int token_warp, std::uint32_t* stages, sum_tiles& sums) {
         const int steps = static_cast<int>(digit_layout::steps(part.bits.cols()));
-        const std::uint32_t* source =
-            part.digits.words + token_tile * steps * shape::stage_words + 4 * block.thread();  // of the next copy
+        const std::uint32_t* source = part.digits.words + index{token_tile} * steps * shape::stage_words +
+                                      4 * block.thread();  // of the next copy
         const auto copy = [&](int step, std::uint32_t* stage) {
             if (step < steps) copy_stage(block, stage + 4 * block.thread(), source);
             source += shape::stage_words;
@@ -80,26 +81,29 @@ struct packed_tiles_kernel {
             copy(s, stages + s * shape::stage_words);
         int reading = 0, filling = (shape::stages - 1) * shape::stage_words;
         // A lane reads the same place of every tile of 8 columns; the halves of a column are 16 words apart.
-        const int even =
-            unit_word(static_cast<int>(token_warp) * shape::warp_columns + block.lane() / 4, block.lane() % 4);
+        const int even = unit_word(token_warp * shape::warp_columns + block.lane() / 4, block.lane() % 4);
         const std::uint32_t* const digits_of_lane[2] = {stages + even, stages + (even ^ 16)};
-        strip_reader readers[shape::strips] = {{part.bits, block.lane(), first_strip},
-                                               {part.bits, block.lane(), first_strip + 1}};
-        const auto load = [&](int s, int step) {
-            const sign_words* const address = readers[s].at(step);
-            return address != nullptr ? *address : sign_words{};
+        // One pointer serves both strips. A strip beyond the last row reads that one's signs: nobody uses its sums.
+        const index last_group = part.bits.row_groups() - 1;
+        const auto group_of = [&](int s) {
+            return std::min<index>(2 * (first_strip + s) + block.lane() / 16, last_group);
         };
+        const auto* signs_of_lane = reinterpret_cast<const sign_words*>(part.bits.tile(group_of(0), block.lane() % 4) +
+                                                                        4 * (block.lane() / 4 % 4));
+        const int apart = static_cast<int>((group_of(1) - group_of(0)) * part.bits.col_groups()) * 4;
+        int left = static_cast<int>((part.bits.col_groups() - block.lane() % 4 + 3) / 4);
         sign_words next[shape::strips];
-        SUBBIT_UNROLL
-        for (int s = 0; s < shape::strips; ++s)
-            next[s] = load(s, 0);
-        for (int step = 0; step < steps; ++step) {
-            sign_words signs[shape::strips];
+        const auto load_next = [&] {
             SUBBIT_UNROLL
-            for (int s = 0; s < shape::strips; ++s) {
-                signs[s] = next[s];
-                next[s] = load(s, step + 1);
-            }
+            for (int s = 0; s < shape::strips; ++s)
+                next[s] = left > 0 ? signs_of_lane[s * apart] : sign_words{};
+            signs_of_lane += 16;
+            --left;
+        };
+        load_next();
+        for (int step = 0; step < steps; ++step) {
+            const sign_words signs[shape::strips] = {next[0], next[1]};
+            load_next();
             wait_for_copies(block, pending_copies<shape::stages - 2>());
             block.sync();  // this step's digits are there, and nobody reads those of the stage that is filled next
             multiply_half<0>(block, signs, digits_of_lane[0] + reading, sums);
@@ -152,10 +156,10 @@ struct packed_tiles_kernel {
         int rows, tokens;
 
         template <class Block>
-        SUBBIT_KERNEL lane_place(const Block& block, const packed_output<In, Out, Real>& output, index first_strip,
-                                 index first_group)
+        SUBBIT_KERNEL lane_place(const Block& block, const packed_output<In, Out, Real>& output, int first_strip,
+                                 int first_group)
             : row(first_strip * strip_rows + 4 * (block.lane() / 4)),
-              token(8 * first_group + 2 * (block.lane() % 4)),
+              token(index{8} * first_group + 2 * (block.lane() % 4)),
               rows(within<shape::rows>(output.rows() - row)),
               tokens(within<shape::tokens>(output.tokens() - token)) {}
 
