@@ -78,7 +78,7 @@ void check_products_in_place(const B& b) {
     const bit_matrix bits = drawn_signs<S>(m, n, 9);
     const matrix<S> A = whole_numbers<S>(tokens, n, 10), product = A * bits.unpack<S>().transpose();
     const auto check = [&](index first, index padding, index col_stride) {
-        matrix<S> C = whole_numbers<S>(tokens, (m + padding) * col_stride + first, 11);
+        matrix<S> C = whole_numbers<S>(tokens + 2, (m + padding) * col_stride + first, 11);
         auto out = upload(b, C);
         const auto part = [&](matrix_view<S> all) {
             return matrix_view<S>(all.data + first, tokens, m, all.row_stride, col_stride);
