@@ -46,7 +46,8 @@ SUBBIT_KERNEL constexpr int unit_word(int column, int unit) {
 template <class In, class Real>
 struct tile_digits_kernel {
     using shape = tile_shape<Real>;
-    static constexpr int most_threads = 256;
+    static constexpr int threads = 256, most_threads = threads;
+    static constexpr std::size_t shared_bytes = 0;
 
     struct job {
         packed_part<In, Real> part;
