@@ -66,6 +66,12 @@ inline index copies_beyond_cache(double bytes) {
     return static_cast<index>(std::clamp(4 * cache / bytes + 1, 2.0, std::max(2.0, most_bytes / bytes)));
 }
 
+/// How many calls benches that are compared record, whatever the number of their copies: starting a graph takes as long
+/// as some of its nodes, and each call gets its share of that. At least as many as any bench of few tokens has copies.
+inline index recorded_calls(index tokens) {
+    return tokens <= 16 ? 128 : 32;
+}
+
 inline bit_matrix random_signs(index rows, index cols, std::uint64_t seed) {
     const random_stream stream(seed);
     std::vector<std::uint32_t> words(static_cast<std::size_t>(bit_layout::word_count(rows, cols)));

@@ -94,8 +94,9 @@ void packed(benchmark::State& state) {
     const auto x = random_numbers<T>(b, tokens * n);
     auto y = b.scratch<T>(tokens * m);
     gpu::packed_workspace<cuda_device, float> work(b);
-    time_recorded(state, b, std::ssize(layers), [&](index i) {
-        const device_layer_output<cuda_device, T> part{layers[static_cast<std::size_t>(i)], {y.data(), tokens, m}};
+    time_recorded(state, b, recorded_calls(tokens), [&](index i) {
+        const auto& next = layers[static_cast<std::size_t>(i) % layers.size()];
+        const device_layer_output<cuda_device, T> part{next, {y.data(), tokens, m}};
         apply_layers(b, matrix_view<const T>(x.data(), tokens, n),
                      std::span<const device_layer_output<cuda_device, T>>(&part, 1), work);
     });
@@ -119,11 +120,11 @@ void cublas_bfloat16(benchmark::State& state) {
     const auto x = random_numbers<bf16>(b, tokens * n);
     auto y = b.scratch<bf16>(tokens * m);
     const float one = 1, zero = 0;
-    time_recorded(state, b, std::ssize(weights), [&](index i) {
+    time_recorded(state, b, recorded_calls(tokens), [&](index i) {
         cuda_detail::check(
             cublasGemmEx_64(b.device().blas(), CUBLAS_OP_T, CUBLAS_OP_N, m, tokens, n, &one,
-                            weights[static_cast<std::size_t>(i)].data(), CUDA_R_16BF, n, x.data(), CUDA_R_16BF, n,
-                            &zero, y.data(), CUDA_R_16BF, m, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+                            weights[static_cast<std::size_t>(i) % weights.size()].data(), CUDA_R_16BF, n, x.data(),
+                            CUDA_R_16BF, n, &zero, y.data(), CUDA_R_16BF, m, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
             "cublasGemmEx");
     });
     report_rate(state, "weight_bytes/s", bytes);

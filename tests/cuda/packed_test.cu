@@ -12,6 +12,8 @@ TEST_CASE("packed products are exact on the GPU") {
     check_bit_transposes(b);
     check_exact_products<float>(b);
     check_exact_products<double>(b);
+    check_products_in_place<float>(b);
+    check_products_in_place<double>(b);
     check_transposed_products(b);
     check_special_numbers(b);
 }

@@ -53,10 +53,15 @@ matrix<float> converted_back(const std::vector<T>& values, index rows, index col
     return X;
 }
 
-/// The outputs of layers in one job, for activations of the type T.
+/// What is in the output of layer l before a job.
+inline matrix<float> old_output(index tokens, index m, std::size_t l) {
+    return normal_matrix(tokens, m, 41 + l);
+}
+
+/// The outputs of layers in one job, for activations of the type T; beta times the old output is added.
 template <class T, class B>
 std::vector<matrix<float>> outputs(const B& b, const std::vector<low_rank_binary_linear<float>>& layers,
-                                   const matrix<float>& X) {
+                                   const matrix<float>& X, float beta = 0) {
     const std::vector<T> host_x = converted<T>(X);
     auto x = b.template scratch<T>(X.size());
     b.device().copy_to_device(x.data(), host_x.data(), x.bytes());
@@ -65,10 +70,12 @@ std::vector<matrix<float>> outputs(const B& b, const std::vector<low_rank_binary
     for (const auto& layer : layers) {
         on_device.push_back(to_backend(b, layer));
         Y.push_back(b.template scratch<T>(X.rows() * layer.rows()));
+        const std::vector<T> old = converted<T>(old_output(X.rows(), layer.rows(), Y.size() - 1));
+        if (beta != 0) b.device().copy_to_device(Y.back().data(), old.data(), Y.back().bytes());
     }
     std::vector<device_layer_output<typename B::device_type, T>> parts;
     for (std::size_t l = 0; l < layers.size(); ++l)
-        parts.push_back({on_device[l], matrix_view<T>(Y[l].data(), X.rows(), layers[l].rows())});
+        parts.push_back({on_device[l], matrix_view<T>(Y[l].data(), X.rows(), layers[l].rows()), beta});
     gpu::packed_workspace<typename B::device_type, float> work(b);
     apply_layers(b, matrix_view<const T>(x.data(), X.rows(), X.cols()),
                  std::span<const device_layer_output<typename B::device_type, T>>(parts), work);
@@ -89,45 +96,53 @@ template <class T, class B>
 void check_layer_jobs(const B& b) {
     const double unit = std::is_same_v<T, float> ? 1e-6 : std::is_same_v<T, f16> ? 1e-3 : 8e-3;
     const std::vector layers = {normal_layer(33, 17, 63, 10, false), normal_layer(65, 40, 63, 20, true),
-                                normal_layer(1, 1, 63, 30, true)};
+                                normal_layer(1, 1, 63, 30, true), normal_layer(68, 36, 63, 45, true)};
     for (const index tokens : {1, 2, 3, 8, 17}) {
         const matrix<float> X = converted_back(converted<T>(normal_matrix(tokens, 63, 40)), tokens, 63);
-        const auto got = outputs<T>(b, layers, X);
+        const auto got = outputs<T>(b, layers, X), added = outputs<T>(b, layers, X, 1);
         for (std::size_t l = 0; l < layers.size(); ++l) {
             matrix<float> expected(tokens, layers[l].rows());
             layers[l].apply(reference<float>(), X, expected);
             CAPTURE(tokens);
             CAPTURE(l);
             CHECK(relative_error(got[l], expected) < unit);
+            CHECK(relative_error(added[l], expected + old_output(tokens, layers[l].rows(), l)) < unit);
         }
     }
 }
 
 template <class B>
 void check_token_independence(const B& b) {
-    const std::vector layers = {normal_layer(49, 33, 100, 50, true)};
-    const matrix<float> X = normal_matrix(18, 100, 51);
-    const matrix<float> all = outputs<float>(b, layers, X).front();
-    for (const index tokens : {1, 2, 7, 16})
-        CHECK(outputs<float>(b, layers, X.topRows(tokens)).front() == all.topRows(tokens));
+    const matrix<float> X = normal_matrix(49, 100, 51);
+    for (const bool full : {false, true})
+        for (const index m : {49, 52}) {
+            const std::vector layers = {normal_layer(m, m - 16, 100, 50, full)};
+            const float beta = full ? 1.0f : 0.0f;
+            const matrix<float> all = outputs<float>(b, layers, X, beta).front();
+            for (const index tokens : {1, 2, 7, 16, 48})
+                CHECK(outputs<float>(b, layers, X.topRows(tokens), beta).front() == all.topRows(tokens));
+        }
 }
 
 template <class B>
 void check_residual_layers(const B& b) {
-    for (const index tokens : {1, 2, 5, 20}) {
+    const auto check = [&](index m, index tokens) {
         residual_binary_linear<float> layer;
         for (const std::uint64_t p : {60u, 70u, 80u})
             layer.paths.push_back(
-                {bit_matrix::pack(normal_matrix(41, 129, p)), normal_vector(41, p + 1), normal_vector(129, p + 2)});
-        layer.bias = normal_vector(41, 90);
+                {bit_matrix::pack(normal_matrix(m, 129, p)), normal_vector(m, p + 1), normal_vector(129, p + 2)});
+        layer.bias = normal_vector(m, 90);
         const matrix<float> X = normal_matrix(tokens, 129, 91);
-        auto Y = allocate<float>(b, tokens, 41);
+        auto Y = allocate<float>(b, tokens, m);
         const auto x = upload(b, X);
         layer.apply(b, const_view(x), view(Y));
-        matrix<float> expected(tokens, 41);
+        matrix<float> expected(tokens, m);
         layer.apply(reference<float>(), X, expected);
         CHECK(relative_error(download(b, Y), expected) < 1e-6);
-    }
+    };
+    for (const index tokens : {1, 2, 5, 20})
+        check(41, tokens);
+    check(44, 20);
 }
 
 template <class B>

@@ -67,6 +67,36 @@ void check_exact_products(const B& b) {
     if (sizeof(S) == 8) return check(33, 130, 17);
     check(33, 130, 17);   // tiles from here on
     check(260, 385, 50);  // two tiles of rows, two of tokens, more steps than stages
+    for (const index tokens : {47, 48, 49})
+        check(36, 129, tokens);
+}
+
+/// Products that go to a part of a matrix: aligned and not, rows together and apart; nothing else is written.
+template <class S, class B>
+void check_products_in_place(const B& b) {
+    const index m = 36, n = 65, tokens = 19;
+    const bit_matrix bits = drawn_signs<S>(m, n, 9);
+    const matrix<S> A = whole_numbers<S>(tokens, n, 10), product = A * bits.unpack<S>().transpose();
+    const auto check = [&](index first, index padding, index col_stride) {
+        matrix<S> C = whole_numbers<S>(tokens + 2, (m + padding) * col_stride + first, 11);
+        auto out = upload(b, C);
+        const auto part = [&](matrix_view<S> all) {
+            return matrix_view<S>(all.data + first, tokens, m, all.row_stride, col_stride);
+        };
+        CAPTURE(first);
+        CAPTURE(padding);
+        CAPTURE(col_stride);
+        gemm(b, upload(b, A), bits.t(), part(view(out)));
+        as_eigen(part(view(C))) = product;
+        CHECK(download(b, out) == C);
+        gemm(b, upload(b, A), bits.t(), part(view(out)), 3, 2);
+        as_eigen(part(view(C))) *= S(5);  // 3 product + 2 product
+        CHECK(download(b, out) == C);
+    };
+    for (const index first : {0, 1, 2})
+        for (const index padding : {0, 2, 4})
+            check(first, padding, 1);
+    check(0, 0, 2);
 }
 
 template <class B>

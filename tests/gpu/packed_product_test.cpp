@@ -63,6 +63,11 @@ TEST_CASE_TEMPLATE("products of whole numbers with packed signs are exact", S, f
         check_exact_products<S>(emulated(emulated_device({.falling = falling})));
 }
 
+TEST_CASE_TEMPLATE("products with packed signs go to a part of a matrix", S, float, double) {
+    for (const bool falling : {false, true})
+        check_products_in_place<S>(emulated(emulated_device({.falling = falling})));
+}
+
 TEST_CASE("the transpose of packed signs, operands by columns") {
     for (const bool falling : {false, true})
         check_transposed_products(emulated(emulated_device({.falling = falling})));

@@ -14,6 +14,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 namespace subbit::gpu {
 
@@ -88,7 +89,10 @@ SUBBIT_KERNEL typename fixed_point<Real>::pattern to_digits(Real v, Real to_inte
 /// sum_d 256^d sums[d * stride], rounded once to float, a few times to double.
 template <class Real>
 SUBBIT_KERNEL Real from_digit_sums(const std::int32_t* sums, int stride, Real to_real) {
-    double total = 0;
+    // Sums of three digits fit in 64 bits, and the number is exact in either type until it is rounded; a GPU converts
+    // one integer in the time that it converts one of the sums.
+    using whole = std::conditional_t<sizeof(Real) == 4, std::int64_t, double>;
+    whole total = 0;
     for (int d = fixed_point<Real>::digits; d-- > 0;)
         total = total * 256 + sums[d * stride];
     return static_cast<Real>(total) * to_real;

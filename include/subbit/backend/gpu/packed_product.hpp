@@ -24,8 +24,9 @@
 
 namespace subbit::gpu {
 
-/// The digits of all tokens of a product, made by digits_kernel (packed_digits.hpp): tokens in groups of 8, column
-/// 8 (digits group + d) + token % 8 has digit d.
+/// The digits of all tokens of a product: tokens in groups of 8, column 8 (digits group + d) + token % 8 has digit d.
+/// Words lie column after column for packed_vectors.hpp (digits_kernel makes them), tile after tile and step after step
+/// for packed_tiles.hpp (tile_digits_kernel).
 template <class Real>
 struct token_digits {
     const std::uint32_t* words = nullptr;  ///< columns x digit_layout::words(n)

@@ -5,6 +5,7 @@
 #include <subbit/backend/gpu/bits.hpp>
 #include <subbit/backend/gpu/packed_digits.hpp>
 #include <subbit/backend/gpu/packed_product.hpp>
+#include <subbit/backend/gpu/packed_tile_digits.hpp>
 #include <subbit/backend/gpu/packed_tiles.hpp>
 #include <subbit/backend/gpu/packed_vectors.hpp>
 
@@ -44,8 +45,8 @@ class packed_workspace {
 /// More vectors go through the tensor cores' tiles; fewer leave most of a tile idle, and read the signs twice instead.
 inline constexpr index most_vectors = 16;
 
-/// Makes the digits of all parts, in the workspace, and enters them there.
-template <class Device, class In, class Out, class Real>
+/// Makes the digits of all parts by Kernel, in the workspace, and enters them there.
+template <template <class, class> class Kernel, class Device, class In, class Out, class Real>
 void make_digits(const gpu_backend<Device>& b, packed_job<In, Out, Real>& job, packed_workspace<Device, Real>& work) {
     const index tokens = job.outputs[0].tokens(), columns = tile_shape<Real>::padded_columns(tokens);
     index words = 0, parts = 0;
@@ -55,7 +56,7 @@ void make_digits(const gpu_backend<Device>& b, packed_job<In, Out, Real>& job, p
     std::uint32_t* next_words = work.words(words);
     std::int32_t* next_sums = work.sums(columns * parts);
     Real* next_real = work.to_real(tokens * parts);
-    digits_kernel<In, Real> kernel;
+    Kernel<In, Real> kernel;
     kernel.tokens = tokens;
     index made = 0;
     for (int o = 0; o < job.count; ++o)
@@ -109,13 +110,13 @@ void packed_products(const gpu_backend<Device>& b, std::span<const packed_output
             launch_vectors<1>(b, job, 0);
         } else if (tokens == 2) {
             launch_vectors<2>(b, job, 0);
+        } else if (tokens <= most_vectors) {
+            make_digits<digits_kernel>(b, job, work);
+            for (index t = 0; t < tokens; t += 8)
+                launch_vectors<8>(b, job, t);
         } else {
-            make_digits(b, job, work);
-            if (tokens <= most_vectors)
-                for (index t = 0; t < tokens; t += 8)
-                    launch_vectors<8>(b, job, t);
-            else
-                launch_tiles(b, job);
+            make_digits<tile_digits_kernel>(b, job, work);
+            launch_tiles(b, job);
         }
     }
 }

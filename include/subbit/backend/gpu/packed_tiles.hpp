@@ -1,41 +1,23 @@
 // Packed products with many vectors, for prefill and training: tiles of 256 rows and 48 tokens on the tensor cores.
 //
-// The digits of all tokens are made beforehand (packed_digits.hpp) and come to shared memory by asynchronous copies, a
-// few steps of 128 entries ahead; the signs go from the device's memory to registers, and there become operands by
-// masks and shifts. Every operand of signs serves 9 tiles of digits, so that the masks hide behind the matrix products.
-// In float the three digits cost 1.5 times the time of a product of bfloat16 numbers, and the result is as exact as a
-// float's.
+// The digits of all tokens are made beforehand (packed_tile_digits.hpp) and come to shared memory by asynchronous
+// copies, a few steps of 128 entries ahead; the signs go from the device's memory to registers, and there become
+// operands by masks and shifts. Every operand of signs serves 9 tiles of digits, so that the masks hide behind the
+// matrix products. In float the three digits cost 1.5 times the time of a product of bfloat16 numbers, and the result
+// is as exact as a float's.
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/packed_digits.hpp>
+#include <subbit/backend/gpu/fours.hpp>
 #include <subbit/backend/gpu/packed_product.hpp>
+#include <subbit/backend/gpu/packed_tile_digits.hpp>
+#include <subbit/backend/gpu/rounding.hpp>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
 namespace subbit::gpu {
-
-/// The shape of a tile: 2 strips of rows and `groups` groups of 8 tokens for each of 4 x 2 warps.
-template <class Real>
-struct tile_shape {
-    static constexpr int strips = 2, row_warps = 4, token_warps = 2;
-    static constexpr int groups = sizeof(Real) == 4 ? 3 : 1;
-    static constexpr int threads = 32 * row_warps * token_warps;
-    static constexpr index rows = strip_rows * strips * row_warps;
-    static constexpr index tokens = index{8} * groups * token_warps;
-    static constexpr int warp_columns = 8 * groups * fixed_point<Real>::digits;
-    static constexpr int columns = warp_columns * token_warps;
-    static constexpr int stages = 3;
-    static constexpr int stage_words = columns * static_cast<int>(digit_layout::step_words);
-    static constexpr std::size_t shared_bytes = std::size_t{stages} * stage_words * 4;
-
-    static constexpr index row_tiles(index m) { return (m + rows - 1) / rows; }
-    static constexpr index token_tiles(index t) { return (t + tokens - 1) / tokens; }
-    /// Columns of digits that the kernel may read for t tokens: whole tiles of them.
-    static constexpr index padded_columns(index t) { return token_tiles(t) * columns; }
-};
 
 template <class In, class Out, class Real>
 struct packed_tiles_kernel {
@@ -52,130 +34,228 @@ struct packed_tiles_kernel {
         const int o = job.output_of(block.index());
         const packed_output<In, Out, Real>& output = job.outputs[o];
         // Neighbouring blocks share the digits, which are many bytes; the signs are few.
-        const index tile = block.index() - job.first_block[o], row_tiles = shape::row_tiles(output.rows());
-        const index row_warp = block.warp() % shape::row_warps, token_warp = block.warp() / shape::row_warps;
-        const index first_strip = tile % row_tiles * (shape::rows / strip_rows) + row_warp * shape::strips;
-        const index token_tile = tile / row_tiles;
+        const int tile = static_cast<int>(block.index() - job.first_block[o]);
+        const int row_tiles = static_cast<int>(shape::row_tiles(output.rows()));
+        const int row_warp = block.warp() % shape::row_warps, token_warp = block.warp() / shape::row_warps;
+        const int first_strip = tile % row_tiles * shape::row_strips + row_warp * shape::strips;
+        const int token_tile = tile / row_tiles;
+        const int first_group = (token_tile * shape::token_warps + token_warp) * shape::groups;
         std::uint32_t* const stages = block.template shared<std::uint32_t>(index{shape::stages} * shape::stage_words);
         for (int p = 0; p < output.part_count; ++p) {
             std::int32_t sums[shape::strips][tiles][2][4] = {};
             const packed_part<In, Real>& part = output.parts[p];
             multiply(block, part, first_strip, token_tile, token_warp, stages, sums);
-            const index first_group = (token_tile * shape::token_warps + token_warp) * shape::groups;
-            store(block, output, p, first_strip, first_group, sums);
+            const lane_place place(block, output, first_strip, first_group);
+            four<Real> values[shape::strips][shape::groups][2];
+            find_values(part, place, sums, values);
+            if (!holds_fours(output.Y))
+                add_one_by_one(block, output, p == 0, place, values, stages);
+            else if (p > 0 || output.beta != Real(0))
+                add_fours<true>(output, p == 0, place, values);
+            else
+                add_fours<false>(output, true, place, values);
             block.sync();  // the next part's copies go to where digits are still read
         }
     }
 
   private:
     using sum_tiles = std::int32_t[shape::strips][tiles][2][4];
+    /// A lane's results: four neighbouring rows of each strip, two neighbouring tokens of each group.
+    using value_tiles = four<Real>[shape::strips][shape::groups][2];
 
     template <class Block>
-    SUBBIT_KERNEL static void multiply(Block& block, const packed_part<In, Real>& part, index first_strip,
-                                       index token_tile, index token_warp, std::uint32_t* stages, sum_tiles& sums) {
-        const index words = digit_layout::words(part.bits.cols());
+    SUBBIT_KERNEL static void multiply(Block& block, const packed_part<In, Real>& part, int first_strip, int token_tile,
+                                       int token_warp, std::uint32_t* stages, sum_tiles& sums) {
         const int steps = static_cast<int>(digit_layout::steps(part.bits.cols()));
-        const std::uint32_t* const source = part.digits.words + token_tile * shape::columns * words;
+        const std::uint32_t* source = part.digits.words + index{token_tile} * steps * shape::stage_words +
+                                      4 * block.thread();  // of the next copy
         const auto copy = [&](int step, std::uint32_t* stage) {
-            if (step < steps)
-                for (int unit = block.thread(); unit < shape::columns * 8; unit += block.threads())
-                    copy_async(block, stage + unit_word(unit / 8, unit % 8),
-                               source + unit / 8 * words + step * digit_layout::step_words + unit % 8 * 4);
+            if (step < steps) copy_stage(block, stage + 4 * block.thread(), source);
+            source += shape::stage_words;
             commit_copies(block);  // an empty group where there is nothing left
         };
-        const auto next_stage = [&](std::uint32_t* stage) {
-            return stage == stages + (shape::stages - 1) * shape::stage_words ? stages : stage + shape::stage_words;
+        const auto next_stage = [](int stage) {
+            return stage == (shape::stages - 1) * shape::stage_words ? 0 : stage + shape::stage_words;
         };
         for (int s = 0; s + 1 < shape::stages; ++s)
             copy(s, stages + s * shape::stage_words);
-        std::uint32_t *reading = stages, *filling = stages + (shape::stages - 1) * shape::stage_words;
-        strip_reader readers[shape::strips] = {{part.bits, block.lane(), first_strip},
-                                               {part.bits, block.lane(), first_strip + 1}};
-        const auto load = [&](int s, int step) {
-            const sign_words* const address = readers[s].at(step);
-            return address != nullptr ? *address : sign_words{};
+        int reading = 0, filling = (shape::stages - 1) * shape::stage_words;
+        // A lane reads the same place of every tile of 8 columns; the halves of a column are 16 words apart.
+        const int even = unit_word(token_warp * shape::warp_columns + block.lane() / 4, block.lane() % 4);
+        const std::uint32_t* const digits_of_lane[2] = {stages + even, stages + (even ^ 16)};
+        // One pointer serves both strips. A strip beyond the last row reads that one's signs: nobody uses its sums.
+        const index last_group = part.bits.row_groups() - 1;
+        const auto group_of = [&](int s) {
+            return std::min<index>(2 * (first_strip + s) + block.lane() / 16, last_group);
         };
+        const auto* signs_of_lane = reinterpret_cast<const sign_words*>(part.bits.tile(group_of(0), block.lane() % 4) +
+                                                                        4 * (block.lane() / 4 % 4));
+        const int apart = static_cast<int>((group_of(1) - group_of(0)) * part.bits.col_groups()) * 4;
+        int left = static_cast<int>((part.bits.col_groups() - block.lane() % 4 + 3) / 4);
         sign_words next[shape::strips];
-        SUBBIT_UNROLL
-        for (int s = 0; s < shape::strips; ++s)
-            next[s] = load(s, 0);
-        for (int step = 0; step < steps; ++step) {
-            sign_words signs[shape::strips];
+        const auto load_next = [&] {
             SUBBIT_UNROLL
-            for (int s = 0; s < shape::strips; ++s) {
-                signs[s] = next[s];
-                next[s] = load(s, step + 1);
-            }
+            for (int s = 0; s < shape::strips; ++s)
+                next[s] = left > 0 ? signs_of_lane[s * apart] : sign_words{};
+            signs_of_lane += 16;
+            --left;
+        };
+        load_next();
+        for (int step = 0; step < steps; ++step) {
+            const sign_words signs[shape::strips] = {next[0], next[1]};
+            load_next();
             wait_for_copies(block, pending_copies<shape::stages - 2>());
             block.sync();  // this step's digits are there, and nobody reads those of the stage that is filled next
-            copy(step + shape::stages - 1, filling);
-            multiply_step(block, signs, reading, static_cast<int>(token_warp) * shape::warp_columns, sums);
+            multiply_half<0>(block, signs, digits_of_lane[0] + reading, sums);
+            copy(step + shape::stages - 1, stages + filling);  // while the tensor cores are at work
+            multiply_half<1>(block, signs, digits_of_lane[1] + reading, sums);
             reading = next_stage(reading);
             filling = next_stage(filling);
         }
         wait_for_copies(block, pending_copies<0>());
     }
 
+    /// A thread's share of a stage, at constant distances from where it begins.
     template <class Block>
-    SUBBIT_KERNEL static void multiply_step(Block& block, const sign_words (&signs)[shape::strips],
-                                            const std::uint32_t* stage, int first_column, sum_tiles& sums) {
+    SUBBIT_KERNEL static void copy_stage(const Block& block, std::uint32_t* to, const std::uint32_t* from) {
+        constexpr int units = shape::stage_words / 4;
         SUBBIT_UNROLL
-        for (int half = 0; half < 2; ++half) {
-            sign_fragment operands[shape::strips][2][2];
+        for (int first = 0; first < units; first += shape::threads)
+            if (first + shape::threads <= units || block.thread() < units - first)
+                copy_async(block, to + 4 * first, from + 4 * first);
+    }
+
+    /// Adds the products with half of a step's digits: in every column the words of one h (digit_layout).
+    template <int Half, class Block>
+    SUBBIT_KERNEL static void multiply_half(Block& block, const sign_words (&signs)[shape::strips],
+                                            const std::uint32_t* words, sum_tiles& sums) {
+        sign_fragment operands[shape::strips][2][2];
+        SUBBIT_UNROLL
+        for (int s = 0; s < shape::strips; ++s)
             SUBBIT_UNROLL
+        for (int pair = 0; pair < 2; ++pair)
+            SUBBIT_UNROLL
+        for (int k = 0; k < 2; ++k)
+            operands[s][pair][k] = masked_signs(signs[s], pair, 4 * Half + 2 * k, 0x01010101u);
+        SUBBIT_UNROLL
+        for (int tile = 0; tile < tiles; ++tile) {
+            const auto x = *reinterpret_cast<const digit_words*>(words + 8 * tile * digit_layout::step_words);
+            SUBBIT_UNROLL
+            for (int k = 0; k < 2; ++k)
+                SUBBIT_UNROLL
             for (int s = 0; s < shape::strips; ++s)
                 SUBBIT_UNROLL
             for (int pair = 0; pair < 2; ++pair)
-                SUBBIT_UNROLL
-            for (int k = 0; k < 2; ++k)
-                operands[s][pair][k] = masked_signs(signs[s], pair, 4 * half + 2 * k, 0x01010101u);
-            SUBBIT_UNROLL
-            for (int tile = 0; tile < tiles; ++tile) {
-                const int column = first_column + 8 * tile + block.lane() / 4;
-                const auto x =
-                    *reinterpret_cast<const digit_words*>(stage + unit_word(column, 4 * half + block.lane() % 4));
-                SUBBIT_UNROLL
-                for (int k = 0; k < 2; ++k)
-                    SUBBIT_UNROLL
-                for (int s = 0; s < shape::strips; ++s)
-                    SUBBIT_UNROLL
-                for (int pair = 0; pair < 2; ++pair)
-                    multiply_add(block, sums[s][tile][pair], operands[s][pair][k],
-                                 {{x.word[2 * k], x.word[2 * k + 1]}});
-            }
+                multiply_add(block, sums[s][tile][pair], operands[s][pair][k], {{x.word[2 * k], x.word[2 * k + 1]}});
         }
     }
 
-    /// Where the 4 words `unit` of a column lie in a stage. Odd columns have their halves exchanged, so that the two
-    /// columns that a quarter of a warp reads together lie in different banks.
-    SUBBIT_KERNEL static int unit_word(int column, int unit) {
-        return column * static_cast<int>(digit_layout::step_words) + 4 * (unit ^ column % 2 * 4);
-    }
+    /// Where a lane's results lie: from which row and token on, and how many there are of each until the last.
+    struct lane_place {
+        index row, token;
+        int rows, tokens;
 
-    template <class Block>
-    SUBBIT_KERNEL static void store(const Block& block, const packed_output<In, Out, Real>& output, int p,
-                                    index first_strip, index first_group, const sum_tiles& sums) {
-        const packed_part<In, Real>& part = output.parts[p];
+        template <class Block>
+        SUBBIT_KERNEL lane_place(const Block& block, const packed_output<In, Out, Real>& output, int first_strip,
+                                 int first_group)
+            : row(first_strip * strip_rows + 4 * (block.lane() / 4)),
+              token(index{8} * first_group + 2 * (block.lane() % 4)),
+              rows(within<shape::rows>(output.rows() - row)),
+              tokens(within<shape::tokens>(output.tokens() - token)) {}
+
+        template <index Most>
+        SUBBIT_KERNEL static int within(index count) {
+            return static_cast<int>(count < Most ? count : Most);
+        }
+    };
+
+    /// What the sums of a part's digits stand for, times `post`; anything for rows and tokens that do not exist.
+    SUBBIT_KERNEL static void find_values(const packed_part<In, Real>& part, const lane_place& place,
+                                          const sum_tiles& sums, value_tiles& values) {
+        four<Real> post[shape::strips];
+        SUBBIT_UNROLL
+        for (int s = 0; s < shape::strips; ++s)
+            post[s] = load_four(part.post, place.row, place.rows, s * static_cast<int>(strip_rows), Real(1));
+        const std::int32_t* const column_sums = part.digits.sums + place.token / 8 * 8 * digits + place.token % 8;
         SUBBIT_UNROLL
         for (int group = 0; group < shape::groups; ++group)
             SUBBIT_UNROLL
         for (int c = 0; c < 2; ++c) {
-            const index in_group = 2 * (block.lane() % 4) + c, token = 8 * (first_group + group) + in_group;
-            if (token >= output.tokens()) continue;
-            const Real to_real = part.digits.to_real[token];
-            const std::int32_t* const all = part.digits.sums + 8 * digits * (first_group + group) + in_group;
+            const int t = 8 * group + c;
+            const Real to_real = t < place.tokens ? part.digits.to_real[place.token + t] : Real(0);
+            std::int32_t all[digits];
+            SUBBIT_UNROLL
+            for (int d = 0; d < digits; ++d)
+                all[d] = column_sums[8 * digits * group + c + 8 * d];
             SUBBIT_UNROLL
             for (int s = 0; s < shape::strips; ++s)
                 SUBBIT_UNROLL
             for (int row = 0; row < 4; ++row) {
-                const index i = (first_strip + s) * strip_rows + 4 * (block.lane() / 4) + row;
                 std::int32_t totals[digits];
+                SUBBIT_UNROLL
                 for (int d = 0; d < digits; ++d)
-                    totals[d] = 2 * sums[s][group * digits + d][sum_pair(row)][sum_element(row, c)] - all[8 * d];
-                if (i >= output.rows()) continue;
-                const Real value = from_digit_sums(totals, 1, to_real);
-                output.add(token, i, part.post != nullptr ? part.post[i] * value : value, p == 0);
+                    totals[d] = 2 * sums[s][group * digits + d][sum_pair(row)][sum_element(row, c)] - all[d];
+                values[s][group][c].at[row] = rounded_product(post[s].at[row], from_digit_sums(totals, 1, to_real));
             }
+        }
+    }
+
+    /// packed_output::add for Y of whole fours. All that it loads it does before the first store: the compiler cannot
+    /// know that a store changes nothing of it.
+    template <bool Reads>
+    SUBBIT_KERNEL static void add_fours(const packed_output<In, Out, Real>& output, bool first, const lane_place& place,
+                                        const value_tiles& values) {
+        const auto for_each = [&](auto f) {
+            SUBBIT_UNROLL
+            for (int group = 0; group < shape::groups; ++group)
+                SUBBIT_UNROLL
+            for (int c = 0; c < 2; ++c) {
+                Out* const y = output.Y.row(place.token + 8 * group + c) + place.row;
+                SUBBIT_UNROLL
+                for (int s = 0; s < shape::strips; ++s)
+                    if (s * strip_rows < place.rows && 8 * group + c < place.tokens)
+                        f(s, group, c, reinterpret_cast<four<Out>*>(y + s * strip_rows));
+            }
+        };
+        // A sum with -0 changes nothing.
+        four<Real> bias[shape::strips];
+        SUBBIT_UNROLL
+        for (int s = 0; s < shape::strips; ++s)
+            bias[s] = load_four(first ? output.bias : nullptr, place.row, place.rows, s * static_cast<int>(strip_rows),
+                                -Real(0));
+        four<Out> old[shape::strips][shape::groups][2];
+        if constexpr (Reads) for_each([&](int s, int group, int c, const four<Out>* y) { old[s][group][c] = *y; });
+        const Real alpha = output.alpha, factor = first ? output.beta : Real(1);
+        for_each([&](int s, int group, int c, four<Out>* y) {
+            four<Out> out;
+            SUBBIT_UNROLL
+            for (int row = 0; row < 4; ++row) {
+                Real total = rounded_product(alpha, values[s][group][c].at[row] + bias[s].at[row]);
+                if constexpr (Reads) total += factor * static_cast<Real>(old[s][group][c].at[row]);
+                out.at[row] = static_cast<Out>(total);
+            }
+            *y = out;
+        });
+    }
+
+    /// packed_output::add for Y of any size and strides, in few instructions: the values go to memory that a loop can
+    /// index.
+    template <class Block>
+    SUBBIT_KERNEL static void add_one_by_one(Block& block, const packed_output<In, Out, Real>& output, bool first,
+                                             const lane_place& place, const value_tiles& values,
+                                             std::uint32_t* stages) {
+        constexpr int count = shape::strips * shape::groups * 2;
+        static_assert(sizeof(four<Real>) * count * shape::threads <= shape::shared_bytes);
+        block.sync();  // nobody reads digits any more
+        four<Real>* const mine = reinterpret_cast<four<Real>*>(stages) + block.thread();
+        SUBBIT_UNROLL
+        for (int k = 0; k < count; ++k)
+            mine[k * shape::threads] = values[k / 2 / shape::groups][k / 2 % shape::groups][k % 2];
+        for (int k = 0; k < count; ++k) {
+            const int i = k / 2 / shape::groups * static_cast<int>(strip_rows), t = k / 2 % shape::groups * 8 + k % 2;
+            for (int row = 0; row < 4; ++row)
+                if (i + row < place.rows && t < place.tokens)
+                    output.add(place.token + t, place.row + i + row, mine[k * shape::threads].at[row], first);
         }
     }
 };
