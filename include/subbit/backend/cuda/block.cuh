@@ -47,6 +47,11 @@ class block {
 
     template <class T, class Op>
     __device__ T warp_reduce(T x, Op op) {
+        // Integers have an instruction for it, and no order.
+        if constexpr (std::is_integral_v<T> && sizeof(T) == 4 && std::is_same_v<Op, gpu::plus>)
+            return __reduce_add_sync(all_lanes, x);
+        else if constexpr (std::is_integral_v<T> && sizeof(T) == 4 && std::is_same_v<Op, gpu::maximum>)
+            return __reduce_max_sync(all_lanes, x);
         for (int mask = gpu::warp_size / 2; mask > 0; mask /= 2)
             x = op(x, shuffle_xor(x, mask));
         return x;
@@ -78,7 +83,8 @@ class block {
 };
 
 template <class Kernel>
-__global__ void __launch_bounds__(gpu::most_threads<Kernel>) run_kernel(const __grid_constant__ Kernel kernel) {
+__global__ void __launch_bounds__(gpu::most_threads<Kernel>, gpu::least_blocks<Kernel>)
+    run_kernel(const __grid_constant__ Kernel kernel) {
     block b;
     kernel(b);
 }

@@ -25,6 +25,7 @@ class graph {
         } catch (...) {
             cudaStreamEndCapture(stream, &recorded);
             if (recorded != nullptr) cudaGraphDestroy(recorded);
+            cudaGetLastError();  // of the recording that has come to nothing
             throw;
         }
         check(cudaStreamEndCapture(stream, &recorded), "recording a graph");
