@@ -13,6 +13,8 @@ TEST_CASE("packed products are exact on the GPU") {
     check_exact_products<float>(b);
     check_exact_products<double>(b);
     check_transposed_products(b);
+    check_alignments<float>(b);
+    check_alignments<double>(b);
     check_special_numbers(b);
 }
 
