@@ -1,6 +1,7 @@
 // What a pass over the newest tokens needs besides the linear layers, as kernels: norm, rotation into the cache,
 // attention to the cache, SwiGLU, output head. Where a pass begins is read from the device's memory, so that one
-// recorded graph serves every token.
+// recorded graph serves every token. Each kernel begins while the one before it ends (gpu::overlaps): a token is some
+// hundred short launches.
 #pragma once
 
 #include "../model/row_table.hpp"
@@ -21,6 +22,8 @@ inline constexpr int threads = 256, warps = threads / warp_size;
 
 /// Y(t,:) = X(t,:) / rms(X(t,:)) o weight; a block a row, since there is often one row alone.
 struct norm_rows {
+    static constexpr bool overlaps = true;
+
     matrix_view<const float> X;
     const float* weight;
     float eps;
@@ -28,6 +31,7 @@ struct norm_rows {
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
+        wait_for_predecessor(block);
         const float* const x = X.row(block.index());
         float squares = 0;
         for (index c = block.thread(); c < X.cols; c += block.threads())
@@ -47,6 +51,8 @@ struct cache_view {
 
 /// Q rotated in place; K rotated, and V, to the cache. A thread for each pair (j, j + half) of each head.
 struct rotate_and_keep {
+    static constexpr bool overlaps = true;
+
     matrix_view<float> Q;
     matrix_view<const float> K, V;
     matrix_view<const float> cosine, sine;
@@ -56,6 +62,7 @@ struct rotate_and_keep {
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
+        wait_for_predecessor(block);
         const index half = head_dim / 2, q_pairs = Q.cols / 2, k_pairs = K.cols / 2, pairs = q_pairs + 2 * k_pairs;
         subbit::gpu::for_each_thread(block, Q.rows * pairs, [&](index item) {
             const index t = item / pairs, at = position[0] + t;
@@ -79,6 +86,7 @@ struct rotate_and_keep {
 /// O(t, head h) = attention of query h of row t to the cache up to its own position; a block for each. Every warp takes
 /// every eighth key, a lane every 32nd number of a head, and keeps a running maximum; the warps meet at the end.
 struct attend_to_cache {
+    static constexpr bool overlaps = true;
     static constexpr int most_numbers = 8;  // of a head, a lane: heads of up to 256
 
     matrix_view<const float> Q;
@@ -94,6 +102,7 @@ struct attend_to_cache {
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
+        wait_for_predecessor(block);
         const index heads = Q.cols / head_dim, t = block.index() / heads, h = block.index() % heads;
         const index visible = position[0] + t + 1, offset = h / group * head_dim;
         float* const tops = block.template shared<float>(warps);
@@ -148,6 +157,7 @@ struct attend_to_cache {
 /// scores_i = scale_i sum_c table(i,c) x_c, a warp a row; the table's numbers are Number, one of row_format's.
 template <class Number>
 struct head_scores {
+    static constexpr bool overlaps = true;
     static constexpr index at_once = 16 / sizeof(Number);
     struct alignas(16) piece {
         Number number[at_once];
@@ -162,6 +172,7 @@ struct head_scores {
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
+        wait_for_predecessor(block);
         float* const v = block.template shared<float>(table.cols);
         for (index c = block.thread(); c < table.cols; c += block.threads())
             v[c] = x[c];
