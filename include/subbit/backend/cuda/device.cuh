@@ -39,7 +39,10 @@ class cuda_device {
     explicit cuda_device(cuda_options options = {}) : state_(std::make_shared<state>(options)) {}
     explicit cuda_device(gpu::no_device) {}
 
-    cudaStream_t stream() const { return state_->stream; }
+    cudaStream_t stream() const {
+        state_->last_overlaps = false;  // who asks does something else with it than launch()
+        return state_->stream;
+    }
     cublasHandle_t blas() const {
         state_->select();
         state_->last_overlaps = false;
@@ -69,7 +72,7 @@ class cuda_device {
     }
     /// A device that is lost says so at the next call that can throw; other errors are not for later calls to find.
     void deallocate(void* p, std::size_t /*bytes*/) const noexcept {
-        if (cudaFreeAsync(p, stream()) != cudaSuccess) cudaGetLastError();
+        if (cudaFreeAsync(p, state_->stream) != cudaSuccess) cudaGetLastError();
     }
     bool owns(const void* p) const {
         cudaPointerAttributes attributes = {};
@@ -88,7 +91,6 @@ class cuda_device {
         synchronize();
     }
     void clear(void* p, std::size_t bytes) const {
-        state_->last_overlaps = false;
         if (bytes > 0) cuda_detail::check(cudaMemsetAsync(p, 0, bytes, stream()), "cudaMemsetAsync");
     }
 
@@ -108,7 +110,7 @@ class cuda_device {
         launch.gridDim = dim3(static_cast<unsigned>(shape.blocks));
         launch.blockDim = dim3(static_cast<unsigned>(shape.threads));
         launch.dynamicSmemBytes = shape.shared_bytes;
-        launch.stream = stream();
+        launch.stream = state_->stream;
         launch.attrs = &overlap;
         launch.numAttrs = code.overlaps && state_->last_overlaps ? 1 : 0;
         state_->last_overlaps = code.overlaps;
@@ -118,10 +120,7 @@ class cuda_device {
     /// The launches that f asks for, not done but kept. f must not allocate, or wait for the device.
     template <class F>
     cuda_detail::graph record(F&& f) const {
-        state_->last_overlaps = false;  // a graph's first kernel has none before it
-        cuda_detail::graph recorded(stream(), std::forward<F>(f));
-        state_->last_overlaps = false;
-        return recorded;
+        return cuda_detail::graph(stream(), state_->last_overlaps, std::forward<F>(f));
     }
 
     /// C = alpha A X + beta C; C is not transposed.
@@ -238,7 +237,7 @@ class cuda_device {
         }
 
         cuda_options options;
-        bool last_overlaps = false;  // the last kernel launched, gpu::overlaps
+        bool last_overlaps = false;  // the stream's last work is a kernel that gpu::overlaps, in code that can
         cudaStream_t stream = nullptr;
         int* singular = nullptr;
         cublasHandle_t blas = nullptr;
@@ -272,7 +271,6 @@ class cuda_device {
         return state_->solver;
     }
     void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, const char* what) const {
-        state_->last_overlaps = false;
         if (bytes > 0) cuda_detail::check(cudaMemcpyAsync(to, from, bytes, kind, stream()), what);
     }
 

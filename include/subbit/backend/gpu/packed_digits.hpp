@@ -1,26 +1,20 @@
 // The digits of vectors (fixed_point.hpp): made by a block for itself, or beforehand for all tokens of a launch.
 //
 // A thread holds its share of a vector in registers, so that x is read once, for the largest magnitude and for the
-// digits. All of its loads are straight code and none waits for another: one latency of the memory, not one for each.
+// digits, unless the vector is longer than all threads hold together. The loads of a share are straight code and none
+// waits for another: one latency of the memory, not one for each.
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
 #include <subbit/backend/gpu/fixed_point.hpp>
+#include <subbit/backend/gpu/fours.hpp>
+#include <subbit/backend/gpu/instructions.hpp>
 #include <subbit/backend/gpu/packed_product.hpp>
 
 #include <cstddef>
 #include <cstdint>
 
 namespace subbit::gpu {
-
-/// Four neighbours, as one load reads them (two in double).
-template <class T>
-struct alignas(sizeof(T) < 4 ? 4 * sizeof(T) : 16) four {
-    T number[4];
-
-    /// True where all of x[4 i ..] are such fours.
-    SUBBIT_KERNEL static bool aligned(const T* x) { return reinterpret_cast<std::uintptr_t>(x) % alignof(four) == 0; }
-};
 
 /// One vector, scaled as it is read: pre o x.
 template <class In, class Real>
@@ -38,9 +32,7 @@ struct scaled_row {
         return pre != nullptr ? value * pre[j] : value;
     }
     /// True where x and pre can be read by fours.
-    SUBBIT_KERNEL bool in_fours() const {
-        return stride == 1 && size % 4 == 0 && four<In>::aligned(x) && four<Real>::aligned(pre);
-    }
+    SUBBIT_KERNEL bool in_fours() const { return stride == 1 && size % 4 == 0 && holds_fours(x) && holds_fours(pre); }
 };
 
 /// One thread's work on the digits of `Rows` vectors of one part, of `Threads` threads that have it to do together.
@@ -62,7 +54,7 @@ class digit_maker {
     SUBBIT_KERNEL digit_maker(int thread, const scaled_row<In, Real>& v, index row_stride)
         : thread_(thread),
           units_(units(v.size)),
-          in_fours_(v.in_fours() && (Rows == 1 || four<In>::aligned(v.x + row_stride))),
+          in_fours_(v.in_fours() && (Rows == 1 || holds_fours(v.x + row_stride))),
           v_(v),
           row_stride_(row_stride) {}
 
@@ -80,7 +72,7 @@ class digit_maker {
             for (int r = 0; r < Rows; ++r)
                 SUBBIT_UNROLL
             for (int e = 0; e < Units * 16; ++e)
-                largest[r] = maximum{}(largest[r], magnitude_pattern(values_[r][e / 16][e / 4 % 4].number[e % 4]));
+                largest[r] = maximum{}(largest[r], magnitude_pattern(values_[r][e / 16][e / 4 % 4].at[e % 4]));
         }
         SUBBIT_UNROLL
         for (int r = 0; r < Rows; ++r) {
@@ -135,13 +127,13 @@ class digit_maker {
     static constexpr int at_once = Threads * Units;
 
     template <class T>
-    using numbers = four<T>[Units][4];  ///< of entries 0, 8, 16, 24 of each unit and their neighbours
+    using numbers = four<T>[Units][4];  ///< entries 0.., 8.., 16.. and 24.. of each unit
 
     SUBBIT_KERNEL void read_factors(int first) {
         if (v_.pre != nullptr) return read(v_.pre, 1, first, factors_);
         SUBBIT_UNROLL
         for (int e = 0; e < Units * 16; ++e)
-            factors_[e / 16][e / 4 % 4].number[e % 4] = 1;
+            factors_[e / 16][e / 4 % 4].at[e % 4] = 1;
     }
     /// Reads entries, and scales them by the factors that were read last.
     SUBBIT_KERNEL void read_entries(int first) {
@@ -153,8 +145,8 @@ class digit_maker {
         for (int r = 0; r < Rows; ++r)
             SUBBIT_UNROLL
         for (int e = 0; e < Units * 16; ++e)
-            values_[r][e / 16][e / 4 % 4].number[e % 4] =
-                static_cast<Real>(x[r][e / 16][e / 4 % 4].number[e % 4]) * factors_[e / 16][e / 4 % 4].number[e % 4];
+            values_[r][e / 16][e / 4 % 4].at[e % 4] =
+                static_cast<Real>(x[r][e / 16][e / 4 % 4].at[e % 4]) * factors_[e / 16][e / 4 % 4].at[e % 4];
     }
     /// Zeros where there are no more entries.
     template <class T>
@@ -174,7 +166,7 @@ class digit_maker {
             SUBBIT_UNROLL
             for (int e = 0; e < Units * 16; ++e)
                 if (const int j = entry + e / 16 * Threads * 16 + e / 4 % 4 * 8 + e % 4; j < size)
-                    to[e / 16][e / 4 % 4].number[e % 4] = from[j * stride];
+                    to[e / 16][e / 4 % 4].at[e % 4] = from[j * stride];
         }
     }
 
@@ -183,7 +175,7 @@ class digit_maker {
         digit_words out[digits] = {};
         SUBBIT_UNROLL
         for (int e = 0; e < 16; ++e) {
-            const pattern bytes = to_digits(values_[r][u][e / 4].number[e % 4], scales_[r].to_integer);
+            const pattern bytes = to_digits(values_[r][u][e / 4].at[e % 4], scales_[r].to_integer);
             SUBBIT_UNROLL
             for (int d = 0; d < digits; ++d)
                 out[d].word[e % 4] |= static_cast<std::uint32_t>(bytes >> 8 * d & 255u) << e / 4 * 8;
