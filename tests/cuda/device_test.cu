@@ -33,6 +33,26 @@ TEST_CASE("more shared memory than a launch has without asking") {
     check_exchanges(download_vector(b, std::span<const int>(const_span(counts))), 96);
 }
 
+TEST_CASE("more shared memory than a GPU has is an error that says so, and the last") {
+    if (no_gpu()) return;
+    const cuda b;
+    auto counts = allocate_vector<int>(b, 96);
+    const auto launch = [&](std::size_t bytes) { b.launch({1, 96, bytes}, exchanges{span_of(counts).data()}); };
+    // On an H100: 227 KB, of which the block's reductions take some.
+    check_throws<value_error>([&] { launch(std::size_t{227} * 1024); }, {"shared memory", "this GPU has"});
+    launch(1024);
+    check_exchanges(download_vector(b, std::span<const int>(const_span(counts))), 96);
+}
+
+TEST_CASE("a recording that fails leaves nothing behind") {
+    if (no_gpu()) return;
+    const cuda b;
+    auto counts = allocate_vector<int>(b, 96);
+    CHECK_THROWS_AS(b.device().record([&] { b.device().synchronize(); }), cuda_error);
+    b.launch({1, 96, 96 * sizeof(int)}, exchanges{span_of(counts).data()});
+    check_exchanges(download_vector(b, std::span<const int>(const_span(counts))), 96);
+}
+
 TEST_CASE("a GPU whose memory is asked for too much says so, and goes on") {
     if (no_gpu()) return;
     const cuda b;

@@ -15,6 +15,8 @@ TEST_CASE("packed products are exact on the GPU") {
     check_products_in_place<float>(b);
     check_products_in_place<double>(b);
     check_transposed_products(b);
+    check_alignments<float>(b);
+    check_alignments<double>(b);
     check_special_numbers(b);
 }
 

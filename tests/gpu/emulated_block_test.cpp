@@ -39,6 +39,20 @@ struct too_much_shared_memory {
         block.template shared<double>(17);
     }
 };
+
+/// Overlaps, but does not wait where it must.
+struct half_of_a_wait {
+    static constexpr bool overlaps = true;
+    int waiting;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        if (block.thread() >= waiting) return;
+        wait_for_predecessor(block);
+        wait_for_predecessor(block);
+    }
+};
+
 }  // namespace
 
 TEST_CASE("threads exchange values") {
@@ -70,6 +84,12 @@ TEST_CASE("a block that cannot go on, and one that takes too much, are errors") 
     check_throws<error>([&] { b.launch({1, 32, 128 + 128}, too_much_shared_memory{}); }, {"272 bytes", "256"});
     check_throws<value_error>([&] { b.launch({1, 48}, half_of_a_warp{}); }, {"48 threads"});
     b.launch({1, 32, 128 + 144}, too_much_shared_memory{});
+}
+
+TEST_CASE("a kernel that overlaps waits for the one before it, in every thread") {
+    const emulated b;
+    check_throws<error>([&] { b.launch({2, 64}, half_of_a_wait{32}); }, {"64 threads", "32 wait"});
+    CHECK_NOTHROW(b.launch({2, 64}, half_of_a_wait{64}));
 }
 
 TEST_CASE("the host cannot touch the device's memory, and new memory is not a number") {

@@ -63,6 +63,8 @@ void check_exact_products(const B& b) {
         check(m, 63, 2);
     for (const index tokens : {3, 8, 9, 16})
         check(49, 161, tokens);
+    check(3, 4100, 1);  // more entries than a block's threads hold at once
+    if (sizeof(S) == 4) check(3, 12300, 1);
     check(17, 7000, 2);  // more entries than fit in shared memory at once
     if (sizeof(S) == 8) return check(33, 130, 17);
     check(33, 130, 17);   // tiles from here on
@@ -102,13 +104,35 @@ void check_products_in_place(const B& b) {
 template <class B>
 void check_transposed_products(const B& b) {
     const index m = 33, n = 70;
-    for (const index tokens : {1, 5, 18}) {
+    for (const index tokens : {1, 2, 5, 18}) {
         const bit_matrix bits = drawn_signs<float>(n, m, 5);
         const matrix<float> A = whole_numbers<float>(n, tokens, 6);
         auto out = allocate<float>(b, m, tokens);
         gemm(b, view(upload(b, A)).t(), bits.view(), view(out).t());
         CHECK(download(b, view(out).t()) == A.transpose() * bits.unpack<float>());
     }
+}
+
+/// Vectors that can, or cannot, be read four entries at a time: where they begin, and how far apart they are.
+template <class S, class B>
+void check_alignments(const B& b) {
+    const index m = 35;
+    for (const index n : {128, 260, 263})
+        for (const index tokens : {1, 2, 3})
+            for (const index offset : {0, 1, 4})
+                for (const index padding : {1, 4, 8}) {
+                    const bit_matrix bits = drawn_signs<S>(m, n, 9);
+                    const matrix<S> wide = whole_numbers<S>(tokens, offset + n + padding, 10);
+                    CAPTURE(n);
+                    CAPTURE(tokens);
+                    CAPTURE(offset);
+                    CAPTURE(padding);
+                    const auto on_device = upload(b, wide);
+                    const matrix_view<const S> A(const_view(on_device).data + offset, tokens, n, wide.cols());
+                    auto out = allocate<S>(b, tokens, m);
+                    gemm(b, A, bits.t(), out);
+                    CHECK(download(b, out) == wide.middleCols(offset, n) * bits.unpack<S>().transpose());
+                }
 }
 
 template <class B>

@@ -73,6 +73,11 @@ TEST_CASE("the transpose of packed signs, operands by columns") {
         check_transposed_products(emulated(emulated_device({.falling = falling})));
 }
 
+TEST_CASE_TEMPLATE("vectors at all alignments", S, float, double) {
+    for (const bool falling : {false, true})
+        check_alignments<S>(emulated(emulated_device({.falling = falling})));
+}
+
 TEST_CASE("one NaN or infinity makes a vector's outputs NaN, and no others") {
     for (const bool falling : {false, true})
         check_special_numbers(emulated(emulated_device({.falling = falling})));

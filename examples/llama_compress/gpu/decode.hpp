@@ -1,6 +1,7 @@
 // What a pass over the newest tokens needs besides the linear layers, as kernels: norm, rotation into the cache,
 // attention to the cache, SwiGLU, output head. Where a pass begins is read from the device's memory, so that one
-// recorded graph serves every token.
+// recorded graph serves every token. Each kernel begins while the one before it ends (gpu::overlaps): a token is some
+// hundred short launches.
 #pragma once
 
 #include "../model/row_table.hpp"
@@ -23,6 +24,8 @@ inline constexpr int threads = 256, warps = threads / warp_size;
 
 /// Y(t,:) = X(t,:) / rms(X(t,:)) o weight; a block a row, since there is often one row alone.
 struct norm_rows {
+    static constexpr bool overlaps = true;
+
     matrix_view<const float> X;
     const float* weight;
     float eps;
@@ -30,6 +33,7 @@ struct norm_rows {
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
+        wait_for_predecessor(block);
         const float* const x = X.row(block.index());
         float squares = 0;
         for (index c = block.thread(); c < X.cols; c += block.threads())
@@ -49,6 +53,8 @@ struct cache_view {
 
 /// Q rotated in place; K rotated, and V, to the cache. A thread for each pair (j, j + half) of each head.
 struct rotate_and_keep {
+    static constexpr bool overlaps = true;
+
     matrix_view<float> Q;
     matrix_view<const float> K, V;
     matrix_view<const float> cosine, sine;
@@ -58,6 +64,7 @@ struct rotate_and_keep {
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
+        wait_for_predecessor(block);
         const index half = head_dim / 2, q_pairs = Q.cols / 2, k_pairs = K.cols / 2, pairs = q_pairs + 2 * k_pairs;
         subbit::gpu::for_each_entry(block, Q.rows, pairs, [&](index t, index pair) {
             const index at = position[0] + t;
@@ -111,6 +118,7 @@ struct attention_parts {
 /// end. `numbers` of a head a lane: heads of up to 32 times as many.
 template <int numbers>
 struct attend_to_cache {
+    static constexpr bool overlaps = true;
     static constexpr int most_threads = threads, at_once = 4;
 
     matrix_view<const float> Q;
@@ -126,6 +134,7 @@ struct attend_to_cache {
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
+        wait_for_predecessor(block);
         const int head_dim = static_cast<int>(parts.head_dim);
         const index heads = Q.cols / head_dim, query = block.index() / parts.shares;
         const index t = query / heads, h = query % heads, offset = h / group * head_dim;
@@ -202,6 +211,7 @@ struct attend_to_cache {
 
 /// O(t, head h): the shares of each query together; a block for each query.
 struct merge_attention {
+    static constexpr bool overlaps = true;
     static constexpr int most_threads = threads;
 
     attention_parts parts;
@@ -209,6 +219,7 @@ struct merge_attention {
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
+        wait_for_predecessor(block);
         const index heads = O.cols / parts.head_dim, t = block.index() / heads, h = block.index() % heads;
         const float* const first = parts.at(block.index(), 0);
         const index stride = parts.head_dim + 2;
@@ -253,6 +264,7 @@ void attend(const Backend& b, matrix_view<const float> Q, index heads, const std
 /// other, so that they come from different banks.
 template <class Number>
 struct head_scores {
+    static constexpr bool overlaps = true;
     static constexpr index at_once = 16 / sizeof(Number);
     struct alignas(16) piece {
         Number number[at_once];
@@ -272,6 +284,7 @@ struct head_scores {
             const index p = c / at_once, k = c % at_once;
             return whole == 0 ? c : ((k / 4) * whole + p) * 4 + k % 4;
         };
+        wait_for_predecessor(block);
         float* const v = block.template shared<float>(table.cols);
         for (index c = block.thread(); c < table.cols; c += block.threads())
             v[place(c)] = x[c];

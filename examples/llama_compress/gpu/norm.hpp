@@ -76,6 +76,8 @@ struct norm_weight_gradient {
 
 template <class S>
 struct swiglu_entry {
+    static constexpr bool overlaps = true;
+
     matrix_view<const S> G, U;
     matrix_view<S> H;
 

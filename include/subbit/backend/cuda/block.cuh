@@ -47,9 +47,17 @@ class block {
 
     template <class T, class Op>
     __device__ T warp_reduce(T x, Op op) {
-        for (int mask = gpu::warp_size / 2; mask > 0; mask /= 2)
-            x = op(x, shuffle_xor(x, mask));
-        return x;
+        // 32-bit integers have an instruction for it; their sums and maxima are the same in any order.
+        constexpr bool is_word = std::is_integral_v<T> && sizeof(T) == 4;
+        if constexpr (is_word && std::is_same_v<Op, gpu::plus>) {
+            return __reduce_add_sync(all_lanes, x);
+        } else if constexpr (is_word && std::is_same_v<Op, gpu::maximum>) {
+            return __reduce_max_sync(all_lanes, x);
+        } else {
+            for (int mask = gpu::warp_size / 2; mask > 0; mask /= 2)
+                x = op(x, shuffle_xor(x, mask));
+            return x;
+        }
     }
     template <class T, class Op>
     __device__ T reduce(T x, Op op) {
@@ -78,7 +86,8 @@ class block {
 };
 
 template <class Kernel>
-__global__ void __launch_bounds__(gpu::most_threads<Kernel>) run_kernel(const __grid_constant__ Kernel kernel) {
+__global__ void __launch_bounds__(gpu::most_threads<Kernel>, gpu::least_blocks<Kernel>)
+    run_kernel(const __grid_constant__ Kernel kernel) {
     block b;
     kernel(b);
 }

@@ -4,6 +4,7 @@
 #include <subbit/backend/cuda/block.cuh>
 #include <subbit/backend/cuda/error.cuh>
 #include <subbit/backend/cuda/graph.cuh>
+#include <subbit/backend/cuda/kernel_code.cuh>
 #include <subbit/backend/gpu/dense.hpp>
 #include <subbit/backend/gpu/memory.hpp>
 
@@ -38,9 +39,13 @@ class cuda_device {
     explicit cuda_device(cuda_options options = {}) : state_(std::make_shared<state>(options)) {}
     explicit cuda_device(gpu::no_device) {}
 
-    cudaStream_t stream() const { return state_->stream; }
+    cudaStream_t stream() const {
+        state_->last_overlaps = false;  // who asks does something else with it than launch()
+        return state_->stream;
+    }
     cublasHandle_t blas() const {
         state_->select();
+        state_->last_overlaps = false;
         return state_->blas;
     }
     /// One line for people: "cuda: NVIDIA H100 80GB HBM3 (sm_90), tf32 products".
@@ -65,8 +70,10 @@ class cuda_device {
                            ("allocating " + std::to_string(bytes) + " bytes").c_str());
         return p;
     }
-    /// A device that is lost says so at the next call that can throw.
-    void deallocate(void* p, std::size_t /*bytes*/) const noexcept { cudaFreeAsync(p, stream()); }
+    /// A device that is lost says so at the next call that can throw; other errors are not for later calls to find.
+    void deallocate(void* p, std::size_t /*bytes*/) const noexcept {
+        if (cudaFreeAsync(p, state_->stream) != cudaSuccess) cudaGetLastError();
+    }
     bool owns(const void* p) const {
         cudaPointerAttributes attributes = {};
         cuda_detail::check(cudaPointerGetAttributes(&attributes, p), "cudaPointerGetAttributes");
@@ -92,21 +99,28 @@ class cuda_device {
     void launch(const gpu::launch_shape& shape, const Kernel& kernel) const {
         gpu::require_launchable<Kernel>(shape);
         state_->select();
-        constexpr std::size_t shared_without_asking = 48 * 1024;
-        if (shape.shared_bytes > shared_without_asking)
-            cuda_detail::check(
-                cudaFuncSetAttribute(cuda_detail::run_kernel<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                     static_cast<int>(shape.shared_bytes)),
-                "asking for shared memory");
-        cuda_detail::run_kernel<<<static_cast<unsigned>(shape.blocks), static_cast<unsigned>(shape.threads),
-                                  shape.shared_bytes, stream()>>>(kernel);
-        cuda_detail::check(cudaGetLastError(), "launching a kernel");
+        const cuda_detail::kernel_code code = cuda_detail::code_of<Kernel>(state_->options.device);
+        if (shape.shared_bytes > code.most_shared)
+            throw value_error("launch with " + std::to_string(shape.shared_bytes) +
+                              " bytes of shared memory: this GPU has " + std::to_string(code.most_shared));
+        cudaLaunchAttribute overlap = {};
+        overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        overlap.val.programmaticStreamSerializationAllowed = 1;
+        cudaLaunchConfig_t launch = {};
+        launch.gridDim = dim3(static_cast<unsigned>(shape.blocks));
+        launch.blockDim = dim3(static_cast<unsigned>(shape.threads));
+        launch.dynamicSmemBytes = shape.shared_bytes;
+        launch.stream = state_->stream;
+        launch.attrs = &overlap;
+        launch.numAttrs = code.overlaps && state_->last_overlaps ? 1 : 0;
+        state_->last_overlaps = code.overlaps;
+        cuda_detail::check(cudaLaunchKernelEx(&launch, cuda_detail::run_kernel<Kernel>, kernel), "launching a kernel");
     }
 
     /// The launches that f asks for, not done but kept. f must not allocate, or wait for the device.
     template <class F>
     cuda_detail::graph record(F&& f) const {
-        return cuda_detail::graph(stream(), std::forward<F>(f));
+        return cuda_detail::graph(stream(), state_->last_overlaps, std::forward<F>(f));
     }
 
     /// C = alpha A X + beta C; C is not transposed.
@@ -213,6 +227,7 @@ class cuda_device {
         }
 
         void release() noexcept {
+            cudaSetDevice(options.device);  // whichever thread it is that ends
             if (stream != nullptr) cudaStreamSynchronize(stream);
             if (parameters != nullptr) cusolverDnDestroyParams(parameters);
             if (solver != nullptr) cusolverDnDestroy(solver);
@@ -222,6 +237,7 @@ class cuda_device {
         }
 
         cuda_options options;
+        bool last_overlaps = false;  // the stream's last work is a kernel that gpu::overlaps, in code that can
         cudaStream_t stream = nullptr;
         int* singular = nullptr;
         cublasHandle_t blas = nullptr;
@@ -251,6 +267,7 @@ class cuda_device {
 
     cusolverDnHandle_t solver_of_thread() const {
         state_->select();
+        state_->last_overlaps = false;
         return state_->solver;
     }
     void copy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, const char* what) const {

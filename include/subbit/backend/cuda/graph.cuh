@@ -14,9 +14,11 @@ namespace subbit::cuda_detail {
 /// device keeps the stream.
 class graph {
   public:
-    /// Records what f asks the stream for. Throws cuda_error.
+    /// Records what f asks the stream for. `last_overlaps` is the device's, and as lasting as the stream: the kernel
+    /// before a graph, or after it, is not one to overlap with. Throws cuda_error.
     template <class F>
-    graph(cudaStream_t stream, F&& f) : stream_(stream) {
+    graph(cudaStream_t stream, bool& last_overlaps, F&& f) : stream_(stream), last_overlaps_(&last_overlaps) {
+        last_overlaps = false;
         // Other threads may go on with calls that would disturb a recording of theirs.
         check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording a graph");
         cudaGraph_t recorded = nullptr;
@@ -25,8 +27,11 @@ class graph {
         } catch (...) {
             cudaStreamEndCapture(stream, &recorded);
             if (recorded != nullptr) cudaGraphDestroy(recorded);
+            last_overlaps = false;
+            cudaGetLastError();  // of the recording that has come to nothing
             throw;
         }
+        last_overlaps = false;
         check(cudaStreamEndCapture(stream, &recorded), "recording a graph");
         cudaGraphExec_t executable = nullptr;
         const cudaError_t code = cudaGraphInstantiate(&executable, recorded, 0);
@@ -34,13 +39,17 @@ class graph {
         check(code, "making a graph");
         executable_.reset(executable);
     }
-    void replay() const { check(cudaGraphLaunch(executable_.get(), stream_), "running a graph"); }
+    void replay() const {
+        *last_overlaps_ = false;
+        check(cudaGraphLaunch(executable_.get(), stream_), "running a graph");
+    }
 
   private:
     struct destroy {
         void operator()(cudaGraphExec_t g) const noexcept { cudaGraphExecDestroy(g); }
     };
     cudaStream_t stream_;
+    bool* last_overlaps_;
     std::unique_ptr<std::remove_pointer_t<cudaGraphExec_t>, destroy> executable_;
 };
 

@@ -27,14 +27,15 @@ __device__ inline std::int32_t multiply_bytes(const block&, std::uint32_t bytes,
     return __dp2a_hi(static_cast<int>(second), w, __dp2a_lo(static_cast<int>(first), w, sum));
 }
 
-/// 16 bytes past the L1 cache, which is left to what is read again.
+/// 16 bytes past the L1 cache, which is left to what is read again. Volatile: it stays ahead of what it is written
+/// ahead of.
 template <class T>
 __device__ T load_once(const block&, const T* address) {
     static_assert(sizeof(T) == 16 && alignof(T) == 16);
     uint4 x;
-    asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-        : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
-        : "l"(address));
+    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+                 : "l"(address));
     return __builtin_bit_cast(T, x);
 }
 
@@ -49,6 +50,14 @@ __device__ inline void commit_copies(const block&) {
 template <int Pending>
 __device__ void wait_for_copies(const block&, gpu::pending_copies<Pending>) {
     asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+}
+
+/// device.cuh launches a kernel so that it may have to wait only where its code does.
+__device__ inline void wait_for_predecessor(const block&) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
 }
 
 }  // namespace subbit::cuda_detail

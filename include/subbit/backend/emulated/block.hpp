@@ -29,6 +29,7 @@ struct block_state {
     /// Makes it ready for the next block; shared memory holds NaN.
     void begin() {
         all = {shape.threads};
+        waited = 0;
         for (barrier& b : warps)
             b = {gpu::warp_size};
         std::memset(shared.data(), 0xff, shared.size());
@@ -41,6 +42,7 @@ struct block_state {
     std::array<std::vector<slot>, 3> slots;
     std::vector<void*> operands;  // of what the lanes of a warp do together
     std::vector<std::byte> shared;
+    int waited = 0;  // threads that have waited for the kernel before this one
 };
 
 /// The emulation's block, as one thread sees it.
@@ -55,6 +57,12 @@ class block {
     int lane() const { return thread_ % gpu::warp_size; }
     int warp() const { return thread_ / gpu::warp_size; }
     int warps() const { return threads() / gpu::warp_size; }
+
+    /// wait_for_predecessor(), which has nothing to wait for here, since launches are done one by one.
+    void note_wait() {
+        state_->waited += !waited_;
+        waited_ = true;
+    }
 
     void sync() { state_->fibers.wait(state_->all); }
     void sync_warp() { state_->fibers.wait(state_->warps[static_cast<std::size_t>(warp())]); }
@@ -172,6 +180,7 @@ class block {
     subbit::index number_;
     int thread_;
     std::size_t shared_used_ = 0;
+    bool waited_ = false;
     std::size_t turn_ = 0;  // the set of slots of the warp's next exchange
 };
 

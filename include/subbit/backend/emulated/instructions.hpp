@@ -72,4 +72,8 @@ inline void commit_copies(const block&) {}
 template <int Pending>
 void wait_for_copies(const block&, gpu::pending_copies<Pending>) {}
 
+inline void wait_for_predecessor(block& b) {
+    b.note_wait();
+}
+
 }  // namespace subbit::emulation

@@ -59,6 +59,35 @@ inline constexpr int most_threads = [] {
         return usual_threads;
 }();
 
+/// How many blocks of this kernel a multiprocessor must be able to hold at once, its own `static constexpr int
+/// least_blocks`; 0: whatever comes. Their registers are limited accordingly.
+template <class Kernel>
+inline constexpr int least_blocks = [] {
+    if constexpr (requires { Kernel::least_blocks; })
+        return Kernel::least_blocks;
+    else
+        return 0;
+}();
+
+/// Whether a kernel may begin before the one before it on its stream is done, where that one says the same: its own
+/// `static constexpr bool overlaps`. It says
+///
+/// - that every thread calls wait_for_predecessor(block) (instructions.hpp) before it reads or writes anything that a
+///   kernel writes, but for weights: the signs and scales of packed layers;
+/// - that it writes no weights.
+///
+/// wait_for_predecessor() returns when the kernel before is done and all that it wrote is there; only then may the
+/// kernel after this one begin. So while a kernel runs, all kernels but the one before it are done, by induction, and
+/// that one writes no weights: they may be read at once. A kernel that does not say so begins when the one before it is
+/// done, and is waited for likewise.
+template <class Kernel>
+inline constexpr bool overlaps = [] {
+    if constexpr (requires { Kernel::overlaps; })
+        return Kernel::overlaps;
+    else
+        return false;
+}();
+
 /// Throws value_error for a launch that a GPU does not take.
 template <class Kernel>
 void require_launchable(const launch_shape& shape) {

@@ -15,14 +15,18 @@ namespace subbit {
 
 namespace gpu {
 
-/// Calls f(i, j) for every entry of a rows x cols matrix, neighbours in a row on neighbouring threads.
+/// Calls f(i, j) for every entry of a rows x cols matrix, neighbours in a row on neighbouring threads. Overlaps where f
+/// says so, which then writes no weights.
 template <class F>
 struct entries {
+    static constexpr bool overlaps = gpu::overlaps<F>;
+
     index rows, cols;
     F f;
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
+        if constexpr (overlaps) wait_for_predecessor(block);
         // By reference: a copy of f may be an array in local memory.
         for_each_entry(block, rows, cols, [&](index i, index j) { f(i, j); });
     }

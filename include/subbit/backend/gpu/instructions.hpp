@@ -1,18 +1,27 @@
 // Instructions that kernels use and the host does not have. A kernel calls them with its block, whose namespace has
 // them: cuda/instructions.cuh, and in plain loops emulated/instructions.hpp.
 //
-//     multiply_add(block, sums, signs, digits)   the tensor core's product of a warp, m16n8k32 with bytes and 32-bit
-//     sums:
-//                                                C (16,8) += A (16,32) X (32,8). Of lane 4g + q are
-//                                                  A: bytes 4q.. of row g, of row g + 8, bytes 16 + 4q.. of both;
-//                                                  unsigned X: rows 4q.. of column g, rows 16 + 4q.. of it; signed C:
-//                                                  columns 2q, 2q + 1 of row g, then of row g + 8
-//     byte_sum(block, bytes)                     the sum of four signed bytes
-//     multiply_bytes(block, w, x0, x1, sum)      sum + four signed bytes times four signed 16-bit numbers, two in x0,
-//     two in x1 load_once(block, address)                  a load of up to 16 bytes of what the launch reads only once
-//     copy_async(block, to, from)                starts to copy 16 bytes from the device's memory to shared memory
-//     commit_copies(block)                       ends a group of copies
-//     wait_for_copies(block, pending_copies<P>())   all groups but the last P have arrived, this thread's own
+//     multiply_add(block, sums, signs, digits)
+//         the tensor core's product of a warp, m16n8k32 with bytes and 32-bit sums: C (16,8) += A (16,32) X (32,8).
+//         Of lane 4g + q are
+//         - A, unsigned: bytes 4q.. of row g, of row g + 8, bytes 16 + 4q.. of both;
+//         - X, signed: rows 4q.. of column g, rows 16 + 4q.. of it;
+//         - C: columns 2q, 2q + 1 of row g, then of row g + 8.
+//     byte_sum(block, bytes)
+//         the sum of four signed bytes
+//     multiply_bytes(block, w, x0, x1, sum)
+//         sum + four signed bytes times four signed 16-bit numbers, two in x0, two in x1
+//     load_once(block, address)
+//         a load of up to 16 bytes of what the launch reads only once
+//     copy_async(block, to, from)
+//         starts to copy 16 bytes from the device's memory to shared memory
+//     commit_copies(block)
+//         ends a group of copies
+//     wait_for_copies(block, pending_copies<P>())
+//         all groups but the last P have arrived, this thread's own
+//     wait_for_predecessor(block)
+//         returns when the kernel before this one on its stream is done, and what it wrote is there. Only a kernel that
+//         `overlaps` (block.hpp) needs it; the first call matters, others cost nothing.
 #pragma once
 
 #include <cstddef>

@@ -1,10 +1,17 @@
 // The digits of vectors (fixed_point.hpp): made by a block for itself, or beforehand for all tokens of a launch.
+//
+// A thread holds its share of a vector in registers, so that x is read once, for the largest magnitude and for the
+// digits, unless the vector is longer than all threads hold together. The loads of a share are straight code and none
+// waits for another: one latency of the memory, not one for each.
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
 #include <subbit/backend/gpu/fixed_point.hpp>
+#include <subbit/backend/gpu/fours.hpp>
+#include <subbit/backend/gpu/instructions.hpp>
 #include <subbit/backend/gpu/packed_product.hpp>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace subbit::gpu {
@@ -24,44 +31,184 @@ struct scaled_row {
         const Real value = static_cast<Real>(x[j * stride]);
         return pre != nullptr ? value * pre[j] : value;
     }
+    /// True where x and pre can be read by fours.
+    SUBBIT_KERNEL bool in_fours() const { return stride == 1 && size % 4 == 0 && holds_fours(x) && holds_fours(pre); }
 };
 
-/// The factors of a vector; every thread of the block gets them.
-template <class Block, class In, class Real>
-SUBBIT_KERNEL fixed_scale<Real> find_scale(Block& block, const scaled_row<In, Real>& v) {
-    typename fixed_point<Real>::pattern largest = 0;
-    for (index j = block.thread(); j < v.size; j += block.threads()) {
-        const auto p = magnitude_pattern(v[j]);
-        largest = largest < p ? p : largest;
-    }
-    return fixed_scale_of<Real>(block.reduce(largest, maximum{}));
-}
+/// One thread's work on the digits of `Rows` vectors of one part, of `Threads` threads that have it to do together.
+///
+/// Unit u of a vector is words 4u .. 4u + 3 of each of its columns of digits, 16 entries: by digit_layout the four
+/// words' lowest bytes are neighbours, and their other bytes are 8, 16 and 24 entries later. A thread has `Units` units
+/// at a time, which are read before anything waits for one of them.
+template <class In, class Real, int Threads, int Rows, int Units>
+class digit_maker {
+  public:
+    using pattern = typename fixed_point<Real>::pattern;
+    static constexpr int digits = fixed_point<Real>::digits, warps = Threads / warp_size;
+    static constexpr index unit_words = 4;
 
-/// Writes the digits of entries [begin, end), begin a multiple of a step, to columns of `words`, `stride` words from
-/// one digit to the next, and adds this thread's part of each digit's sum to sums[d]. Entries beyond the last are zero.
-template <class Block, class In, class Real>
-SUBBIT_KERNEL void write_digits(const Block& block, const scaled_row<In, Real>& v, index begin, index end,
-                                Real to_integer, std::uint32_t* words, index stride, std::int32_t* sums) {
-    constexpr int digits = fixed_point<Real>::digits;
-    const index count = digit_layout::words(end - begin);
-    for (index w = block.thread(); w < count; w += block.threads()) {
-        std::uint32_t out[digits] = {};
-        for (int i = 0; i < 4; ++i) {
-            const index j = begin + digit_layout::first_entry(w) + 8 * i;
-            const auto bytes = j < v.size ? to_digits(v[j], to_integer) : 0;
-            for (int d = 0; d < digits; ++d)
-                out[d] |= static_cast<std::uint32_t>(bytes >> 8 * d & 255u) << 8 * i;
+    /// Of a vector of n entries.
+    static constexpr int units(index n) { return static_cast<int>(digit_layout::words(n) / unit_words); }
+
+    /// The vectors are v and those that follow it, `row_stride` numbers from one to the next.
+    SUBBIT_KERNEL digit_maker(int thread, const scaled_row<In, Real>& v, index row_stride)
+        : thread_(thread),
+          units_(units(v.size)),
+          in_fours_(v.in_fours() && (Rows == 1 || holds_fours(v.x + row_stride))),
+          v_(v),
+          row_stride_(row_stride) {}
+
+    /// Finds the scales; `of_warps` is shared memory for a pattern for each warp and vector. Until the kernel before
+    /// this one is done, only factors are read.
+    template <class Block>
+    SUBBIT_KERNEL void find_scales(Block& block, pattern* of_warps) {
+        pattern largest[Rows] = {};
+        read_factors(0);
+        wait_for_predecessor(block);
+        for (int first = 0; first < units_; first += at_once) {
+            if (first > 0) read_factors(first);
+            read_entries(first);
+            SUBBIT_UNROLL
+            for (int r = 0; r < Rows; ++r)
+                SUBBIT_UNROLL
+            for (int e = 0; e < Units * 16; ++e)
+                largest[r] = maximum{}(largest[r], magnitude_pattern(values_[r][e / 16][e / 4 % 4].at[e % 4]));
         }
-        for (int d = 0; d < digits; ++d) {
-            words[d * stride + w] = out[d];
-            sums[d] += byte_sum(block, out[d]);
+        SUBBIT_UNROLL
+        for (int r = 0; r < Rows; ++r) {
+            largest[r] = block.warp_reduce(largest[r], maximum{});
+            if (block.lane() == 0) of_warps[r * warps + block.warp()] = largest[r];
+        }
+        block.sync();
+        SUBBIT_UNROLL
+        for (int r = 0; r < Rows; ++r) {
+            SUBBIT_UNROLL
+            for (int w = 0; w < warps; ++w)
+                largest[r] = maximum{}(largest[r], of_warps[r * warps + w]);
+            scales_[r] = fixed_scale_of<Real>(largest[r]);
+            SUBBIT_UNROLL
+            for (int d = 0; d < digits; ++d)
+                sums_[r][d] = 0;
         }
     }
-}
+
+    /// Writes the digits of units [begin, end): digit d of vector r to words + d * digit_stride + r * stride.
+    template <class Block>
+    SUBBIT_KERNEL void write_digits(const Block& block, int begin, int end, std::uint32_t* words, index stride,
+                                    index digit_stride) {
+        for (int first = begin; first < end; first += at_once) {
+            if (units_ > at_once) {  // else they are here since find_scales()
+                read_factors(first);
+                read_entries(first);
+            }
+            SUBBIT_UNROLL
+            for (int r = 0; r < Rows; ++r)
+                SUBBIT_UNROLL
+            for (int u = 0; u < Units; ++u)
+                if (const int unit = first + u * Threads + thread_; unit < end)
+                    write_unit(block, r, u, words + (unit - begin) * unit_words + r * stride, digit_stride);
+        }
+    }
+
+    /// of_warps[(warp * digits + d) * Rows + r] = the warp's share of the sum of digit d of vector r.
+    template <class Block>
+    SUBBIT_KERNEL void write_sums(Block& block, std::int32_t* of_warps) const {
+        SUBBIT_UNROLL
+        for (int d = 0; d < digits; ++d)
+            SUBBIT_UNROLL
+        for (int r = 0; r < Rows; ++r) {
+            const std::int32_t sum = block.warp_sum(sums_[r][d]);
+            if (block.lane() == 0) of_warps[(block.warp() * digits + d) * Rows + r] = sum;
+        }
+    }
+    SUBBIT_KERNEL Real to_real(int r) const { return scales_[r].to_real; }
+
+  private:
+    static constexpr int at_once = Threads * Units;
+
+    template <class T>
+    using numbers = four<T>[Units][4];  ///< entries 0.., 8.., 16.. and 24.. of each unit
+
+    SUBBIT_KERNEL void read_factors(int first) {
+        if (v_.pre != nullptr) return read(v_.pre, 1, first, factors_);
+        SUBBIT_UNROLL
+        for (int e = 0; e < Units * 16; ++e)
+            factors_[e / 16][e / 4 % 4].at[e % 4] = 1;
+    }
+    /// Reads entries, and scales them by the factors that were read last.
+    SUBBIT_KERNEL void read_entries(int first) {
+        numbers<In> x[Rows];
+        SUBBIT_UNROLL
+        for (int r = 0; r < Rows; ++r)
+            read(v_.x + r * row_stride_, v_.stride, first, x[r]);
+        SUBBIT_UNROLL
+        for (int r = 0; r < Rows; ++r)
+            SUBBIT_UNROLL
+        for (int e = 0; e < Units * 16; ++e)
+            values_[r][e / 16][e / 4 % 4].at[e % 4] =
+                static_cast<Real>(x[r][e / 16][e / 4 % 4].at[e % 4]) * factors_[e / 16][e / 4 % 4].at[e % 4];
+    }
+    /// Zeros where there are no more entries.
+    template <class T>
+    SUBBIT_KERNEL void read(const T* from, index stride, int first, numbers<T>& to) const {
+        const int size = static_cast<int>(v_.size);
+        // `first` is a multiple of a step's 8 units.
+        const int entry = first * 16 + static_cast<int>(digit_layout::first_entry(thread_ * unit_words));
+        SUBBIT_UNROLL
+        for (int f = 0; f < Units * 4; ++f)
+            to[f / 4][f % 4] = {};
+        if (in_fours_) {
+            SUBBIT_UNROLL
+            for (int f = 0; f < Units * 4; ++f)
+                if (const int j = entry + f / 4 * Threads * 16 + f % 4 * 8; j < size)
+                    to[f / 4][f % 4] = *reinterpret_cast<const four<T>*>(from + j);
+        } else {
+            SUBBIT_UNROLL
+            for (int e = 0; e < Units * 16; ++e)
+                if (const int j = entry + e / 16 * Threads * 16 + e / 4 % 4 * 8 + e % 4; j < size)
+                    to[e / 16][e / 4 % 4].at[e % 4] = from[j * stride];
+        }
+    }
+
+    template <class Block>
+    SUBBIT_KERNEL void write_unit(const Block& block, int r, int u, std::uint32_t* words, index digit_stride) {
+        digit_words out[digits] = {};
+        SUBBIT_UNROLL
+        for (int e = 0; e < 16; ++e) {
+            const pattern bytes = to_digits(values_[r][u][e / 4].at[e % 4], scales_[r].to_integer);
+            SUBBIT_UNROLL
+            for (int d = 0; d < digits; ++d)
+                out[d].word[e % 4] |= static_cast<std::uint32_t>(bytes >> 8 * d & 255u) << e / 4 * 8;
+        }
+        SUBBIT_UNROLL
+        for (int d = 0; d < digits; ++d) {
+            *reinterpret_cast<digit_words*>(words + d * digit_stride) = out[d];
+            SUBBIT_UNROLL
+            for (int k = 0; k < 4; ++k)
+                sums_[r][d] += byte_sum(block, out[d].word[k]);
+        }
+    }
+
+    int thread_, units_;
+    bool in_fours_;
+    scaled_row<In, Real> v_;
+    index row_stride_;
+    numbers<Real> factors_;
+    numbers<Real> values_[Rows];
+    fixed_scale<Real> scales_[Rows];
+    std::int32_t sums_[Rows][digits];
+};
 
 /// Makes the digits of one part for each job, a block for each token.
 template <class In, class Real>
 struct digits_kernel {
+    static constexpr int threads = 256, most_threads = threads;
+    static constexpr bool overlaps = true;
+    using maker = digit_maker<In, Real, threads, 1, sizeof(Real) == 4 ? 2 : 1>;
+    static constexpr int digits = maker::digits;
+
+    static constexpr std::size_t shared_bytes = maker::warps * (sizeof(typename maker::pattern) + 4 * digits);
+
     struct job {
         packed_part<In, Real> part;
         std::uint32_t* words;
@@ -73,19 +220,24 @@ struct digits_kernel {
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
-        constexpr int digits = fixed_point<Real>::digits;
         const job& mine = jobs[block.index() / tokens];
         const index token = block.index() % tokens, first_column = token / 8 * 8 * digits + token % 8;
+        auto* const largest = block.template shared<typename maker::pattern>(maker::warps);
+        std::int32_t* const sums = block.template shared<std::int32_t>(maker::warps * digits);
         const scaled_row<In, Real> v(mine.part, token);
-        const fixed_scale<Real> scale = find_scale(block, v);
         const index words = digit_layout::words(v.size);
-        std::int32_t sums[digits] = {};
-        write_digits(block, v, 0, v.size, scale.to_integer, mine.words + first_column * words, 8 * words, sums);
-        for (int d = 0; d < digits; ++d) {
-            const std::int32_t sum = block.sum(sums[d]);
-            if (block.thread() == 0) mine.sums[first_column + 8 * d] = sum;
+        maker make(block.thread(), v, 0);
+        make.find_scales(block, largest);
+        make.write_digits(block, 0, maker::units(v.size), mine.words + first_column * words, 0, 8 * words);
+        make.write_sums(block, sums);
+        block.sync();
+        if (block.thread() < digits) {
+            std::int32_t sum = 0;
+            for (int w = 0; w < maker::warps; ++w)
+                sum += sums[w * digits + block.thread()];
+            mine.sums[first_column + 8 * block.thread()] = sum;
         }
-        if (block.thread() == 0) mine.to_real[token] = scale.to_real;
+        if (block.thread() == 0) mine.to_real[token] = make.to_real(0);
     }
 };
 

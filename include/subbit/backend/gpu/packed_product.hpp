@@ -17,6 +17,7 @@
 #include <subbit/backend/gpu/block.hpp>
 #include <subbit/backend/gpu/fixed_point.hpp>
 #include <subbit/backend/gpu/instructions.hpp>
+#include <subbit/backend/gpu/rounding.hpp>
 #include <subbit/bits/bit_view.hpp>
 #include <subbit/bits/residual_binary_linear.hpp>
 
@@ -59,7 +60,7 @@ struct packed_output {
     /// Adds `sum` to row i of token t; the first addition of all starts from the bias and beta Y.
     SUBBIT_KERNEL void add(index t, index i, Real sum, bool first) const {
         Out& y = Y(t, i);
-        Real total = alpha * (first && bias != nullptr ? sum + bias[i] : sum);
+        Real total = rounded_product(alpha, first && bias != nullptr ? sum + bias[i] : sum);
         if (!first)
             total += static_cast<Real>(y);
         else if (beta != Real(0))

@@ -56,7 +56,8 @@ void make_digits(const gpu_backend<Device>& b, packed_job<In, Out, Real>& job, p
     std::uint32_t* next_words = work.words(words);
     std::int32_t* next_sums = work.sums(columns * parts);
     Real* next_real = work.to_real(tokens * parts);
-    Kernel<In, Real> kernel;
+    using maker_kernel = Kernel<In, Real>;
+    maker_kernel kernel;
     kernel.tokens = tokens;
     index made = 0;
     for (int o = 0; o < job.count; ++o)
@@ -68,7 +69,7 @@ void make_digits(const gpu_backend<Device>& b, packed_job<In, Out, Real>& job, p
             next_sums += columns;
             next_real += tokens;
         }
-    b.launch({parts * tokens}, kernel);
+    b.launch({parts * tokens, maker_kernel::threads, maker_kernel::shared_bytes}, kernel);
 }
 
 template <int Tokens, class Device, class In, class Out, class Real>

@@ -9,6 +9,7 @@
 #include <subbit/backend/gpu/block.hpp>
 #include <subbit/backend/gpu/packed_digits.hpp>
 #include <subbit/backend/gpu/packed_product.hpp>
+#include <subbit/backend/gpu/rounding.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -25,7 +26,9 @@ struct vector_columns {
     /// More vectors' digits are made beforehand.
     static constexpr bool in_block = Tokens <= 2;
 
-    static constexpr int threads = 256;
+    static constexpr int threads = 256, warps = threads / warp_size;
+    /// The work on a vector's digits that a thread holds in registers (packed_digits.hpp).
+    static constexpr int units = 1;
     static constexpr index panel_bytes = 36 * 1024;
     /// The entries whose digits are in shared memory at a time.
     static constexpr index chunk(index n) {
@@ -35,10 +38,14 @@ struct vector_columns {
     /// Words from one column to the next: columns that a quarter of a warp reads together lie in different banks.
     static constexpr index panel_stride(index n) { return chunk(n) / 4 + 16; }
     static constexpr index sum_count = index{threads} * tiles * 8;
+    /// Of the columns' own sums: a warp's share of each.
+    static constexpr index own_sum_count = in_block ? index{warps} * columns : 0;
+    static constexpr index scale_count = in_block ? Tokens : 0;
 
     static constexpr std::size_t shared_bytes(index n) {
-        const index words = sum_count + 16 + 8 + (in_block ? columns * panel_stride(n) : 0);
-        return static_cast<std::size_t>(words) * 4;
+        const index words = sum_count + own_sum_count + (in_block ? columns * panel_stride(n) : 0);
+        const index reals = scale_count * (warps + 1), padding = 4 * 16;
+        return static_cast<std::size_t>(words) * 4 + static_cast<std::size_t>(reals) * sizeof(Real) + padding;
     }
 };
 
@@ -49,6 +56,11 @@ struct packed_vectors_kernel {
     static constexpr int depth = layout::in_block ? 8 : 4;  // steps whose signs are loaded ahead
 
     static constexpr int most_threads = layout::threads;
+    static constexpr int least_blocks = layout::in_block && sizeof(Real) == 4 ? 2 : 0;
+    static constexpr bool overlaps = true;
+
+    using maker = digit_maker<In, Real, layout::threads, Tokens, layout::units>;
+    using pattern = typename maker::pattern;
 
     packed_job<In, Out, Real> job;
     index first_token;  // the kernel takes Tokens from here on, those of the digits made beforehand at most
@@ -58,28 +70,23 @@ struct packed_vectors_kernel {
     SUBBIT_KERNEL void operator()(Block& block) const {
         const int o = job.output_of(block.index());
         const packed_output<In, Out, Real>& output = job.outputs[o];
-        const index strip = block.index() - job.first_block[o];
+        const int strip = static_cast<int>(block.index() - job.first_block[o]);
         const int tokens = static_cast<int>(std::min<index>(Tokens, output.tokens() - first_token));
 
-        std::int32_t* const sums = block.template shared<std::int32_t>(layout::sum_count);
-        std::int32_t* const digit_sums = block.template shared<std::int32_t>(16);
-        Real* const to_real = block.template shared<Real>(4);
-        std::uint32_t* const panel =
-            layout::in_block ? block.template shared<std::uint32_t>(layout::columns * layout::panel_stride(widest))
-                             : nullptr;
+        const shared_memory shared(block, widest);
 
         // One thread an entry of the result: row thread % 32 of token thread / 32.
         const int row = block.thread() % 32, token = block.thread() / 32;
-        const index i = strip * strip_rows + row;
+        const int i = strip * static_cast<int>(strip_rows) + row;
         const bool mine = token < tokens && i < output.rows();
         Real y = 0;
         for (int p = 0; p < output.part_count; ++p) {
             const packed_part<In, Real>& part = output.parts[p];
-            sum_part(block, part, strip, tokens, sums, digit_sums, to_real, panel);
+            sum_part(block, part, strip, tokens, shared);
             block.sync();
             if (mine) {
-                const Real value = read_sum(part, sums, digit_sums, to_real, row, token);
-                y += part.post != nullptr ? part.post[i] * value : value;
+                const Real value = read_sum(part, shared, row, token);
+                y += part.post != nullptr ? rounded_product(part.post[i], value) : value;
             }
             block.sync();
         }
@@ -87,21 +94,43 @@ struct packed_vectors_kernel {
     }
 
   private:
-    /// The sums of one part's integers: each warp's to `sums`, with the vectors' own sums and scales beside them.
+    struct shared_memory {
+        std::int32_t* sums;
+        std::int32_t* own_sums;  // of the columns of digits: own_sums[warp * columns + column]
+        pattern* largest;
+        Real* to_real;
+        std::uint32_t* panel;
+
+        template <class Block>
+        SUBBIT_KERNEL shared_memory(Block& block, index widest)
+            : sums(block.template shared<std::int32_t>(layout::sum_count)),
+              own_sums(block.template shared<std::int32_t>(layout::own_sum_count)),
+              largest(block.template shared<pattern>(layout::scale_count * layout::warps)),
+              to_real(block.template shared<Real>(layout::scale_count)),
+              panel(block.template shared<std::uint32_t>(
+                  layout::in_block ? layout::columns * layout::panel_stride(widest) : 0)) {}
+    };
+
+    /// The sums of one part's integers: each warp's to `shared`, with the vectors' own sums and scales beside them.
     template <class Block>
-    SUBBIT_KERNEL void sum_part(Block& block, const packed_part<In, Real>& part, index strip, int tokens,
-                                std::int32_t* sums, std::int32_t* digit_sums, Real* to_real,
-                                std::uint32_t* panel) const {
+    SUBBIT_KERNEL void sum_part(Block& block, const packed_part<In, Real>& part, int strip, int tokens,
+                                const shared_memory& shared) const {
         const index n = part.bits.cols();
         const strip_reader reader(part.bits, block.lane(), strip);
-        std::int32_t low[layout::tiles][2][4] = {}, high[layout::tiles][2][4] = {};
+        std::int32_t low[layout::tiles][2][4], high[layout::tiles][2][4];
+        // Not before the scales are known: till then the registers are full of what has been read.
+        const auto clear_sums = [&] {
+            SUBBIT_UNROLL
+            for (int e = 0; e < layout::tiles * 8; ++e)
+                low[e / 8][e / 4 % 2][e % 4] = high[e / 8][e / 4 % 2][e % 4] = 0;
+        };
         const auto load = [&](int step) {
             const sign_words* const address = reader.at(step);
             return address != nullptr ? load_once(block, address) : sign_words{};
         };
         // The signs of steps [first, last) times the digits that prepare() leaves in `words`.
         const auto run = [&](int first, int last, const std::uint32_t* words, int stride, auto prepare) {
-            const int warps = block.warps();
+            constexpr int warps = layout::warps;
             sign_words ahead[depth];
             SUBBIT_UNROLL
             for (int a = 0; a < depth; ++a)
@@ -120,46 +149,43 @@ struct packed_vectors_kernel {
             }
         };
         if constexpr (layout::in_block) {
-            fixed_scale<Real> scales[Tokens] = {};
-            std::int32_t thread_sums[Tokens][digits] = {};
+            maker make(block.thread(), scaled_row<In, Real>(part, first_token), part.X.row_stride);
             const index chunk = layout::chunk(widest);
             const int stride = static_cast<int>(layout::panel_stride(widest));
-            for (index begin = 0; begin < n; begin += chunk) {
+            index begin = 0;
+            do {
                 const index end = std::min(begin + chunk, n);
-                run(static_cast<int>(begin / digit_layout::step), static_cast<int>(digit_layout::steps(end)), panel,
-                    stride, [&] {
-                        SUBBIT_UNROLL
-                        for (int t = 0; t < Tokens; ++t) {
-                            const scaled_row<In, Real> v(part, first_token + t);
-                            if (begin == 0)
-                                scales[t] = find_scale(block, v);
-                            else if (t == 0)
-                                block.sync();  // the last chunk's digits are no longer needed
-                            write_digits(block, v, begin, end, scales[t].to_integer, panel + t * stride,
-                                         Tokens * stride, thread_sums[t]);
+                run(static_cast<int>(begin / digit_layout::step), static_cast<int>(digit_layout::steps(end)),
+                    shared.panel, stride, [&] {
+                        if (begin == 0) {
+                            make.find_scales(block, shared.largest);
+                            clear_sums();
+                        } else {
+                            block.sync();  // the last chunk's digits are no longer needed
                         }
+                        make.write_digits(block, maker::units(begin), maker::units(end), shared.panel, stride,
+                                          Tokens * stride);
                         block.sync();
                     });
-            }
-            SUBBIT_UNROLL
-            for (int t = 0; t < Tokens; ++t)
-                for (int d = 0; d < digits; ++d) {
-                    const std::int32_t sum = block.sum(thread_sums[t][d]);
-                    if (block.thread() == 0) digit_sums[d * Tokens + t] = sum;
-                }
+                begin += chunk;
+            } while (begin < n);
+            make.write_sums(block, shared.own_sums);
             if (block.thread() == 0) SUBBIT_UNROLL
             for (int t = 0; t < Tokens; ++t)
-                to_real[t] = scales[t].to_real;
+                shared.to_real[t] = make.to_real(t);
         } else {
             static_assert(Tokens == 8, "tokens are made into digits in groups of 8");
             const int stride = static_cast<int>(digit_layout::words(n));
             run(0, static_cast<int>(digit_layout::steps(n)), part.digits.words + first_token * digits * index{stride},
-                stride, [] {});
+                stride, [&] {
+                    clear_sums();
+                    wait_for_predecessor(block);
+                });
         }
         for (int t = 0; t < layout::tiles; ++t)
             for (int pair = 0; pair < 2; ++pair)
                 for (int e = 0; e < 4; ++e)
-                    sums[sum_index(block.warp(), t, pair, e) + block.lane()] =
+                    shared.sums[sum_index(block.warp(), t, pair, e) + block.lane()] =
                         low[t][pair][e] + (high[t][pair][e] >> 4);
     }
 
@@ -192,20 +218,25 @@ struct packed_vectors_kernel {
         return (((warp * layout::tiles + tile) * 2 + pair) * 4 + e) * 32;
     }
 
-    SUBBIT_KERNEL Real read_sum(const packed_part<In, Real>& part, const std::int32_t* sums,
-                                const std::int32_t* digit_sums, const Real* to_real, int row, int token) const {
+    SUBBIT_KERNEL Real read_sum(const packed_part<In, Real>& part, const shared_memory& shared, int row,
+                                int token) const {
         std::int32_t totals[digits];
+        SUBBIT_UNROLL
         for (int d = 0; d < digits; ++d) {
             const int column = d * Tokens + token, in_tile = column % 8;
-            std::int32_t sum = 0;
-            for (int w = 0; w < layout::threads / 32; ++w)
-                sum +=
-                    sums[sum_index(w, column / 8, sum_pair(row), sum_element(row, in_tile)) + sum_lane(row, in_tile)];
-            const std::int32_t all =
-                layout::in_block ? digit_sums[column] : part.digits.sums[first_token * digits + column];
-            totals[d] = 2 * sum - all;
+            const std::int32_t* const of_row = shared.sums +
+                                               sum_index(0, column / 8, sum_pair(row), sum_element(row, in_tile)) +
+                                               sum_lane(row, in_tile);
+            std::int32_t sum = 0, own = layout::in_block ? 0 : part.digits.sums[first_token * digits + column];
+            SUBBIT_UNROLL
+            for (int w = 0; w < layout::warps; ++w) {
+                sum += of_row[sum_index(w, 0, 0, 0)];
+                if constexpr (layout::in_block) own += shared.own_sums[w * layout::columns + column];
+            }
+            totals[d] = 2 * sum - own;
         }
-        return from_digit_sums(totals, 1, layout::in_block ? to_real[token] : part.digits.to_real[first_token + token]);
+        return from_digit_sums(totals, 1,
+                               layout::in_block ? shared.to_real[token] : part.digits.to_real[first_token + token]);
     }
 };
 
