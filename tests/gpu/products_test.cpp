@@ -59,7 +59,7 @@ TEST_CASE("a singular matrix is thrown by what waits next, once") {
     auto G = upload(b, matrix<float>(matrix<float>::Ones(5, 5))),
          R = upload(b, matrix<float>(matrix<float>::Ones(2, 5)));
     spd_solve(b, G, R);
-    const auto other = b.on_another_stream();
+    const auto other = b.on_another_stream(0);
     CHECK(download(other, R).rows() == 2);
     check_throws<value_error>([&] { squared_norm(b, R); }, {"spd_solve", "5x5", "singular"});
     CHECK(download(b, R).rows() == 2);

@@ -14,16 +14,16 @@ namespace subbit {
 
 /// Calls f(backend, i) for every i below n. A backend with streams runs up to `streams` of the jobs at once, each
 /// stream with a host thread of its own, and a job is done when its work on the device is; any other runs them one by
-/// one. What a job computes does not depend on the others; what it hands out is on the host, for memory of the device is
-/// freed in the order of the stream that it was made on, whoever else still reads it. Rethrows the error of the first
-/// job that failed; jobs that have not begun by then do not.
+/// one. What a job computes does not depend on the others; what it hands out is on the host, for memory of the device
+/// is freed in the order of the stream that it was made on, whoever else still reads it. Rethrows the error of the
+/// first job that failed; jobs that have not begun by then do not.
 ///
 ///     for_each_on_streams(b, std::ssize(weights), 4, [&](const auto& stream, index i) {
 ///         fits[i] = lb_admm(stream, weights[i], options[i]);
 ///     });
 template <backend B, class F>
 void for_each_on_streams(const B& b, index n, int streams, F&& f) {
-    if constexpr (requires { b.on_another_stream(); }) {
+    if constexpr (requires { b.on_another_stream(0); }) {
         std::atomic<index> next = 0;
         std::atomic<bool> failed = false;
         std::vector<std::exception_ptr> errors(static_cast<std::size_t>(std::max<index>(n, 0)));
@@ -42,7 +42,8 @@ void for_each_on_streams(const B& b, index n, int streams, F&& f) {
         {
             std::vector<std::jthread> threads;
             for (index s = 1; s < std::min<index>(streams, n); ++s)
-                threads.emplace_back([&work, stream = b.on_another_stream()] { work(stream); });
+                threads.emplace_back(
+                    [&work, stream = b.on_another_stream(static_cast<std::size_t>(s - 1))] { work(stream); });
             work(b);
         }
         for (const std::exception_ptr& e : errors)

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -55,7 +56,15 @@ class cuda_device {
         return std::string("cuda: ") + p.name + " (sm_" + std::to_string(p.major) + std::to_string(p.minor) + "), " +
                (state_->options.tf32 ? "tf32" : "f32") + " products";
     }
-    cuda_device another_stream() const { return cuda_device(state_->options); }
+    cuda_device another_stream(std::size_t i) const {
+        const std::lock_guard lock(state_->others_mutex);
+        auto& others = state_->others;
+        while (others.size() <= i)
+            others.push_back(std::make_shared<state>(state_->options));
+        cuda_device other{gpu::no_device{}};
+        other.state_ = others[i];
+        return other;
+    }
     /// Throws cuda_error, and value_error where a solve has met a singular matrix since the last call.
     void synchronize() const {
         cuda_detail::check(cudaStreamSynchronize(stream()), "waiting for the GPU");
@@ -80,8 +89,11 @@ class cuda_device {
         return attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;
     }
 
+    /// `from` may change when this returns. Where the GPU reads the host's memory itself, CUDA does not promise that:
+    /// it copies nothing aside first.
     void copy_to_device(void* to, const void* from, std::size_t bytes) const {
         copy(to, from, bytes, cudaMemcpyHostToDevice, "copying to the device");
+        if (state_->reads_host_memory) cuda_detail::check(cudaStreamSynchronize(stream()), "copying to the device");
     }
     void copy_on_device(void* to, const void* from, std::size_t bytes) const {
         copy(to, from, bytes, cudaMemcpyDeviceToDevice, "copying on the device");
@@ -201,6 +213,9 @@ class cuda_device {
                     ("device " + std::to_string(options.device) + " of " + std::to_string(count)).c_str());
             select();
             keep_freed_memory();
+            cuda_detail::check(
+                cudaDeviceGetAttribute(&reads_host_memory, cudaDevAttrPageableMemoryAccess, options.device),
+                "asking a GPU how it reads the host's memory");
             cuda_detail::check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
             cuda_detail::check(cudaHostAlloc(&singular, sizeof(int), cudaHostAllocDefault), "cudaHostAlloc");
             *singular = 0;
@@ -237,12 +252,15 @@ class cuda_device {
         }
 
         cuda_options options;
+        int reads_host_memory = 0;   // pageable memory, without a copy
         bool last_overlaps = false;  // the stream's last work is a kernel that gpu::overlaps, in code that can
         cudaStream_t stream = nullptr;
         int* singular = nullptr;
         cublasHandle_t blas = nullptr;
         cusolverDnHandle_t solver = nullptr;
         cusolverDnParams_t parameters = nullptr;
+        std::mutex others_mutex;
+        std::vector<std::shared_ptr<state>> others;  // streams beside this one: making one takes many milliseconds
     };
 
     /// Memory that a call of cuSOLVER works in. The host's part must outlive the call's work on the GPU.

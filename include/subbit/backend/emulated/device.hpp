@@ -37,7 +37,7 @@ class emulated_device {
 
     std::string describe() const { return "emulated: kernels as fibers on one thread"; }
     /// The same memory; work is done when a call returns, whatever the stream.
-    emulated_device another_stream() const {
+    emulated_device another_stream(std::size_t /*i*/) const {
         emulated_device other = *this;
         other.recorder_ = std::make_shared<emulation::recorder>();
         other.singular_ = std::make_shared<int>(0);

@@ -1,7 +1,8 @@
 // gpu_backend<Device>: the operations of backend/ as launches of kernels. Device is cuda_device or emulated_device:
 //
 //     describe()                                   one line for people
-//     another_stream()                             the same device, its work in an order of its own
+//     another_stream(i)                            the same device, its work in an order of its own; the i-th of such,
+//                                                  kept from the first call on
 //     synchronize()                                waits for all that was asked for; throws what went wrong
 //     allocate(bytes), deallocate(p, bytes)        in the order of the stream
 //     owns(p)                                      true for an address of the device's memory
@@ -21,6 +22,7 @@
 #include <subbit/backend/gpu/block.hpp>
 #include <subbit/backend/gpu/memory.hpp>
 
+#include <cstddef>
 #include <string>
 #include <utility>
 
@@ -31,7 +33,7 @@ namespace subbit {
 struct gpu_tag : backend_tag {};
 
 /// A GPU, or its emulation. Its operations return before their work is done; what goes back to the host waits. Copies
-/// share the stream; use a copy from one thread at a time, and on_another_stream() for a thread of its own.
+/// share the stream; use a copy from one thread at a time, and on_another_stream(i) for the i-th other thread.
 template <class Device>
 class gpu_backend {
   public:
@@ -49,7 +51,7 @@ class gpu_backend {
     const Device& device() const { return device_; }
     std::string describe() const { return device_.describe(); }
     void synchronize() const { device_.synchronize(); }
-    gpu_backend on_another_stream() const { return gpu_backend(device_.another_stream()); }
+    gpu_backend on_another_stream(std::size_t i) const { return gpu_backend(device_.another_stream(i)); }
 
     /// `count` entries of T that are not initialized.
     template <class T>
