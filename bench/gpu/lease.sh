@@ -34,7 +34,7 @@ bench factor factor_gpu_bench 90
 table "$out/factor.json"
 
 # The program on the demo's model: two seeds compressed on the GPU, the first one scored and continued there and on two cores.
-model=$folder/demo_model
+model=$root/examples/llama_compress/demo_model
 for seed in 0 1; do
     step "compress_$seed" 60 llama_compress compress "$model" --text "$model/calibration.txt" --out "$work/packed_$seed" \
         --windows 64 --window-tokens 128 --epochs 6 --distill-epochs 4 --seed $seed --backend cuda \

