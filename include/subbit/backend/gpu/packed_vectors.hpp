@@ -1,9 +1,9 @@
 // Packed products with one to eight vectors: the signs are read once, as a stream, and that is what takes the time.
 //
 // A block has a strip of 32 rows; its warps share out the columns in steps of 128 and add their sums up in shared
-// memory. A thread loads the signs of its next steps before it needs them, the first ones before the vector's digits
-// are ready. For one or two vectors every block makes their digits itself, which takes less than another launch would;
-// for more they are made beforehand (packed_digits.hpp).
+// memory. A thread loads the signs of its next steps before it needs them, the first ones before the kernel before this
+// one is done. For one or two vectors every block makes their digits itself, which takes less than another launch
+// would; for more they are made beforehand (packed_digits.hpp).
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
@@ -53,9 +53,10 @@ template <class In, class Out, class Real, int Tokens>
 struct packed_vectors_kernel {
     using layout = vector_columns<Real, Tokens>;
     static constexpr int digits = fixed_point<Real>::digits;
-    static constexpr int depth = layout::in_block ? 8 : 4;  // steps whose signs are loaded ahead
+    static constexpr int depth = Tokens == 1 ? 8 : 4;  // steps whose signs are loaded ahead
 
     static constexpr int most_threads = layout::threads;
+    // A multiprocessor then has room for a block of the kernel after this one, too (gpu::overlaps).
     static constexpr int least_blocks = layout::in_block && sizeof(Real) == 4 ? 2 : 0;
     static constexpr bool overlaps = true;
 
@@ -63,7 +64,7 @@ struct packed_vectors_kernel {
     using pattern = typename maker::pattern;
 
     packed_job<In, Out, Real> job;
-    index first_token;  // the kernel takes Tokens from here on, those of the digits made beforehand at most
+    index first_token;  // the kernel takes Tokens from here on; 0 where it makes their digits itself
     index widest;       // the largest number of columns of all parts
 
     template <class Block>
@@ -71,7 +72,7 @@ struct packed_vectors_kernel {
         const int o = job.output_of(block.index());
         const packed_output<In, Out, Real>& output = job.outputs[o];
         const int strip = static_cast<int>(block.index() - job.first_block[o]);
-        const int tokens = static_cast<int>(std::min<index>(Tokens, output.tokens() - first_token));
+        const int tokens = static_cast<int>(std::min<index>(Tokens, output.tokens() - first()));
 
         const shared_memory shared(block, widest);
 
@@ -90,10 +91,12 @@ struct packed_vectors_kernel {
             }
             block.sync();
         }
-        if (mine) output.add(first_token + token, i, y, true);
+        if (mine) output.add(first() + token, i, y, true);
     }
 
   private:
+    SUBBIT_KERNEL index first() const { return layout::in_block ? 0 : first_token; }
+
     struct shared_memory {
         std::int32_t* sums;
         std::int32_t* own_sums;  // of the columns of digits: own_sums[warp * columns + column]
@@ -149,7 +152,7 @@ struct packed_vectors_kernel {
             }
         };
         if constexpr (layout::in_block) {
-            maker make(block.thread(), scaled_row<In, Real>(part, first_token), part.X.row_stride);
+            maker make(block.thread(), scaled_row<In, Real>(part, first()), part.X.row_stride);
             const index chunk = layout::chunk(widest);
             const int stride = static_cast<int>(layout::panel_stride(widest));
             index begin = 0;
@@ -176,7 +179,7 @@ struct packed_vectors_kernel {
         } else {
             static_assert(Tokens == 8, "tokens are made into digits in groups of 8");
             const int stride = static_cast<int>(digit_layout::words(n));
-            run(0, static_cast<int>(digit_layout::steps(n)), part.digits.words + first_token * digits * index{stride},
+            run(0, static_cast<int>(digit_layout::steps(n)), part.digits.words + first() * digits * index{stride},
                 stride, [&] {
                     clear_sums();
                     wait_for_predecessor(block);
@@ -227,7 +230,7 @@ struct packed_vectors_kernel {
             const std::int32_t* const of_row = shared.sums +
                                                sum_index(0, column / 8, sum_pair(row), sum_element(row, in_tile)) +
                                                sum_lane(row, in_tile);
-            std::int32_t sum = 0, own = layout::in_block ? 0 : part.digits.sums[first_token * digits + column];
+            std::int32_t sum = 0, own = layout::in_block ? 0 : part.digits.sums[first() * digits + column];
             SUBBIT_UNROLL
             for (int w = 0; w < layout::warps; ++w) {
                 sum += of_row[sum_index(w, 0, 0, 0)];
@@ -236,7 +239,7 @@ struct packed_vectors_kernel {
             totals[d] = 2 * sum - own;
         }
         return from_digit_sums(totals, 1,
-                               layout::in_block ? shared.to_real[token] : part.digits.to_real[first_token + token]);
+                               layout::in_block ? shared.to_real[token] : part.digits.to_real[first() + token]);
     }
 };
 
