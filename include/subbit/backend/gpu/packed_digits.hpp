@@ -199,6 +199,15 @@ class digit_maker {
     std::int32_t sums_[Rows][digits];
 };
 
+/// A part, and where its digits, their sums and the scales of its vectors go.
+template <class In, class Real>
+struct digits_job {
+    packed_part<In, Real> part;
+    std::uint32_t* words;
+    std::int32_t* sums;
+    Real* to_real;
+};
+
 /// Makes the digits of one part for each job, a block for each token.
 template <class In, class Real>
 struct digits_kernel {
@@ -209,12 +218,7 @@ struct digits_kernel {
 
     static constexpr std::size_t shared_bytes = maker::warps * (sizeof(typename maker::pattern) + 4 * digits);
 
-    struct job {
-        packed_part<In, Real> part;
-        std::uint32_t* words;
-        std::int32_t* sums;
-        Real* to_real;
-    };
+    using job = digits_job<In, Real>;
     job jobs[outputs_at_once * max_paths];
     index tokens;
 

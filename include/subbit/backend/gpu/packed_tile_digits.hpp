@@ -49,12 +49,7 @@ struct tile_digits_kernel {
     static constexpr int threads = 256, most_threads = threads;
     static constexpr std::size_t shared_bytes = 0;
 
-    struct job {
-        packed_part<In, Real> part;
-        std::uint32_t* words;
-        std::int32_t* sums;
-        Real* to_real;
-    };
+    using job = digits_job<In, Real>;
     job jobs[outputs_at_once * max_paths];
     index tokens;
 
