@@ -280,14 +280,12 @@ struct head_scores {
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
         const index whole = table.cols % at_once == 0 ? table.cols / at_once : 0;  // else rows are not aligned
-        const auto place = [whole](index c) {
-            const index p = c / at_once, k = c % at_once;
-            return whole == 0 ? c : ((k / 4) * whole + p) * 4 + k % 4;
-        };
+        // Of number k of piece p.
+        const auto place = [whole](index p, index k) { return ((k / 4) * whole + p) * 4 + k % 4; };
         wait_for_predecessor(block);
         float* const v = block.template shared<float>(table.cols);
         for (index c = block.thread(); c < table.cols; c += block.threads())
-            v[place(c)] = x[c];
+            v[whole == 0 ? c : place(c / at_once, c % at_once)] = x[c];
         block.sync();
         subbit::gpu::for_each_warp(block, table.rows, [&](index i) {
             const Number* const row = table.row(i);
@@ -296,7 +294,7 @@ struct head_scores {
                 const piece w = load_once(block, reinterpret_cast<const piece*>(row) + p);
                 SUBBIT_UNROLL
                 for (int k = 0; k < static_cast<int>(at_once); ++k)
-                    sum += static_cast<float>(w.number[k]) * v[((k / 4) * whole + p) * 4 + k % 4];
+                    sum += static_cast<float>(w.number[k]) * v[place(p, k)];
             }
             if (whole == 0)
                 for (index c = block.lane(); c < table.cols; c += warp_size)
