@@ -114,6 +114,7 @@ void check_layer_jobs(const B& b) {
         }
 }
 
+/// Up to 16 tokens, and from 17 on: two kinds of kernels, which round the vectors differently.
 template <class B>
 void check_token_independence(const B& b) {
     const matrix<float> X = normal_matrix(49, 100, 51);
@@ -121,9 +122,15 @@ void check_token_independence(const B& b) {
         for (const index m : {49, 52}) {
             const std::vector layers = {normal_layer(m, m - 16, 100, 50, full)};
             const float beta = full ? 1.0f : 0.0f;
-            const matrix<float> all = outputs<float>(b, layers, X, beta).front();
-            for (const index tokens : {1, 2, 7, 16, 48})
-                CHECK(outputs<float>(b, layers, X.topRows(tokens), beta).front() == all.topRows(tokens));
+            const auto of_first = [&](index tokens) {
+                return outputs<float>(b, layers, X.topRows(tokens), beta).front();
+            };
+            const matrix<float> few = of_first(16), many = of_first(49);
+            for (const index tokens : {1, 2, 7, 15})
+                CHECK((of_first(tokens) == few.topRows(tokens)));
+            for (const index tokens : {17, 48})
+                CHECK((of_first(tokens) == many.topRows(tokens)));
+            CHECK(relative_error(few, many.topRows(16)) < 1e-6);
         }
 }
 

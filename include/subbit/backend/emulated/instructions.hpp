@@ -4,6 +4,7 @@
 #include <subbit/backend/emulated/block.hpp>
 #include <subbit/backend/gpu/instructions.hpp>
 
+#include <bit>
 #include <cstdint>
 #include <cstring>
 
@@ -11,6 +12,7 @@ namespace subbit::emulation {
 
 namespace detail {
 
+/// Of multiply_add and count_differences.
 struct multiply_operands {
     std::int32_t (&sums)[4];
     const gpu::sign_fragment& signs;
@@ -40,6 +42,24 @@ inline void multiply_add(block& b, std::int32_t (&sums)[4], const gpu::sign_frag
                 for (int j = 0; j < 32; ++j)
                     sum += A[row][j] * X[column][j];
                 of(row % 8 * 4 + column / 2).sums[row / 8 * 2 + column % 2] += sum;
+            }
+    });
+}
+
+inline void count_differences(block& b, std::int32_t (&counts)[4], const gpu::sign_fragment& signs,
+                              const gpu::digit_fragment& planes) {
+    detail::multiply_operands mine{counts, signs, planes};
+    b.together(mine, [](auto of) {
+        for (int row = 0; row < 16; ++row)
+            for (int column = 0; column < 8; ++column) {
+                int differences = 0;
+                for (int chunk = 0; chunk < 8; ++chunk) {
+                    const int q = chunk % 4, half = chunk / 4;
+                    const std::uint32_t a = of(4 * (row % 8) + q).signs.word[2 * half + row / 8];
+                    const std::uint32_t x = of(4 * column + q).digits.word[half];
+                    differences += std::popcount(a ^ x);
+                }
+                of(row % 8 * 4 + column / 2).sums[row / 8 * 2 + column % 2] += differences;
             }
     });
 }

@@ -3,50 +3,23 @@
 
 #include <subbit/backend/gpu/backend.hpp>
 #include <subbit/backend/gpu/bits.hpp>
-#include <subbit/backend/gpu/packed_digits.hpp>
 #include <subbit/backend/gpu/packed_product.hpp>
 #include <subbit/backend/gpu/packed_tile_digits.hpp>
 #include <subbit/backend/gpu/packed_tiles.hpp>
-#include <subbit/backend/gpu/packed_vectors.hpp>
+#include <subbit/backend/gpu/packed_workspace.hpp>
+#include <subbit/backend/gpu/vector_products.hpp>
 
 #include <algorithm>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
 namespace subbit {
 
 namespace gpu {
 
-/// Memory that packed products need for the time of a call. It grows and never shrinks, so that calls that repeat, and
-/// those that a graph records, allocate nothing.
-template <class Device, class Real>
-class packed_workspace {
-  public:
-    explicit packed_workspace(const gpu_backend<Device>& b) : device_(b.device()) {}
-
-    Real* hidden(index count) { return at_least(hidden_, count); }
-    std::uint32_t* words(index count) { return at_least(words_, count); }
-    std::int32_t* sums(index count) { return at_least(sums_, count); }
-    Real* to_real(index count) { return at_least(to_real_, count); }
-
-  private:
-    template <class T>
-    T* at_least(buffer<Device, T>& memory, index count) {
-        if (memory.size() < count) memory = buffer<Device, T>(device_, count);
-        return memory.data();
-    }
-
-    Device device_;
-    buffer<Device, Real> hidden_, to_real_;
-    buffer<Device, std::uint32_t> words_;
-    buffer<Device, std::int32_t> sums_;
-};
-
-/// More vectors go through the tensor cores' tiles; fewer leave most of a tile idle, and read the signs twice instead.
-inline constexpr index most_vectors = 16;
-
-/// Makes the digits of all parts by Kernel, in the workspace, and enters them there.
-template <template <class, class> class Kernel, class Device, class In, class Out, class Real>
+/// Makes the digits of all parts of a job in the workspace, and enters them there.
+template <class Device, class In, class Out, class Real>
 void make_digits(const gpu_backend<Device>& b, packed_job<In, Out, Real>& job, packed_workspace<Device, Real>& work) {
     const index tokens = job.outputs[0].tokens(), columns = tile_shape<Real>::padded_columns(tokens);
     index words = 0, parts = 0;
@@ -56,8 +29,7 @@ void make_digits(const gpu_backend<Device>& b, packed_job<In, Out, Real>& job, p
     std::uint32_t* next_words = work.words(words);
     std::int32_t* next_sums = work.sums(columns * parts);
     Real* next_real = work.to_real(tokens * parts);
-    using maker_kernel = Kernel<In, Real>;
-    maker_kernel kernel;
+    tile_digits_kernel<In, Real> kernel;
     kernel.tokens = tokens;
     index made = 0;
     for (int o = 0; o < job.count; ++o)
@@ -69,21 +41,7 @@ void make_digits(const gpu_backend<Device>& b, packed_job<In, Out, Real>& job, p
             next_sums += columns;
             next_real += tokens;
         }
-    b.launch({parts * tokens, maker_kernel::threads, maker_kernel::shared_bytes}, kernel);
-}
-
-template <int Tokens, class Device, class In, class Out, class Real>
-void launch_vectors(const gpu_backend<Device>& b, packed_job<In, Out, Real> job, index first_token) {
-    using layout = vector_columns<Real, Tokens>;
-    index blocks = 0, widest = 0;
-    for (int o = 0; o < job.count; ++o) {
-        job.first_block[o] = blocks;
-        blocks += (job.outputs[o].rows() + strip_rows - 1) / strip_rows;
-        for (int p = 0; p < job.outputs[o].part_count; ++p)
-            widest = std::max(widest, job.outputs[o].parts[p].bits.cols());
-    }
-    b.launch({blocks, layout::threads, layout::shared_bytes(widest)},
-             packed_vectors_kernel<In, Out, Real, Tokens>{job, first_token, widest});
+    b.launch({parts * tokens, kernel.threads, kernel.shared_bytes}, kernel);
 }
 
 template <class Device, class In, class Out, class Real>
@@ -97,29 +55,28 @@ void launch_tiles(const gpu_backend<Device>& b, packed_job<In, Out, Real> job) {
     b.launch({blocks, shape::threads, shape::shared_bytes}, packed_tiles_kernel<In, Out, Real>{job});
 }
 
-/// All outputs, which have the same number of tokens, in as few launches as their number allows.
+/// All outputs, which have the same number of tokens, in as few launches as their number allows, by tiles.
 template <class Device, class In, class Out, class Real>
-void packed_products(const gpu_backend<Device>& b, std::span<const packed_output<In, Out, Real>> outputs,
-                     packed_workspace<Device, Real>& work) {
+void tile_products(const gpu_backend<Device>& b, std::span<const packed_output<In, Out, Real>> outputs,
+                   packed_workspace<Device, Real>& work) {
     for (std::size_t first = 0; first < outputs.size(); first += outputs_at_once) {
         packed_job<In, Out, Real> job;
         for (std::size_t o = first; o < std::min(outputs.size(), first + outputs_at_once); ++o)
             if (outputs[o].Y.size() > 0) job.outputs[job.count++] = outputs[o];
         if (job.count == 0) continue;
-        const index tokens = job.outputs[0].tokens();
-        if (tokens == 1) {
-            launch_vectors<1>(b, job, 0);
-        } else if (tokens == 2) {
-            launch_vectors<2>(b, job, 0);
-        } else if (tokens <= most_vectors) {
-            make_digits<digits_kernel>(b, job, work);
-            for (index t = 0; t < tokens; t += 8)
-                launch_vectors<8>(b, job, t);
-        } else {
-            make_digits<tile_digits_kernel>(b, job, work);
-            launch_tiles(b, job);
-        }
+        make_digits(b, job, work);
+        launch_tiles(b, job);
     }
+}
+
+/// All outputs, which have the same number of tokens.
+template <class Device, class In, class Out, class Real>
+void packed_products(const gpu_backend<Device>& b, std::span<const packed_output<In, Out, Real>> outputs,
+                     packed_workspace<Device, Real>& work) {
+    if constexpr (std::is_same_v<Real, float>) {
+        if (!outputs.empty() && outputs.front().tokens() <= most_vectors) return vector_products(b, outputs, work);
+    }
+    tile_products(b, outputs, work);
 }
 
 /// C = alpha A B' + beta C for the rows of `bits`.

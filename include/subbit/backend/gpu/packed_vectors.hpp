@@ -1,13 +1,17 @@
-// Packed products with one to eight vectors: the signs are read once, as a stream, and that is what takes the time.
+// Packed products with few vectors, 16 at most: the signs are read once, and binary tensor cores take them as they are.
 //
-// A block has a strip of 32 rows; its warps share out the columns in steps of 128 and add their sums up in shared
-// memory. A thread loads the signs of its next steps before it needs them, the first ones before the kernel before this
-// one is done. For one or two vectors every block makes their digits itself, which takes less than another launch
-// would; for more they are made beforehand (packed_digits.hpp).
+// A block has a strip of 32 rows; its warps share out the columns in units of 256 and add their sums up in shared
+// memory. What a thread needs of the signs is on its way to its registers before the kernel before this one is done.
+// The vectors come as bit planes (bit_planes.hpp), which whoever made a vector has made once, and may leave as bit
+// planes for the next product.
+//
+// Instructions of a warp for 32 rows and 256 columns of signs and one vector: 2 loads of signs, 2 of planes, 4 shuffles
+// and 26 selections that align the planes, 8 matrix products. An H200 does a matrix product in 6 clocks a scheduler
+// (measured), so that the tensor cores take in 680 signs a clock and multiprocessor, and its memory delivers some 150.
 #pragma once
 
+#include <subbit/backend/gpu/bit_planes.hpp>
 #include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/packed_digits.hpp>
 #include <subbit/backend/gpu/packed_product.hpp>
 #include <subbit/backend/gpu/rounding.hpp>
 
@@ -17,229 +21,246 @@
 
 namespace subbit::gpu {
 
-/// The columns of digits that a kernel for `Tokens` vectors multiplies with: column d Tokens + t has digit d of vector
-/// t.
-template <class Real, int Tokens>
-struct vector_columns {
-    static constexpr int columns = Tokens * fixed_point<Real>::digits;
-    static constexpr int tiles = (columns + 7) / 8;
-    /// More vectors' digits are made beforehand.
-    static constexpr bool in_block = Tokens <= 2;
+/// diag(post) B x for vectors x that are bit planes; an empty scale, null, stands for ones.
+struct plane_part {
+    bit_view bits;                ///< B (m,n)
+    plane_view x;                 ///< of n entries
+    const float* post = nullptr;  ///< m
+};
 
-    static constexpr int threads = 256, warps = threads / warp_size;
-    /// The work on a vector's digits that a thread holds in registers (packed_digits.hpp).
-    static constexpr int units = 1;
-    static constexpr index panel_bytes = 36 * 1024;
-    /// The entries whose digits are in shared memory at a time.
-    static constexpr index chunk(index n) {
-        constexpr index most = panel_bytes / columns / digit_layout::step * digit_layout::step;
-        return std::min(most, digit_layout::steps(n) * digit_layout::step);
-    }
-    /// Words from one column to the next: columns that a quarter of a warp reads together lie in different banks.
-    static constexpr index panel_stride(index n) { return chunk(n) / 4 + 16; }
-    static constexpr index sum_count = index{threads} * tiles * 8;
-    /// Of the columns' own sums: a warp's share of each.
-    static constexpr index own_sum_count = in_block ? index{warps} * columns : 0;
-    static constexpr index scale_count = in_block ? Tokens : 0;
+/// y = alpha (sum of the parts + bias) + beta Y, to Y where it has memory, and diag(next_scale) y as planes to `next`
+/// where it has. beta = 0 does not read Y.
+template <class Out>
+struct plane_output {
+    plane_part parts[max_paths];
+    int part_count = 1;
+    const float* bias = nullptr;  ///< m, or null: zeros
+    matrix_view<Out> Y;           ///< (vectors, m)
+    float alpha = 1, beta = 0;
+    const float* next_scale = nullptr;  ///< m, or null: ones
+    plane_view next;                    ///< of m entries
 
-    static constexpr std::size_t shared_bytes(index n) {
-        const index words = sum_count + own_sum_count + (in_block ? columns * panel_stride(n) : 0);
-        const index reals = scale_count * (warps + 1), padding = 4 * 16;
-        return static_cast<std::size_t>(words) * 4 + static_cast<std::size_t>(reals) * sizeof(Real) + padding;
+    SUBBIT_KERNEL index rows() const { return parts[0].bits.rows(); }
+
+    /// What becomes of the sum of the parts, row i of vector t.
+    SUBBIT_KERNEL float finish(index t, index i, float sum) const {
+        float y = rounded_product(alpha, bias != nullptr ? sum + bias[i] : sum);
+        if (Y.data == nullptr) return y;
+        if (beta != 0.0f) y += beta * static_cast<float>(Y(t, i));
+        Y(t, i) = static_cast<Out>(y);
+        return y;
     }
 };
 
-template <class In, class Out, class Real, int Tokens>
-struct packed_vectors_kernel {
-    using layout = vector_columns<Real, Tokens>;
-    static constexpr int digits = fixed_point<Real>::digits;
-    static constexpr int depth = Tokens == 1 ? 8 : 4;  // steps whose signs are loaded ahead
+/// The outputs of one launch; each takes a block for each of its strips.
+template <class Out>
+struct plane_job {
+    plane_output<Out> outputs[outputs_at_once];
+    index first_block[outputs_at_once] = {};
+    int count = 0;
+    int vectors = 1;
 
-    static constexpr int most_threads = layout::threads;
-    // A multiprocessor then has room for a block of the kernel after this one, too (gpu::overlaps).
-    static constexpr int least_blocks = layout::in_block && sizeof(Real) == 4 ? 2 : 0;
-    static constexpr bool overlaps = true;
+    SUBBIT_KERNEL int output_of(index block) const {
+        int o = 0;
+        while (o + 1 < count && first_block[o + 1] <= block)
+            ++o;
+        return o;
+    }
+};
 
-    using maker = digit_maker<In, Real, layout::threads, Tokens, layout::units>;
-    using pattern = typename maker::pattern;
+/// More vectors go through tiles (packed_tiles.hpp).
+inline constexpr index most_vectors = 16;
 
-    packed_job<In, Out, Real> job;
-    index first_token;  // the kernel takes Tokens from here on; 0 where it makes their digits itself
-    index widest;       // the largest number of columns of all parts
+/// The product of a strip of 32 rows with some vectors, by the 8 warps of a block. `Depth` is how many units of 256
+/// columns each warp has on their way at a time.
+template <int Depth>
+class strip_product {
+  public:
+    static constexpr int threads = 256, warps = threads / warp_size;
+    static constexpr index unit = 8;  // groups of 32 columns
+
+    /// Bytes of the shared memory that a block needs for so many vectors.
+    static constexpr std::size_t shared_bytes(index vectors) {
+        return static_cast<std::size_t>(vectors) * (threads * sizeof(std::int64_t) + 16) + 16;
+    }
+
+    /// Asks for the memory, and for the first signs of a part; needs nothing of the kernel before.
+    template <class Block>
+    SUBBIT_KERNEL strip_product(Block& block, int vectors)
+        : vectors_(vectors),
+          sums_(block.template shared<std::int64_t>(index{vectors} * threads)),
+          exponents_(block.template shared<int>(vectors)) {}
 
     template <class Block>
-    SUBBIT_KERNEL void operator()(Block& block) const {
-        const int o = job.output_of(block.index());
-        const packed_output<In, Out, Real>& output = job.outputs[o];
-        const int strip = static_cast<int>(block.index() - job.first_block[o]);
-        const int tokens = static_cast<int>(std::min<index>(Tokens, output.tokens() - first()));
+    SUBBIT_KERNEL void begin(Block& block, const bit_view& bits, index strip) {
+        const index row_group = 2 * strip + block.lane() / 16;
+        groups_ = bits.col_groups();
+        first_ = row_group < bits.row_groups()
+                     ? reinterpret_cast<const sign_words*>(bits.tile(row_group, 0)) + block.lane() / 4 % 4
+                     : nullptr;
+        SUBBIT_UNROLL
+        for (int a = 0; a < Depth; ++a)
+            load_signs(block, a, unit_of(block, 0, a));
+    }
 
-        const shared_memory shared(block, widest);
-
-        // One thread an entry of the result: row thread % 32 of token thread / 32.
-        const int row = block.thread() % 32, token = block.thread() / 32;
-        const int i = strip * static_cast<int>(strip_rows) + row;
-        const bool mine = token < tokens && i < output.rows();
-        Real y = 0;
-        for (int p = 0; p < output.part_count; ++p) {
-            const packed_part<In, Real>& part = output.parts[p];
-            sum_part(block, part, strip, tokens, shared);
-            block.sync();
-            if (mine) {
-                const Real value = read_sum(part, shared, row, token);
-                y += part.post != nullptr ? rounded_product(part.post[i], value) : value;
+    /// Leaves the sums of all warps in shared memory.
+    template <class Block>
+    SUBBIT_KERNEL void multiply(Block& block, const plane_view& x) {
+        const index units = (groups_ + unit - 1) / unit;
+        for (index chunk = 0; chunk == 0 || chunk < units; chunk += Depth * warps) {
+            for (int t = 0; t < vectors_; ++t) {
+                plane_words planes[Depth][2];
+                SUBBIT_UNROLL
+                for (int a = 0; a < Depth; ++a)
+                    load_planes(block, x, t, unit_of(block, chunk, a), planes[a]);
+                const int largest = largest_exponent(block, x, t);
+                std::int32_t counts[2][4][4] = {};
+                SUBBIT_UNROLL
+                for (int a = 0; a < Depth; ++a)
+                    if (unit_of(block, chunk, a) < units) count(block, signs_[a], planes[a], largest, counts);
+                const std::int64_t sum = row_sum(block, counts);
+                std::int64_t& mine = sums_[t * threads + block.thread()];
+                mine = chunk == 0 ? sum : mine + sum;
+                if (block.thread() == 0) exponents_[t] = largest;
             }
-            block.sync();
+            SUBBIT_UNROLL
+            for (int a = 0; a < Depth; ++a)
+                load_signs(block, a, unit_of(block, chunk + Depth * warps, a));
         }
-        if (mine) output.add(first() + token, i, y, true);
+    }
+
+    /// Row lane() of the strip times vector t, once all warps have multiplied.
+    template <class Block>
+    SUBBIT_KERNEL float sum(const Block& block, int t) const {
+        std::int64_t total = 0;
+        SUBBIT_UNROLL
+        for (int w = 0; w < warps; ++w)
+            total += sums_[t * threads + w * warp_size + block.lane()];
+        return static_cast<float>(total) * plane_unit(exponents_[t]);
     }
 
   private:
-    SUBBIT_KERNEL index first() const { return layout::in_block ? 0 : first_token; }
-
-    struct shared_memory {
-        std::int32_t* sums;
-        std::int32_t* own_sums;  // of the columns of digits: own_sums[warp * columns + column]
-        pattern* largest;
-        Real* to_real;
-        std::uint32_t* panel;
-
-        template <class Block>
-        SUBBIT_KERNEL shared_memory(Block& block, index widest)
-            : sums(block.template shared<std::int32_t>(layout::sum_count)),
-              own_sums(block.template shared<std::int32_t>(layout::own_sum_count)),
-              largest(block.template shared<pattern>(layout::scale_count * layout::warps)),
-              to_real(block.template shared<Real>(layout::scale_count)),
-              panel(block.template shared<std::uint32_t>(
-                  layout::in_block ? layout::columns * layout::panel_stride(widest) : 0)) {}
-    };
-
-    /// The sums of one part's integers: each warp's to `shared`, with the vectors' own sums and scales beside them.
+    /// The a-th unit that a warp has in a chunk.
     template <class Block>
-    SUBBIT_KERNEL void sum_part(Block& block, const packed_part<In, Real>& part, int strip, int tokens,
-                                const shared_memory& shared) const {
-        const index n = part.bits.cols();
-        const strip_reader reader(part.bits, block.lane(), strip);
-        std::int32_t low[layout::tiles][2][4], high[layout::tiles][2][4];
-        // Not before the scales are known: till then the registers are full of what has been read.
-        const auto clear_sums = [&] {
-            SUBBIT_UNROLL
-            for (int e = 0; e < layout::tiles * 8; ++e)
-                low[e / 8][e / 4 % 2][e % 4] = high[e / 8][e / 4 % 2][e % 4] = 0;
-        };
-        const auto load = [&](int step) {
-            const sign_words* const address = reader.at(step);
-            return address != nullptr ? load_once(block, address) : sign_words{};
-        };
-        // The signs of steps [first, last) times the digits that prepare() leaves in `words`.
-        const auto run = [&](int first, int last, const std::uint32_t* words, int stride, auto prepare) {
-            constexpr int warps = layout::warps;
-            sign_words ahead[depth];
-            SUBBIT_UNROLL
-            for (int a = 0; a < depth; ++a)
-                ahead[a] = load(first + block.warp() + a * warps);
-            prepare();
-            for (int step = first + block.warp(); step < last; step += depth * warps) {
-                SUBBIT_UNROLL
-                for (int a = 0; a < depth; ++a) {
-                    const int at = step + a * warps;
-                    if (at >= last) break;
-                    const sign_words signs = ahead[a];
-                    ahead[a] = load(at + depth * warps);
-                    multiply_step(block, signs, words + (at - first) * digit_layout::step_words, stride, tokens, low,
-                                  high);
-                }
-            }
-        };
-        if constexpr (layout::in_block) {
-            maker make(block.thread(), scaled_row<In, Real>(part, first()), part.X.row_stride);
-            const index chunk = layout::chunk(widest);
-            const int stride = static_cast<int>(layout::panel_stride(widest));
-            index begin = 0;
-            do {
-                const index end = std::min(begin + chunk, n);
-                run(static_cast<int>(begin / digit_layout::step), static_cast<int>(digit_layout::steps(end)),
-                    shared.panel, stride, [&] {
-                        if (begin == 0) {
-                            make.find_scales(block, shared.largest);
-                            clear_sums();
-                        } else {
-                            block.sync();  // the last chunk's digits are no longer needed
-                        }
-                        make.write_digits(block, maker::units(begin), maker::units(end), shared.panel, stride,
-                                          Tokens * stride);
-                        block.sync();
-                    });
-                begin += chunk;
-            } while (begin < n);
-            make.write_sums(block, shared.own_sums);
-            if (block.thread() == 0) SUBBIT_UNROLL
-            for (int t = 0; t < Tokens; ++t)
-                shared.to_real[t] = make.to_real(t);
-        } else {
-            static_assert(Tokens == 8, "tokens are made into digits in groups of 8");
-            const int stride = static_cast<int>(digit_layout::words(n));
-            run(0, static_cast<int>(digit_layout::steps(n)), part.digits.words + first() * digits * index{stride},
-                stride, [&] {
-                    clear_sums();
-                    wait_for_predecessor(block);
-                });
-        }
-        for (int t = 0; t < layout::tiles; ++t)
-            for (int pair = 0; pair < 2; ++pair)
-                for (int e = 0; e < 4; ++e)
-                    shared.sums[sum_index(block.warp(), t, pair, e) + block.lane()] =
-                        low[t][pair][e] + (high[t][pair][e] >> 4);
+    SUBBIT_KERNEL static index unit_of(const Block& block, index chunk, int a) {
+        return chunk + a * warps + block.warp();
     }
 
-    /// Adds the products of a strip's 128 columns; `words` has their digits, column after column.
     template <class Block>
-    SUBBIT_KERNEL static void multiply_step(Block& block, const sign_words& signs, const std::uint32_t* words,
-                                            index stride, int tokens, std::int32_t (&low)[layout::tiles][2][4],
-                                            std::int32_t (&high)[layout::tiles][2][4]) {
+    SUBBIT_KERNEL void load_signs(Block& block, int a, index u) {
         SUBBIT_UNROLL
-        for (int tile = 0; tile < layout::tiles; ++tile) {
-            const int column = 8 * tile + block.lane() / 4;
-            const bool used = column < layout::columns && column % Tokens < tokens;
-            const auto* const address =
-                reinterpret_cast<const digit_words*>(words + column * stride + 4 * (block.lane() % 4));
-            const digit_words even = used ? address[0] : digit_words{}, odd = used ? address[4] : digit_words{};
-            SUBBIT_UNROLL
-            for (int k = 0; k < 4; k += 2)
-                SUBBIT_UNROLL
-            for (int pair = 0; pair < 2; ++pair) {
-                multiply_add(block, low[tile][pair], masked_signs(signs, pair, k, 0x01010101u),
-                             {{even.word[k], even.word[k + 1]}});
-                multiply_add(block, high[tile][pair], masked_signs(signs, pair, k, 0x10101010u),
-                             {{odd.word[k], odd.word[k + 1]}});
-            }
+        for (int half = 0; half < 2; ++half) {
+            const index group = u * unit + 4 * half + block.lane() % 4;
+            signs_[a][half] = sign_words{};
+            if (first_ != nullptr && group < groups_) signs_[a][half] = load_once(block, first_ + 4 * group);
         }
     }
 
-    /// Where element e of all lanes' sums lies.
-    SUBBIT_KERNEL static int sum_index(int warp, int tile, int pair, int e) {
-        return (((warp * layout::tiles + tile) * 2 + pair) * 4 + e) * 32;
+    template <class Block>
+    SUBBIT_KERNEL void load_planes(const Block& block, const plane_view& x, int t, index u,
+                                   plane_words (&planes)[2]) const {
+        SUBBIT_UNROLL
+        for (int half = 0; half < 2; ++half) {
+            const index group = u * unit + 4 * half + block.lane() % 4;
+            planes[half] = plane_words{};
+            if (group < groups_) planes[half] = *lane_words(x.group(t, group), block.lane());
+        }
     }
 
-    SUBBIT_KERNEL Real read_sum(const packed_part<In, Real>& part, const shared_memory& shared, int row,
-                                int token) const {
-        std::int32_t totals[digits];
+    /// Adds the counts of one unit. Row 4g + 2 pair + i of the strip is row g + 8 i of the tensor core's product.
+    template <class Block>
+    SUBBIT_KERNEL static void count(Block& block, const sign_words (&signs)[2], const plane_words (&planes)[2],
+                                    int largest, std::int32_t (&counts)[2][4][4]) {
+        const plane_words low = aligned_planes(block, planes[0], largest),
+                          high = aligned_planes(block, planes[1], largest);
         SUBBIT_UNROLL
-        for (int d = 0; d < digits; ++d) {
-            const int column = d * Tokens + token, in_tile = column % 8;
-            const std::int32_t* const of_row = shared.sums +
-                                               sum_index(0, column / 8, sum_pair(row), sum_element(row, in_tile)) +
-                                               sum_lane(row, in_tile);
-            std::int32_t sum = 0, own = layout::in_block ? 0 : part.digits.sums[first() * digits + column];
+        for (int pair = 0; pair < 2; ++pair) {
+            const sign_fragment rows = {{signs[0].row[2 * pair], signs[0].row[2 * pair + 1], signs[1].row[2 * pair],
+                                         signs[1].row[2 * pair + 1]}};
             SUBBIT_UNROLL
-            for (int w = 0; w < layout::warps; ++w) {
-                sum += of_row[sum_index(w, 0, 0, 0)];
-                if constexpr (layout::in_block) own += shared.own_sums[w * layout::columns + column];
-            }
-            totals[d] = 2 * sum - own;
+            for (int t = 0; t < 4; ++t)
+                count_differences(block, counts[pair][t], rows, {{low.tile[t], high.tile[t]}});
         }
-        return from_digit_sums(totals, 1,
-                               layout::in_block ? shared.to_real[token] : part.digits.to_real[first() + token]);
+    }
+
+    /// The warp's sum of row lane(). A lane has two columns of each tile for four rows; the four lanes of these rows
+    /// exchange what they have, until each has one row.
+    template <class Block>
+    SUBBIT_KERNEL static std::int64_t row_sum(Block& block, const std::int32_t (&counts)[2][4][4]) {
+        const int q = block.lane() % 4;
+        std::int64_t of_row[4];
+        SUBBIT_UNROLL
+        for (int row = 0; row < 4; ++row) {
+            std::int32_t even[4], odd[4];
+            SUBBIT_UNROLL
+            for (int t = 0; t < 4; ++t) {
+                even[t] = counts[row / 2][t][row % 2 * 2];
+                odd[t] = counts[row / 2][t][row % 2 * 2 + 1];
+            }
+            of_row[row] = weighted_counts(even, odd, q);
+        }
+        std::int64_t two[2];
+        SUBBIT_UNROLL
+        for (int row = 0; row < 2; ++row) {
+            const bool upper = q / 2 == 1;
+            const std::int64_t kept = upper ? of_row[row + 2] : of_row[row];
+            two[row] = kept + block.shuffle_xor(upper ? of_row[row] : of_row[row + 2], 2);
+        }
+        const bool second = q % 2 == 1;
+        return (second ? two[1] : two[0]) + block.shuffle_xor(second ? two[0] : two[1], 1);
+    }
+
+    int vectors_;
+    std::int64_t* sums_;  // sums_[t * threads + 32 warp + row]
+    int* exponents_;      // of the vectors
+    index groups_ = 0;
+    const sign_words* first_ = nullptr;
+    sign_words signs_[Depth][2];
+};
+
+template <class Out>
+struct packed_vectors_kernel {
+    using product = strip_product<4>;
+    static constexpr int most_threads = product::threads, least_blocks = 2;
+    static constexpr bool overlaps = true;
+
+    plane_job<Out> job;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        constexpr int at_once = product::warps;  // vectors that the warps finish side by side
+        const int o = job.output_of(block.index());
+        const plane_output<Out>& output = job.outputs[o];
+        const index strip = block.index() - job.first_block[o];
+        const index row = strip * strip_rows + block.lane();
+        const bool there = row < output.rows();
+        product strips(block, job.vectors);
+        strips.begin(block, output.parts[0].bits, strip);
+        wait_for_predecessor(block);
+        float y[most_vectors / at_once] = {};
+        for (int p = 0; p < output.part_count; ++p) {
+            const plane_part& part = output.parts[p];
+            if (p > 0) {
+                block.sync();  // the sums have been read
+                strips.begin(block, part.bits, strip);
+            }
+            strips.multiply(block, part.x);
+            block.sync();
+            const float post = there && part.post != nullptr ? part.post[row] : 1.0f;
+            SUBBIT_UNROLL
+            for (int s = 0; s < static_cast<int>(most_vectors) / at_once; ++s)
+                if (const int t = s * at_once + block.warp(); t < job.vectors)
+                    y[s] += rounded_product(post, strips.sum(block, t));
+        }
+        SUBBIT_UNROLL
+        for (int s = 0; s < static_cast<int>(most_vectors) / at_once; ++s) {
+            const int t = s * at_once + block.warp();
+            if (t >= job.vectors) continue;
+            float out = there ? output.finish(t, row, y[s]) : 0.0f;
+            if (output.next.words == nullptr) continue;
+            if (there && output.next_scale != nullptr) out *= output.next_scale[row];
+            write_planes(block, out, output.next, t, strip);
+        }
     }
 };
 
