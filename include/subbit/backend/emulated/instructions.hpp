@@ -12,7 +12,7 @@ namespace subbit::emulation {
 
 namespace detail {
 
-/// Of multiply_add and count_differences.
+/// Of multiply_add and count_common.
 struct multiply_operands {
     std::int32_t (&sums)[4];
     const gpu::sign_fragment& signs;
@@ -46,20 +46,20 @@ inline void multiply_add(block& b, std::int32_t (&sums)[4], const gpu::sign_frag
     });
 }
 
-inline void count_differences(block& b, std::int32_t (&counts)[4], const gpu::sign_fragment& signs,
+inline void count_common(block& b, std::int32_t (&counts)[4], const gpu::sign_fragment& signs,
                               const gpu::digit_fragment& planes) {
     detail::multiply_operands mine{counts, signs, planes};
     b.together(mine, [](auto of) {
         for (int row = 0; row < 16; ++row)
             for (int column = 0; column < 8; ++column) {
-                int differences = 0;
+                int common = 0;
                 for (int chunk = 0; chunk < 8; ++chunk) {
                     const int q = chunk % 4, half = chunk / 4;
                     const std::uint32_t a = of(4 * (row % 8) + q).signs.word[2 * half + row / 8];
                     const std::uint32_t x = of(4 * column + q).digits.word[half];
-                    differences += std::popcount(a ^ x);
+                    common += std::popcount(a & x);
                 }
-                of(row % 8 * 4 + column / 2).sums[row / 8 * 2 + column % 2] += differences;
+                of(row % 8 * 4 + column / 2).sums[row / 8 * 2 + column % 2] += common;
             }
     });
 }

@@ -7,9 +7,9 @@
 //         - A, unsigned: bytes 4q.. of row g, of row g + 8, bytes 16 + 4q.. of both;
 //         - X, signed: rows 4q.. of column g, rows 16 + 4q.. of it;
 //         - C: columns 2q, 2q + 1 of row g, then of row g + 8.
-//     count_differences(block, counts, signs, planes)
-//         the tensor core's count of a warp, m16n8k256 with single bits: C(i,j) += the number of bits in which row i of
-//         A (16,256) and column j of X (256,8) differ. Of lane 4g + q are, as words of 32 bits,
+//     count_common(block, counts, signs, planes)
+//         the tensor core's count of a warp, m16n8k256 with single bits: C(i,j) += the number of bits that row i of A
+//         (16,256) and column j of X (256,8) both have. Of lane 4g + q are, as words of 32 bits,
 //         - A: bits 32q.. of row g, of row g + 8, bits 128 + 32q.. of both;
 //         - X: bits 32q.. of column g, bits 128 + 32q.. of it;
 //         - C: columns 2q, 2q + 1 of row g, then of row g + 8.

@@ -6,7 +6,7 @@
 // planes for the next product.
 //
 // Instructions of a warp for 32 rows and 256 columns of signs and one vector: 2 loads of signs, 2 of planes, 4 shuffles
-// and 26 selections that align the planes, 8 matrix products. An H200 does a matrix product in 6 clocks a scheduler
+// and 24 selections that align the planes, 8 matrix products. An H200 does a matrix product in 6 clocks a scheduler
 // (measured), so that the tensor cores take in 680 signs a clock and multiprocessor, and its memory delivers some 150.
 #pragma once
 
@@ -77,24 +77,25 @@ template <int Depth>
 class strip_product {
   public:
     static constexpr int threads = 256, warps = threads / warp_size;
-    static constexpr index unit = 8;  // groups of 32 columns
+    static constexpr int unit = 8;  // groups of 32 columns
 
     /// Bytes of the shared memory that a block needs for so many vectors.
     static constexpr std::size_t shared_bytes(index vectors) {
         return static_cast<std::size_t>(vectors) * (threads * sizeof(std::int64_t) + 16) + 16;
     }
 
-    /// Asks for the memory, and for the first signs of a part; needs nothing of the kernel before.
+    /// Asks for the memory.
     template <class Block>
     SUBBIT_KERNEL strip_product(Block& block, int vectors)
         : vectors_(vectors),
           sums_(block.template shared<std::int64_t>(index{vectors} * threads)),
           exponents_(block.template shared<int>(vectors)) {}
 
+    /// Asks for the first signs of a part; needs nothing of the kernel before.
     template <class Block>
-    SUBBIT_KERNEL void begin(Block& block, const bit_view& bits, index strip) {
-        const index row_group = 2 * strip + block.lane() / 16;
-        groups_ = bits.col_groups();
+    SUBBIT_KERNEL void begin(Block& block, const bit_view& bits, int strip) {
+        const int row_group = 2 * strip + block.lane() / 16;
+        groups_ = static_cast<int>(bits.col_groups());
         first_ = row_group < bits.row_groups()
                      ? reinterpret_cast<const sign_words*>(bits.tile(row_group, 0)) + block.lane() / 4 % 4
                      : nullptr;
@@ -106,23 +107,9 @@ class strip_product {
     /// Leaves the sums of all warps in shared memory.
     template <class Block>
     SUBBIT_KERNEL void multiply(Block& block, const plane_view& x) {
-        const index units = (groups_ + unit - 1) / unit;
-        for (index chunk = 0; chunk == 0 || chunk < units; chunk += Depth * warps) {
-            for (int t = 0; t < vectors_; ++t) {
-                plane_words planes[Depth][2];
-                SUBBIT_UNROLL
-                for (int a = 0; a < Depth; ++a)
-                    load_planes(block, x, t, unit_of(block, chunk, a), planes[a]);
-                const int largest = largest_exponent(block, x, t);
-                std::int32_t counts[2][4][4] = {};
-                SUBBIT_UNROLL
-                for (int a = 0; a < Depth; ++a)
-                    if (unit_of(block, chunk, a) < units) count(block, signs_[a], planes[a], largest, counts);
-                const std::int64_t sum = row_sum(block, counts);
-                std::int64_t& mine = sums_[t * threads + block.thread()];
-                mine = chunk == 0 ? sum : mine + sum;
-                if (block.thread() == 0) exponents_[t] = largest;
-            }
+        for (int chunk = 0; chunk == 0 || chunk * unit < groups_; chunk += Depth * warps) {
+            for (int t = 0; t < vectors_; ++t)
+                multiply_chunk(block, x, t, chunk);
             SUBBIT_UNROLL
             for (int a = 0; a < Depth; ++a)
                 load_signs(block, a, unit_of(block, chunk + Depth * warps, a));
@@ -142,29 +129,56 @@ class strip_product {
   private:
     /// The a-th unit that a warp has in a chunk.
     template <class Block>
-    SUBBIT_KERNEL static index unit_of(const Block& block, index chunk, int a) {
+    SUBBIT_KERNEL static int unit_of(const Block& block, int chunk, int a) {
         return chunk + a * warps + block.warp();
     }
 
     template <class Block>
-    SUBBIT_KERNEL void load_signs(Block& block, int a, index u) {
+    SUBBIT_KERNEL void load_signs(Block& block, int a, int u) {
         SUBBIT_UNROLL
         for (int half = 0; half < 2; ++half) {
-            const index group = u * unit + 4 * half + block.lane() % 4;
+            const int group = u * unit + 4 * half + block.lane() % 4;
             signs_[a][half] = sign_words{};
             if (first_ != nullptr && group < groups_) signs_[a][half] = load_once(block, first_ + 4 * group);
         }
     }
 
+    /// Adds what a chunk of columns gives for vector t to this thread's sum.
     template <class Block>
-    SUBBIT_KERNEL void load_planes(const Block& block, const plane_view& x, int t, index u,
-                                   plane_words (&planes)[2]) const {
+    SUBBIT_KERNEL void multiply_chunk(Block& block, const plane_view& x, int t, int chunk) {
+        // A lane's words of a group, and the sums of one of the warp's groups: 8 for each of up to 4 units.
+        static_assert(Depth <= 4);
+        const auto* const words = reinterpret_cast<const plane_words*>(x.words_of(t)) + block.lane() / 4;
+        plane_words planes[Depth][2];
         SUBBIT_UNROLL
+        for (int a = 0; a < Depth; ++a)
+            SUBBIT_UNROLL
         for (int half = 0; half < 2; ++half) {
-            const index group = u * unit + 4 * half + block.lane() % 4;
-            planes[half] = plane_words{};
-            if (group < groups_) planes[half] = *lane_words(x.group(t, group), block.lane());
+            const int group = unit_of(block, chunk, a) * unit + 4 * half + block.lane() % 4;
+            planes[a][half] = group < groups_ ? words[group * 8] : plane_words{};
         }
+        const int a_of_lane = block.lane() / unit;
+        const int group = unit_of(block, chunk, a_of_lane) * unit + block.lane() % unit;
+        const bool has_sums = a_of_lane < Depth && group < groups_;
+        const plane_sums sums = has_sums ? x.sums_of(t)[group] : plane_sums{};
+        const int exponent = has_sums ? x.exponents_of(t)[group] : 0;
+        const int largest = largest_exponent(block, x, t);
+
+        std::int32_t counts[2][4][4] = {};
+        SUBBIT_UNROLL
+        for (int a = 0; a < Depth; ++a)
+            if (unit_of(block, chunk, a) * unit < groups_) count(block, signs_[a], planes[a], largest, counts);
+        const std::int64_t sum = row_sum(block, counts) - warp_sum(block, sums.aligned(largest - exponent));
+        std::int64_t& mine = sums_[t * threads + block.thread()];
+        mine = chunk == 0 ? sum : mine + sum;
+        if (block.thread() == 0) exponents_[t] = largest;
+    }
+
+    /// The sum of the lanes' numbers, each below 2^40: in two halves, for which there is an instruction.
+    template <class Block>
+    SUBBIT_KERNEL static std::int64_t warp_sum(Block& block, std::int64_t x) {
+        const auto high = static_cast<std::int32_t>(x >> 16), low = static_cast<std::int32_t>(x & 0xffff);
+        return (std::int64_t{block.warp_sum(high)} << 16) + block.warp_sum(low);
     }
 
     /// Adds the counts of one unit. Row 4g + 2 pair + i of the strip is row g + 8 i of the tensor core's product.
@@ -179,7 +193,7 @@ class strip_product {
                                          signs[1].row[2 * pair + 1]}};
             SUBBIT_UNROLL
             for (int t = 0; t < 4; ++t)
-                count_differences(block, counts[pair][t], rows, {{low.tile[t], high.tile[t]}});
+                count_common(block, counts[pair][t], rows, {{low.tile[t], high.tile[t]}});
         }
     }
 
@@ -213,7 +227,7 @@ class strip_product {
     int vectors_;
     std::int64_t* sums_;  // sums_[t * threads + 32 warp + row]
     int* exponents_;      // of the vectors
-    index groups_ = 0;
+    int groups_ = 0;
     const sign_words* first_ = nullptr;
     sign_words signs_[Depth][2];
 };
@@ -231,8 +245,8 @@ struct packed_vectors_kernel {
         constexpr int at_once = product::warps;  // vectors that the warps finish side by side
         const int o = job.output_of(block.index());
         const plane_output<Out>& output = job.outputs[o];
-        const index strip = block.index() - job.first_block[o];
-        const index row = strip * strip_rows + block.lane();
+        const int strip = static_cast<int>(block.index() - job.first_block[o]);
+        const int row = strip * static_cast<int>(strip_rows) + block.lane();
         const bool there = row < output.rows();
         product strips(block, job.vectors);
         strips.begin(block, output.parts[0].bits, strip);

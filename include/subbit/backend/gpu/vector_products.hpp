@@ -17,16 +17,18 @@ namespace subbit::gpu {
 class plane_memory {
   public:
     static constexpr index bytes(index vectors, index size) {
-        const index words = plane_layout::groups(size) * plane_layout::group * 4;
-        return (vectors * (words + plane_layout::exponents(size)) + 15) / 16 * 16;
+        const index a_group = plane_layout::group * 4 + static_cast<index>(sizeof(plane_sums));
+        return (vectors * (plane_layout::groups(size) * a_group + plane_layout::exponents(size)) + 15) / 16 * 16;
     }
 
     explicit plane_memory(std::byte* memory) : next_(memory) {}
     plane_view take(index vectors, index size) {
-        const plane_view planes{
-            reinterpret_cast<std::uint32_t*>(next_),
-            reinterpret_cast<std::uint8_t*>(next_ + vectors * plane_layout::groups(size) * plane_layout::group * 4),
-            size};
+        const index groups = vectors * plane_layout::groups(size);
+        plane_view planes;
+        planes.words = reinterpret_cast<std::uint32_t*>(next_);
+        planes.sums = reinterpret_cast<plane_sums*>(planes.words + groups * plane_layout::group);
+        planes.exponents = reinterpret_cast<std::uint8_t*>(planes.sums + groups);
+        planes.size = static_cast<int>(size);
         next_ += bytes(vectors, size);
         return planes;
     }
@@ -42,7 +44,7 @@ void make_planes(const gpu_backend<Device>& b, std::span<const plane_source<In>>
     using kernel = planes_kernel<In, static_cast<int>(most)>;
     for (std::size_t first = 0; first < sources.size(); first += most) {
         kernel k;
-        index groups = 0;
+        int groups = 0;
         for (std::size_t s = first; s < std::min(sources.size(), first + most); ++s) {
             k.sources[k.count] = sources[s];
             k.first_group[k.count++] = groups;
@@ -50,7 +52,7 @@ void make_planes(const gpu_backend<Device>& b, std::span<const plane_source<In>>
         }
         k.first_group[k.count] = groups;
         constexpr int threads = 128;  // few, so that a short vector has several multiprocessors at work
-        const index warps = groups * k.sources[0].X.rows;
+        const index warps = index{groups} * k.sources[0].X.rows;
         if (warps > 0) b.launch({(warps * warp_size + threads - 1) / threads, threads}, k);
     }
 }
