@@ -17,9 +17,9 @@
 # any more is left out. CARRIED is the folder that bench/gpu/prepare.sh made (default: build/lease/carry). For smollm2 and
 # hour the model's package must be there, in two parts, build/lease/smollm2_1 and smollm2_2 or copies of them in /tmp.
 #
-# OUT gets few files, for few may come back from a borrowed machine: summary.txt with the table, steps.log with the end of every
-# step's output, rows.jsonl with every figure, reports of the runs, profile.txt; each is written as the work goes, so that a
-# run cut short still brings what it had. The exit status is 3 where nothing could run, 1 where a step failed.
+# OUT gets few files, for few may come back from a borrowed machine: summary.txt with the table, steps.log with the end of
+# every step's output, rows.jsonl with every figure, reports of the runs, profile.txt; each is written as the work goes, so
+# that a run cut short still brings what it had. The exit status is 3 where nothing could run, 1 where a step failed.
 set -uo pipefail
 # shellcheck source=lease_steps.sh disable=SC2317
 source "$(dirname "${BASH_SOURCE[0]}")/lease_steps.sh"
@@ -112,11 +112,12 @@ run_smollm2() {
             --distill-epochs 4 --seed "$seed"
     done
     rm -f "$out/smollm2_quick_1.json"
-    generate smollm2_generate smollm2 30 "$work/smollm2_quick_0" --prompt "The capital of France is" --max-tokens 256 --backend cuda
+    generate smollm2_generate smollm2 30 "$work/smollm2_quick_0" --prompt "The capital of France is" --max-tokens 256 \
+        --backend cuda
     step smollm2_perplexity 40 llama_compress perplexity "$work/smollm2_quick_0" --backend cuda --context 2048 \
         --text "$folder/text/wikitext2_test_part1.txt" || return
     show smollm2_perplexity '^perplexity'
-    figure smollm2_evaluation "$(sed -nE 's/^perplexity .*, ([0-9.]+) s\)$/\1/p' "$work/smollm2_perplexity.log")" s
+    figure smollm2_evaluation "$(number_in smollm2_perplexity '^perplexity .*, ([0-9.]+) s.$')" s
 }
 
 run_hour() {
@@ -143,7 +144,6 @@ run_demo() {
             --context 128 --threads 2 --backend "$backend" && show "demo_perplexity_$backend" '^perplexity'
     done
     generate demo_generate demo 20 "$work/demo" --prompt "The" --max-tokens 100 --backend cuda
-    generate demo_generate_cpu demo_cpu 20 "$work/demo" --prompt "The" --max-tokens 100 --threads 2
 }
 
 run_sanitize() {

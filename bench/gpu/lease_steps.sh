@@ -53,7 +53,7 @@ step() {
         124 | 137) word="out of its $limit s" ;;
         *) word="FAILED ($status)" ;;
     esac
-    printf '\n==== %s\n%s\n' "$name" "$(tail -c 500000 "$work/$name.log")" >>"$out/steps.log"
+    printf '\n==== %s\n%s\n' "$name" "$(tail -c 500000 "$work/$name.log" | tr -d '\0')" >>"$out/steps.log"
     say "$(printf '%-28s %4d s  %s' "$name" $((SECONDS - start)) "$word")"
     [ $status -ne 0 ] || return 0
     failed=1
@@ -62,7 +62,7 @@ step() {
 }
 
 # show NAME PATTERN: the lines of a step's output that answer something.
-show() { grep -hE "$2" "$work/$1.log" | sed "s/^/    $1: /" | tee -a "$summary"; }
+show() { LC_ALL=C grep -ahE "$2" "$work/$1.log" | sed "s/^/    $1: /" | tee -a "$summary"; }
 
 # figure NAME VALUE UNIT: a row of the table; none where there is no value.
 figure() {
@@ -84,22 +84,24 @@ print(json.dumps({"name": f"{kind}_perplexity/{seed}", "value": report["test"]["
 END
 }
 
+# number_in NAME EXPRESSION: the number that the expression's group finds in a step's output.
+number_in() { LC_ALL=C sed -nE "s/$2/\1/p" "$work/$1.log" | head -n 1; }
+
 # generate NAME ROW SECONDS OPTIONS...: continues a text; rows of the speed and of the memory that it took.
 generate() {
-    local name=$1 row=$2 limit=$3 prefill decode
+    local name=$1 row=$2 limit=$3
     shift 3
     step "$name" "$limit" bash -c 'with_memory "$@"' with_memory \
         llama_compress generate "$@" --temperature 0 --ignore-eos || return 1
     show "$name" 'tokens/s|MiB'
-    read -r prefill decode < <(sed -nE 's/^prefill .*, ([0-9.]+) tokens\/s; decode .*, ([0-9.]+) tokens\/s$/\1 \2/p' \
-        "$work/$name.log")
-    figure "${row}_prefill" "$prefill" tokens/s
-    figure "${row}_decode" "$decode" tokens/s
-    figure "${row}_gpu_memory" "$(sed -nE 's/^GPU memory: ([0-9]+) MiB$/\1/p' "$work/$name.log")" MiB
-    figure "${row}_host_memory" "$(sed -nE 's/^host memory: ([0-9]+) MiB$/\1/p' "$work/$name.log")" MiB
+    figure "${row}_prefill" "$(number_in "$name" '^prefill .*, ([0-9.]+) tokens.s; decode .*')" tokens/s
+    figure "${row}_decode" "$(number_in "$name" '^prefill .*; decode .*, ([0-9.]+) tokens.s$')" tokens/s
+    figure "${row}_gpu_memory" "$(number_in "$name" '^GPU memory: ([0-9]+) MiB$')" MiB
+    figure "${row}_host_memory" "$(number_in "$name" '^host memory: ([0-9]+) MiB$')" MiB
 }
 
-# with_memory COMMAND...: runs it, and says how much memory of the GPU (all programs together) and of the host it took at most.
+# with_memory COMMAND...: runs it, and says how much memory of the GPU, all programs together, and of the host it took at
+# most.
 with_memory() {
     local pid now gpu=0 host=0 status=0
     "$@" &
