@@ -127,7 +127,7 @@ run_hour() {
 run_shapes() {
     local model
     for model in llama-2-7b llama-2-70b; do
-        step "make_$model" 60 python3 "$root/bench/shapes/make_model.py" "$model" "$work/$model" &&
+        step "make_$model" 90 python3 "$root/bench/shapes/make_model.py" "$model" "$work/$model" &&
             generate "generate_$model" "$model" 60 "$work/$model" --prompt "The bird" --max-tokens 128 --backend cuda
         rm -rf "${work:?}/$model"
     done
