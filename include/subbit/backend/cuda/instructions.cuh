@@ -18,12 +18,16 @@ __device__ inline void multiply_add(block&, std::int32_t (&sums)[4], const gpu::
 }
 
 __device__ inline void count_common(block&, std::int32_t (&counts)[4], const gpu::sign_fragment& signs,
-                                         const gpu::digit_fragment& planes) {
+                                    const gpu::digit_fragment& planes) {
     asm("mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, "
         "%1, %2, %3};"
         : "+r"(counts[0]), "+r"(counts[1]), "+r"(counts[2]), "+r"(counts[3])
         : "r"(signs.word[0]), "r"(signs.word[1]), "r"(signs.word[2]), "r"(signs.word[3]), "r"(planes.word[0]),
           "r"(planes.word[1]));
+}
+
+__device__ inline std::uint32_t pick_bytes(const block&, std::uint32_t x, std::uint32_t y, std::uint32_t selector) {
+    return __byte_perm(x, y, selector);
 }
 
 __device__ inline std::int32_t byte_sum(const block&, std::uint32_t bytes) {

@@ -47,7 +47,7 @@ inline void multiply_add(block& b, std::int32_t (&sums)[4], const gpu::sign_frag
 }
 
 inline void count_common(block& b, std::int32_t (&counts)[4], const gpu::sign_fragment& signs,
-                              const gpu::digit_fragment& planes) {
+                         const gpu::digit_fragment& planes) {
     detail::multiply_operands mine{counts, signs, planes};
     b.together(mine, [](auto of) {
         for (int row = 0; row < 16; ++row)
@@ -62,6 +62,14 @@ inline void count_common(block& b, std::int32_t (&counts)[4], const gpu::sign_fr
                 of(row % 8 * 4 + column / 2).sums[row / 8 * 2 + column % 2] += common;
             }
     });
+}
+
+inline std::uint32_t pick_bytes(const block&, std::uint32_t x, std::uint32_t y, std::uint32_t selector) {
+    const std::uint64_t bytes = std::uint64_t{y} << 32 | x;
+    std::uint32_t picked = 0;
+    for (int k = 0; k < 4; ++k)
+        picked |= static_cast<std::uint32_t>(bytes >> 8 * (selector >> 4 * k & 7u) & 255u) << 8 * k;
+    return picked;
 }
 
 inline std::int32_t byte_sum(const block&, std::uint32_t bytes) {

@@ -13,6 +13,8 @@
 //         - A: bits 32q.. of row g, of row g + 8, bits 128 + 32q.. of both;
 //         - X: bits 32q.. of column g, bits 128 + 32q.. of it;
 //         - C: columns 2q, 2q + 1 of row g, then of row g + 8.
+//     pick_bytes(block, x, y, selector)
+//         the word whose byte k is byte `selector >> 4k & 7` of the eight that x, then y have
 //     byte_sum(block, bytes)
 //         the sum of four signed bytes
 //     multiply_bytes(block, w, x0, x1, sum)

@@ -42,50 +42,20 @@ struct device_layer_output {
     Real beta = 0;       ///< of the old Y that is added: a residual connection is 1
 };
 
-namespace gpu {
-
-/// apply_layers() for few vectors: the planes of X for every layer, one launch for all V, whose outputs are planes, and
-/// one for all U.
-template <class Device, class In, class Out>
-void apply_to_vectors(const gpu_backend<Device>& b, matrix_view<const In> X,
-                      std::span<const device_layer_output<Device, Out, float>> layers,
-                      packed_workspace<Device, float>& work) {
-    const index vectors = X.rows;
-    index bytes = 0;
-    for (const auto& part : layers)
-        bytes += plane_memory::bytes(vectors, X.cols) + plane_memory::bytes(vectors, part.layer.rank());
-    plane_memory memory(work.planes(bytes));
-    std::vector<plane_source<In>> sources;
-    std::vector<plane_output<Out>> inner, outer;
-    for (const auto& part : layers) {
-        const auto& layer = part.layer;
-        sources.push_back({X, span_of(layer.s_pre).data(), memory.take(vectors, X.cols)});
-        plane_output<Out> v, u;
-        v.parts[0] = {layer.V.view(), sources.back().planes, nullptr};
-        v.next_scale = span_of(layer.s_mid).data();
-        v.next = memory.take(vectors, layer.rank());
-        u.parts[0] = {layer.U.view(), v.next, span_of(layer.s_post).data()};
-        u.bias = span_of(layer.bias).data();
-        u.Y = part.Y;
-        u.beta = part.beta;
-        inner.push_back(v);
-        outer.push_back(u);
-    }
-    make_planes(b, std::span<const plane_source<In>>(sources));
-    multiply_planes(b, std::span<const plane_output<Out>>(inner), vectors);
-    multiply_planes(b, std::span<const plane_output<Out>>(outer), vectors);
-}
-
-/// apply_layers() for many vectors, by tiles.
+/// Several layers on the device that read the same X (T,n), as one job; In and Out are Real, or f16 or bf16 for float
+/// layers, whose sums are made as if in float. Throws shape_error.
 template <class Device, class In, class Out, class Real>
-void apply_to_tiles(const gpu_backend<Device>& b, matrix_view<const In> X,
-                    std::span<const device_layer_output<Device, Out, Real>> layers,
-                    packed_workspace<Device, Real>& work) {
+void apply_layers(const gpu_backend<Device>& b, matrix_view<const In> X,
+                  std::span<const device_layer_output<Device, Out, Real>> layers,
+                  gpu::packed_workspace<Device, Real>& work) {
     index ranks = 0;
-    for (const auto& part : layers)
+    for (const auto& part : layers) {
+        require_shape("apply: X", X.rows, X.cols, X.rows, part.layer.cols());
+        require_shape("apply: Y", part.Y.rows, part.Y.cols, X.rows, part.layer.rows());
         ranks += part.layer.rank();
-    std::vector<packed_output<In, Real, Real>> inner(layers.size());
-    std::vector<packed_output<Real, Out, Real>> outer(layers.size());
+    }
+    std::vector<gpu::packed_output<In, Real, Real>> inner(layers.size());
+    std::vector<gpu::packed_output<Real, Out, Real>> outer(layers.size());
     Real* next = work.hidden(X.rows * ranks);
     for (std::size_t l = 0; l < layers.size(); ++l) {
         const auto& layer = layers[l].layer;
@@ -98,26 +68,8 @@ void apply_to_tiles(const gpu_backend<Device>& b, matrix_view<const In> X,
         outer[l].beta = layers[l].beta;
         next += hidden.size();
     }
-    tile_products(b, std::span<const packed_output<In, Real, Real>>(inner), work);
-    tile_products(b, std::span<const packed_output<Real, Out, Real>>(outer), work);
-}
-
-}  // namespace gpu
-
-/// Several layers on the device that read the same X (T,n), as one job; In and Out are Real, or f16 or bf16 for float
-/// layers, whose sums are made as if in float. Throws shape_error.
-template <class Device, class In, class Out, class Real>
-void apply_layers(const gpu_backend<Device>& b, matrix_view<const In> X,
-                  std::span<const device_layer_output<Device, Out, Real>> layers,
-                  gpu::packed_workspace<Device, Real>& work) {
-    for (const auto& part : layers) {
-        require_shape("apply: X", X.rows, X.cols, X.rows, part.layer.cols());
-        require_shape("apply: Y", part.Y.rows, part.Y.cols, X.rows, part.layer.rows());
-    }
-    if constexpr (std::is_same_v<Real, float>) {
-        if (X.rows <= gpu::most_vectors) return gpu::apply_to_vectors(b, X, layers, work);
-    }
-    gpu::apply_to_tiles(b, X, layers, work);
+    gpu::packed_products(b, std::span<const gpu::packed_output<In, Real, Real>>(inner), work);
+    gpu::packed_products(b, std::span<const gpu::packed_output<Real, Out, Real>>(outer), work);
 }
 /// The same for a list: apply_layers(b, X, {{q, Q}, {k, K}, {v, V}}, work).
 template <class Device, class In, class Real>

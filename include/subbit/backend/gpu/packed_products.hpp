@@ -74,7 +74,7 @@ template <class Device, class In, class Out, class Real>
 void packed_products(const gpu_backend<Device>& b, std::span<const packed_output<In, Out, Real>> outputs,
                      packed_workspace<Device, Real>& work) {
     if constexpr (std::is_same_v<Real, float>) {
-        if (!outputs.empty() && outputs.front().tokens() <= most_vectors) return vector_products(b, outputs, work);
+        if (!outputs.empty() && outputs.front().tokens() <= most_vectors) return products_of_vectors(b, outputs);
     }
     tile_products(b, outputs, work);
 }

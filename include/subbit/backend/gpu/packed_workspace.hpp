@@ -4,7 +4,6 @@
 #include <subbit/backend/gpu/backend.hpp>
 #include <subbit/backend/gpu/memory.hpp>
 
-#include <cstddef>
 #include <cstdint>
 
 namespace subbit::gpu {
@@ -20,7 +19,6 @@ class packed_workspace {
     std::uint32_t* words(index count) { return at_least(words_, count); }
     std::int32_t* sums(index count) { return at_least(sums_, count); }
     Real* to_real(index count) { return at_least(to_real_, count); }
-    std::byte* planes(index bytes) { return at_least(planes_, bytes); }
 
   private:
     template <class T>
@@ -33,7 +31,6 @@ class packed_workspace {
     buffer<Device, Real> hidden_, to_real_;
     buffer<Device, std::uint32_t> words_;
     buffer<Device, std::int32_t> sums_;
-    buffer<Device, std::byte> planes_;
 };
 
 }  // namespace subbit::gpu
