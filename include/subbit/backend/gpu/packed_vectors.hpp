@@ -27,7 +27,7 @@ inline constexpr index most_vectors = 16;
 template <int Depth>
 class strip_product {
   public:
-    static constexpr int unit = 256, halves = 2 * Depth;
+    static constexpr int unit = 256, halves = 2 * Depth, most_warps = 16;
 
     /// Bytes of the shared memory that a block needs.
     static constexpr std::size_t shared_bytes(index vectors, int threads) {
@@ -66,9 +66,11 @@ class strip_product {
     /// Row lane() of the strip times vector t, once all warps have multiplied.
     template <class Block>
     SUBBIT_KERNEL float sum(const Block& block, int t) const {
+        const float* const of_row = sums_ + t * block.threads() + block.lane();
         float total = 0;
-        for (int w = 0; w < block.warps(); ++w)
-            total += sums_[t * block.threads() + w * warp_size + block.lane()];
+        SUBBIT_UNROLL
+        for (int w = 0; w < most_warps; ++w)  // all loads under way at once
+            total += w < block.warps() ? of_row[w * warp_size] : 0.0f;
         return total;
     }
 
@@ -84,20 +86,18 @@ class strip_product {
     SUBBIT_KERNEL void load(Block& block, const Source& source, int first) {
         SUBBIT_UNROLL
         for (int h = 0; h < halves; ++h) {
-            const int group = column(block, first, h) / 32;
+            const int j = column(block, first, h);
             signs_[h] = sign_words{};
-            if (signs_of_lane_ != nullptr && 32 * group < columns_)
-                signs_[h] = load_once(block, signs_of_lane_ + 4 * group);
-            factors_[h] = source.factors(column(block, first, h));
+            if (signs_of_lane_ != nullptr && j / 32 * 32 < columns_)
+                signs_[h] = load_once(block, signs_of_lane_ + 4 * (j / 32));
         }
+        source.read_factors(factors_, [&](int h) { return column(block, first, h); });
     }
 
     template <class Block, class Source>
     SUBBIT_KERNEL float multiply_chunk(Block& block, const Source& source, int t, int first) {
         four<float> x[halves];
-        SUBBIT_UNROLL
-        for (int h = 0; h < halves; ++h)
-            x[h] = source.read(t, column(block, first, h));
+        source.read(t, x, [&](int h) { return column(block, first, h); });
         std::uint32_t largest = 0;
         SUBBIT_UNROLL
         for (int e = 0; e < halves * 4; ++e) {
@@ -106,19 +106,18 @@ class strip_product {
             largest = maximum{}(largest, magnitude_pattern(v));
         }
         const fixed_scale<float> scale = plane_scale(block.warp_reduce(largest, maximum{}));
+        if (scale.to_integer == 0.0f) return scale.to_real;  // not all numbers are finite
         std::int32_t counts[2][plane_words::tiles][4] = {}, own = 0;
         SUBBIT_UNROLL
         for (int a = 0; a < Depth; ++a) {
+            if (first + (a * block.warps() + block.warp()) * unit >= columns_) break;
             plane_words planes[2];
             SUBBIT_UNROLL
             for (int half = 0; half < 2; ++half) {
                 std::int32_t integers[4];
                 SUBBIT_UNROLL
                 for (int e = 0; e < 4; ++e) {
-                    // A scale of zero: not all numbers are finite.
-                    integers[e] = scale.to_integer == 0.0f
-                                      ? 0
-                                      : static_cast<std::int32_t>(std::rint(x[2 * a + half].at[e] * scale.to_integer));
+                    integers[e] = static_cast<std::int32_t>(std::rint(x[2 * a + half].at[e] * scale.to_integer));
                     own += integers[e];
                 }
                 planes[half] = planes_of(block, integers);
@@ -184,13 +183,14 @@ class strip_product {
     four<float> factors_[halves];
 };
 
-/// Vectors that are read from a matrix and scaled: diag(scale) x; an empty scale, null, stands for ones.
+/// Vectors that are read from a matrix and scaled: diag(scale) x; an empty scale, null, stands for ones. A lane reads
+/// several fours of entries at a time, at(h), at(h) + 1, .. for every h; zeros where there are no more.
 template <class In>
 struct scaled_vectors {
     const In* x = nullptr;
     index row_stride = 0, col_stride = 1;
     int size = 0;
-    bool in_fours = false;  ///< every four of every vector lies together and aligned
+    bool in_fours = false, scale_in_fours = false;  ///< every four lies together and aligned
     const float* scale = nullptr;
 
     scaled_vectors() = default;
@@ -199,27 +199,47 @@ struct scaled_vectors {
           row_stride(X.row_stride),
           col_stride(X.col_stride),
           size(static_cast<int>(X.cols)),
-          in_fours(X.rows > 1 ? holds_fours(X) : X.col_stride == 1 && X.cols % 4 == 0 && holds_fours(X.data)),
+          in_fours(X.col_stride == 1 && X.cols % 4 == 0 && holds_fours(X.data) &&
+                   (X.rows == 1 || X.row_stride % (alignof(four<In>) / sizeof(In)) == 0)),
+          scale_in_fours(X.cols % 4 == 0 && holds_fours(scale_of_entries)),
           scale(scale_of_entries) {}
 
-    /// Entries j .. j + 3 of the scale, which no kernel writes.
-    SUBBIT_KERNEL four<float> factors(int j) const { return load_four(scale, 0, size, j, 1.0f); }
-    /// Entries j .. j + 3 of vector t; zeros where there are no more.
-    SUBBIT_KERNEL four<float> read(int t, int j) const {
-        four<float> values = {};
-        const In* const row = x + t * row_stride;
-        if (in_fours) {
-            if (j >= size) return values;
-            const four<In> loaded = *reinterpret_cast<const four<In>*>(row + j);
+    /// Entries of the scale, which no kernel writes.
+    template <int Count, class At>
+    SUBBIT_KERNEL void read_factors(four<float> (&to)[Count], At at) const {
+        if (scale == nullptr) {
             SUBBIT_UNROLL
-            for (int e = 0; e < 4; ++e)
-                values.at[e] = static_cast<float>(loaded.at[e]);
+            for (int h = 0; h < Count; ++h)
+                to[h] = {{1, 1, 1, 1}};
+        } else {
+            read_entries(scale, 1, scale_in_fours, to, at);
+        }
+    }
+    /// Entries of vector t.
+    template <int Count, class At>
+    SUBBIT_KERNEL void read(int t, four<float> (&to)[Count], At at) const {
+        read_entries(x + t * row_stride, col_stride, in_fours, to, at);
+    }
+
+  private:
+    template <class T, int Count, class At>
+    SUBBIT_KERNEL void read_entries(const T* from, index stride, bool fours, four<float> (&to)[Count], At at) const {
+        four<T> loaded[Count];
+        SUBBIT_UNROLL
+        for (int h = 0; h < Count; ++h)
+            loaded[h] = {};
+        if (fours) {
+            SUBBIT_UNROLL
+            for (int h = 0; h < Count; ++h)
+                if (at(h) < size) loaded[h] = *reinterpret_cast<const four<T>*>(from + at(h));
         } else {
             SUBBIT_UNROLL
-            for (int e = 0; e < 4; ++e)
-                if (j + e < size) values.at[e] = static_cast<float>(row[(j + e) * col_stride]);
+            for (int e = 0; e < Count * 4; ++e)
+                if (const int j = at(e / 4) + e % 4; j < size) loaded[e / 4].at[e % 4] = from[j * stride];
         }
-        return values;
+        SUBBIT_UNROLL
+        for (int e = 0; e < Count * 4; ++e)
+            to[e / 4].at[e % 4] = static_cast<float>(loaded[e / 4].at[e % 4]);
     }
 };
 
@@ -244,9 +264,9 @@ struct vector_output {
 /// The outputs of one launch; each takes a block for each of its strips.
 template <class Source, class Out>
 struct packed_vectors_kernel {
-    static constexpr int most_threads = 512;
-    static constexpr bool overlaps = true;
     using product = strip_product<2>;
+    static constexpr int most_threads = product::most_warps * warp_size;
+    static constexpr bool overlaps = true;
 
     vector_output<Source, Out> outputs[outputs_at_once];
     int first_block[outputs_at_once] = {};
@@ -266,6 +286,9 @@ struct packed_vectors_kernel {
         strips.begin(block, output.parts[0].bits, output.parts[0].source, strip);
         const float bias = there && output.bias != nullptr ? output.bias[row] : -0.0f;  // which changes no sum
         wait_for_predecessor(block);
+        // What a warp's first vector is added to comes while the block multiplies.
+        const bool adds = there && output.beta != 0.0f;
+        const float old = adds && block.warp() < vectors ? static_cast<float>(output.Y(block.warp(), row)) : 0.0f;
         for (int p = 0; p < output.part_count; ++p) {
             const vector_part<Source>& part = output.parts[p];
             if (p > 0) {
@@ -278,22 +301,16 @@ struct packed_vectors_kernel {
             // A warp finishes a vector.
             for (int t = block.warp(); t < vectors; t += block.warps()) {
                 const float sum = rounded_product(post, strips.sum(block, t));
-                if (there) add(output, t, row, sum, bias, p == 0);
+                if (!there) continue;
+                Out& y = output.Y(t, row);
+                float total = rounded_product(output.alpha, p == 0 ? sum + bias : sum);
+                if (p > 0)
+                    total += static_cast<float>(y);
+                else if (adds)
+                    total += output.beta * (t == block.warp() ? old : static_cast<float>(y));
+                y = static_cast<Out>(total);
             }
         }
-    }
-
-  private:
-    /// Adds a part's sum; the first part of all starts from the bias and beta Y.
-    SUBBIT_KERNEL static void add(const vector_output<Source, Out>& output, int t, int row, float sum, float bias,
-                                  bool first) {
-        Out& y = output.Y(t, row);
-        float total = rounded_product(output.alpha, first ? sum + bias : sum);
-        if (!first)
-            total += static_cast<float>(y);
-        else if (output.beta != 0.0f)
-            total += output.beta * static_cast<float>(y);
-        y = static_cast<Out>(total);
     }
 };
 

@@ -18,7 +18,7 @@ void vector_products(const gpu_backend<Device>& b, std::span<const vector_output
     // Of blocks that a GPU has all at once, each may have as many warps as a multiprocessor keeps busy; of more, half
     // of that, so that two are there at a time. The number of units of the columns needs no more.
     constexpr index few_blocks = 160;
-    constexpr int most_warps = kernel::most_threads / warp_size;
+    constexpr int most_warps = kernel::product::most_warps;
     for (std::size_t first = 0; first < outputs.size(); first += outputs_at_once) {
         kernel k;
         index blocks = 0, widest = 0;
