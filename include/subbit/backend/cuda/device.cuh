@@ -71,6 +71,7 @@ class cuda_device {
         gpu::require_regular(*singular());
     }
     int* singular() const { return state_->singular; }
+    index multiprocessors() const { return state_->multiprocessors; }
 
     void* allocate(std::size_t bytes) const {
         void* p = nullptr;
@@ -216,6 +217,8 @@ class cuda_device {
             cuda_detail::check(
                 cudaDeviceGetAttribute(&reads_host_memory, cudaDevAttrPageableMemoryAccess, options.device),
                 "asking a GPU how it reads the host's memory");
+            cuda_detail::check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options.device),
+                               "asking a GPU for its multiprocessors");
             cuda_detail::check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
             cuda_detail::check(cudaHostAlloc(&singular, sizeof(int), cudaHostAllocDefault), "cudaHostAlloc");
             *singular = 0;
@@ -252,7 +255,8 @@ class cuda_device {
         }
 
         cuda_options options;
-        int reads_host_memory = 0;   // pageable memory, without a copy
+        int reads_host_memory = 0;  // pageable memory, without a copy
+        int multiprocessors = 0;
         bool last_overlaps = false;  // the stream's last work is a kernel that gpu::overlaps, in code that can
         cudaStream_t stream = nullptr;
         int* singular = nullptr;

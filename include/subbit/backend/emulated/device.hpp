@@ -46,6 +46,7 @@ class emulated_device {
     /// Throws value_error where a solve has met a singular matrix since the last call.
     void synchronize() const { gpu::require_regular(*singular_); }
     int* singular() const { return singular_.get(); }
+    index multiprocessors() const { return 2; }  // few, so that small tests give a block several things to do
 
     void* allocate(std::size_t bytes) const {
         recorder_->require_idle("an allocation");

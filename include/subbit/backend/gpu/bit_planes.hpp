@@ -1,17 +1,15 @@
 // Vectors as bit planes: what lets binary tensor cores multiply signs with real numbers, the signs as they lie in
 // memory.
 //
-// Numbers become integers of 24 bits in two's complement, v_j ~ i_j 2^-s with the largest s for which all fit, and
-// those become planes: plane p has bit p of 32 neighbours in a word. A tensor core counts the bits that a row a of
-// signs (1 for +1) and a plane have in common; with c_p that count, and the weights w_p = 1, 2, ..., 2^22, -2^23,
+// Numbers become integers in two's complement, v_j ~ i_j 2^-s, of B = 24 or 32 bits, and those become planes: plane p
+// has bit p of 32 neighbours in a word. A tensor core counts the bits that a row a of signs (1 for +1) and a plane have
+// in common; with c_p that count, and the weights w_p = 1, 2, ..., 2^(B-2), -2^(B-1),
 //
 //     sum_j s_j i_j = 2 sum_p w_p c_p - sum_j i_j.
 //
-// What is lost is lost in the integers: 2^-23 of the largest number at most, what a sum in float loses anyhow. An
-// infinity or a NaN makes the scale NaN.
-//
-// A warp turns 128 numbers into the words that its lanes need for a tensor core's product (lane 4g + q: planes g, 8 + g
-// and 16 + g of numbers 32q ..) by moving bits within and between the lanes, without a table or shared memory.
+// Of numbers that a warp has read it knows the largest, and 24 bits lose no more than 2^-23 of that. Of the outputs of
+// a product, which many blocks make, a block knows a bound, sum_j |v_j|, and every block the same; 32 bits leave room
+// for what the bound is above the largest of them (docs/gpu.md). An infinity or a NaN makes a scale NaN.
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
@@ -25,28 +23,50 @@
 
 namespace subbit::gpu {
 
-/// 24 planes of 32 numbers, a lane's: planes g, 8 + g and 16 + g.
+/// Planes of 32 numbers, a lane's: planes g, 8 + g, .. of lane 4g + q, a tile of 8 planes each.
+template <int Tiles>
 struct plane_words {
-    static constexpr int tiles = 3;
-    std::uint32_t tile[tiles];
+    std::uint32_t tile[Tiles];
 };
+/// Of numbers that a warp has read, and of outputs.
+inline constexpr int read_tiles = 3, output_tiles = 4;
 
-/// The factors of numbers whose largest magnitude has this pattern: powers of two.
-SUBBIT_KERNEL inline fixed_scale<float> plane_scale(std::uint32_t largest) {
+/// The factors of numbers below 2^(field - 126), as integers of so many bits: powers of two.
+SUBBIT_KERNEL inline fixed_scale<float> plane_scale(int field, int bits) {
     using F = fixed_point<float>;
-    constexpr std::uint32_t special = 2 * F::exponent_bias + 1, bits = 23;
-    if (largest >> F::fraction_bits == special) return {0.0f, std::bit_cast<float>(0x7fc00000u)};
-    // All are below 2^(field - 126). With the largest fraction a number would round up to that: the next field is
-    // taken.
-    const int field = static_cast<int>((largest + 1) >> F::fraction_bits);
+    constexpr int special = 2 * F::exponent_bias + 1;
+    if (field >= special) return {0.0f, std::bit_cast<float>(0x7fc00000u)};
     // Both powers stay normal numbers; numbers next to nothing have fewer bits then.
-    const int exponent = static_cast<int>(bits) + F::exponent_bias - 1 - field;
-    const int most = F::exponent_bias - 1, s = exponent < most ? exponent : most;
+    const int exponent = bits - 2 + F::exponent_bias - field, most = F::exponent_bias - 1;
+    const int s = exponent < most ? exponent : most;
     const auto power = [](int e) {
         return std::bit_cast<float>(static_cast<std::uint32_t>(e + F::exponent_bias) << F::fraction_bits);
     };
     return {power(s), power(-s)};
 }
+/// Of numbers whose largest magnitude has this pattern. With the largest fraction a number would round up to a power of
+/// two: the next field is taken.
+SUBBIT_KERNEL inline fixed_scale<float> scale_of_largest(std::uint32_t largest) {
+    return plane_scale(static_cast<int>((largest + 1) >> fixed_point<float>::fraction_bits), 8 * read_tiles);
+}
+/// Of sums of numbers, each with a sign, whose magnitudes have this sum but for rounding: twice that is safe.
+SUBBIT_KERNEL inline fixed_scale<float> scale_of_bound(float bound) {
+    return plane_scale(static_cast<int>(magnitude_pattern(bound) >> fixed_point<float>::fraction_bits) + 1,
+                       8 * output_tiles);
+}
+
+/// The planes of some vectors of the same length in a device's memory: 32 planes, and their scales. The words of 32
+/// entries lie together, those that a lane needs next to each other.
+struct plane_view {
+    std::uint32_t* words = nullptr;  ///< (vectors, groups(size), 32)
+    float* to_real = nullptr;        ///< one a vector
+    int size = 0;                    ///< entries of a vector
+
+    static constexpr index groups(index n) { return (n + 31) / 32; }
+    SUBBIT_KERNEL std::uint32_t* words_of(int vector) const { return words + vector * groups(size) * 32; }
+    /// Where the word of a plane is among the 32 of a group.
+    SUBBIT_KERNEL static constexpr int place(int plane) { return plane % 8 * output_tiles + plane / 8; }
+};
 
 /// Exchanges the bits of x under `mask` with those `by` places above them.
 SUBBIT_KERNEL constexpr std::uint32_t exchange_bits(std::uint32_t x, int by, std::uint32_t mask) {
@@ -56,7 +76,7 @@ SUBBIT_KERNEL constexpr std::uint32_t exchange_bits(std::uint32_t x, int by, std
 
 /// The planes of 128 integers, of which lane 4g + q has numbers 32q + 4g .. 32q + 4g + 3.
 template <class Block>
-SUBBIT_KERNEL plane_words planes_of(Block& block, const std::int32_t (&integers)[4]) {
+SUBBIT_KERNEL plane_words<read_tiles> planes_of(Block& block, const std::int32_t (&integers)[4]) {
     // The bytes of one tile of planes next to each other. What follows exchanges neighbours, hence 0, 2, 1, 3.
     std::uint32_t i[4];
     SUBBIT_UNROLL
@@ -64,14 +84,14 @@ SUBBIT_KERNEL plane_words planes_of(Block& block, const std::int32_t (&integers)
         i[e] = static_cast<std::uint32_t>(integers[e]);
     const std::uint32_t low02 = pick_bytes(block, i[0], i[2], 0x5140), low13 = pick_bytes(block, i[1], i[3], 0x5140),
                         high02 = pick_bytes(block, i[0], i[2], 0x0062), high13 = pick_bytes(block, i[1], i[3], 0x0062);
-    plane_words planes = {{pick_bytes(block, low02, low13, 0x5410), pick_bytes(block, low02, low13, 0x7632),
-                           pick_bytes(block, high02, high13, 0x5410)}};
+    plane_words<read_tiles> planes = {{pick_bytes(block, low02, low13, 0x5410), pick_bytes(block, low02, low13, 0x7632),
+                                       pick_bytes(block, high02, high13, 0x5410)}};
     const int g = block.lane() / 4;
     const std::uint32_t halves = g / 4 % 2 == 0 ? 0x5410 : 0x3276, bytes = g / 2 % 2 == 0 ? 0x6240 : 0x3715,
                         kept = g % 2 == 0 ? 0x0f0f0f0fu : 0xf0f0f0f0u;
     const int turn = g % 2 == 0 ? 4 : 28;
     SUBBIT_UNROLL
-    for (int t = 0; t < plane_words::tiles; ++t) {
+    for (int t = 0; t < read_tiles; ++t) {
         // Bit p of number e, at 8e + p, goes to 4p + e.
         std::uint32_t x = exchange_bits(planes.tile[t], 12, 0x0000f0f0);
         x = exchange_bits(x, 6, 0x00cc00cc);
@@ -90,10 +110,17 @@ SUBBIT_KERNEL plane_words planes_of(Block& block, const std::int32_t (&integers)
 struct weighted_count {
     std::int32_t low, high;
 };
-SUBBIT_KERNEL inline weighted_count weighted(const std::int32_t (&even)[plane_words::tiles],
-                                             const std::int32_t (&odd)[plane_words::tiles], int q) {
-    const std::int32_t sign = q == 3 ? -2 : 2;  // plane 23
-    return {(even[0] + 2 * odd[0] + 256 * (even[1] + 2 * odd[1])) << 2 * q, (even[2] + sign * odd[2]) * (1 << 2 * q)};
+template <int Tiles>
+SUBBIT_KERNEL weighted_count weighted(const std::int32_t (&even)[Tiles], const std::int32_t (&odd)[Tiles], int q) {
+    constexpr int last = Tiles - 1;
+    std::int32_t sum[Tiles];
+    SUBBIT_UNROLL
+    for (int t = 0; t < Tiles; ++t)
+        sum[t] = even[t] + (t == last && q == 3 ? -2 : 2) * odd[t];
+    const std::int32_t unit = 1 << 2 * q;
+    weighted_count w = {(sum[0] + 256 * sum[1]) * unit, sum[2] * unit};
+    if constexpr (Tiles == 4) w.high += 256 * sum[3] * unit;
+    return w;
 }
 
 }  // namespace subbit::gpu

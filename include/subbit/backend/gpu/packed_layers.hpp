@@ -42,20 +42,46 @@ struct device_layer_output {
     Real beta = 0;       ///< of the old Y that is added: a residual connection is 1
 };
 
-/// Several layers on the device that read the same X (T,n), as one job; In and Out are Real, or f16 or bf16 for float
-/// layers, whose sums are made as if in float. Throws shape_error.
-template <class Device, class In, class Out, class Real>
-void apply_layers(const gpu_backend<Device>& b, matrix_view<const In> X,
-                  std::span<const device_layer_output<Device, Out, Real>> layers,
-                  gpu::packed_workspace<Device, Real>& work) {
-    index ranks = 0;
-    for (const auto& part : layers) {
-        require_shape("apply: X", X.rows, X.cols, X.rows, part.layer.cols());
-        require_shape("apply: Y", part.Y.rows, part.Y.cols, X.rows, part.layer.rows());
-        ranks += part.layer.rank();
+namespace gpu {
+
+/// apply_layers() for few vectors: one launch for all V, whose outputs are planes, and one for all U.
+template <class Device, class In, class Out>
+void apply_to_vectors(const gpu_backend<Device>& b, matrix_view<const In> X,
+                      std::span<const device_layer_output<Device, Out, float>> layers,
+                      packed_workspace<Device, float>& work) {
+    using input = vector_output<scaled_vectors<In>, plane_target>;
+    using output = vector_output<stored_planes, matrix_target<Out>>;
+    index groups = 0;
+    for (const auto& part : layers)
+        groups += plane_view::groups(part.layer.rank());
+    std::uint32_t* next = work.planes(X.rows * groups * 32);
+    float* next_scale = work.to_real(X.rows * std::ssize(layers));
+    std::vector<input> inner(layers.size());
+    std::vector<output> outer(layers.size());
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+        const auto& layer = layers[l].layer;
+        const plane_view hidden{next, next_scale, static_cast<int>(layer.rank())};
+        inner[l].parts[0] = {layer.V.view(), scaled_vectors<In>(X, span_of(layer.s_pre).data()), nullptr};
+        inner[l].target = {span_of(layer.s_mid).data(), hidden};
+        outer[l].parts[0] = {layer.U.view(), {hidden}, span_of(layer.s_post).data()};
+        outer[l].target = {span_of(layer.bias).data(), layers[l].Y, 1, layers[l].beta};
+        next += X.rows * plane_view::groups(layer.rank()) * 32;
+        next_scale += X.rows;
     }
-    std::vector<gpu::packed_output<In, Real, Real>> inner(layers.size());
-    std::vector<gpu::packed_output<Real, Out, Real>> outer(layers.size());
+    vector_products(b, std::span<const input>(inner), X.rows);
+    vector_products(b, std::span<const output>(outer), X.rows);
+}
+
+/// apply_layers() for many vectors, by tiles.
+template <class Device, class In, class Out, class Real>
+void apply_to_tiles(const gpu_backend<Device>& b, matrix_view<const In> X,
+                    std::span<const device_layer_output<Device, Out, Real>> layers,
+                    packed_workspace<Device, Real>& work) {
+    index ranks = 0;
+    for (const auto& part : layers)
+        ranks += part.layer.rank();
+    std::vector<packed_output<In, Real, Real>> inner(layers.size());
+    std::vector<packed_output<Real, Out, Real>> outer(layers.size());
     Real* next = work.hidden(X.rows * ranks);
     for (std::size_t l = 0; l < layers.size(); ++l) {
         const auto& layer = layers[l].layer;
@@ -68,8 +94,26 @@ void apply_layers(const gpu_backend<Device>& b, matrix_view<const In> X,
         outer[l].beta = layers[l].beta;
         next += hidden.size();
     }
-    gpu::packed_products(b, std::span<const gpu::packed_output<In, Real, Real>>(inner), work);
-    gpu::packed_products(b, std::span<const gpu::packed_output<Real, Out, Real>>(outer), work);
+    tile_products(b, std::span<const packed_output<In, Real, Real>>(inner), work);
+    tile_products(b, std::span<const packed_output<Real, Out, Real>>(outer), work);
+}
+
+}  // namespace gpu
+
+/// Several layers on the device that read the same X (T,n), as one job; In and Out are Real, or f16 or bf16 for float
+/// layers, whose sums are made as if in float. Throws shape_error.
+template <class Device, class In, class Out, class Real>
+void apply_layers(const gpu_backend<Device>& b, matrix_view<const In> X,
+                  std::span<const device_layer_output<Device, Out, Real>> layers,
+                  gpu::packed_workspace<Device, Real>& work) {
+    for (const auto& part : layers) {
+        require_shape("apply: X", X.rows, X.cols, X.rows, part.layer.cols());
+        require_shape("apply: Y", part.Y.rows, part.Y.cols, X.rows, part.layer.rows());
+    }
+    if constexpr (std::is_same_v<Real, float>) {
+        if (X.rows <= gpu::most_vectors) return gpu::apply_to_vectors(b, X, layers, work);
+    }
+    gpu::apply_to_tiles(b, X, layers, work);
 }
 /// The same for a list: apply_layers(b, X, {{q, Q}, {k, K}, {v, V}}, work).
 template <class Device, class In, class Real>

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <span>
 #include <type_traits>
+#include <vector>
 
 namespace subbit {
 
@@ -67,6 +68,23 @@ void tile_products(const gpu_backend<Device>& b, std::span<const packed_output<I
         make_digits(b, job, work);
         launch_tiles(b, job);
     }
+}
+
+/// The same for up to most_vectors tokens.
+template <class Device, class In, class Out>
+void products_of_vectors(const gpu_backend<Device>& b, std::span<const packed_output<In, Out, float>> outputs) {
+    using source = scaled_vectors<In>;
+    std::vector<vector_output<source, matrix_target<Out>>> products;
+    for (const auto& output : outputs) {
+        auto& product = products.emplace_back();
+        product.part_count = output.part_count;
+        for (int p = 0; p < output.part_count; ++p) {
+            const auto& part = output.parts[p];
+            product.parts[p] = {part.bits, source(part.X, part.pre), part.post};
+        }
+        product.target = {output.bias, output.Y, output.alpha, output.beta};
+    }
+    vector_products(b, std::span<const vector_output<source, matrix_target<Out>>>(products), outputs.front().tokens());
 }
 
 /// All outputs, which have the same number of tokens.

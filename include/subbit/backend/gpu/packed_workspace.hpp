@@ -16,6 +16,7 @@ class packed_workspace {
     explicit packed_workspace(const gpu_backend<Device>& b) : device_(b.device()) {}
 
     Real* hidden(index count) { return at_least(hidden_, count); }
+    std::uint32_t* planes(index count) { return at_least(planes_, count); }
     std::uint32_t* words(index count) { return at_least(words_, count); }
     std::int32_t* sums(index count) { return at_least(sums_, count); }
     Real* to_real(index count) { return at_least(to_real_, count); }
@@ -29,7 +30,7 @@ class packed_workspace {
 
     Device device_;
     buffer<Device, Real> hidden_, to_real_;
-    buffer<Device, std::uint32_t> words_;
+    buffer<Device, std::uint32_t> planes_, words_;
     buffer<Device, std::int32_t> sums_;
 };
 

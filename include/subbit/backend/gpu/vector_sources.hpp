@@ -1,0 +1,172 @@
+// Where packed_vectors.hpp has its vectors from: a matrix of numbers, or planes that a product has left.
+//
+// A source gives a warp the planes of its part of a vector, `Halves` times 128 columns: at.begin(h) is where the h-th
+// of them begins, at(h) the first of a lane's four columns there, at.begin(h) + 32q + 4g for lane 4g + q.
+#pragma once
+
+#include <subbit/backend/gpu/bit_planes.hpp>
+#include <subbit/backend/gpu/block.hpp>
+#include <subbit/backend/gpu/fours.hpp>
+#include <subbit/core/matrix.hpp>
+
+#include <cmath>
+#include <cstdint>
+
+namespace subbit::gpu {
+
+/// A warp's part of a vector as planes; column j counts i_j to_real.
+template <int Tiles, int Halves>
+struct warp_planes {
+    plane_words<Tiles> half[Halves];
+    float to_real;
+    std::int64_t sum;  ///< of the integers
+    float magnitude;   ///< sum of |v_j|
+};
+
+/// Vectors that are read from a matrix and scaled: diag(scale) x; an empty scale, null, stands for ones.
+template <class In>
+struct scaled_vectors {
+    static constexpr int tiles = read_tiles;
+
+    const In* x = nullptr;
+    index row_stride = 0, col_stride = 1;
+    int size = 0;
+    bool in_fours = false, scale_in_fours = false;  ///< every four lies together and aligned
+    const float* scale = nullptr;
+
+    scaled_vectors() = default;
+    scaled_vectors(matrix_view<const In> X, const float* scale_of_entries)
+        : x(X.data),
+          row_stride(X.row_stride),
+          col_stride(X.col_stride),
+          size(static_cast<int>(X.cols)),
+          in_fours(X.col_stride == 1 && X.cols % 4 == 0 && holds_fours(X.data) &&
+                   (X.rows == 1 || X.row_stride % (alignof(four<In>) / sizeof(In)) == 0)),
+          scale_in_fours(X.cols % 4 == 0 && holds_fours(scale_of_entries)),
+          scale(scale_of_entries) {}
+
+    template <int Halves>
+    struct factors {
+        four<float> of[Halves];
+    };
+    /// What no kernel writes: the scale.
+    template <int Halves, class At>
+    SUBBIT_KERNEL factors<Halves> load_factors(At at) const {
+        factors<Halves> f;
+        if (scale != nullptr) {
+            read_entries(scale, 1, scale_in_fours, f.of, at);
+        } else {
+            SUBBIT_UNROLL
+            for (int h = 0; h < Halves; ++h)
+                f.of[h] = {{1, 1, 1, 1}};
+        }
+        return f;
+    }
+
+    template <int Halves, class Block, class At>
+    SUBBIT_KERNEL warp_planes<tiles, Halves> load(Block& block, int t, const factors<Halves>& f, At at) const {
+        four<float> v[Halves];
+        read_entries(x + t * row_stride, col_stride, in_fours, v, at);
+        std::uint32_t largest = 0;
+        float magnitude = 0;
+        SUBBIT_UNROLL
+        for (int e = 0; e < Halves * 4; ++e) {
+            v[e / 4].at[e % 4] *= f.of[e / 4].at[e % 4];
+            largest = maximum{}(largest, magnitude_pattern(v[e / 4].at[e % 4]));
+            magnitude += std::abs(v[e / 4].at[e % 4]);
+        }
+        const fixed_scale<float> to = scale_of_largest(block.warp_reduce(largest, maximum{}));
+        warp_planes<tiles, Halves> planes = {};
+        planes.to_real = to.to_real;
+        planes.magnitude = block.warp_sum(magnitude);
+        if (to.to_integer == 0.0f) return planes;  // not all numbers are finite
+        std::int32_t sum = 0;
+        SUBBIT_UNROLL
+        for (int h = 0; h < Halves; ++h) {
+            if (at.begin(h) >= size) break;
+            std::int32_t integers[4];
+            SUBBIT_UNROLL
+            for (int e = 0; e < 4; ++e) {
+                integers[e] = static_cast<std::int32_t>(std::rint(v[h].at[e] * to.to_integer));
+                sum += integers[e];
+            }
+            planes.half[h] = planes_of(block, integers);
+        }
+        // In two halves: the lanes' sums are below 2^28.
+        planes.sum = std::int64_t{block.warp_sum(sum >> 8)} * 256 + block.warp_sum(sum & 255);
+        return planes;
+    }
+
+  private:
+    /// Zeros where there are no more entries. All loads are under way together.
+    template <class T, int Count, class At>
+    SUBBIT_KERNEL void read_entries(const T* from, index stride, bool fours, four<float> (&to)[Count], At at) const {
+        four<T> loaded[Count];
+        SUBBIT_UNROLL
+        for (int h = 0; h < Count; ++h)
+            loaded[h] = {};
+        if (fours) {
+            SUBBIT_UNROLL
+            for (int h = 0; h < Count; ++h)
+                if (at(h) < size) loaded[h] = *reinterpret_cast<const four<T>*>(from + at(h));
+        } else {
+            SUBBIT_UNROLL
+            for (int e = 0; e < Count * 4; ++e)
+                if (const int j = at(e / 4) + e % 4; j < size) loaded[e / 4].at[e % 4] = from[j * stride];
+        }
+        SUBBIT_UNROLL
+        for (int e = 0; e < Count * 4; ++e)
+            to[e / 4].at[e % 4] = static_cast<float>(loaded[e / 4].at[e % 4]);
+    }
+};
+
+/// Vectors that are planes already.
+struct stored_planes {
+    static constexpr int tiles = output_tiles;
+
+    plane_view x;
+
+    template <int Halves>
+    struct factors {};
+    template <int Halves, class At>
+    SUBBIT_KERNEL factors<Halves> load_factors(At) const {
+        return {};
+    }
+
+    template <int Halves, class Block, class At>
+    SUBBIT_KERNEL warp_planes<tiles, Halves> load(Block& block, int t, const factors<Halves>&, At at) const {
+        static_assert(tiles == 4, "a lane reads its words of a group as one four");
+        const auto* const words = reinterpret_cast<const four<std::uint32_t>*>(x.words_of(t)) + block.lane() / 4;
+        warp_planes<tiles, Halves> planes = {};
+        planes.to_real = x.to_real[t];
+        SUBBIT_UNROLL
+        for (int h = 0; h < Halves; ++h)
+            if (const int group = at.begin(h) / 32 + block.lane() % 4; group * 32 < x.size) {
+                const four<std::uint32_t> loaded = words[group * 8];
+                SUBBIT_UNROLL
+                for (int tile = 0; tile < tiles; ++tile)
+                    planes.half[h].tile[tile] = loaded.at[tile];
+            }
+        // The integers' sum is what a row of ones counts.
+        std::int32_t counts[tiles][4] = {};
+        SUBBIT_UNROLL
+        for (int h = 0; h < Halves; h += 2)
+            SUBBIT_UNROLL
+        for (int tile = 0; tile < tiles; ++tile)
+            count_common(block, counts[tile], {{~0u, ~0u, ~0u, ~0u}},
+                         {{planes.half[h].tile[tile], h + 1 < Halves ? planes.half[h + 1].tile[tile] : 0}});
+        std::int32_t even[tiles], odd[tiles];
+        SUBBIT_UNROLL
+        for (int tile = 0; tile < tiles; ++tile) {
+            even[tile] = counts[tile][0];
+            odd[tile] = counts[tile][1];
+        }
+        const weighted_count w = weighted(even, odd, block.lane() % 4);
+        std::int64_t sum = (std::int64_t{w.high} << 16) + w.low;
+        sum += block.shuffle_xor(sum, 1);
+        planes.sum = sum + block.shuffle_xor(sum, 2);
+        return planes;
+    }
+};
+
+}  // namespace subbit::gpu
