@@ -19,6 +19,22 @@
 //         ends a group of copies
 //     wait_for_copies(block, pending_copies<P>())
 //         all groups but the last P have arrived, this thread's own
+//     add_products(block, sums, signs, columns)
+//         starts the tensor core's product of a warpgroup, 4 warps: C (64,N) += A (64,32 bytes) X (32 bytes,N), with
+//         N / 2 sums a lane; 32-bit sums of bytes, or float sums of bfloat16 numbers, two bytes each. Warp w has rows
+//         16w.. of A and C, its lanes as above, and sums[4j], .. are those of columns 8j..; X lies in shared memory, at
+//         `columns`, as core_matrices (core_matrices.hpp) says, and is read by name of the memory's other proxy.
+//         Between begin_products(block) and commit_products(block), as one group.
+//     begin_products(block)
+//         what was written to sums and signs is there for the products that follow
+//     wait_for_products(block, pending_products<P>())
+//         all groups but the last P are done: their signs and X may be written again
+//     finish_products(block, sums...)
+//         all groups are done, and their sums may be read
+//     show_to_products(block)
+//         what this thread has written to shared memory is seen by products that begin after a sync()
+//     rounded_pair(block, low, high)
+//         two floats as bfloat16 numbers, to nearest even, in a word
 //     wait_for_predecessor(block)
 //         returns when the kernel before this one on its stream is done, and what it wrote is there. Only a kernel that
 //         `overlaps` (block.hpp) needs it; the first call matters, others cost nothing.
@@ -49,5 +65,7 @@ struct digit_fragment {
 inline constexpr std::size_t copy_bytes = 16;
 template <int Pending>
 using pending_copies = std::integral_constant<int, Pending>;
+template <int Pending>
+using pending_products = std::integral_constant<int, Pending>;
 
 }  // namespace subbit::gpu

@@ -8,6 +8,7 @@
 #include <subbit/backend/gpu/packed_tile_digits.hpp>
 #include <subbit/backend/gpu/packed_tiles.hpp>
 #include <subbit/backend/gpu/packed_vectors.hpp>
+#include <subbit/backend/gpu/packed_warpgroup_products.hpp>
 
 #include <algorithm>
 #include <cstdint>
@@ -17,60 +18,8 @@ namespace subbit {
 
 namespace gpu {
 
-/// Memory that packed products need for the time of a call. It grows and never shrinks, so that calls that repeat, and
-/// those that a graph records, allocate nothing.
-template <class Device, class Real>
-class packed_workspace {
-  public:
-    explicit packed_workspace(const gpu_backend<Device>& b) : device_(b.device()) {}
-
-    Real* hidden(index count) { return at_least(hidden_, count); }
-    std::uint32_t* words(index count) { return at_least(words_, count); }
-    std::int32_t* sums(index count) { return at_least(sums_, count); }
-    Real* to_real(index count) { return at_least(to_real_, count); }
-
-  private:
-    template <class T>
-    T* at_least(buffer<Device, T>& memory, index count) {
-        if (memory.size() < count) memory = buffer<Device, T>(device_, count);
-        return memory.data();
-    }
-
-    Device device_;
-    buffer<Device, Real> hidden_, to_real_;
-    buffer<Device, std::uint32_t> words_;
-    buffer<Device, std::int32_t> sums_;
-};
-
 /// More vectors go through the tensor cores' tiles; fewer leave most of a tile idle, and read the signs twice instead.
 inline constexpr index most_vectors = 16;
-
-/// Makes the digits of all parts by Kernel, in the workspace, and enters them there.
-template <template <class, class> class Kernel, class Device, class In, class Out, class Real>
-void make_digits(const gpu_backend<Device>& b, packed_job<In, Out, Real>& job, packed_workspace<Device, Real>& work) {
-    const index tokens = job.outputs[0].tokens(), columns = tile_shape<Real>::padded_columns(tokens);
-    index words = 0, parts = 0;
-    for (int o = 0; o < job.count; ++o)
-        for (int p = 0; p < job.outputs[o].part_count; ++p, ++parts)
-            words += columns * digit_layout::words(job.outputs[o].parts[p].bits.cols());
-    std::uint32_t* next_words = work.words(words);
-    std::int32_t* next_sums = work.sums(columns * parts);
-    Real* next_real = work.to_real(tokens * parts);
-    using maker_kernel = Kernel<In, Real>;
-    maker_kernel kernel;
-    kernel.tokens = tokens;
-    index made = 0;
-    for (int o = 0; o < job.count; ++o)
-        for (int p = 0; p < job.outputs[o].part_count; ++p, ++made) {
-            packed_part<In, Real>& part = job.outputs[o].parts[p];
-            part.digits = {next_words, next_sums, next_real};
-            kernel.jobs[made] = {part, next_words, next_sums, next_real};
-            next_words += columns * digit_layout::words(part.bits.cols());
-            next_sums += columns;
-            next_real += tokens;
-        }
-    b.launch({parts * tokens, maker_kernel::threads, maker_kernel::shared_bytes}, kernel);
-}
 
 template <int Tokens, class Device, class In, class Out, class Real>
 void launch_vectors(const gpu_backend<Device>& b, packed_job<In, Out, Real> job, index first_token) {
@@ -86,40 +35,37 @@ void launch_vectors(const gpu_backend<Device>& b, packed_job<In, Out, Real> job,
              packed_vectors_kernel<In, Out, Real, Tokens>{job, first_token, widest});
 }
 
+/// Products of many vectors, exact ones.
 template <class Device, class In, class Out, class Real>
-void launch_tiles(const gpu_backend<Device>& b, packed_job<In, Out, Real> job) {
+void multiply_many(const gpu_backend<Device>& b, packed_job<In, Out, Real>& job, packed_workspace<Device, Real>& work) {
+    if constexpr (sizeof(Real) == 4)
+        if (b.device().has_warpgroup_products())
+            return with_fitting_shape(exact_shapes{}, b.device().multiprocessors(), job,
+                                      [&]<class Shape>(Shape) { multiply_exact<Shape>(b, job, work); });
     using shape = tile_shape<Real>;
-    index blocks = 0;
-    for (int o = 0; o < job.count; ++o) {
-        job.first_block[o] = blocks;
-        blocks += shape::row_tiles(job.outputs[o].rows()) * shape::token_tiles(job.outputs[o].tokens());
-    }
-    b.launch({blocks, shape::threads, shape::shared_bytes}, packed_tiles_kernel<In, Out, Real>{job});
+    const index columns = shape::token_tiles(job.outputs[0].tokens()) * shape::columns;
+    make_digits(b, job, work, columns, tile_digits_kernel<In, Real, column_stages<Real>>{});
+    launch_tiles<shape>(b, packed_tiles_kernel<In, Out, Real>{job});
 }
 
 /// All outputs, which have the same number of tokens, in as few launches as their number allows.
 template <class Device, class In, class Out, class Real>
 void packed_products(const gpu_backend<Device>& b, std::span<const packed_output<In, Out, Real>> outputs,
                      packed_workspace<Device, Real>& work) {
-    for (std::size_t first = 0; first < outputs.size(); first += outputs_at_once) {
-        packed_job<In, Out, Real> job;
-        for (std::size_t o = first; o < std::min(outputs.size(), first + outputs_at_once); ++o)
-            if (outputs[o].Y.size() > 0) job.outputs[job.count++] = outputs[o];
-        if (job.count == 0) continue;
-        const index tokens = job.outputs[0].tokens();
+    for_each_job(outputs, [&](packed_job<In, Out, Real>& job) {
+        const index tokens = job.outputs[0].tokens(), columns = (tokens + 7) / 8 * 8 * fixed_point<Real>::digits;
         if (tokens == 1) {
             launch_vectors<1>(b, job, 0);
         } else if (tokens == 2) {
             launch_vectors<2>(b, job, 0);
         } else if (tokens <= most_vectors) {
-            make_digits<digits_kernel>(b, job, work);
+            make_digits(b, job, work, columns, digits_kernel<In, Real>{});
             for (index t = 0; t < tokens; t += 8)
                 launch_vectors<8>(b, job, t);
         } else {
-            make_digits<tile_digits_kernel>(b, job, work);
-            launch_tiles(b, job);
+            multiply_many(b, job, work);
         }
-    }
+    });
 }
 
 /// C = alpha A B' + beta C for the rows of `bits`.

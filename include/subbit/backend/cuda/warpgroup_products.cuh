@@ -1,0 +1,97 @@
+// The products of a warpgroup of gpu/instructions.hpp: wgmma, which code for sm_90a alone has (PTX ISA, "Asynchronous
+// warpgroup level matrix instructions"). block::has_warpgroup_products says whether this code is such.
+#pragma once
+
+#include <subbit/backend/cuda/block.cuh>
+#include <subbit/backend/gpu/core_matrices.hpp>
+#include <subbit/backend/gpu/instructions.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace subbit::cuda_detail {
+
+__device__ inline void begin_products(const block&) {
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+__device__ inline void commit_products(const block&) {
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+template <int Pending>
+__device__ void wait_for_products(const block&, gpu::pending_products<Pending>) {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
+}
+__device__ inline void show_to_products(const block&) {
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+/// Statements that nothing that reads the sums can be moved ahead of.
+template <std::size_t Size>
+__device__ void hold(std::int32_t (&sums)[Size]) {
+    SUBBIT_UNROLL
+    for (std::size_t i = 0; i < Size; ++i)
+        asm volatile("" : "+r"(sums[i])::"memory");
+}
+template <std::size_t Size>
+__device__ void hold(float (&sums)[Size]) {
+    SUBBIT_UNROLL
+    for (std::size_t i = 0; i < Size; ++i)
+        asm volatile("" : "+f"(sums[i])::"memory");
+}
+template <class... Sums>
+__device__ void finish_products(const block& b, Sums&... sums) {
+    wait_for_products(b, gpu::pending_products<0>());
+    (hold(sums), ...);
+}
+
+/// The descriptor of an operand that lies as core_matrices says: bits 0 to 13 its address, 16 to 29 the distance to the
+/// next 16 bytes of a column, 32 to 45 that to the next 8 columns, each in units of 16 bytes; no swizzling.
+template <int Columns>
+__device__ std::uint64_t operand_descriptor(const std::uint32_t* columns) {
+    constexpr std::uint64_t strides = std::uint64_t{gpu::core_matrices::piece_stride(Columns) / 16} << 16 |
+                                      std::uint64_t{gpu::core_matrices::group_stride / 16} << 32;
+    return strides | (static_cast<std::uint32_t>(__cvta_generic_to_shared(columns)) >> 4 & 0x3fffu);
+}
+
+// The registers of 8, .. sums, and their names in an instruction.
+#define SUBBIT_SUMS_8(c, s, i) \
+    c(s[i]), c(s[i + 1]), c(s[i + 2]), c(s[i + 3]), c(s[i + 4]), c(s[i + 5]), c(s[i + 6]), c(s[i + 7])
+#define SUBBIT_SUMS_16(c, s, i) SUBBIT_SUMS_8(c, s, i), SUBBIT_SUMS_8(c, s, i + 8)
+#define SUBBIT_SUMS_24(c, s, i) SUBBIT_SUMS_16(c, s, i), SUBBIT_SUMS_8(c, s, i + 16)
+#define SUBBIT_SUMS_32(c, s, i) SUBBIT_SUMS_16(c, s, i), SUBBIT_SUMS_16(c, s, i + 16)
+#define SUBBIT_SUMS_48(c, s, i) SUBBIT_SUMS_32(c, s, i), SUBBIT_SUMS_16(c, s, i + 32)
+#define SUBBIT_SUMS_64(c, s, i) SUBBIT_SUMS_32(c, s, i), SUBBIT_SUMS_32(c, s, i + 32)
+#define SUBBIT_SUMS_96(c, s, i) SUBBIT_SUMS_64(c, s, i), SUBBIT_SUMS_32(c, s, i + 64)
+#define SUBBIT_NAMES_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define SUBBIT_NAMES_24 SUBBIT_NAMES_16 ", %16, %17, %18, %19, %20, %21, %22, %23"
+#define SUBBIT_NAMES_32 SUBBIT_NAMES_24 ", %24, %25, %26, %27, %28, %29, %30, %31"
+#define SUBBIT_NAMES_48 \
+    SUBBIT_NAMES_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+#define SUBBIT_NAMES_64 \
+    SUBBIT_NAMES_48 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define SUBBIT_NAMES_96                                                                                           \
+    SUBBIT_NAMES_64                                                                                               \
+    ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, " \
+    "%85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+
+// One instruction of so many columns, half as many sums a lane; `signs` and `columns` are the names after the sums'.
+#define SUBBIT_PRODUCT(Sum, constraint, count, shape, signs_names, columns_name, factors)                     \
+    __device__ inline void add_products(block&, Sum(&sums)[count], const gpu::sign_fragment& signs,           \
+                                        const std::uint32_t* columns) {                                       \
+        asm volatile("{\n.reg .pred add;\nsetp.eq.u32 add, 1, 1;\nwgmma.mma_async.sync.aligned." shape        \
+                     " {" SUBBIT_NAMES_##count "}, {" signs_names "}, " columns_name ", add" factors ";\n}\n" \
+                     : SUBBIT_SUMS_##count(constraint, sums, 0)                                               \
+                     : "r"(signs.word[0]), "r"(signs.word[1]), "r"(signs.word[2]), "r"(signs.word[3]),        \
+                       "l"(operand_descriptor<2 * count>(columns)));                                          \
+    }
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+SUBBIT_PRODUCT(std::int32_t, "+r", 24, "m64n48k32.s32.u8.s8", "%24, %25, %26, %27", "%28", "")
+SUBBIT_PRODUCT(std::int32_t, "+r", 48, "m64n96k32.s32.u8.s8", "%48, %49, %50, %51", "%52", "")
+SUBBIT_PRODUCT(std::int32_t, "+r", 96, "m64n192k32.s32.u8.s8", "%96, %97, %98, %99", "%100", "")
+SUBBIT_PRODUCT(float, "+f", 16, "m64n32k16.f32.bf16.bf16", "%16, %17, %18, %19", "%20", ", 1, 1, 0")
+SUBBIT_PRODUCT(float, "+f", 32, "m64n64k16.f32.bf16.bf16", "%32, %33, %34, %35", "%36", ", 1, 1, 0")
+SUBBIT_PRODUCT(float, "+f", 64, "m64n128k16.f32.bf16.bf16", "%64, %65, %66, %67", "%68", ", 1, 1, 0")
+#endif
+#undef SUBBIT_PRODUCT
+
+}  // namespace subbit::cuda_detail

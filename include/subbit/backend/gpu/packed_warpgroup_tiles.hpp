@@ -1,0 +1,199 @@
+// Packed products with many vectors on GPUs whose warpgroups multiply (sm_90a): tiles of 128 rows for each warpgroup.
+//
+// The signs are operands in registers: a lane makes them of its bits, once for all tokens of the tile, for the next
+// products while the tensor cores are at work on the last ones. The vectors are operands in shared memory, where
+// asynchronous copies bring them as they lie in the workspace, two steps of 128 entries ahead. Two numbers are at hand:
+//
+// - digits (fixed_point.hpp): bytes, times 0 and 1, in 32-bit sums, whatever kernel makes them: exact;
+// - numbers rounded to bfloat16 (packed_rounded.hpp), times +1 and -1, in float sums: a third of the products' work at
+//   half of their rate.
+//
+// Of the bits that a lane has of a row, 32 columns, one mask takes 2 or 4 for an operand's word: columns k, k + s, k +
+// 2s, .. of the lane's, s = 32 / (numbers of a word). Of a step, piece k of a column (core_matrices.hpp) therefore
+// holds entries k + s i of each of the 4 lanes' 32, lane after lane; product i of a step takes pieces 2i and 2i + 1.
+//
+// A tensor core of an H100 needs 128 clocks for 64 x 128 x 32 products of bfloat16 numbers, two of these kernel's
+// products, and a lane makes their 8 words of signs by 16 instructions, at 2 clocks each of a scheduler's pipe. L2
+// gives 16 bytes a clock to a multiprocessor meanwhile, 4096 divided by the 256 rows of a tile, in either format.
+#pragma once
+
+#include <subbit/backend/gpu/block.hpp>
+#include <subbit/backend/gpu/core_matrices.hpp>
+#include <subbit/backend/gpu/instructions.hpp>
+#include <subbit/backend/gpu/packed_product.hpp>
+#include <subbit/backend/gpu/packed_tile_digits.hpp>
+#include <subbit/backend/gpu/packed_tile_output.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace subbit::gpu {
+
+/// Vectors as the digits of float numbers.
+struct exact_numbers {
+    using sum = std::int32_t;
+    static constexpr int columns_per_token = fixed_point<float>::digits;
+    static constexpr int pieces = 8;  ///< of 16 bytes, of a column's step
+    SUBBIT_KERNEL static std::uint32_t signs(std::uint32_t bits, int k) { return bits >> k & 0x01010101u; }
+};
+
+/// Vectors of bfloat16 numbers.
+struct rounded_numbers {
+    using sum = float;
+    static constexpr int columns_per_token = 1;
+    static constexpr int pieces = 16;
+    /// 1 with the sign bits of bits k and k + 16, which are set for -1.
+    SUBBIT_KERNEL static std::uint32_t signs(std::uint32_t bits, int k) {
+        return (~(bits << (15 - k)) & 0x80008000u) | 0x3f803f80u;
+    }
+};
+
+/// The shape of a tile: 128 rows for each warpgroup, so many tokens.
+template <class Numbers, int Warpgroups, int Tokens>
+struct warpgroup_shape {
+    using numbers = Numbers;
+    static constexpr int warpgroups = Warpgroups, tokens = Tokens, groups = Tokens / 8;
+    static constexpr int threads = warpgroups * warpgroup_size, rows = threads;
+    static constexpr int columns = tokens * Numbers::columns_per_token;
+    static constexpr int products = Numbers::pieces / 2;  ///< of a step
+    static constexpr int stages = 4;
+    static constexpr int stage_words = columns * Numbers::pieces * core_matrices::piece_bytes / 4;
+    static constexpr std::size_t shared_bytes = std::size_t{stages} * stage_words * 4;
+
+    static constexpr index row_tiles(index m) { return (m + rows - 1) / rows; }
+    static constexpr index token_tiles(index t) { return (t + tokens - 1) / tokens; }
+    static constexpr core_stages stage() { return {tokens, stage_words, columns}; }
+};
+
+template <class Shape, class In, class Out>
+struct warpgroup_tiles_kernel {
+    using numbers = typename Shape::numbers;
+    static constexpr bool rounded = std::is_same_v<numbers, rounded_numbers>;
+    static constexpr int groups = Shape::groups;
+    static constexpr int most_threads = Shape::threads;
+    static constexpr bool needs_warpgroups = true;
+    static_assert(value_bytes<float, groups> * Shape::threads <= Shape::shared_bytes);
+
+    packed_job<In, Out, float> job;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        const int o = job.output_of(block.index());
+        const packed_output<In, Out, float>& output = job.outputs[o];
+        // Neighbouring blocks share the vectors, which are many bytes; the signs are few.
+        const index tile = block.index() - job.first_block[o], row_tiles = Shape::row_tiles(output.rows());
+        const index strip = tile % row_tiles * (Shape::rows / strip_rows) + block.warp(), token_tile = tile / row_tiles;
+        std::uint32_t* const stages = block.template shared<std::uint32_t>(index{Shape::stages} * Shape::stage_words);
+        for (int p = 0; p < output.part_count; ++p) {
+            const packed_part<In, float>& part = output.parts[p];
+            pair_sums even = {}, odd = {};
+            multiply(block, part, strip, token_tile, stages, even, odd);
+            const strip_place place(output, block.lane(), strip * strip_rows, token_tile * Shape::tokens);
+            strip_values<float, groups> values;
+            find_values(part, place, even, odd, values);
+            block.sync();  // nobody reads the stages any more
+            add_values<groups>(block, output, p == 0, place, values, stages);
+            block.sync();  // the next part's copies go to where values are still read
+        }
+    }
+
+  private:
+    /// Of rows 4g and 4g + 1 of a strip, or of 4g + 2 and 4g + 3.
+    using pair_sums = typename numbers::sum[Shape::columns / 2];
+
+    template <class Block>
+    SUBBIT_KERNEL static void multiply(Block& block, const packed_part<In, float>& part, index strip, index token_tile,
+                                       std::uint32_t* stages, pair_sums& even, pair_sums& odd) {
+        const int steps = static_cast<int>(digit_layout::steps(part.bits.cols()));
+        const std::uint32_t* source = part.digits.words + token_tile * steps * Shape::stage_words + 4 * block.thread();
+        const auto stage_of = [&](int step) { return stages + step % Shape::stages * Shape::stage_words; };
+        const auto copy = [&](int step) {
+            if (step < steps) copy_stage(block, stage_of(step) + 4 * block.thread(), source);
+            source += Shape::stage_words;
+            commit_copies(block);  // an empty group where there is nothing left
+        };
+        // A strip beyond the last row reads that one's signs: nobody uses its sums.
+        const index group = std::min<index>(2 * strip + block.lane() / 16, part.bits.row_groups() - 1);
+        const auto* signs_of_lane =
+            reinterpret_cast<const sign_words*>(part.bits.tile(group, block.lane() % 4) + 4 * (block.lane() / 4 % 4));
+        int left = static_cast<int>((part.bits.col_groups() - block.lane() % 4 + 3) / 4);
+        sign_words next;
+        const auto load_next = [&] {
+            next = left > 0 ? *signs_of_lane : sign_words{};
+            signs_of_lane += 16;
+            --left;
+        };
+        load_next();
+        constexpr int ahead = 2;
+        for (int s = 0; s < ahead; ++s)
+            copy(s);
+        for (int step = 0; step < steps; ++step) {
+            const sign_words signs = next;
+            load_next();
+            wait_for_copies(block, pending_copies<ahead - 1>());
+            show_to_products(block);
+            // All threads' copies of this step are there. The last products of the step before may be at work still,
+            // but none of those before that one, whose stage is filled next.
+            block.sync();
+            copy(step + ahead);
+            multiply_step(block, signs, stage_of(step), even, odd);
+        }
+        wait_for_copies(block, pending_copies<0>());
+        finish_products(block, even, odd);
+    }
+
+    /// A thread's share of a stage, at constant distances from where it begins.
+    template <class Block>
+    SUBBIT_KERNEL static void copy_stage(const Block& block, std::uint32_t* to, const std::uint32_t* from) {
+        constexpr int units = Shape::stage_words / 4;
+        static_assert(units % Shape::threads == 0);
+        SUBBIT_UNROLL
+        for (int first = 0; first < units; first += Shape::threads)
+            copy_async(block, to + 4 * first, from + 4 * first);
+    }
+
+    template <class Block>
+    SUBBIT_KERNEL static void multiply_step(Block& block, const sign_words& signs, const std::uint32_t* stage,
+                                            pair_sums& even, pair_sums& odd) {
+        SUBBIT_UNROLL
+        for (int i = 0; i < Shape::products; ++i) {
+            const sign_fragment of_even = operand(signs, 0, 2 * i), of_odd = operand(signs, 1, 2 * i);
+            const std::uint32_t* const columns = stage + i * (core_matrices::operand_bytes(Shape::columns) / 4);
+            begin_products(block);
+            add_products(block, even, of_even, columns);
+            add_products(block, odd, of_odd, columns);
+            commit_products(block);
+            wait_for_products(block, pending_products<1>());
+        }
+    }
+    /// Pieces k and k + 1 of the rows of a pair.
+    SUBBIT_KERNEL static sign_fragment operand(const sign_words& signs, int pair, int k) {
+        const std::uint32_t first = signs.row[2 * pair], second = signs.row[2 * pair + 1];
+        return {{numbers::signs(first, k), numbers::signs(second, k), numbers::signs(first, k + 1),
+                 numbers::signs(second, k + 1)}};
+    }
+
+    SUBBIT_KERNEL static void find_values(const packed_part<In, float>& part, const strip_place& place,
+                                          const pair_sums& even, const pair_sums& odd,
+                                          strip_values<float, groups>& values) {
+        const auto sum = [&](int columns, int row, int c) {
+            return (sum_pair(row) == 0 ? even : odd)[4 * columns + sum_element(row, c)];
+        };
+        if constexpr (rounded) {
+            const four<float> post = load_four(part.post, place.row, place.rows, 0, 1.0f);
+            SUBBIT_UNROLL
+            for (int group = 0; group < groups; ++group)
+                SUBBIT_UNROLL
+            for (int c = 0; c < 2; ++c)
+                SUBBIT_UNROLL
+            for (int row = 0; row < 4; ++row)
+                values[group][c].at[row] = rounded_product(post.at[row], sum(group, row, c));
+        } else {
+            find_digit_values<groups>(part, place, sum, values);
+        }
+    }
+};
+
+}  // namespace subbit::gpu
