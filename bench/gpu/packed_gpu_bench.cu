@@ -85,7 +85,7 @@ BENCHMARK(read)->UseManualTime()->Unit(benchmark::kMicrosecond);
 /// Arguments: m, n, tokens, bits a weight in hundredths. U V x with its scales; layers rotate, so that their signs come
 /// from the memory.
 template <class T>
-void packed(benchmark::State& state) {
+void packed(benchmark::State& state, apply_options options) {
     const cuda& b = gpu_backend_of_benches();
     const index m = state.range(0), n = state.range(1), tokens = state.range(2);
     const double bits = static_cast<double>(state.range(3)) / 100, bytes = sign_bytes(m, n, bits);
@@ -98,16 +98,16 @@ void packed(benchmark::State& state) {
         const auto& next = layers[static_cast<std::size_t>(i) % layers.size()];
         const device_layer_output<cuda_device, T> part{next, {y.data(), tokens, m}};
         apply_layers(b, matrix_view<const T>(x.data(), tokens, n),
-                     std::span<const device_layer_output<cuda_device, T>>(&part, 1), work);
+                     std::span<const device_layer_output<cuda_device, T>>(&part, 1), work, options);
     });
     report_rate(state, "sign_bytes/s", bytes);
     report_rate(state, "dense_flops/s", 2.0 * static_cast<double>(m * n * tokens));
 }
 void packed_float(benchmark::State& state) {
-    packed<float>(state);
+    packed<float>(state, {});
 }
 void packed_bfloat16(benchmark::State& state) {
-    packed<bf16>(state);
+    packed<bf16>(state, {packed_precision::bf16});
 }
 
 /// Arguments: m, n, tokens. The dense layer by cuBLAS, weights and activations in bfloat16, sums in float.

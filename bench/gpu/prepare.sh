@@ -7,7 +7,7 @@
 # --smollm2 also prepares what bench/gpu/lease_smollm2.sh wants: the model's package in two parts, build/lease/smollm2_1 and
 # smollm2_2, and the WikiText-2 slices of SUBBIT_TEXT_DIR (default: ../shared/data).
 # Needs nvcc and the packages of cmake/install_packages.sh tests. CMAKE_CUDA_ARCHITECTURES in the environment names the GPU's
-# architecture (default 90-real, an H100).
+# architecture (default 90a-real: H100 and H200, with their own matrix instructions).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 smollm2=no
@@ -19,7 +19,7 @@ folder=${1:-build/lease/carry}
 programs=(tests/cuda/test_cuda bench/gpu/packed_gpu_bench bench/gpu/factor_gpu_bench examples/llama_compress/llama_compress)
 
 cmake --preset release -B build/lease/build -DSUBBIT_WITH_CUDA=ON -DSUBBIT_BUILD_TESTS=ON -DSUBBIT_BUILD_BENCHES=ON \
-    -DCMAKE_CUDA_ARCHITECTURES="${CMAKE_CUDA_ARCHITECTURES:-90-real}"
+    -DCMAKE_CUDA_ARCHITECTURES="${CMAKE_CUDA_ARCHITECTURES:-90a-real}"
 cmake --build build/lease/build --parallel "${JOBS:-2}" --target test_cuda packed_gpu_bench factor_gpu_bench llama_compress
 
 rm -rf "$folder"

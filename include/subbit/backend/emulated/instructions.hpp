@@ -138,6 +138,9 @@ template <class... Sums>
 void finish_products(const block&, Sums&...) {}
 inline void show_to_products(const block&) {}
 
+inline std::uint32_t unit_pair(const block&, std::uint32_t bits) {
+    return (~bits & 0x80008000u) | 0x3f803f80u;
+}
 inline std::uint32_t rounded_pair(const block&, float low, float high) {
     return std::uint32_t{to_bf16(high)} << 16 | to_bf16(low);
 }

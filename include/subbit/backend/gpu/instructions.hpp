@@ -33,6 +33,8 @@
 //         all groups are done, and their sums may be read
 //     show_to_products(block)
 //         what this thread has written to shared memory is seen by products that begin after a sync()
+//     unit_pair(block, bits)
+//         two bfloat16 numbers in a word: 1 for bit 15 and bit 31 where it is set, -1 where it is not
 //     rounded_pair(block, low, high)
 //         two floats as bfloat16 numbers, to nearest even, in a word
 //     wait_for_predecessor(block)

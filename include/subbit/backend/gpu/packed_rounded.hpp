@@ -21,6 +21,7 @@ namespace subbit::gpu {
 template <class In>
 struct round_kernel {
     static constexpr int threads = 256, most_threads = threads;
+    static constexpr bool overlaps = true;
     static constexpr index block_steps = 2 * threads / warp_size;
 
     struct job {
@@ -35,6 +36,7 @@ struct round_kernel {
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
+        wait_for_predecessor(block);
         const index group = block.index() / pieces;
         const job& mine = jobs[group / groups()];
         const int lane = block.lane();
@@ -45,7 +47,12 @@ struct round_kernel {
         const int in_tile = static_cast<int>(token % stages.tokens), half = lane / 8 % 2;
         std::uint32_t* const stage = mine.words + (token / stages.tokens * steps + step) * stages.stage_words;
         digit_words out[8];
-        round_entries(block, scaled_row<In, float>(mine.part, token), step * digit_layout::step + 8 * half, out);
+        const scaled_row<In, float> v(mine.part, token);
+        const index first = step * digit_layout::step + 8 * half;
+        if (v.in_fours())
+            round_entries<true>(block, v, first, out);
+        else
+            round_entries<false>(block, v, first, out);
         SUBBIT_UNROLL
         for (int i = 0; i < 8; ++i) {
             const int place = core_matrices::byte_of(stages.columns, in_tile, 8 * half + i);
@@ -57,36 +64,42 @@ struct round_kernel {
     SUBBIT_KERNEL index groups() const { return (tokens + 7) / 8; }
 
     /// Piece i is entries first + i + 16 p; two of them, p = 2q and 2q + 1, are its word q.
-    template <class Block>
+    template <bool InFours, class Block>
     SUBBIT_KERNEL static void round_entries(const Block& block, const scaled_row<In, float>& v, index first,
                                             digit_words (&out)[8]) {
-        const bool in_fours = v.in_fours();
+        four<In> x[4][4];
+        SUBBIT_UNROLL
+        for (int f = 0; f < 16; ++f)
+            x[f / 4][f % 4] = entries_at<InFours>(v.x, v.stride, v.size, first + entry_of(f));
         SUBBIT_UNROLL
         for (int q = 0; q < 4; ++q) {
-            float x[2][8];
-            SUBBIT_UNROLL
-            for (int p = 0; p < 2; ++p)
+            four<float> factors[4] = {{{1, 1, 1, 1}}, {{1, 1, 1, 1}}, {{1, 1, 1, 1}}, {{1, 1, 1, 1}}};
+            if (v.pre != nullptr) {
                 SUBBIT_UNROLL
-            for (int f = 0; f < 2; ++f)
-                read_four(v, in_fours, first + 32 * q + 16 * p + 4 * f, x[p] + 4 * f);
+                for (int f = 0; f < 4; ++f)
+                    factors[f] = entries_at<InFours>(v.pre, 1, v.size, first + entry_of(4 * q + f));
+            }
+            const auto scaled = [&](int f, int e) { return static_cast<float>(x[q][f].at[e]) * factors[f].at[e]; };
             SUBBIT_UNROLL
             for (int i = 0; i < 8; ++i)
-                out[i].word[q] = rounded_pair(block, x[0][i], x[1][i]);
+                out[i].word[q] = rounded_pair(block, scaled(i / 4, i % 4), scaled(2 + i / 4, i % 4));
         }
     }
+    /// Where the f-th four of a lane's entries begins.
+    SUBBIT_KERNEL static constexpr int entry_of(int f) { return f / 2 * 16 + f % 2 * 4; }
+
     /// Entries j .. j + 3; zeros where there are no more.
-    SUBBIT_KERNEL static void read_four(const scaled_row<In, float>& v, bool in_fours, index j, float* out) {
-        if (in_fours && j < v.size) {
-            const four<In> x = *reinterpret_cast<const four<In>*>(v.x + j);
-            const four<float> factors = load_four(v.pre, j, 4, 0, 1.0f);
-            SUBBIT_UNROLL
-            for (int e = 0; e < 4; ++e)
-                out[e] = static_cast<float>(x.at[e]) * factors.at[e];
+    template <bool InFours, class T>
+    SUBBIT_KERNEL static four<T> entries_at(const T* from, index stride, index size, index j) {
+        four<T> x = {};
+        if constexpr (InFours) {
+            if (j < size) x = *reinterpret_cast<const four<T>*>(from + j);
         } else {
             SUBBIT_UNROLL
             for (int e = 0; e < 4; ++e)
-                out[e] = j + e < v.size ? v[j + e] : 0.0f;
+                if (j + e < size) x.at[e] = from[(j + e) * stride];
         }
+        return x;
     }
 };
 

@@ -67,6 +67,7 @@ template <class In, class Real, class Stages>
 struct tile_digits_kernel {
     static constexpr int threads = 256, most_threads = threads;
     static constexpr std::size_t shared_bytes = 0;
+    static constexpr bool overlaps = true;
 
     using job = digits_job<In, Real>;
     job jobs[outputs_at_once * max_paths];
@@ -76,6 +77,7 @@ struct tile_digits_kernel {
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
         constexpr int digits = fixed_point<Real>::digits;
+        wait_for_predecessor(block);
         const job& mine = jobs[block.index() / tokens];
         const index token = block.index() % tokens;
         const scaled_row<In, Real> v(mine.part, token);

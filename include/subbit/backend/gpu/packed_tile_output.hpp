@@ -7,10 +7,11 @@
 #include <subbit/backend/gpu/instructions.hpp>
 #include <subbit/backend/gpu/packed_product.hpp>
 #include <subbit/backend/gpu/rounding.hpp>
+#include <subbit/core/half.hpp>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 namespace subbit::gpu {
 
@@ -67,37 +68,58 @@ SUBBIT_KERNEL void find_digit_values(const packed_part<In, Real>& part, const st
     }
 }
 
+/// Stores four numbers, rounded; by one instruction, which the compiler does not make of four 16-bit numbers.
+template <class Out, class Block, class Real>
+SUBBIT_KERNEL void store_four(const Block& block, const four<Real>& x, four<Out>* to) {
+    if constexpr (std::is_same_v<Out, bf16> && sizeof(Real) == 4) {
+        struct alignas(8) word_pair {
+            std::uint32_t low, high;
+        };
+        *reinterpret_cast<word_pair*>(to) = {rounded_pair(block, x.at[0], x.at[1]),
+                                             rounded_pair(block, x.at[2], x.at[3])};
+    } else {
+        four<Out> out;
+        SUBBIT_UNROLL
+        for (int e = 0; e < 4; ++e)
+            out.at[e] = static_cast<Out>(x.at[e]);
+        *to = out;
+    }
+}
+
 /// packed_output::add for Y of whole fours. What it loads for some groups it does before their first store: the
 /// compiler cannot know that a store changes nothing of it.
-template <bool Reads, int Groups, class In, class Out, class Real>
-SUBBIT_KERNEL void add_fours(const packed_output<In, Out, Real>& output, bool first, const strip_place& place,
-                             const strip_values<Real, Groups>& values) {
+template <bool Reads, int Groups, class Block, class In, class Out, class Real>
+SUBBIT_KERNEL void add_fours(const Block& block, const packed_output<In, Out, Real>& output, bool first,
+                             const strip_place& place, const strip_values<Real, Groups>& values) {
     constexpr int at_once = 4;
     if (place.rows <= 0) return;
     // A sum with -0 changes nothing.
     const four<Real> bias = load_four(first ? output.bias : nullptr, place.row, place.rows, 0, -Real(0));
     const Real alpha = output.alpha, factor = first ? output.beta : Real(1);
+    Out* y_of_begin = output.Y.row(place.token) + place.row;
     SUBBIT_UNROLL
     for (int begin = 0; begin < Groups; begin += at_once) {
         four<Out> old[at_once][2];
         const auto for_each = [&](auto f) {
+            Out* y = y_of_begin;
             SUBBIT_UNROLL
-            for (int group = begin; group < begin + at_once && group < Groups; ++group)
+            for (int group = begin; group < begin + at_once && group < Groups; ++group, y += 8 * output.Y.row_stride)
                 SUBBIT_UNROLL
             for (int c = 0; c < 2; ++c)
                 if (8 * group + c < place.tokens)
-                    f(group, c, reinterpret_cast<four<Out>*>(output.Y.row(place.token + 8 * group + c) + place.row));
+                    f(group, c, reinterpret_cast<four<Out>*>(y + c * output.Y.row_stride));
+            return y;
         };
         if constexpr (Reads) for_each([&](int group, int c, const four<Out>* y) { old[group - begin][c] = *y; });
-        for_each([&](int group, int c, four<Out>* y) {
-            four<Out> out;
+        y_of_begin = for_each([&](int group, int c, four<Out>* y) {
+            four<Real> totals;
             SUBBIT_UNROLL
             for (int row = 0; row < 4; ++row) {
-                Real total = rounded_product(alpha, values[group][c].at[row] + bias.at[row]);
+                Real& total = totals.at[row];
+                total = rounded_product(alpha, values[group][c].at[row] + bias.at[row]);
                 if constexpr (Reads) total += factor * static_cast<Real>(old[group - begin][c].at[row]);
-                out.at[row] = static_cast<Out>(total);
             }
-            *y = out;
+            store_four(block, totals, y);
         });
     }
 }
@@ -113,9 +135,9 @@ SUBBIT_KERNEL void add_values(const Block& block, const packed_output<In, Out, R
                               const strip_place& place, const strip_values<Real, Groups>& values, void* memory) {
     if (holds_fours(output.Y)) {
         if (!first || output.beta != Real(0))
-            add_fours<true, Groups>(output, first, place, values);
+            add_fours<true, Groups>(block, output, first, place, values);
         else
-            add_fours<false, Groups>(output, first, place, values);
+            add_fours<false, Groups>(block, output, first, place, values);
         return;
     }
     four<Real>* const mine = static_cast<four<Real>*>(memory) + block.thread();

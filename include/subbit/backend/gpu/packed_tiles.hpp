@@ -25,6 +25,7 @@ struct packed_tiles_kernel {
     static constexpr int tiles = shape::groups * digits;  // of 8 columns of digits, a warp
 
     static constexpr int most_threads = shape::threads;
+    static constexpr int least_blocks = 1;  // says to ptxas that all registers are for one
     static_assert(value_bytes<Real, shape::groups> * shape::threads <= shape::shared_bytes);
 
     packed_job<In, Out, Real> job;

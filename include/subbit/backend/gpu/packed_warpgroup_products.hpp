@@ -18,21 +18,24 @@
 namespace subbit::gpu {
 
 using exact_shapes = std::tuple<warpgroup_shape<exact_numbers, 2, 64>, warpgroup_shape<exact_numbers, 2, 32>,
-                                warpgroup_shape<exact_numbers, 1, 16>>;
+                                warpgroup_shape<exact_numbers, 1, 32>, warpgroup_shape<exact_numbers, 1, 16>>;
 using rounded_shapes = std::tuple<warpgroup_shape<rounded_numbers, 2, 128>, warpgroup_shape<rounded_numbers, 2, 64>,
-                                  warpgroup_shape<rounded_numbers, 1, 32>>;
+                                  warpgroup_shape<rounded_numbers, 1, 64>, warpgroup_shape<rounded_numbers, 1, 32>>;
 
-/// What a job's tiles of this shape cost, in any unit: every multiprocessor has one tile at a time, and what a tile
-/// costs beside its products, signs for one, is some 16 columns' worth.
+/// What a job's tiles of this shape cost: clocks of an H100 for a step, times the tiles that a multiprocessor has. A
+/// product of 64 rows, so many columns and 32 bytes takes half as many clocks as columns; the L2 cache gives a
+/// multiprocessor some 24 bytes a clock, when all ask for vectors and signs.
 template <class Shape, class Job>
 index tile_cost(int multiprocessors, const Job& job) {
     index tiles = 0;
     for (int o = 0; o < job.count; ++o)
         tiles += Shape::row_tiles(job.outputs[o].rows()) * Shape::token_tiles(job.outputs[o].tokens());
-    return (tiles + multiprocessors - 1) / multiprocessors * Shape::warpgroups * (Shape::columns + 16);
+    constexpr index products = index{Shape::warpgroups} * Shape::products * Shape::columns;
+    constexpr index bytes = 4 * Shape::stage_words + digit_layout::step / 8 * Shape::rows;
+    return (tiles + multiprocessors - 1) / multiprocessors * std::max<index>(products, bytes / 24);
 }
 
-/// Calls f with the shape that costs the job least. Results do not depend on it.
+/// Calls f with the shape that costs the job least, the first of several. Results do not depend on it.
 template <class... Shapes, class Job, class F>
 void with_fitting_shape(std::tuple<Shapes...>, int multiprocessors, const Job& job, F f) {
     const index least = std::min({tile_cost<Shapes>(multiprocessors, job)...});

@@ -36,7 +36,10 @@ struct exact_numbers {
     using sum = std::int32_t;
     static constexpr int columns_per_token = fixed_point<float>::digits;
     static constexpr int pieces = 8;  ///< of 16 bytes, of a column's step
-    SUBBIT_KERNEL static std::uint32_t signs(std::uint32_t bits, int k) { return bits >> k & 0x01010101u; }
+    template <class Block>
+    SUBBIT_KERNEL static std::uint32_t signs(const Block&, std::uint32_t bits, int k) {
+        return bits >> k & 0x01010101u;
+    }
 };
 
 /// Vectors of bfloat16 numbers.
@@ -44,9 +47,9 @@ struct rounded_numbers {
     using sum = float;
     static constexpr int columns_per_token = 1;
     static constexpr int pieces = 16;
-    /// 1 with the sign bits of bits k and k + 16, which are set for -1.
-    SUBBIT_KERNEL static std::uint32_t signs(std::uint32_t bits, int k) {
-        return (~(bits << (15 - k)) & 0x80008000u) | 0x3f803f80u;
+    template <class Block>
+    SUBBIT_KERNEL static std::uint32_t signs(const Block& block, std::uint32_t bits, int k) {
+        return unit_pair(block, bits << (15 - k));
     }
 };
 
@@ -73,7 +76,7 @@ struct warpgroup_tiles_kernel {
     static constexpr bool rounded = std::is_same_v<numbers, rounded_numbers>;
     static constexpr int groups = Shape::groups;
     static constexpr int most_threads = Shape::threads;
-    static constexpr bool needs_warpgroups = true;
+    static constexpr bool needs_warpgroups = true, overlaps = true;
     static_assert(value_bytes<float, groups> * Shape::threads <= Shape::shared_bytes);
 
     packed_job<In, Out, float> job;
@@ -126,6 +129,7 @@ struct warpgroup_tiles_kernel {
             --left;
         };
         load_next();
+        wait_for_predecessor(block);
         constexpr int ahead = 2;
         for (int s = 0; s < ahead; ++s)
             copy(s);
@@ -159,7 +163,8 @@ struct warpgroup_tiles_kernel {
                                             pair_sums& even, pair_sums& odd) {
         SUBBIT_UNROLL
         for (int i = 0; i < Shape::products; ++i) {
-            const sign_fragment of_even = operand(signs, 0, 2 * i), of_odd = operand(signs, 1, 2 * i);
+            const sign_fragment of_even = operand(block, signs, 0, 2 * i);
+            const sign_fragment of_odd = operand(block, signs, 1, 2 * i);
             const std::uint32_t* const columns = stage + i * (core_matrices::operand_bytes(Shape::columns) / 4);
             begin_products(block);
             add_products(block, even, of_even, columns);
@@ -169,10 +174,10 @@ struct warpgroup_tiles_kernel {
         }
     }
     /// Pieces k and k + 1 of the rows of a pair.
-    SUBBIT_KERNEL static sign_fragment operand(const sign_words& signs, int pair, int k) {
-        const std::uint32_t first = signs.row[2 * pair], second = signs.row[2 * pair + 1];
-        return {{numbers::signs(first, k), numbers::signs(second, k), numbers::signs(first, k + 1),
-                 numbers::signs(second, k + 1)}};
+    template <class Block>
+    SUBBIT_KERNEL static sign_fragment operand(const Block& block, const sign_words& signs, int pair, int k) {
+        const auto word = [&](int row, int piece) { return numbers::signs(block, signs.row[2 * pair + row], piece); };
+        return {{word(0, k), word(1, k), word(0, k + 1), word(1, k + 1)}};
     }
 
     SUBBIT_KERNEL static void find_values(const packed_part<In, float>& part, const strip_place& place,
