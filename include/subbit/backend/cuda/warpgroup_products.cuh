@@ -1,5 +1,6 @@
-// The products of a warpgroup of gpu/instructions.hpp: wgmma, which code for sm_90a alone has (PTX ISA, "Asynchronous
-// warpgroup level matrix instructions"). block::has_warpgroup_products says whether this code is such.
+// The products of a warpgroup and the bulk copies of gpu/instructions.hpp: wgmma (PTX ISA, "Asynchronous warpgroup
+// level matrix instructions") and cp.async.bulk with mbarrier. Code for sm_90a alone has the first;
+// block::has_warpgroup_products says whether this code is such.
 #pragma once
 
 #include <subbit/backend/cuda/block.cuh>
@@ -21,8 +22,35 @@ template <int Pending>
 __device__ void wait_for_products(const block&, gpu::pending_products<Pending>) {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
 }
-__device__ inline void show_to_products(const block&) {
+__device__ inline unsigned shared_address(const void* p) {
+    return static_cast<unsigned>(__cvta_generic_to_shared(p));
+}
+__device__ inline void release_to_bulk(const block&) {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+__device__ inline void make_arrival(const block& b, gpu::arrival& a) {
+    asm volatile(
+        "mbarrier.init.shared::cta.b64 [%0], 1;\nfence.mbarrier_init.release.cluster;" ::"r"(shared_address(&a))
+        : "memory");
+    release_to_bulk(b);
+}
+__device__ inline void copy_bulk(const block&, void* to, const void* from, int bytes, gpu::arrival& a) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(&a)), "r"(bytes)
+                 : "memory");
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                     shared_address(to)),
+                 "l"(from), "r"(bytes), "r"(shared_address(&a))
+                 : "memory");
+}
+__device__ inline void wait_for_bulk(const block&, gpu::arrival& a, int parity) {
+    unsigned done = 0;
+    while (done == 0)
+        asm volatile(
+            "{\n.reg .pred done;\nmbarrier.try_wait.parity.shared::cta.b64 done, [%1], %2;\n"
+            "selp.u32 %0, 1, 0, done;\n}\n"
+            : "=r"(done)
+            : "r"(shared_address(&a)), "r"(parity)
+            : "memory");
 }
 
 /// Statements that nothing that reads the sums can be moved ahead of.
@@ -50,7 +78,7 @@ template <int Columns>
 __device__ std::uint64_t operand_descriptor(const std::uint32_t* columns) {
     constexpr std::uint64_t strides = std::uint64_t{gpu::core_matrices::piece_stride(Columns) / 16} << 16 |
                                       std::uint64_t{gpu::core_matrices::group_stride / 16} << 32;
-    return strides | (static_cast<std::uint32_t>(__cvta_generic_to_shared(columns)) >> 4 & 0x3fffu);
+    return strides | (shared_address(columns) >> 4 & 0x3fffu);
 }
 
 // The registers of 8, .. sums, and their names in an instruction.

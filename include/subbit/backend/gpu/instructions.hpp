@@ -31,8 +31,15 @@
 //         all groups but the last P are done: their signs and X may be written again
 //     finish_products(block, sums...)
 //         all groups are done, and their sums may be read
-//     show_to_products(block)
-//         what this thread has written to shared memory is seen by products that begin after a sync()
+//     make_arrival(block, arrival)
+//         makes an arrival, in shared memory, ready for copies; by one thread, before a sync()
+//     copy_bulk(block, to, from, bytes, arrival)
+//         starts to copy whole units of 16 bytes from the device's memory to shared memory; by one thread, when all
+//         wait for the last copy with this arrival is over
+//     wait_for_bulk(block, arrival, parity)
+//         with a sync() after it: the arrival's copies number 0, 2, .. (parity 0) or 1, 3, .. are there for products
+//     release_to_bulk(block)
+//         this thread is done with shared memory that copy_bulk fills after a sync()
 //     unit_pair(block, bits)
 //         two bfloat16 numbers in a word: 1 for bit 15 and bit 31 where it is set, -1 where it is not
 //     rounded_pair(block, low, high)
@@ -62,6 +69,11 @@ struct sign_fragment {
 /// A lane's part of X: 2 x 4 signed bytes.
 struct digit_fragment {
     std::uint32_t word[2];
+};
+
+/// Where a thread waits for bulk copies.
+struct alignas(8) arrival {
+    std::uint64_t state;
 };
 
 inline constexpr std::size_t copy_bytes = 16;

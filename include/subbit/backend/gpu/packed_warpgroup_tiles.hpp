@@ -1,8 +1,9 @@
 // Packed products with many vectors on GPUs whose warpgroups multiply (sm_90a): tiles of 128 rows for each warpgroup.
 //
 // The signs are operands in registers: a lane makes them of its bits, once for all tokens of the tile, for the next
-// products while the tensor cores are at work on the last ones. The vectors are operands in shared memory, where
-// asynchronous copies bring them as they lie in the workspace, two steps of 128 entries ahead. Two numbers are at hand:
+// products while the tensor cores are at work on the last ones. The vectors are operands in shared memory, where bulk
+// copies bring them as they lie in the workspace, one copy for a step of 128 entries, two steps ahead. Two numbers are
+// at hand:
 //
 // - digits (fixed_point.hpp): bytes, times 0 and 1, in 32-bit sums, whatever kernel makes them: exact;
 // - numbers rounded to bfloat16 (packed_rounded.hpp), times +1 and -1, in float sums: a third of the products' work at
@@ -63,7 +64,8 @@ struct warpgroup_shape {
     static constexpr int products = Numbers::pieces / 2;  ///< of a step
     static constexpr int stages = 4;
     static constexpr int stage_words = columns * Numbers::pieces * core_matrices::piece_bytes / 4;
-    static constexpr std::size_t shared_bytes = std::size_t{stages} * stage_words * 4;
+    static constexpr int stage_bytes = 4 * stage_words;
+    static constexpr std::size_t shared_bytes = std::size_t{stages} * (stage_bytes + 16);
 
     static constexpr index row_tiles(index m) { return (m + rows - 1) / rows; }
     static constexpr index token_tiles(index t) { return (t + tokens - 1) / tokens; }
@@ -77,7 +79,7 @@ struct warpgroup_tiles_kernel {
     static constexpr int groups = Shape::groups;
     static constexpr int most_threads = Shape::threads;
     static constexpr bool needs_warpgroups = true, overlaps = true;
-    static_assert(value_bytes<float, groups> * Shape::threads <= Shape::shared_bytes);
+    static_assert(value_bytes<float, groups> * Shape::threads <= std::size_t{Shape::stages} * Shape::stage_bytes);
 
     packed_job<In, Out, float> job;
 
@@ -88,16 +90,22 @@ struct warpgroup_tiles_kernel {
         // Neighbouring blocks share the vectors, which are many bytes; the signs are few.
         const index tile = block.index() - job.first_block[o], row_tiles = Shape::row_tiles(output.rows());
         const index strip = tile % row_tiles * (Shape::rows / strip_rows) + block.warp(), token_tile = tile / row_tiles;
-        std::uint32_t* const stages = block.template shared<std::uint32_t>(index{Shape::stages} * Shape::stage_words);
+        stage_ring ring{block.template shared<std::uint32_t>(index{Shape::stages} * Shape::stage_words),
+                        block.template shared<arrival>(Shape::stages)};
+        if (block.thread() == 0)
+            for (int s = 0; s < Shape::stages; ++s)
+                make_arrival(block, ring.arrivals[s]);
+        block.sync();
         for (int p = 0; p < output.part_count; ++p) {
             const packed_part<In, float>& part = output.parts[p];
             pair_sums even = {}, odd = {};
-            multiply(block, part, strip, token_tile, stages, even, odd);
+            multiply(block, part, strip, token_tile, ring, even, odd);
             const strip_place place(output, block.lane(), strip * strip_rows, token_tile * Shape::tokens);
             strip_values<float, groups> values;
             find_values(part, place, even, odd, values);
             block.sync();  // nobody reads the stages any more
-            add_values<groups>(block, output, p == 0, place, values, stages);
+            add_values<groups>(block, output, p == 0, place, values, ring.words);
+            release_to_bulk(block);
             block.sync();  // the next part's copies go to where values are still read
         }
     }
@@ -106,16 +114,28 @@ struct warpgroup_tiles_kernel {
     /// Of rows 4g and 4g + 1 of a strip, or of 4g + 2 and 4g + 3.
     using pair_sums = typename numbers::sum[Shape::columns / 2];
 
+    /// The stages, which are filled one after the other, around and around.
+    struct stage_ring {
+        std::uint32_t* words;
+        arrival* arrivals;
+        int begun = 0;  ///< steps of the parts so far: the next step's stage is begun % stages
+
+        SUBBIT_KERNEL std::uint32_t* stage(int step) const {
+            return words + (begun + step) % Shape::stages * Shape::stage_words;
+        }
+        SUBBIT_KERNEL arrival& arrival_of(int step) const { return arrivals[(begun + step) % Shape::stages]; }
+        SUBBIT_KERNEL int parity(int step) const { return (begun + step) / Shape::stages % 2; }
+    };
+
     template <class Block>
     SUBBIT_KERNEL static void multiply(Block& block, const packed_part<In, float>& part, index strip, index token_tile,
-                                       std::uint32_t* stages, pair_sums& even, pair_sums& odd) {
+                                       stage_ring& ring, pair_sums& even, pair_sums& odd) {
         const int steps = static_cast<int>(digit_layout::steps(part.bits.cols()));
-        const std::uint32_t* source = part.digits.words + token_tile * steps * Shape::stage_words + 4 * block.thread();
-        const auto stage_of = [&](int step) { return stages + step % Shape::stages * Shape::stage_words; };
+        const std::uint32_t* const source = part.digits.words + token_tile * steps * Shape::stage_words;
         const auto copy = [&](int step) {
-            if (step < steps) copy_stage(block, stage_of(step) + 4 * block.thread(), source);
-            source += Shape::stage_words;
-            commit_copies(block);  // an empty group where there is nothing left
+            if (block.thread() == 0 && step < steps)
+                copy_bulk(block, ring.stage(step), source + index{step} * Shape::stage_words, Shape::stage_bytes,
+                          ring.arrival_of(step));
         };
         // A strip beyond the last row reads that one's signs: nobody uses its sums.
         const index group = std::min<index>(2 * strip + block.lane() / 16, part.bits.row_groups() - 1);
@@ -136,26 +156,15 @@ struct warpgroup_tiles_kernel {
         for (int step = 0; step < steps; ++step) {
             const sign_words signs = next;
             load_next();
-            wait_for_copies(block, pending_copies<ahead - 1>());
-            show_to_products(block);
-            // All threads' copies of this step are there. The last products of the step before may be at work still,
-            // but none of those before that one, whose stage is filled next.
+            wait_for_bulk(block, ring.arrival_of(step), ring.parity(step));
+            // The last products of the step before may be at work still, but none of those before that one, whose stage
+            // is filled next.
             block.sync();
             copy(step + ahead);
-            multiply_step(block, signs, stage_of(step), even, odd);
+            multiply_step(block, signs, ring.stage(step), even, odd);
         }
-        wait_for_copies(block, pending_copies<0>());
+        ring.begun += steps;
         finish_products(block, even, odd);
-    }
-
-    /// A thread's share of a stage, at constant distances from where it begins.
-    template <class Block>
-    SUBBIT_KERNEL static void copy_stage(const Block& block, std::uint32_t* to, const std::uint32_t* from) {
-        constexpr int units = Shape::stage_words / 4;
-        static_assert(units % Shape::threads == 0);
-        SUBBIT_UNROLL
-        for (int first = 0; first < units; first += Shape::threads)
-            copy_async(block, to + 4 * first, from + 4 * first);
     }
 
     template <class Block>
