@@ -9,12 +9,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 namespace subbit::cuda_detail {
 
-__device__ inline void begin_products(const block&) {
-    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
 __device__ inline void commit_products(const block&) {
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
@@ -53,18 +51,20 @@ __device__ inline void wait_for_bulk(const block&, gpu::arrival& a, int parity) 
             : "memory");
 }
 
-/// Statements that nothing that reads the sums can be moved ahead of.
-template <std::size_t Size>
-__device__ void hold(std::int32_t (&sums)[Size]) {
+/// A statement for each register: what writes it stays ahead of them, what reads it behind.
+template <class Word, std::size_t Size>
+__device__ void hold(Word (&words)[Size]) {
     SUBBIT_UNROLL
     for (std::size_t i = 0; i < Size; ++i)
-        asm volatile("" : "+r"(sums[i])::"memory");
+        if constexpr (std::is_same_v<Word, float>)
+            asm volatile("" : "+f"(words[i])::"memory");
+        else
+            asm volatile("" : "+r"(words[i])::"memory");
 }
-template <std::size_t Size>
-__device__ void hold(float (&sums)[Size]) {
-    SUBBIT_UNROLL
-    for (std::size_t i = 0; i < Size; ++i)
-        asm volatile("" : "+f"(sums[i])::"memory");
+template <class... Signs>
+__device__ void begin_products(const block&, Signs&... signs) {
+    (hold(signs.word), ...);
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
 template <class... Sums>
 __device__ void finish_products(const block& b, Sums&... sums) {

@@ -130,7 +130,8 @@ void add_products(block& b, Sum (&sums)[Size], const gpu::sign_fragment& signs, 
         }
     });
 }
-inline void begin_products(const block&) {}
+template <class... Signs>
+void begin_products(const block&, Signs&...) {}
 inline void commit_products(const block&) {}
 template <int Pending>
 void wait_for_products(const block&, gpu::pending_products<Pending>) {}

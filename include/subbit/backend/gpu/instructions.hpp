@@ -24,9 +24,9 @@
 //         N / 2 sums a lane; 32-bit sums of bytes, or float sums of bfloat16 numbers, two bytes each. Warp w has rows
 //         16w.. of A and C, its lanes as above, and sums[4j], .. are those of columns 8j..; X lies in shared memory, at
 //         `columns`, as core_matrices (core_matrices.hpp) says, and is read by name of the memory's other proxy.
-//         Between begin_products(block) and commit_products(block), as one group.
-//     begin_products(block)
-//         what was written to sums and signs is there for the products that follow
+//         Between begin_products(block, signs...) and commit_products(block), as one group.
+//     begin_products(block, signs...)
+//         what was written to sums and to these signs is there for the products that follow
 //     wait_for_products(block, pending_products<P>())
 //         all groups but the last P are done: their signs and X may be written again
 //     finish_products(block, sums...)

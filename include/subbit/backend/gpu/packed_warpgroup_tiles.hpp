@@ -172,10 +172,10 @@ struct warpgroup_tiles_kernel {
                                             pair_sums& even, pair_sums& odd) {
         SUBBIT_UNROLL
         for (int i = 0; i < Shape::products; ++i) {
-            const sign_fragment of_even = operand(block, signs, 0, 2 * i);
-            const sign_fragment of_odd = operand(block, signs, 1, 2 * i);
+            sign_fragment of_even = operand(block, signs, 0, 2 * i);
+            sign_fragment of_odd = operand(block, signs, 1, 2 * i);
             const std::uint32_t* const columns = stage + i * (core_matrices::operand_bytes(Shape::columns) / 4);
-            begin_products(block);
+            begin_products(block, of_even, of_odd);
             add_products(block, even, of_even, columns);
             add_products(block, odd, of_odd, columns);
             commit_products(block);
