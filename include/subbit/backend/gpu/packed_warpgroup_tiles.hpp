@@ -2,8 +2,8 @@
 //
 // The signs are operands in registers: a lane makes them of its bits, once for all tokens of the tile, for the next
 // products while the tensor cores are at work on the last ones. The vectors are operands in shared memory, where bulk
-// copies bring them as they lie in the workspace, one copy for a step of 128 entries, two steps ahead. Two numbers are
-// at hand:
+// copies bring them as they lie in the workspace, one copy for a step of 128 entries, two steps ahead. They are one
+// of two kinds of numbers:
 //
 // - digits (fixed_point.hpp): bytes, times 0 and 1, in 32-bit sums, whatever kernel makes them: exact;
 // - numbers rounded to bfloat16 (packed_rounded.hpp), times +1 and -1, in float sums: a third of the products' work at
@@ -13,9 +13,9 @@
 // 2s, .. of the lane's, s = 32 / (numbers of a word). Of a step, piece k of a column (core_matrices.hpp) therefore
 // holds entries k + s i of each of the 4 lanes' 32, lane after lane; product i of a step takes pieces 2i and 2i + 1.
 //
-// A tensor core of an H100 needs 128 clocks for 64 x 128 x 32 products of bfloat16 numbers, two of these kernel's
-// products, and a lane makes their 8 words of signs by 16 instructions, at 2 clocks each of a scheduler's pipe. L2
-// gives 16 bytes a clock to a multiprocessor meanwhile, 4096 divided by the 256 rows of a tile, in either format.
+// An H100 needs 64 clocks for one product of 64 rows, 128 columns and 32 bytes of each, in either format. Each warp of
+// a warpgroup makes its 4 words of bfloat16 signs by 8 instructions of 2 clocks meanwhile. L2 gives 16 bytes a clock to
+// a multiprocessor: 4096 divided by the 256 rows of a tile.
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
