@@ -153,41 +153,53 @@ struct warpgroup_tiles_kernel {
         constexpr int ahead = 2;
         for (int s = 0; s < ahead; ++s)
             copy(s);
+        sign_words signs = next;
+        load_next();
+        pair_operands operands(block, signs, 0);
         for (int step = 0; step < steps; ++step) {
-            const sign_words signs = next;
-            load_next();
             wait_for_bulk(block, ring.arrival_of(step), ring.parity(step));
             // The last products of the step before may be at work still, but none of those before that one, whose stage
             // is filled next.
             block.sync();
             copy(step + ahead);
-            multiply_step(block, signs, ring.stage(step), even, odd);
+            SUBBIT_UNROLL
+            for (int i = 0; i < Shape::products; ++i) {
+                const std::uint32_t* const columns =
+                    ring.stage(step) + i * (core_matrices::operand_bytes(Shape::columns) / 4);
+                begin_products(block, operands.even, operands.odd);
+                add_products(block, even, operands.even, columns);
+                add_products(block, odd, operands.odd, columns);
+                commit_products(block);
+                // The next operands are made while the tensor cores are at work, across the steps' border too.
+                if (i + 1 == Shape::products) {
+                    signs = next;
+                    load_next();
+                }
+                operands = pair_operands(block, signs, (i + 1) % Shape::products);
+                wait_for_products(block, pending_products<1>());
+            }
         }
         ring.begun += steps;
         finish_products(block, even, odd);
     }
 
-    template <class Block>
-    SUBBIT_KERNEL static void multiply_step(Block& block, const sign_words& signs, const std::uint32_t* stage,
-                                            pair_sums& even, pair_sums& odd) {
-        SUBBIT_UNROLL
-        for (int i = 0; i < Shape::products; ++i) {
-            sign_fragment of_even = operand(block, signs, 0, 2 * i);
-            sign_fragment of_odd = operand(block, signs, 1, 2 * i);
-            const std::uint32_t* const columns = stage + i * (core_matrices::operand_bytes(Shape::columns) / 4);
-            begin_products(block, of_even, of_odd);
-            add_products(block, even, of_even, columns);
-            add_products(block, odd, of_odd, columns);
-            commit_products(block);
-            wait_for_products(block, pending_products<1>());
+    /// A lane's operands of a product, pieces 2i and 2i + 1, for both pairs of its rows.
+    struct pair_operands {
+        sign_fragment even, odd;
+
+        template <class Block>
+        SUBBIT_KERNEL pair_operands(const Block& block, const sign_words& signs, int i)
+            : even(of_rows(block, signs.row[0], signs.row[1], 2 * i)),
+              odd(of_rows(block, signs.row[2], signs.row[3], 2 * i)) {}
+
+      private:
+        template <class Block>
+        SUBBIT_KERNEL static sign_fragment of_rows(const Block& block, std::uint32_t first, std::uint32_t second,
+                                                   int piece) {
+            return {{numbers::signs(block, first, piece), numbers::signs(block, second, piece),
+                     numbers::signs(block, first, piece + 1), numbers::signs(block, second, piece + 1)}};
         }
-    }
-    /// Pieces k and k + 1 of the rows of a pair.
-    template <class Block>
-    SUBBIT_KERNEL static sign_fragment operand(const Block& block, const sign_words& signs, int pair, int k) {
-        const auto word = [&](int row, int piece) { return numbers::signs(block, signs.row[2 * pair + row], piece); };
-        return {{word(0, k), word(1, k), word(0, k + 1), word(1, k + 1)}};
-    }
+    };
 
     SUBBIT_KERNEL static void find_values(const packed_part<In, float>& part, const strip_place& place,
                                           const pair_sums& even, const pair_sums& odd,
