@@ -78,6 +78,8 @@ struct warpgroup_tiles_kernel {
     static constexpr bool rounded = std::is_same_v<numbers, rounded_numbers>;
     static constexpr int groups = Shape::groups;
     static constexpr int most_threads = Shape::threads;
+    // Where the registers suffice, one block begins and ends while another multiplies.
+    static constexpr int least_blocks = Shape::columns <= 64 ? 4 / Shape::warpgroups : 1;
     static constexpr bool needs_warpgroups = true, overlaps = true;
     static_assert(value_bytes<float, groups> * Shape::threads <= std::size_t{Shape::stages} * Shape::stage_bytes);
 
