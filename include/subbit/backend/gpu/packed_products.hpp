@@ -6,9 +6,11 @@
 #include <subbit/backend/gpu/packed_digits.hpp>
 #include <subbit/backend/gpu/packed_product.hpp>
 #include <subbit/backend/gpu/packed_tile_digits.hpp>
+#include <subbit/backend/gpu/packed_tile_launches.hpp>
 #include <subbit/backend/gpu/packed_tiles.hpp>
 #include <subbit/backend/gpu/packed_vectors.hpp>
 #include <subbit/backend/gpu/packed_warpgroup_products.hpp>
+#include <subbit/backend/gpu/packed_workspace.hpp>
 
 #include <algorithm>
 #include <cstdint>

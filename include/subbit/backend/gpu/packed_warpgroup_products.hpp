@@ -6,6 +6,7 @@
 #include <subbit/backend/gpu/packed_product.hpp>
 #include <subbit/backend/gpu/packed_rounded.hpp>
 #include <subbit/backend/gpu/packed_tile_digits.hpp>
+#include <subbit/backend/gpu/packed_tile_launches.hpp>
 #include <subbit/backend/gpu/packed_warpgroup_tiles.hpp>
 #include <subbit/backend/gpu/packed_workspace.hpp>
 
