@@ -13,7 +13,8 @@ endif()
 
 if(with_cuda)
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 90)  # of the last one PTX as well, for what comes after it
+    # sm_90a has the products of warpgroups, which PTX for what comes after it cannot have.
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 90a-real 90-virtual)
   endif()
   enable_language(CUDA)
   include(cmake/subbitCuda.cmake)

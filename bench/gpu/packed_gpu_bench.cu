@@ -3,6 +3,7 @@
 
 #include <cuda_bf16.h>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace subbit::bench {
@@ -87,10 +88,11 @@ template <class T>
 using part = device_layer_output<cuda_device, T>;
 using workspace = gpu::packed_workspace<cuda_device, float>;
 
-/// What all benches of packed layers time: the outputs of some layers of one input.
+/// What all benches of packed layers time: the outputs of some layers of one input, exact ones for float.
 template <class T>
 void run_job(const cuda& b, matrix_view<const T> X, std::span<const part<T>> parts, workspace& work) {
-    apply_layers(b, X, parts, work);
+    constexpr auto precision = std::is_same_v<T, bf16> ? packed_precision::bf16 : packed_precision::exact;
+    apply_layers(b, X, parts, work, {precision});
 }
 
 /// Arguments: m, n, tokens, rank. U V x with its scales; layers rotate, so that their signs come from the memory.

@@ -17,6 +17,7 @@ TEST_CASE("packed products are exact on the GPU") {
     check_transposed_products(b);
     check_alignments<float>(b);
     check_alignments<double>(b);
+    check_warpgroup_shapes(b);
     check_special_numbers(b);
 }
 
@@ -26,6 +27,8 @@ TEST_CASE("packed layers on the GPU, recorded and not") {
     check_layer_jobs<float>(b);
     check_layer_jobs<f16>(b);
     check_layer_jobs<bf16>(b);
+    check_rounded_layers<float>(b);
+    check_rounded_layers<bf16>(b);
     check_token_independence(b);
     check_residual_layers(b);
     check_recorded_layers(b);

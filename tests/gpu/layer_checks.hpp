@@ -61,7 +61,7 @@ inline matrix<float> old_output(index tokens, index m, std::size_t l) {
 /// The outputs of layers in one job, for activations of the type T; beta times the old output is added.
 template <class T, class B>
 std::vector<matrix<float>> outputs(const B& b, const std::vector<low_rank_binary_linear<float>>& layers,
-                                   const matrix<float>& X, float beta = 0) {
+                                   const matrix<float>& X, float beta = 0, apply_options options = {}) {
     const std::vector<T> host_x = converted<T>(X);
     auto x = b.template scratch<T>(X.size());
     b.device().copy_to_device(x.data(), host_x.data(), x.bytes());
@@ -78,7 +78,7 @@ std::vector<matrix<float>> outputs(const B& b, const std::vector<low_rank_binary
         parts.push_back({on_device[l], matrix_view<T>(Y[l].data(), X.rows(), layers[l].rows()), beta});
     gpu::packed_workspace<typename B::device_type, float> work(b);
     apply_layers(b, matrix_view<const T>(x.data(), X.rows(), X.cols()),
-                 std::span<const device_layer_output<typename B::device_type, T>>(parts), work);
+                 std::span<const device_layer_output<typename B::device_type, T>>(parts), work, options);
     std::vector<matrix<float>> host;
     for (std::size_t l = 0; l < layers.size(); ++l) {
         std::vector<T> y(static_cast<std::size_t>(Y[l].size()));
@@ -112,6 +112,36 @@ void check_layer_jobs(const B& b) {
                 CHECK(relative_error(added[l], expected + old_output(tokens, layers[l].rows(), l)) < unit);
             }
         }
+}
+
+/// With packed_precision::bf16, within what apply_options says; the same for 17 tokens as for more, and exact for
+/// fewer.
+template <class T, class B>
+void check_rounded_layers(const B& b) {
+    const apply_options rounded{packed_precision::bf16};
+    const bool rounds = b.device().has_warpgroup_products();
+    const std::vector odd = {normal_layer(33, 17, 63, 10, false), normal_layer(65, 40, 63, 20, true)};
+    const std::vector even = {normal_layer(36, 20, 132, 11, true), normal_layer(8, 140, 132, 21, false)};
+    for (const auto& layers : {odd, even}) {
+        const index n = layers.front().cols(), tokens = 37;
+        matrix<float> X = converted_back(converted<T>(normal_matrix(tokens, n, 40)), tokens, n);
+        const auto got = outputs<T>(b, layers, X, 1, rounded), exact = outputs<T>(b, layers, X, 1);
+        const auto some = outputs<T>(b, layers, X.topRows(17), 1, rounded);
+        const auto few = outputs<T>(b, layers, X.topRows(16), 1, rounded);
+        const auto few_exact = outputs<T>(b, layers, X.topRows(16), 1);
+        X(5, n - 1) = std::numeric_limits<float>::quiet_NaN();
+        const auto special = outputs<T>(b, layers, X, 1, rounded);
+        for (std::size_t l = 0; l < layers.size(); ++l) {
+            CAPTURE(l);
+            CHECK((got[l] != exact[l]) == rounds);
+            CHECK(relative_error(got[l], exact[l]) < 6e-3);
+            CHECK(some[l] == got[l].topRows(17));
+            CHECK(few[l] == few_exact[l]);
+            CHECK(special[l].row(5).array().isNaN().all());
+            CHECK(special[l].topRows(5) == got[l].topRows(5));
+            CHECK(special[l].bottomRows(tokens - 6) == got[l].bottomRows(tokens - 6));
+        }
+    }
 }
 
 /// Up to 16 tokens, and from 17 on: two kinds of kernels, which round the vectors differently.

@@ -8,6 +8,8 @@
 #include <doctest/doctest.h>
 #include <cstdint>
 #include <limits>
+#include <tuple>
+#include <type_traits>
 
 namespace subbit::testing {
 
@@ -42,21 +44,24 @@ void check_bit_transposes(const B& b) {
 }
 
 template <class S, class B>
+void check_exact_product(const B& b, index m, index n, index tokens) {
+    const bit_matrix bits = drawn_signs<S>(m, n, 2);
+    const matrix<S> A = whole_numbers<S>(tokens, n, 3), C = whole_numbers<S>(tokens, m, 4);
+    const matrix<S> product = A * bits.unpack<S>().transpose();
+    CAPTURE(m);
+    CAPTURE(n);
+    CAPTURE(tokens);
+    auto out = upload(b, matrix<S>::Constant(tokens, m, std::numeric_limits<S>::quiet_NaN()).eval());
+    gemm(b, upload(b, A), bits.t(), out);
+    CHECK((download(b, out) == product));
+    auto sum = upload(b, C);
+    gemm(b, upload(b, A), gpu::upload_bits(b, bits).view().t(), sum, 2, -1);
+    CHECK((download(b, sum) == 2 * product - C));
+}
+
+template <class S, class B>
 void check_exact_products(const B& b) {
-    const auto check = [&](index m, index n, index tokens) {
-        const bit_matrix bits = drawn_signs<S>(m, n, 2);
-        const matrix<S> A = whole_numbers<S>(tokens, n, 3), C = whole_numbers<S>(tokens, m, 4);
-        const matrix<S> product = A * bits.unpack<S>().transpose();
-        CAPTURE(m);
-        CAPTURE(n);
-        CAPTURE(tokens);
-        auto out = upload(b, matrix<S>::Constant(tokens, m, std::numeric_limits<S>::quiet_NaN()).eval());
-        gemm(b, upload(b, A), bits.t(), out);
-        CHECK(download(b, out) == product);
-        auto sum = upload(b, C);
-        gemm(b, upload(b, A), gpu::upload_bits(b, bits).view().t(), sum, 2, -1);
-        CHECK(download(b, sum) == 2 * product - C);
-    };
+    const auto check = [&](index m, index n, index tokens) { check_exact_product<S>(b, m, n, tokens); };
     for (const index n : {1, 31, 32, 33, 127, 128, 129, 300})
         check(33, n, 1);
     for (const index m : {1, 15, 16, 17, 31, 32, 63, 65})
@@ -133,6 +138,48 @@ void check_alignments(const B& b) {
                     gemm(b, A, bits.t(), out);
                     CHECK(download(b, out) == wide.middleCols(offset, n) * bits.unpack<S>().transpose());
                 }
+}
+
+/// A product by tiles of this shape, whatever shape the device would take for it: two parts, a bias, beta, some rows
+/// and tokens of the last tile missing.
+template <class Shape, class B>
+void check_warpgroup_shape(const B& b, index m, index n, index tokens) {
+    using device = typename B::device_type;
+    CAPTURE(Shape::columns);
+    const bit_matrix bits[] = {drawn_signs<float>(m, n, 12), drawn_signs<float>(m, n, 13)};
+    // Few enough bits that bfloat16 and float sums are exact, too.
+    const matrix<float> A = (drawn<float>(tokens, n, 14) * 20.0f).array().round();
+    const matrix<float> bias = whole_numbers<float>(1, m, 15), old = whole_numbers<float>(tokens, m, 16);
+    const auto x = upload(b, A), on_device = upload(b, bias);
+    const gpu::device_bit_matrix<device> signs[] = {gpu::upload_bits(b, bits[0]), gpu::upload_bits(b, bits[1])};
+    auto out = upload(b, old);
+    gpu::packed_job<float, float, float> job;
+    job.count = 1;
+    job.outputs[0].part_count = 2;
+    for (int p = 0; p < 2; ++p)
+        job.outputs[0].parts[p] = {signs[p].view(), const_view(x), nullptr, nullptr, {}};
+    job.outputs[0].bias = const_view(on_device).data;
+    job.outputs[0].Y = view(out);
+    job.outputs[0].alpha = 2;
+    job.outputs[0].beta = -1;
+    gpu::packed_workspace<device, float> work(b);
+    if constexpr (std::is_same_v<typename Shape::numbers, gpu::rounded_numbers>)
+        gpu::multiply_rounded<Shape>(b, job, work);
+    else
+        gpu::multiply_exact<Shape>(b, job, work);
+    const matrix<float> sum = A * (bits[0].unpack<float>() + bits[1].unpack<float>()).transpose();
+    CHECK(download(b, out) == 2 * (sum.rowwise() + bias.row(0)) - old);
+}
+
+template <class B>
+void check_warpgroup_shapes(const B& b) {
+    if (!b.device().has_warpgroup_products()) return;
+    const auto check = [&]<class... Shapes>(std::tuple<Shapes...>) {
+        (check_warpgroup_shape<Shapes>(b, 260, 129, Shapes::tokens + 3), ...);
+        (check_warpgroup_shape<Shapes>(b, 31, 900, Shapes::tokens - 1), ...);
+    };
+    check(gpu::exact_shapes{});
+    check(gpu::rounded_shapes{});
 }
 
 template <class B>

@@ -1,28 +1,43 @@
 // Whole binary layers on the GPU backend, and products of 8-bit rows, emulated.
+#include "emulated_gpus.hpp"
 #include "layer_checks.hpp"
-
-#include <subbit/backend/emulated.hpp>
+#include "packed_checks.hpp"
 
 namespace subbit::testing {
 
 TEST_CASE_TEMPLATE("layers in one job, in all types of activations", T, float, f16, bf16) {
-    for (const bool falling : {false, true})
-        check_layer_jobs<T>(emulated(emulated_device({.falling = falling})));
+    for (const auto& options : emulated_gpus)
+        check_layer_jobs<T>(emulated(emulated_device(options)));
+}
+
+TEST_CASE_TEMPLATE("layers of many tokens rounded to bfloat16", T, float, f16, bf16) {
+    for (const auto& options : emulated_gpus)
+        check_rounded_layers<T>(emulated(emulated_device(options)));
+}
+
+TEST_CASE("blocks that have several strips, and take them in several rounds") {
+    for (const bool falling : {false, true}) {
+        const emulated b(emulated_device({.falling = falling, .multiprocessors = 2}));
+        check_layer_jobs<float>(b);
+        check_residual_layers(b);
+        check_exact_product<float>(b, 300, 7000, 1);
+        check_exact_product<float>(b, 300, 7000, 3);
+    }
 }
 
 TEST_CASE("a token's outputs do not depend on how many tokens there are") {
-    for (const bool falling : {false, true})
-        check_token_independence(emulated(emulated_device({.falling = falling})));
+    for (const auto& options : emulated_gpus)
+        check_token_independence(emulated(emulated_device(options)));
 }
 
 TEST_CASE("a residual layer sums its paths and its bias") {
-    for (const bool falling : {false, true})
-        check_residual_layers(emulated(emulated_device({.falling = falling})));
+    for (const auto& options : emulated_gpus)
+        check_residual_layers(emulated(emulated_device(options)));
 }
 
 TEST_CASE("recorded launches read what is in memory when they are replayed") {
-    for (const bool falling : {false, true})
-        check_recorded_layers(emulated(emulated_device({.falling = falling})));
+    for (const auto& options : emulated_gpus)
+        check_recorded_layers(emulated(emulated_device(options)));
 }
 
 TEST_CASE("an allocation while launches are recorded is an error") {
@@ -32,8 +47,8 @@ TEST_CASE("an allocation while launches are recorded is an error") {
 }
 
 TEST_CASE("products of bytes are exact, aligned or not") {
-    for (const bool falling : {false, true})
-        check_byte_rows(emulated(emulated_device({.falling = falling})));
+    for (const auto& options : emulated_gpus)
+        check_byte_rows(emulated(emulated_device(options)));
 }
 
 }  // namespace subbit::testing

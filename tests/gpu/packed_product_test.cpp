@@ -1,7 +1,6 @@
 // Packed products on the GPU backend: fixed point, layout, and every kernel against exact sums at odd sizes.
+#include "emulated_gpus.hpp"
 #include "packed_checks.hpp"
-
-#include <subbit/backend/emulated.hpp>
 
 #include <doctest/doctest.h>
 #include <cmath>
@@ -54,33 +53,38 @@ TEST_CASE("every entry of a step has a byte of its own") {
 }
 
 TEST_CASE("a transpose on the device is the host's") {
-    for (const bool falling : {false, true})
-        check_bit_transposes(emulated(emulated_device({.falling = falling})));
+    for (const auto& options : emulated_gpus)
+        check_bit_transposes(emulated(emulated_device(options)));
 }
 
 TEST_CASE_TEMPLATE("products of whole numbers with packed signs are exact", S, float, double) {
-    for (const bool falling : {false, true})
-        check_exact_products<S>(emulated(emulated_device({.falling = falling})));
+    for (const auto& options : emulated_gpus)
+        check_exact_products<S>(emulated(emulated_device(options)));
 }
 
 TEST_CASE_TEMPLATE("products with packed signs go to a part of a matrix", S, float, double) {
-    for (const bool falling : {false, true})
-        check_products_in_place<S>(emulated(emulated_device({.falling = falling})));
+    for (const auto& options : emulated_gpus)
+        check_products_in_place<S>(emulated(emulated_device(options)));
 }
 
 TEST_CASE("the transpose of packed signs, operands by columns") {
-    for (const bool falling : {false, true})
-        check_transposed_products(emulated(emulated_device({.falling = falling})));
+    for (const auto& options : emulated_gpus)
+        check_transposed_products(emulated(emulated_device(options)));
 }
 
 TEST_CASE_TEMPLATE("vectors at all alignments", S, float, double) {
-    for (const bool falling : {false, true})
-        check_alignments<S>(emulated(emulated_device({.falling = falling})));
+    for (const auto& options : emulated_gpus)
+        check_alignments<S>(emulated(emulated_device(options)));
+}
+
+TEST_CASE("tiles of every shape, parts and bias and old outputs") {
+    for (const auto& options : emulated_gpus)
+        check_warpgroup_shapes(emulated(emulated_device(options)));
 }
 
 TEST_CASE("one NaN or infinity makes a vector's outputs NaN, and no others") {
-    for (const bool falling : {false, true})
-        check_special_numbers(emulated(emulated_device({.falling = falling})));
+    for (const auto& options : emulated_gpus)
+        check_special_numbers(emulated(emulated_device(options)));
 }
 
 }  // namespace subbit::testing

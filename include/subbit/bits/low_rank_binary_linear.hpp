@@ -14,7 +14,8 @@ namespace subbit {
 /// How the sums of a product with packed signs are made.
 enum class packed_precision {
     exact,  ///< in the scalar type, in a fixed order
-    int8    ///< float only, where the processor is faster with it: see apply_options
+    int8,   ///< float only, where the processor is faster with it: see apply_options
+    bf16    ///< float only, where a GPU is faster with it: see apply_options
 };
 
 /// With packed_precision::int8, sums of four neighbouring inputs are rounded to 8 bits, with one scale for each 128
@@ -22,6 +23,11 @@ enum class packed_precision {
 /// largest |x_4k| + .. + |x_4k+3| (zero is taken for a q under 1e-30), and by the rounding of a float32 sum; for normal
 /// x the error is some 7e-3 of the result's norm. A backend may be more exact: those without such a kernel, and double,
 /// are.
+///
+/// With packed_precision::bf16, more than 16 vectors at once are rounded to bfloat16, inputs after s_pre and the numbers
+/// between V and U after s_mid, and sums are float32: each of the two adds some 2^-9 to the relative error of the
+/// result's norm. An infinity goes on as in a float sum. It is a GPU's with tensor cores that multiply by warpgroups
+/// (sm_90a); elsewhere, and with fewer vectors, results are exact.
 struct apply_options {
     packed_precision precision = packed_precision::exact;
 };

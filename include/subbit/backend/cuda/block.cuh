@@ -12,16 +12,40 @@ namespace subbit::cuda_detail {
 /// The block as one thread sees it; how much shared memory it has taken is known at compile time.
 class block {
   public:
-    __device__ subbit::index index() const { return blockIdx.x; }
-    __device__ subbit::index blocks() const { return gridDim.x; }
-    __device__ int thread() const { return static_cast<int>(threadIdx.x); }
-    __device__ int threads() const { return static_cast<int>(blockDim.x); }
-    __device__ int lane() const { return thread() % gpu::warp_size; }
-    __device__ int warp() const { return thread() / gpu::warp_size; }
-    __device__ int warps() const { return threads() / gpu::warp_size; }
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+    static constexpr bool has_warpgroup_products = true;
+#else
+    static constexpr bool has_warpgroup_products = false;
+#endif
 
-    __device__ void sync() { __syncthreads(); }
-    __device__ void sync_warp() { __syncwarp(); }
+    __device__ subbit::index index() const {
+        return blockIdx.x;
+    }
+    __device__ subbit::index blocks() const {
+        return gridDim.x;
+    }
+    __device__ int thread() const {
+        return static_cast<int>(threadIdx.x);
+    }
+    __device__ int threads() const {
+        return static_cast<int>(blockDim.x);
+    }
+    __device__ int lane() const {
+        return thread() % gpu::warp_size;
+    }
+    __device__ int warp() const {
+        return thread() / gpu::warp_size;
+    }
+    __device__ int warps() const {
+        return threads() / gpu::warp_size;
+    }
+
+    __device__ void sync() {
+        __syncthreads();
+    }
+    __device__ void sync_warp() {
+        __syncwarp();
+    }
 
     template <class T>
     __device__ T* shared(subbit::index count) {
@@ -43,7 +67,9 @@ class block {
     __device__ T shuffle_down(T x, int by) {
         return __shfl_down_sync(all_lanes, x, by);
     }
-    __device__ std::uint32_t ballot(bool condition) { return __ballot_sync(all_lanes, condition); }
+    __device__ std::uint32_t ballot(bool condition) {
+        return __ballot_sync(all_lanes, condition);
+    }
 
     template <class T, class Op>
     __device__ T warp_reduce(T x, Op op) {
@@ -88,8 +114,16 @@ class block {
 template <class Kernel>
 __global__ void __launch_bounds__(gpu::most_threads<Kernel>, gpu::least_blocks<Kernel>)
     run_kernel(const __grid_constant__ Kernel kernel) {
-    block b;
-    kernel(b);
+    if constexpr (!gpu::needs_warpgroups<Kernel> || block::has_warpgroup_products) {
+        block b;
+        kernel(b);
+    }
+}
+
+/// Tells the host whether the code that this GPU runs has warpgroup products.
+template <class Int>
+__global__ void report_warpgroups(Int* has_products) {
+    *has_products = block::has_warpgroup_products;
 }
 
 }  // namespace subbit::cuda_detail

@@ -71,7 +71,8 @@ class cuda_device {
         gpu::require_regular(*singular());
     }
     int* singular() const { return state_->singular; }
-    index multiprocessors() const { return state_->multiprocessors; }
+    int multiprocessors() const { return state_->multiprocessors; }
+    bool has_warpgroup_products() const { return state_->has_warpgroup_products; }
 
     void* allocate(std::size_t bytes) const {
         void* p = nullptr;
@@ -217,10 +218,9 @@ class cuda_device {
             cuda_detail::check(
                 cudaDeviceGetAttribute(&reads_host_memory, cudaDevAttrPageableMemoryAccess, options.device),
                 "asking a GPU how it reads the host's memory");
-            cuda_detail::check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options.device),
-                               "asking a GPU for its multiprocessors");
             cuda_detail::check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
             cuda_detail::check(cudaHostAlloc(&singular, sizeof(int), cudaHostAllocDefault), "cudaHostAlloc");
+            find_features();
             *singular = 0;
             cuda_detail::check(cublasCreate(&blas), "cublasCreate");
             cuda_detail::check(cublasSetStream(blas, stream), "cublasSetStream");
@@ -244,6 +244,16 @@ class cuda_device {
                                "cudaMemPoolSetAttribute");
         }
 
+        /// The program may have code for this GPU with all that it can, or for older ones: the code itself says so.
+        void find_features() {
+            cuda_detail::check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, options.device),
+                               "asking a GPU for its multiprocessors");
+            cuda_detail::report_warpgroups<<<1, 1, 0, stream>>>(singular);
+            cuda_detail::check(cudaGetLastError(), "launching a kernel");
+            cuda_detail::check(cudaStreamSynchronize(stream), "waiting for the GPU");
+            has_warpgroup_products = *singular != 0;
+        }
+
         void release() noexcept {
             cudaSetDevice(options.device);  // whichever thread it is that ends
             if (stream != nullptr) cudaStreamSynchronize(stream);
@@ -257,6 +267,7 @@ class cuda_device {
         cuda_options options;
         int reads_host_memory = 0;  // pageable memory, without a copy
         int multiprocessors = 0;
+        bool has_warpgroup_products = false;
         bool last_overlaps = false;  // the stream's last work is a kernel that gpu::overlaps, in code that can
         cudaStream_t stream = nullptr;
         int* singular = nullptr;

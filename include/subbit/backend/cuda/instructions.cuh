@@ -1,7 +1,8 @@
-// The GPU's instructions of gpu/instructions.hpp; all exist from sm_80 on.
+// The GPU's instructions of gpu/instructions.hpp. Those here exist from sm_80 on.
 #pragma once
 
 #include <subbit/backend/cuda/block.cuh>
+#include <subbit/backend/cuda/warpgroup_products.cuh>
 #include <subbit/backend/gpu/instructions.hpp>
 
 #include <cstdint>
@@ -71,6 +72,18 @@ __device__ inline void commit_copies(const block&) {
 template <int Pending>
 __device__ void wait_for_copies(const block&, gpu::pending_copies<Pending>) {
     asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+}
+
+/// (~bits & 0x80008000) | 0x3f803f80, which the compiler does not make one instruction by itself.
+__device__ inline std::uint32_t unit_pair(const block&, std::uint32_t bits) {
+    std::uint32_t pair;
+    asm("lop3.b32 %0, %1, %2, %3, 0xae;" : "=r"(pair) : "r"(bits), "r"(0x80008000u), "r"(0x3f803f80u));
+    return pair;
+}
+__device__ inline std::uint32_t rounded_pair(const block&, float low, float high) {
+    std::uint32_t pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
 }
 
 /// device.cuh launches a kernel so that it may have to wait only where its code does.

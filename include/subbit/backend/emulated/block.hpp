@@ -3,6 +3,7 @@
 
 #include <subbit/backend/emulated/fibers.hpp>
 #include <subbit/backend/gpu/block.hpp>
+#include <subbit/backend/gpu/core_matrices.hpp>
 
 #include <array>
 #include <cstddef>
@@ -24,6 +25,7 @@ struct block_state {
         slots.fill(std::vector<slot>(threads));
         operands.resize(threads);
         warps.resize(threads / gpu::warp_size);
+        warpgroups.resize(threads / gpu::warpgroup_size);
         shared.resize(launch.shared_bytes + 16);
     }
     /// Makes it ready for the next block; shared memory holds NaN.
@@ -32,15 +34,17 @@ struct block_state {
         waited = 0;
         for (barrier& b : warps)
             b = {gpu::warp_size};
+        for (barrier& b : warpgroups)
+            b = {gpu::warpgroup_size};
         std::memset(shared.data(), 0xff, shared.size());
     }
 
     fiber_group& fibers;
     gpu::launch_shape shape;
     barrier all;
-    std::vector<barrier> warps;
+    std::vector<barrier> warps, warpgroups;
     std::array<std::vector<slot>, 3> slots;
-    std::vector<void*> operands;  // of what the lanes of a warp do together
+    std::vector<void*> operands;  // of what the threads of a warp or a warpgroup do together
     std::vector<std::byte> shared;
     int waited = 0;  // threads that have waited for the kernel before this one
 };
@@ -81,13 +85,12 @@ class block {
     /// Calls f(of) once for the warp, when all lanes are here; of(l) is lane l's `mine`.
     template <class T, class F>
     void together(T& mine, F f) {
-        state_->operands[static_cast<std::size_t>(thread_)] = &mine;
-        const barrier& b = state_->warps[static_cast<std::size_t>(warp())];
-        if (b.arrived + 1 == b.size)
-            f([this](int lane) -> T& {
-                return *static_cast<T*>(state_->operands[static_cast<std::size_t>(first_lane() + lane)]);
-            });
-        sync_warp();
+        meet(state_->warps[static_cast<std::size_t>(warp())], mine, f);
+    }
+    /// The same for the 128 threads of a warpgroup.
+    template <class T, class F>
+    void warpgroup_together(T& mine, F f) {
+        meet(state_->warpgroups.at(static_cast<std::size_t>(thread_ / gpu::warpgroup_size)), mine, f);
     }
     template <class T>
     T shuffle(T x, int from) {
@@ -143,6 +146,18 @@ class block {
     static constexpr std::size_t whole_block = 2;  // its set of slots
 
     int first_lane() const { return warp() * gpu::warp_size; }
+
+    /// Of the threads that `b` is for, which are neighbours.
+    template <class T, class F>
+    void meet(barrier& b, T& mine, F f) {
+        state_->operands[static_cast<std::size_t>(thread_)] = &mine;
+        const int first = thread_ / b.size * b.size;
+        if (b.arrived + 1 == b.size)
+            f([this, first](int i) -> T& {
+                return *static_cast<T*>(state_->operands[static_cast<std::size_t>(first + i)]);
+            });
+        state_->fibers.wait(b);
+    }
 
     template <class T>
     void deposit(T x, std::size_t set) {

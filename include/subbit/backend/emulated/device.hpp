@@ -22,6 +22,8 @@ struct emulated_options {
     std::size_t memory_bytes = std::size_t{1} << 34;  ///< addresses alone: only what is used is taken
     bool falling = false;  ///< threads and blocks run from the last on: what a missing sync() hides in one order, the
                            ///< other shows
+    int multiprocessors = 132;  ///< an H100's, so that the same kernels are chosen
+    bool warpgroups = true;     ///< has_warpgroup_products(); false: runs what older GPUs run
 };
 
 /// What gpu_backend runs on where there is no GPU: for tests of kernels, not for speed. Copies share the memory.
@@ -29,6 +31,8 @@ class emulated_device {
   public:
     explicit emulated_device(emulated_options options = {})
         : falling_(options.falling),
+          warpgroups_(options.warpgroups),
+          multiprocessors_(options.multiprocessors),
           memory_(std::make_shared<emulation::memory>(options.memory_bytes)),
           recorder_(std::make_shared<emulation::recorder>()),
           singular_(std::make_shared<int>(0)) {}
@@ -46,7 +50,8 @@ class emulated_device {
     /// Throws value_error where a solve has met a singular matrix since the last call.
     void synchronize() const { gpu::require_regular(*singular_); }
     int* singular() const { return singular_.get(); }
-    index multiprocessors() const { return 2; }  // few, so that small tests give a block several things to do
+    int multiprocessors() const { return multiprocessors_; }
+    bool has_warpgroup_products() const { return warpgroups_; }
 
     void* allocate(std::size_t bytes) const {
         recorder_->require_idle("an allocation");
@@ -159,7 +164,8 @@ class emulated_device {
         if (bytes > 0) std::memcpy(to, from, bytes);
     }
 
-    bool falling_ = false;
+    bool falling_ = false, warpgroups_ = true;
+    int multiprocessors_ = 0;
     std::shared_ptr<emulation::memory> memory_;
     std::shared_ptr<emulation::recorder> recorder_;
     std::shared_ptr<int> singular_;

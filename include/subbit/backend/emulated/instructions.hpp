@@ -2,11 +2,17 @@
 #pragma once
 
 #include <subbit/backend/emulated/block.hpp>
+#include <subbit/backend/gpu/core_matrices.hpp>
 #include <subbit/backend/gpu/instructions.hpp>
+#include <subbit/core/half.hpp>
 
+#include <array>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#include <vector>
 
 namespace subbit::emulation {
 
@@ -18,6 +24,24 @@ struct multiply_operands {
     const gpu::sign_fragment& signs;
     const gpu::digit_fragment& digits;
 };
+
+template <class Sum>
+struct warpgroup_operands {
+    Sum* sums;
+    const gpu::sign_fragment& signs;
+};
+
+/// The 32 bytes along the sum of a row or a column, as numbers.
+template <class Number, class Sum>
+std::array<Sum, 32 / sizeof(Number)> to_numbers(const std::array<std::byte, 32>& bytes) {
+    std::array<Sum, 32 / sizeof(Number)> out;
+    for (std::size_t k = 0; k < out.size(); ++k) {
+        Number x;
+        std::memcpy(&x, bytes.data() + k * sizeof(Number), sizeof(Number));
+        out[k] = static_cast<Sum>(x);
+    }
+    return out;
+}
 
 }  // namespace detail
 
@@ -101,6 +125,61 @@ inline void copy_async(const block&, void* to, const void* from) {
 inline void commit_copies(const block&) {}
 template <int Pending>
 void wait_for_copies(const block&, gpu::pending_copies<Pending>) {}
+
+template <class Sum, std::size_t Size>
+void add_products(block& b, Sum (&sums)[Size], const gpu::sign_fragment& signs, const std::uint32_t* columns) {
+    constexpr bool is_float = std::is_same_v<Sum, float>;
+    using sign = std::conditional_t<is_float, bf16, std::uint8_t>;
+    using number = std::conditional_t<is_float, bf16, std::int8_t>;
+    constexpr int count = 2 * Size;
+    detail::warpgroup_operands<Sum> mine{sums, signs};
+    b.warpgroup_together(mine, [&](auto of) {
+        std::vector<std::array<std::byte, 32>> A(64);
+        for (int thread = 0; thread < gpu::warpgroup_size; ++thread) {
+            const int row = thread / 32 * 16 + thread % 32 / 4, place = thread % 4 * 4;
+            for (int word = 0; word < 4; ++word)
+                std::memcpy(A[static_cast<std::size_t>(row + word % 2 * 8)].data() + word / 2 * 16 + place,
+                            &of(thread).signs.word[word], 4);
+        }
+        for (int column = 0; column < count; ++column) {
+            std::array<std::byte, 32> X;
+            for (int piece = 0; piece < 2; ++piece)
+                std::memcpy(
+                    X.data() + 16 * piece,
+                    reinterpret_cast<const std::byte*>(columns) + gpu::core_matrices::byte_of(count, column, piece),
+                    gpu::core_matrices::piece_bytes);
+            const auto x = detail::to_numbers<number, Sum>(X);
+            for (int row = 0; row < 64; ++row) {
+                const auto a = detail::to_numbers<sign, Sum>(A[static_cast<std::size_t>(row)]);
+                Sum sum = 0;
+                for (std::size_t k = 0; k < x.size(); ++k)
+                    sum += a[k] * x[k];
+                const int thread = row / 16 * 32 + row % 8 * 4 + column % 8 / 2;
+                of(thread).sums[column / 8 * 4 + row % 16 / 8 * 2 + column % 2] += sum;
+            }
+        }
+    });
+}
+template <class... Signs>
+void begin_products(const block&, Signs&...) {}
+inline void commit_products(const block&) {}
+template <int Pending>
+void wait_for_products(const block&, gpu::pending_products<Pending>) {}
+template <class... Sums>
+void finish_products(const block&, Sums&...) {}
+inline void make_arrival(const block&, gpu::arrival&) {}
+inline void copy_bulk(const block&, void* to, const void* from, int bytes, gpu::arrival&) {
+    std::memcpy(to, from, static_cast<std::size_t>(bytes));
+}
+inline void wait_for_bulk(const block&, gpu::arrival&, int /*parity*/) {}  // the sync() after it is enough
+inline void release_to_bulk(const block&) {}
+
+inline std::uint32_t unit_pair(const block&, std::uint32_t bits) {
+    return (~bits & 0x80008000u) | 0x3f803f80u;
+}
+inline std::uint32_t rounded_pair(const block&, float low, float high) {
+    return std::uint32_t{to_bf16(high)} << 16 | to_bf16(low);
+}
 
 inline void wait_for_predecessor(block& b) {
     b.note_wait();

@@ -5,10 +5,11 @@
 //                                                  kept from the first call on
 //     synchronize()                                waits for all that was asked for; throws what went wrong
 //     allocate(bytes), deallocate(p, bytes)        in the order of the stream
+//     multiprocessors()                            how many
+//     has_warpgroup_products()                     whether kernels that need them run (block.hpp)
 //     owns(p)                                      true for an address of the device's memory
 //     copy_to_device, copy_on_device, clear        (to, from, bytes), in the order of the stream
 //     copy_to_host(to, from, bytes)                and waits
-//     multiprocessors()                            how many blocks run at once, at least
 //     singular()                                   an int of the host and the device: a solve leaves the size of a
 //                                                  singular matrix there, and what waits next throws
 //     launch(shape, kernel)                        (block.hpp)

@@ -88,6 +88,16 @@ inline constexpr bool overlaps = [] {
         return false;
 }();
 
+/// Whether a kernel multiplies by warpgroups, its own `static constexpr bool needs_warpgroups`. Only a device that
+/// has_warpgroup_products() runs it; its threads are whole warpgroups of 128.
+template <class Kernel>
+inline constexpr bool needs_warpgroups = [] {
+    if constexpr (requires { Kernel::needs_warpgroups; })
+        return Kernel::needs_warpgroups;
+    else
+        return false;
+}();
+
 /// Throws value_error for a launch that a GPU does not take.
 template <class Kernel>
 void require_launchable(const launch_shape& shape) {

@@ -29,6 +29,31 @@
 //         ends a group of copies
 //     wait_for_copies(block, pending_copies<P>())
 //         all groups but the last P have arrived, this thread's own
+//     add_products(block, sums, signs, columns)
+//         starts the tensor core's product of a warpgroup, 4 warps: C (64,N) += A (64,32 bytes) X (32 bytes,N), with
+//         N / 2 sums a lane; 32-bit sums of bytes, or float sums of bfloat16 numbers, two bytes each. Warp w has rows
+//         16w.. of A and C, its lanes as above, and sums[4j], .. are those of columns 8j..; X lies in shared memory, at
+//         `columns`, as core_matrices (core_matrices.hpp) says, and is read by name of the memory's other proxy.
+//         Between begin_products(block, signs...) and commit_products(block), as one group.
+//     begin_products(block, signs...)
+//         what was written to sums and to these signs is there for the products that follow
+//     wait_for_products(block, pending_products<P>())
+//         all groups but the last P are done: their signs and X may be written again
+//     finish_products(block, sums...)
+//         all groups are done, and their sums may be read
+//     make_arrival(block, arrival)
+//         makes an arrival, in shared memory, ready for copies; by one thread, before a sync()
+//     copy_bulk(block, to, from, bytes, arrival)
+//         starts to copy whole units of 16 bytes from the device's memory to shared memory; by one thread, when all
+//         wait for the last copy with this arrival is over
+//     wait_for_bulk(block, arrival, parity)
+//         with a sync() after it: the arrival's copies number 0, 2, .. (parity 0) or 1, 3, .. are there for products
+//     release_to_bulk(block)
+//         this thread is done with shared memory that copy_bulk fills after a sync()
+//     unit_pair(block, bits)
+//         two bfloat16 numbers in a word: 1 for bit 15 and bit 31 where it is set, -1 where it is not
+//     rounded_pair(block, low, high)
+//         two floats as bfloat16 numbers, to nearest even, in a word
 //     wait_for_predecessor(block)
 //         returns when the kernel before this one on its stream is done, and what it wrote is there. Only a kernel that
 //         `overlaps` (block.hpp) needs it; the first call matters, others cost nothing.
@@ -56,8 +81,15 @@ struct digit_fragment {
     std::uint32_t word[2];
 };
 
+/// Where a thread waits for bulk copies.
+struct alignas(8) arrival {
+    std::uint64_t state;
+};
+
 inline constexpr std::size_t copy_bytes = 16;
 template <int Pending>
 using pending_copies = std::integral_constant<int, Pending>;
+template <int Pending>
+using pending_products = std::integral_constant<int, Pending>;
 
 }  // namespace subbit::gpu

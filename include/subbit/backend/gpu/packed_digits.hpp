@@ -1,6 +1,7 @@
 // Vectors on their way to digits (fixed_point.hpp), which are made once for all tiles of a launch.
 #pragma once
 
+#include <subbit/backend/gpu/fours.hpp>
 #include <subbit/backend/gpu/packed_product.hpp>
 
 #include <cstdint>
@@ -22,6 +23,8 @@ struct scaled_row {
         const Real value = static_cast<Real>(x[j * stride]);
         return pre != nullptr ? value * pre[j] : value;
     }
+    /// True where x and pre can be read by fours.
+    SUBBIT_KERNEL bool in_fours() const { return stride == 1 && size % 4 == 0 && holds_fours(x) && holds_fours(pre); }
 };
 
 /// A part, and where its digits, their sums and the scales of its vectors go.

@@ -72,30 +72,28 @@ void apply_to_vectors(const gpu_backend<Device>& b, matrix_view<const In> X,
     vector_products(b, std::span<const output>(outer), X.rows);
 }
 
-/// apply_layers() for many vectors, by tiles.
-template <class Device, class In, class Out, class Real>
-void apply_to_tiles(const gpu_backend<Device>& b, matrix_view<const In> X,
-                    std::span<const device_layer_output<Device, Out, Real>> layers,
-                    packed_workspace<Device, Real>& work) {
-    index ranks = 0;
-    for (const auto& part : layers)
-        ranks += part.layer.rank();
-    std::vector<packed_output<In, Real, Real>> inner(layers.size());
-    std::vector<packed_output<Real, Out, Real>> outer(layers.size());
-    Real* next = work.hidden(X.rows * ranks);
+/// Calls multiply(outputs) for all V, whose products are Hidden numbers, and then for all U. Rounded ones are scaled
+/// between the factors before they are rounded.
+template <class Device, class In, class Out, class Real, class Hidden, class Multiply>
+void apply_factors(matrix_view<const In> X, std::span<const device_layer_output<Device, Out, Real>> layers,
+                   Hidden* next, Multiply multiply) {
+    constexpr bool rounded = !std::is_same_v<Hidden, Real>;
+    std::vector<packed_output<In, Hidden, Real>> inner(layers.size());
+    std::vector<packed_output<Hidden, Out, Real>> outer(layers.size());
     for (std::size_t l = 0; l < layers.size(); ++l) {
         const auto& layer = layers[l].layer;
-        const matrix_view<Real> hidden(next, X.rows, layer.rank());
-        inner[l].parts[0] = {layer.V.view(), X, span_of(layer.s_pre).data(), nullptr, {}};
+        const matrix_view<Hidden> hidden(next, X.rows, layer.rank());
+        const Real* const mid = span_of(layer.s_mid).data();
+        inner[l].parts[0] = {layer.V.view(), X, span_of(layer.s_pre).data(), rounded ? mid : nullptr, {}};
         inner[l].Y = hidden;
-        outer[l].parts[0] = {layer.U.view(), hidden, span_of(layer.s_mid).data(), span_of(layer.s_post).data(), {}};
+        outer[l].parts[0] = {layer.U.view(), hidden, rounded ? nullptr : mid, span_of(layer.s_post).data(), {}};
         outer[l].bias = span_of(layer.bias).data();
         outer[l].Y = layers[l].Y;
         outer[l].beta = layers[l].beta;
         next += hidden.size();
     }
-    tile_products(b, std::span<const packed_output<In, Real, Real>>(inner), work);
-    tile_products(b, std::span<const packed_output<Real, Out, Real>>(outer), work);
+    multiply(std::span<const packed_output<In, Hidden, Real>>(inner));
+    multiply(std::span<const packed_output<Hidden, Out, Real>>(outer));
 }
 
 }  // namespace gpu
@@ -105,28 +103,35 @@ void apply_to_tiles(const gpu_backend<Device>& b, matrix_view<const In> X,
 template <class Device, class In, class Out, class Real>
 void apply_layers(const gpu_backend<Device>& b, matrix_view<const In> X,
                   std::span<const device_layer_output<Device, Out, Real>> layers,
-                  gpu::packed_workspace<Device, Real>& work) {
+                  gpu::packed_workspace<Device, Real>& work, apply_options options = {}) {
+    index ranks = 0;
     for (const auto& part : layers) {
         require_shape("apply: X", X.rows, X.cols, X.rows, part.layer.cols());
         require_shape("apply: Y", part.Y.rows, part.Y.cols, X.rows, part.layer.rows());
+        ranks += part.layer.rank();
     }
-    if constexpr (std::is_same_v<Real, float>) {
+    if constexpr (std::is_same_v<Real, float>)
         if (X.rows <= gpu::most_vectors) return gpu::apply_to_vectors(b, X, layers, work);
-    }
-    gpu::apply_to_tiles(b, X, layers, work);
+    if constexpr (sizeof(Real) == 4)
+        if (options.precision == packed_precision::bf16 && b.device().has_warpgroup_products())
+            return gpu::apply_factors(X, layers, work.rounded_hidden(X.rows * ranks),
+                                      [&](auto outputs) { gpu::rounded_products(b, outputs, work); });
+    gpu::apply_factors(X, layers, work.hidden(X.rows * ranks),
+                       [&](auto outputs) { gpu::tile_products(b, outputs, work); });
 }
 /// The same for a list: apply_layers(b, X, {{q, Q}, {k, K}, {v, V}}, work).
 template <class Device, class In, class Real>
 void apply_layers(const gpu_backend<Device>& b, matrix_view<const In> X,
                   std::initializer_list<device_layer_output<Device, In, std::type_identity_t<Real>>> layers,
-                  gpu::packed_workspace<Device, Real>& work) {
-    apply_layers(b, X, std::span<const device_layer_output<Device, In, Real>>(layers.begin(), layers.size()), work);
+                  gpu::packed_workspace<Device, Real>& work, apply_options options = {}) {
+    apply_layers(b, X, std::span<const device_layer_output<Device, In, Real>>(layers.begin(), layers.size()), work,
+                 options);
 }
 
 /// The layers' parts are the host's here, and travel with the call; to_backend() is for those that stay.
 template <class Device, class S>
 void do_apply_layers(gpu_tag, const gpu_backend<Device>& b, std::span<const layer_output<S>> layers,
-                     matrix_view<const S> X, apply_options) {
+                     matrix_view<const S> X, apply_options options) {
     std::vector<low_rank_binary_linear<S, gpu_backend<Device>>> uploaded;
     uploaded.reserve(layers.size());
     std::vector<device_layer_output<Device, S, S>> outputs;
@@ -135,7 +140,7 @@ void do_apply_layers(gpu_tag, const gpu_backend<Device>& b, std::span<const laye
         outputs.push_back({uploaded.back(), part.Y});
     }
     gpu::packed_workspace<Device, S> work(b);
-    apply_layers(b, X, std::span<const device_layer_output<Device, S, S>>(outputs), work);
+    apply_layers(b, X, std::span<const device_layer_output<Device, S, S>>(outputs), work, options);
 }
 
 template <class Device, class S>

@@ -5,7 +5,9 @@
 #include <subbit/backend/gpu/bits.hpp>
 #include <subbit/backend/gpu/packed_product.hpp>
 #include <subbit/backend/gpu/packed_tile_digits.hpp>
+#include <subbit/backend/gpu/packed_tile_launches.hpp>
 #include <subbit/backend/gpu/packed_tiles.hpp>
+#include <subbit/backend/gpu/packed_warpgroup_products.hpp>
 #include <subbit/backend/gpu/packed_workspace.hpp>
 #include <subbit/backend/gpu/vector_products.hpp>
 
@@ -19,55 +21,24 @@ namespace subbit {
 
 namespace gpu {
 
-/// Makes the digits of all parts of a job in the workspace, and enters them there.
+/// Products of many vectors, exact ones.
 template <class Device, class In, class Out, class Real>
-void make_digits(const gpu_backend<Device>& b, packed_job<In, Out, Real>& job, packed_workspace<Device, Real>& work) {
-    const index tokens = job.outputs[0].tokens(), columns = tile_shape<Real>::padded_columns(tokens);
-    index words = 0, parts = 0;
-    for (int o = 0; o < job.count; ++o)
-        for (int p = 0; p < job.outputs[o].part_count; ++p, ++parts)
-            words += columns * digit_layout::words(job.outputs[o].parts[p].bits.cols());
-    std::uint32_t* next_words = work.words(words);
-    std::int32_t* next_sums = work.sums(columns * parts);
-    Real* next_real = work.to_real(tokens * parts);
-    tile_digits_kernel<In, Real> kernel;
-    kernel.tokens = tokens;
-    index made = 0;
-    for (int o = 0; o < job.count; ++o)
-        for (int p = 0; p < job.outputs[o].part_count; ++p, ++made) {
-            packed_part<In, Real>& part = job.outputs[o].parts[p];
-            part.digits = {next_words, next_sums, next_real};
-            kernel.jobs[made] = {part, next_words, next_sums, next_real};
-            next_words += columns * digit_layout::words(part.bits.cols());
-            next_sums += columns;
-            next_real += tokens;
-        }
-    b.launch({parts * tokens, kernel.threads, kernel.shared_bytes}, kernel);
-}
-
-template <class Device, class In, class Out, class Real>
-void launch_tiles(const gpu_backend<Device>& b, packed_job<In, Out, Real> job) {
+void multiply_many(const gpu_backend<Device>& b, packed_job<In, Out, Real>& job, packed_workspace<Device, Real>& work) {
+    if constexpr (sizeof(Real) == 4)
+        if (b.device().has_warpgroup_products())
+            return with_fitting_shape(exact_shapes{}, b.device().multiprocessors(), job,
+                                      [&]<class Shape>(Shape) { multiply_exact<Shape>(b, job, work); });
     using shape = tile_shape<Real>;
-    index blocks = 0;
-    for (int o = 0; o < job.count; ++o) {
-        job.first_block[o] = blocks;
-        blocks += shape::row_tiles(job.outputs[o].rows()) * shape::token_tiles(job.outputs[o].tokens());
-    }
-    b.launch({blocks, shape::threads, shape::shared_bytes}, packed_tiles_kernel<In, Out, Real>{job});
+    const index columns = shape::token_tiles(job.outputs[0].tokens()) * shape::columns;
+    make_digits(b, job, work, columns, tile_digits_kernel<In, Real, column_stages<Real>>{});
+    launch_tiles<shape>(b, packed_tiles_kernel<In, Out, Real>{job});
 }
 
-/// All outputs, which have the same number of tokens, in as few launches as their number allows, by tiles.
+/// All outputs, which have the same number of tokens, by tiles.
 template <class Device, class In, class Out, class Real>
 void tile_products(const gpu_backend<Device>& b, std::span<const packed_output<In, Out, Real>> outputs,
                    packed_workspace<Device, Real>& work) {
-    for (std::size_t first = 0; first < outputs.size(); first += outputs_at_once) {
-        packed_job<In, Out, Real> job;
-        for (std::size_t o = first; o < std::min(outputs.size(), first + outputs_at_once); ++o)
-            if (outputs[o].Y.size() > 0) job.outputs[job.count++] = outputs[o];
-        if (job.count == 0) continue;
-        make_digits(b, job, work);
-        launch_tiles(b, job);
-    }
+    for_each_job(outputs, [&](auto& job) { multiply_many(b, job, work); });
 }
 
 /// The same for up to most_vectors tokens.

@@ -1,10 +1,11 @@
-// The digits of many vectors (fixed_point.hpp) as packed_tiles.hpp copies them to shared memory.
+// The digits of many vectors (fixed_point.hpp) as the tiles' kernels copy them to shared memory.
 //
-// A stage of that kernel is one piece of the workspace: all columns of a tile of tokens, 128 entries of each. So a copy
-// is a loop over consecutive bytes, whose addresses need no arithmetic.
+// A stage of such a kernel is one piece of the workspace: all columns of a tile of tokens, 128 entries of each. So a
+// copy is a loop over consecutive bytes, whose addresses need no arithmetic.
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
+#include <subbit/backend/gpu/core_matrices.hpp>
 #include <subbit/backend/gpu/fixed_point.hpp>
 #include <subbit/backend/gpu/packed_digits.hpp>
 #include <subbit/backend/gpu/packed_product.hpp>
@@ -41,21 +42,42 @@ SUBBIT_KERNEL constexpr int unit_word(int column, int unit) {
     return column * static_cast<int>(digit_layout::step_words) + 4 * (unit ^ column % 2 * 4);
 }
 
+/// The stages of packed_tiles.hpp.
+template <class Real>
+struct column_stages {
+    static constexpr index tokens = tile_shape<Real>::tokens, stage_words = tile_shape<Real>::stage_words;
+    /// Where word `word` of a step of a tile's column lies.
+    SUBBIT_KERNEL static constexpr int place_of(int column, int word) { return unit_word(column, word / 4) + word % 4; }
+};
+
+/// The stages of packed_warpgroup_tiles.hpp: core matrices, of which a piece holds the words of one mask of the signs,
+/// those of the four lanes in order.
+struct core_stages {
+    index tokens, stage_words;
+    int columns;
+
+    SUBBIT_KERNEL int place_of(int column, int word) const {
+        return core_matrices::byte_of(columns, column, word / 16 * 4 + word % 4) / 4 + word / 4 % 4;
+    }
+};
+
 /// Makes the digits of one part for each job, a block for each token, a warp for each step of 128 entries. The columns
 /// of tokens that a tile has and X has not are left as they are: nobody uses the sums that they give.
-template <class In, class Real>
+template <class In, class Real, class Stages>
 struct tile_digits_kernel {
-    using shape = tile_shape<Real>;
     static constexpr int threads = 256, most_threads = threads;
     static constexpr std::size_t shared_bytes = 0;
+    static constexpr bool overlaps = true;
 
     using job = digits_job<In, Real>;
     job jobs[outputs_at_once * max_paths];
     index tokens;
+    Stages stages;
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
         constexpr int digits = fixed_point<Real>::digits;
+        wait_for_predecessor(block);
         const job& mine = jobs[block.index() / tokens];
         const index token = block.index() % tokens;
         const scaled_row<In, Real> v(mine.part, token);
@@ -78,10 +100,13 @@ struct tile_digits_kernel {
         }
         const fixed_scale<Real> scale = fixed_scale_of<Real>(block.reduce(largest, maximum{}));
 
-        const int in_tile = static_cast<int>(token % shape::tokens);
+        const int in_tile = static_cast<int>(token % stages.tokens);
         const int column = in_tile / 8 * 8 * digits + in_tile % 8;  // of the lowest digit
-        std::uint32_t* const words = mine.words + token / shape::tokens * steps * shape::stage_words +
-                                     unit_word(column, block.lane() / 4) + block.lane() % 4;
+        std::uint32_t* words[digits];
+        SUBBIT_UNROLL
+        for (int d = 0; d < digits; ++d)
+            words[d] = mine.words + token / stages.tokens * steps * stages.stage_words +
+                       stages.place_of(column + 8 * d, block.lane());
         std::int32_t sums[digits] = {};
         for (index step = block.warp(); step < steps; step += block.warps()) {
             Real values[4];
@@ -96,7 +121,7 @@ struct tile_digits_kernel {
             }
             SUBBIT_UNROLL
             for (int d = 0; d < digits; ++d) {
-                words[step * shape::stage_words + d * 8 * digit_layout::step_words] = out[d];
+                words[d][step * stages.stage_words] = out[d];
                 sums[d] += byte_sum(block, out[d]);
             }
         }

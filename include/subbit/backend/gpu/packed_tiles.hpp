@@ -8,10 +8,9 @@
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/fours.hpp>
 #include <subbit/backend/gpu/packed_product.hpp>
 #include <subbit/backend/gpu/packed_tile_digits.hpp>
-#include <subbit/backend/gpu/rounding.hpp>
+#include <subbit/backend/gpu/packed_tile_output.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -26,6 +25,8 @@ struct packed_tiles_kernel {
     static constexpr int tiles = shape::groups * digits;  // of 8 columns of digits, a warp
 
     static constexpr int most_threads = shape::threads;
+    static constexpr int least_blocks = 1;  // says to ptxas that all registers are for one
+    static_assert(value_bytes<Real, shape::groups> * shape::threads <= shape::shared_bytes);
 
     packed_job<In, Out, Real> job;
 
@@ -45,23 +46,23 @@ struct packed_tiles_kernel {
             std::int32_t sums[shape::strips][tiles][2][4] = {};
             const packed_part<In, Real>& part = output.parts[p];
             multiply(block, part, first_strip, token_tile, token_warp, stages, sums);
-            const lane_place place(block, output, first_strip, first_group);
-            four<Real> values[shape::strips][shape::groups][2];
-            find_values(part, place, sums, values);
-            if (!holds_fours(output.Y))
-                add_one_by_one(block, output, p == 0, place, values, stages);
-            else if (p > 0 || output.beta != Real(0))
-                add_fours<true>(output, p == 0, place, values);
-            else
-                add_fours<false>(output, true, place, values);
-            block.sync();  // the next part's copies go to where digits are still read
+            block.sync();  // nobody reads digits any more
+            SUBBIT_UNROLL
+            for (int s = 0; s < shape::strips; ++s) {
+                const strip_place place(output, block.lane(), (first_strip + s) * strip_rows, index{8} * first_group);
+                strip_values<Real, shape::groups> values;
+                find_digit_values<shape::groups>(
+                    part, place,
+                    [&](int columns, int row, int c) { return sums[s][columns][sum_pair(row)][sum_element(row, c)]; },
+                    values);
+                add_values<shape::groups>(block, output, p == 0, place, values, stages);
+            }
+            block.sync();  // the next part's copies go to where values are still read
         }
     }
 
   private:
     using sum_tiles = std::int32_t[shape::strips][tiles][2][4];
-    /// A lane's results: four neighbouring rows of each strip, two neighbouring tokens of each group.
-    using value_tiles = four<Real>[shape::strips][shape::groups][2];
 
     template <class Block>
     SUBBIT_KERNEL static void multiply(Block& block, const packed_part<In, Real>& part, int first_strip, int token_tile,
@@ -147,115 +148,6 @@ struct packed_tiles_kernel {
                 SUBBIT_UNROLL
             for (int pair = 0; pair < 2; ++pair)
                 multiply_add(block, sums[s][tile][pair], operands[s][pair][k], {{x.word[2 * k], x.word[2 * k + 1]}});
-        }
-    }
-
-    /// Where a lane's results lie: from which row and token on, and how many there are of each until the last.
-    struct lane_place {
-        index row, token;
-        int rows, tokens;
-
-        template <class Block>
-        SUBBIT_KERNEL lane_place(const Block& block, const packed_output<In, Out, Real>& output, int first_strip,
-                                 int first_group)
-            : row(first_strip * strip_rows + 4 * (block.lane() / 4)),
-              token(index{8} * first_group + 2 * (block.lane() % 4)),
-              rows(within<shape::rows>(output.rows() - row)),
-              tokens(within<shape::tokens>(output.tokens() - token)) {}
-
-        template <index Most>
-        SUBBIT_KERNEL static int within(index count) {
-            return static_cast<int>(count < Most ? count : Most);
-        }
-    };
-
-    /// What the sums of a part's digits stand for, times `post`; anything for rows and tokens that do not exist.
-    SUBBIT_KERNEL static void find_values(const packed_part<In, Real>& part, const lane_place& place,
-                                          const sum_tiles& sums, value_tiles& values) {
-        four<Real> post[shape::strips];
-        SUBBIT_UNROLL
-        for (int s = 0; s < shape::strips; ++s)
-            post[s] = load_four(part.post, place.row, place.rows, s * static_cast<int>(strip_rows), Real(1));
-        const std::int32_t* const column_sums = part.digits.sums + place.token / 8 * 8 * digits + place.token % 8;
-        SUBBIT_UNROLL
-        for (int group = 0; group < shape::groups; ++group)
-            SUBBIT_UNROLL
-        for (int c = 0; c < 2; ++c) {
-            const int t = 8 * group + c;
-            const Real to_real = t < place.tokens ? part.digits.to_real[place.token + t] : Real(0);
-            std::int32_t all[digits];
-            SUBBIT_UNROLL
-            for (int d = 0; d < digits; ++d)
-                all[d] = column_sums[8 * digits * group + c + 8 * d];
-            SUBBIT_UNROLL
-            for (int s = 0; s < shape::strips; ++s)
-                SUBBIT_UNROLL
-            for (int row = 0; row < 4; ++row) {
-                std::int32_t totals[digits];
-                SUBBIT_UNROLL
-                for (int d = 0; d < digits; ++d)
-                    totals[d] = 2 * sums[s][group * digits + d][sum_pair(row)][sum_element(row, c)] - all[d];
-                values[s][group][c].at[row] = rounded_product(post[s].at[row], from_digit_sums(totals, 1, to_real));
-            }
-        }
-    }
-
-    /// packed_output::add for Y of whole fours. All that it loads it does before the first store: the compiler cannot
-    /// know that a store changes nothing of it.
-    template <bool Reads>
-    SUBBIT_KERNEL static void add_fours(const packed_output<In, Out, Real>& output, bool first, const lane_place& place,
-                                        const value_tiles& values) {
-        const auto for_each = [&](auto f) {
-            SUBBIT_UNROLL
-            for (int group = 0; group < shape::groups; ++group)
-                SUBBIT_UNROLL
-            for (int c = 0; c < 2; ++c) {
-                Out* const y = output.Y.row(place.token + 8 * group + c) + place.row;
-                SUBBIT_UNROLL
-                for (int s = 0; s < shape::strips; ++s)
-                    if (s * strip_rows < place.rows && 8 * group + c < place.tokens)
-                        f(s, group, c, reinterpret_cast<four<Out>*>(y + s * strip_rows));
-            }
-        };
-        // A sum with -0 changes nothing.
-        four<Real> bias[shape::strips];
-        SUBBIT_UNROLL
-        for (int s = 0; s < shape::strips; ++s)
-            bias[s] = load_four(first ? output.bias : nullptr, place.row, place.rows, s * static_cast<int>(strip_rows),
-                                -Real(0));
-        four<Out> old[shape::strips][shape::groups][2];
-        if constexpr (Reads) for_each([&](int s, int group, int c, const four<Out>* y) { old[s][group][c] = *y; });
-        const Real alpha = output.alpha, factor = first ? output.beta : Real(1);
-        for_each([&](int s, int group, int c, four<Out>* y) {
-            four<Out> out;
-            SUBBIT_UNROLL
-            for (int row = 0; row < 4; ++row) {
-                Real total = rounded_product(alpha, values[s][group][c].at[row] + bias[s].at[row]);
-                if constexpr (Reads) total += factor * static_cast<Real>(old[s][group][c].at[row]);
-                out.at[row] = static_cast<Out>(total);
-            }
-            *y = out;
-        });
-    }
-
-    /// packed_output::add for Y of any size and strides, in few instructions: the values go to memory that a loop can
-    /// index.
-    template <class Block>
-    SUBBIT_KERNEL static void add_one_by_one(Block& block, const packed_output<In, Out, Real>& output, bool first,
-                                             const lane_place& place, const value_tiles& values,
-                                             std::uint32_t* stages) {
-        constexpr int count = shape::strips * shape::groups * 2;
-        static_assert(sizeof(four<Real>) * count * shape::threads <= shape::shared_bytes);
-        block.sync();  // nobody reads digits any more
-        four<Real>* const mine = reinterpret_cast<four<Real>*>(stages) + block.thread();
-        SUBBIT_UNROLL
-        for (int k = 0; k < count; ++k)
-            mine[k * shape::threads] = values[k / 2 / shape::groups][k / 2 % shape::groups][k % 2];
-        for (int k = 0; k < count; ++k) {
-            const int i = k / 2 / shape::groups * static_cast<int>(strip_rows), t = k / 2 % shape::groups * 8 + k % 2;
-            for (int row = 0; row < 4; ++row)
-                if (i + row < place.rows && t < place.tokens)
-                    output.add(place.token + t, place.row + i + row, mine[k * shape::threads].at[row], first);
         }
     }
 };

@@ -1,12 +1,13 @@
 // Packed products with few vectors: the signs are read once, and binary tensor cores take them as they are.
 //
 // A block has some strips of 32 rows; its warps share out the columns, hold their part of the vectors as bit planes
-// (vector_sources.hpp) in registers, and add their sums up in shared memory, in the order of the warps. What a block
-// reads of the signs and scales is on its way before the kernel before this one is done.
+// (vector_sources.hpp) in registers, and add their sums up in shared memory, in the order of the warps. On sm_90 and
+// later the signs of all strips are on their way to shared memory before the kernel before this one is done.
 //
 // With one vector, what takes the time is not the bytes but the way of one warp from its numbers to its sums. So
-// nothing is waited for on that way but the warp's own largest number; warps are many and have few columns each; and
-// the product before another leaves its outputs as planes.
+// nothing is waited for on that way but the warp's own largest number; warps are many and have few columns each; the
+// product before another leaves its outputs as planes; and a multiprocessor has room for a block of the next kernel,
+// which then has its signs when its vector comes.
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
@@ -17,6 +18,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 namespace subbit::gpu {
 
@@ -64,175 +66,206 @@ struct warp_columns {
     SUBBIT_KERNEL int operator()(int h) const { return begin(h) + lane % 4 * 32 + lane / 4 * 4; }
 };
 
-/// The outputs of one launch, whose strips are shared out to all blocks, consecutive ones to each. The kernel has up to
-/// `Vectors` vectors, from `first_vector` on.
+/// How the strips of a launch are shared out.
+struct strip_shares {
+    int each = 0, extra = 0;  ///< strips of a block; the first `extra` blocks have one more
+    int batch = 1;            ///< strips that a block takes at a time
+    int parts = 1;            ///< the most parts of an output
+    int stage_words = 0;      ///< words of shared memory for the signs of a strip and part; 0: they stay where they are
+
+    SUBBIT_KERNEL int first(int block) const { return block * each + (block < extra ? block : extra); }
+    SUBBIT_KERNEL int stages() const { return stage_words > 0 ? batch * parts : 0; }
+};
+
+/// The outputs of one launch. The kernel has up to `Vectors` vectors, from `first_vector` on.
 template <class Source, class Target, int Vectors, int Halves>
 struct packed_vectors_kernel {
     static constexpr int most_warps = 16, most_threads = most_warps * warp_size;
+    static constexpr int least_blocks = Vectors == 1 ? 2 : 1;
     static constexpr bool overlaps = true;
 
     vector_output<Source, Target> outputs[outputs_at_once];
     int first_strip[outputs_at_once + 1] = {};  ///< of an output; behind the last one the number of all
     int count = 0;
     int first_vector = 0, vectors = 1;
+    strip_shares shares;
 
     /// How many columns a block of so many warps has at a time.
     static constexpr int chunk(int warps) { return Halves * warp_columns::half * warps; }
-    /// Two sets of sums, which take turns, and the vectors' magnitudes.
-    static constexpr std::size_t shared_bytes(int threads) {
-        return static_cast<std::size_t>(2 * Vectors * threads + Vectors * most_warps) * sizeof(float);
+    /// Of a strip in a batch: sums of all threads, magnitudes of all warps.
+    static constexpr index strip_bytes(int threads) {
+        return Vectors * (threads + most_warps) * static_cast<index>(sizeof(float));
+    }
+    std::size_t shared_bytes(int threads) const {
+        const index stages = shares.stages() * (shares.stage_words * 4 + static_cast<index>(sizeof(arrival)));
+        return static_cast<std::size_t>(stages + shares.batch * strip_bytes(threads) + 48);
     }
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
-        const int all = first_strip[count];
-        const auto first_of = [&](index b) { return static_cast<int>(b * all / block.blocks()); };
-        const int end = first_of(block.index() + 1);
-        float* const sums = block.template shared<float>(index{2 * Vectors} * block.threads());
-        float* const magnitudes = block.template shared<float>(index{Vectors} * most_warps);
-        piece at = piece_at(first_of(block.index()));
-        pending next;
-        held planes;
-        if (at.strip < end) {
-            prefetch(block, at, end);
-            load(block, at, next);
-            planes.factors = factors_of(block, at);
+        const int number = static_cast<int>(block.index()), end = shares.first(number + 1);
+        const memory shared(block, shares);
+        int first = shares.first(number);
+        if (shares.stage_words > 0) {
+            if (block.thread() == 0) {
+                for (int s = 0; s < shares.stages(); ++s)
+                    make_arrival(block, shared.arrivals[s]);
+                load_signs(block, shared, first, least(first + shares.batch, end));
+            }
+            block.sync();
         }
         wait_for_predecessor(block);
-        for (int turn = 0; at.strip < end; turn ^= 1) {
-            const vector_output<Source, Target>& output = outputs[at.output];
-            const int row = (at.strip - first_strip[at.output]) * static_cast<int>(strip_rows) + block.lane();
-            const float old = old_output(block, output.target, row);
-            multiply_strip(block, at, end, next, planes, sums + turn * Vectors * block.threads(), magnitudes);
+        for (int round = 0; first < end; round ^= 1) {
+            const int last = least(first + shares.batch, end);
+            const float old = old_output(block, first, last);
+            multiply(block, shared, first, last, round);
             block.sync();
-            finish(block, output.target, row, old, sums + turn * Vectors * block.threads(), magnitudes);
+            finish(block, shared, first, last, old);
+            first = last;
+            if (first == end) break;
+            if (shares.stage_words > 0) release_to_bulk(block);
+            block.sync();
+            if (shares.stage_words > 0 && block.thread() == 0)
+                load_signs(block, shared, first, least(first + shares.batch, end));
+            block.sync();
         }
     }
 
   private:
     static constexpr int tiles = Source::tiles;
+    using output_type = vector_output<Source, Target>;
+    using planes_type = warp_planes<tiles, Halves>;
 
-    /// What is multiplied in one go: columns `first` and on of a part of a strip.
-    struct piece {
-        int output, strip, part = 0, first = 0;
-    };
-    /// What a thread has read of a piece.
-    struct pending {
-        sign_words signs[Halves];
-        float post = 1;
-    };
-    /// The planes of a piece, which serve all strips of an output that has but one piece a strip.
-    struct held {
-        int output = -1;  ///< whose planes these are; none: -1
-        typename Source::template factors<Halves> factors;
-        warp_planes<tiles, Halves> of[Vectors];
+    struct memory {
+        std::uint32_t* signs;  // (strips of a batch, parts), stage_words each
+        arrival* arrivals;     // likewise
+        float* sums;           // (strips of a batch, vectors, threads)
+        float* magnitudes;     // (strips of a batch, vectors, warps)
+
+        template <class Block>
+        SUBBIT_KERNEL memory(Block& block, const strip_shares& s)
+            : signs(block.template shared<std::uint32_t>(index{s.stages()} * s.stage_words)),
+              arrivals(block.template shared<arrival>(s.stages())),
+              sums(block.template shared<float>(index{s.batch} * Vectors * block.threads())),
+              magnitudes(block.template shared<float>(index{s.batch} * Vectors * most_warps)) {}
     };
 
-    SUBBIT_KERNEL piece piece_at(int strip) const {
+    SUBBIT_KERNEL static int least(int a, int b) { return a < b ? a : b; }
+    SUBBIT_KERNEL int output_of(int strip) const {
         int o = 0;
         while (o + 1 < count && first_strip[o + 1] <= strip)
             ++o;
-        return {o, strip};
+        return o;
     }
+    /// The row of its output that a lane has in a strip.
     template <class Block>
-    SUBBIT_KERNEL void advance(const Block& block, piece& at) const {
-        const vector_output<Source, Target>& output = outputs[at.output];
-        at.first += chunk(block.warps());
-        if (at.first < output.parts[at.part].bits.cols()) return;
-        at.first = 0;
-        if (++at.part < output.part_count) return;
-        at = piece_at(at.strip + 1);
-    }
-    template <class Block>
-    SUBBIT_KERNEL static warp_columns columns(const Block& block, const piece& at) {
-        return {at.first, block.warp(), block.warps(), block.lane()};
+    SUBBIT_KERNEL int row_of(const Block& block, int output, int strip) const {
+        return (strip - first_strip[output]) * static_cast<int>(strip_rows) + block.lane();
     }
 
-    /// Has the signs of the block's strips of one output on their way to the L2 cache.
+    /// Has the signs of some strips, `first` being the batch's first, on their way to shared memory; by one thread.
     template <class Block>
-    SUBBIT_KERNEL void prefetch(Block& block, const piece& at, int end) const {
-        if (block.thread() != 0) return;
-        const vector_output<Source, Target>& output = outputs[at.output];
-        const int first = at.strip - first_strip[at.output];
-        const int last = (end < first_strip[at.output + 1] ? end : first_strip[at.output + 1]) - first_strip[at.output];
-        for (int p = 0; p < output.part_count; ++p) {
-            const bit_view& bits = output.parts[p].bits;
-            const index end_group = 2 * last < bits.row_groups() ? 2 * last : bits.row_groups();
-            if (bits.col_groups() > 0)
-                prefetch_words(block, bits.tile(2 * first, 0), bits.tile(end_group, 0) - bits.tile(2 * first, 0));
-        }
-    }
-
-    template <class Block>
-    SUBBIT_KERNEL void load(Block& block, const piece& at, pending& next) const {
-        const vector_part<Source>& part = outputs[at.output].parts[at.part];
-        const bit_view& bits = part.bits;
-        const int strip = at.strip - first_strip[at.output], row_group = 2 * strip + block.lane() / 16;
-        const int row = strip * static_cast<int>(strip_rows) + block.lane();
-        const bool there = row_group < bits.row_groups();
-        const auto* const words =
-            reinterpret_cast<const sign_words*>(bits.tile(there ? row_group : 0, 0)) + block.lane() / 4 % 4;
-        const warp_columns of = columns(block, at);
-        SUBBIT_UNROLL
-        for (int h = 0; h < Halves; ++h) {
-            next.signs[h] = sign_words{};
-            const int group = of.begin(h) / 32 + block.lane() % 4;
-            if (there && group < bits.col_groups()) next.signs[h] = load_once(block, words + 4 * group);
-        }
-        next.post = part.post != nullptr && row < bits.rows() ? part.post[row] : 1.0f;
-    }
-
-    template <class Block>
-    SUBBIT_KERNEL auto factors_of(Block& block, const piece& at) const {
-        return outputs[at.output].parts[at.part].source.template load_factors<Halves>(columns(block, at));
-    }
-
-    /// Leaves every warp's sums of a strip in shared memory, and has the next strip's signs on their way.
-    template <class Block>
-    SUBBIT_KERNEL void multiply_strip(Block& block, piece& at, int end, pending& next, held& planes, float* sums,
-                                      float* magnitudes) const {
-        const int strip = at.strip;
-        float mine[Vectors] = {}, magnitude[Vectors] = {};
-        do {
-            const vector_output<Source, Target>& output = outputs[at.output];
-            if (planes.output != at.output) {
-                const Source& source = output.parts[at.part].source;
-                SUBBIT_UNROLL
-                for (int v = 0; v < Vectors; ++v)
-                    if (v < vectors)
-                        planes.of[v] =
-                            source.template load<Halves>(block, first_vector + v, planes.factors, columns(block, at));
-                const bool alone = output.part_count == 1 && output.parts[0].bits.cols() <= chunk(block.warps());
-                planes.output = alone ? at.output : -1;
+    SUBBIT_KERNEL void load_signs(Block& block, const memory& shared, int first, int last) const {
+        for (int strip = first; strip < last; ++strip) {
+            const int o = output_of(strip), group = 2 * (strip - first_strip[o]);
+            for (int p = 0; p < outputs[o].part_count; ++p) {
+                const bit_view& bits = outputs[o].parts[p].bits;
+                const int groups = least(2, static_cast<int>(bits.row_groups()) - group);
+                const int bytes = groups * static_cast<int>(bits.col_groups() * bit_layout::tile_rows * 4);
+                const int stage = (strip - first) * shares.parts + p;
+                if (bytes > 0)
+                    copy_bulk(block, shared.signs + stage * shares.stage_words, bits.tile(group, 0), bytes,
+                              shared.arrivals[stage]);
             }
+        }
+    }
+
+    /// Leaves every warp's sums of some strips in shared memory.
+    template <class Block>
+    SUBBIT_KERNEL void multiply(Block& block, const memory& shared, int first, int last, int round) const {
+        for (int strip = first; strip < last;) {
+            const int o = output_of(strip), end = least(first_strip[o + 1], last);
+            const output_type& output = outputs[o];
+            bool begun = false;
+            for (int p = 0; p < output.part_count; ++p)
+                for (int column = 0; column == 0 || column < output.parts[p].bits.cols();
+                     column += chunk(block.warps())) {
+                    multiply_piece(block, shared, first, o, p, strip, end, column, begun, round);
+                    begun = true;
+                }
+            strip = end;
+        }
+    }
+
+    /// The products of some columns of a part with strips of an output, `base` being the batch's first strip.
+    template <class Block>
+    SUBBIT_KERNEL void multiply_piece(Block& block, const memory& shared, int base, int o, int p, int strip, int end,
+                                      int column, bool adds, int round) const {
+        const vector_part<Source>& part = outputs[o].parts[p];
+        const warp_columns columns{column, block.warp(), block.warps(), block.lane()};
+        const auto factors = part.source.template load_factors<Halves>(columns);
+        planes_type planes[Vectors];
+        SUBBIT_UNROLL
+        for (int v = 0; v < Vectors; ++v)
+            if (v < vectors) planes[v] = part.source.template load<Halves>(block, first_vector + v, factors, columns);
+        for (; strip < end; ++strip) {
+            const int row = row_of(block, o, strip);
+            const float post = part.post != nullptr && row < part.bits.rows() ? part.post[row] : 1.0f;
+            const int stage = (strip - base) * shares.parts + p;
+            if (shares.stage_words > 0 && part.bits.cols() > 0) wait_for_bulk(block, shared.arrivals[stage], round);
+            const strip_signs signs(block, part.bits, strip - first_strip[o],
+                                    shares.stage_words > 0 ? shared.signs + stage * shares.stage_words : nullptr);
             SUBBIT_UNROLL
             for (int v = 0; v < Vectors; ++v) {
                 if (v >= vectors) break;
-                mine[v] += next.post * product(block, next.signs, planes.of[v]);
-                magnitude[v] += planes.of[v].magnitude;
+                const float sum = post * product(block, signs, columns, planes[v]);
+                const int place = (strip - base) * Vectors + v;
+                float& mine = shared.sums[place * block.threads() + block.thread()];
+                mine = adds ? mine + sum : sum;
+                float& magnitude = shared.magnitudes[place * most_warps + block.warp()];
+                if (block.lane() == 0) magnitude = adds ? magnitude + planes[v].magnitude : planes[v].magnitude;
             }
-            advance(block, at);
-            if (at.strip >= end) break;
-            load(block, at, next);
-            if (planes.output != at.output) planes.factors = factors_of(block, at);
-        } while (at.strip == strip);
-        SUBBIT_UNROLL
-        for (int v = 0; v < Vectors; ++v) {
-            sums[v * block.threads() + block.thread()] = mine[v];
-            if (block.lane() == 0) magnitudes[v * most_warps + block.warp()] = magnitude[v];
         }
     }
 
+    /// Where a lane finds the signs of a strip: in shared memory, or where they lie.
+    struct strip_signs {
+        const sign_words* staged = nullptr;
+        const sign_words* lying = nullptr;  ///< null for a lane without rows, too
+        int groups;                         ///< of columns; none for a lane without rows
+
+        template <class Block>
+        SUBBIT_KERNEL strip_signs(const Block& block, const bit_view& bits, int strip, const std::uint32_t* stage) {
+            const int row_group = block.lane() / 16, quad = block.lane() / 4 % 4;
+            groups = static_cast<int>(bits.col_groups());
+            const int place = row_group * groups * 4 + quad;
+            const bool there = 2 * strip + row_group < bits.row_groups();
+            if (stage != nullptr)
+                staged = reinterpret_cast<const sign_words*>(stage) + place;
+            else if (there)
+                lying = reinterpret_cast<const sign_words*>(bits.tile(2 * strip, 0)) + place;
+            if (!there) groups = 0;
+        }
+        template <class Block>
+        SUBBIT_KERNEL sign_words at(Block& block, int group) const {
+            if (group >= groups) return {};
+            return staged != nullptr ? staged[4 * group] : load_once(block, lying + 4 * group);
+        }
+    };
+
     /// A warp's sum for row lane() of a strip.
     template <class Block>
-    SUBBIT_KERNEL static float product(Block& block, const sign_words (&signs)[Halves],
-                                       const warp_planes<tiles, Halves>& planes) {
+    SUBBIT_KERNEL static float product(Block& block, const strip_signs& signs, const warp_columns& columns,
+                                       const planes_type& planes) {
         std::int32_t counts[2][tiles][4] = {};
         SUBBIT_UNROLL
         for (int h = 0; h < Halves; h += 2) {
             // Row 4g + 2 pair + i of the strip is row g + 8i of the tensor core's product.
             const bool both = h + 1 < Halves;
-            const sign_words &low = signs[h], &high = signs[both ? h + 1 : h];
+            const auto signs_of = [&](int half) {
+                return signs.at(block, columns.begin(half) / 32 + block.lane() % 4);
+            };
+            const sign_words low = signs_of(h), high = both ? signs_of(h + 1) : sign_words{};
             SUBBIT_UNROLL
             for (int pair = 0; pair < 2; ++pair)
                 SUBBIT_UNROLL
@@ -271,10 +304,10 @@ struct packed_vectors_kernel {
         return (std::int64_t{row.high} << 16) + row.low;
     }
 
-    /// Row lane() of the strip times vector v, from all warps' sums.
+    /// Row lane() of a strip of the batch times vector v, from all warps' sums.
     template <class Block>
-    SUBBIT_KERNEL static float total(const Block& block, const float* sums, int v) {
-        const float* const of_row = sums + v * block.threads() + block.lane();
+    SUBBIT_KERNEL static float total(const Block& block, const memory& shared, int strip, int v) {
+        const float* const of_row = shared.sums + (strip * Vectors + v) * block.threads() + block.lane();
         float sum = 0;
         SUBBIT_UNROLL
         for (int w = 0; w < most_warps; ++w)  // all loads under way at once
@@ -282,59 +315,69 @@ struct packed_vectors_kernel {
         return sum;
     }
 
+    /// A warp finishes items of a batch: vectors of strips, or shares of their planes.
+    static constexpr int plane_shares = 8;
+    static constexpr int items = std::is_same_v<Target, plane_target> ? plane_shares : 1;
+
     /// What a warp's first output is added to comes while the block multiplies.
-    template <class Block, class Out>
-    SUBBIT_KERNEL float old_output(const Block& block, const matrix_target<Out>& target, int row) const {
-        const bool needed = target.beta != 0.0f && row < target.rows() && block.warp() < vectors;
-        return needed ? static_cast<float>(target.Y(first_vector + block.warp(), row)) : 0.0f;
-    }
     template <class Block>
-    SUBBIT_KERNEL float old_output(const Block&, const plane_target&, int) const {
+    SUBBIT_KERNEL float old_output(const Block& block, int first, int last) const {
+        if constexpr (items == 1) {
+            const int strip = first + block.warp() / vectors, v = block.warp() % vectors;
+            if (strip >= last) return 0;
+            const int o = output_of(strip), row = row_of(block, o, strip);
+            const Target& target = outputs[o].target;
+            if (target.beta != 0.0f && row < target.rows()) return static_cast<float>(target.Y(first_vector + v, row));
+        }
         return 0;
     }
 
-    /// A warp finishes a vector.
-    template <class Block, class Out>
-    SUBBIT_KERNEL void finish(Block& block, const matrix_target<Out>& target, int row, float old, const float* sums,
-                              const float*) const {
-        for (int v = block.warp(); v < vectors; v += block.warps()) {
-            float y = total(block, sums, v);
-            if (row >= target.rows()) continue;
-            Out& out = target.Y(first_vector + v, row);
-            if (target.bias != nullptr) y += target.bias[row];
-            y = rounded_product(target.alpha, y);
-            if (target.beta != 0.0f) y += target.beta * (v == block.warp() ? old : static_cast<float>(out));
-            out = static_cast<Out>(y);
+    template <class Block>
+    SUBBIT_KERNEL void finish(Block& block, const memory& shared, int first, int last, float old) const {
+        for (int item = block.warp(); item < (last - first) * vectors * items; item += block.warps()) {
+            const int v = item / items % vectors, strip = item / items / vectors;
+            const int o = output_of(first + strip), row = row_of(block, o, first + strip);
+            const float y = total(block, shared, strip, v);
+            if constexpr (items == 1)
+                store(outputs[o].target, v, row, y, item == block.warp(), old);
+            else
+                store(block, outputs[o].target, v, row, y, shared.magnitudes + (strip * Vectors + v) * most_warps,
+                      item % items);
         }
     }
 
-    /// A warp finishes a share of the planes of a vector.
+    template <class Out>
+    SUBBIT_KERNEL void store(const matrix_target<Out>& target, int v, int row, float y, bool has_old, float old) const {
+        if (row >= target.rows()) return;
+        Out& out = target.Y(first_vector + v, row);
+        if (target.bias != nullptr) y += target.bias[row];
+        y = rounded_product(target.alpha, y);
+        if (target.beta != 0.0f) y += target.beta * (has_old ? old : static_cast<float>(out));
+        out = static_cast<Out>(y);
+    }
+
     template <class Block>
-    SUBBIT_KERNEL void finish(Block& block, const plane_target& target, int row, float, const float* sums,
-                              const float* magnitudes) const {
-        constexpr int shares = 8, planes = 32 / shares;
+    SUBBIT_KERNEL void store(Block& block, const plane_target& target, int v, int row, float y, const float* magnitudes,
+                             int share) const {
+        constexpr int planes = 32 / plane_shares;
+        const int first = share * planes;
         const bool there = row < target.rows();
-        const float factor = there && target.scale != nullptr ? target.scale[row] : 1.0f;
-        const float largest_factor = largest(block, target.scale, target.rows());
-        for (int item = block.warp(); item < vectors * shares; item += block.warps()) {
-            const int v = item / shares, first = item % shares * planes;
-            float bound = 0;
-            for (int w = 0; w < block.warps(); ++w)
-                bound += magnitudes[v * most_warps + w];
-            const fixed_scale<float> to = scale_of_bound(bound * largest_factor);
-            const float y = total(block, sums, v) * factor;
-            const int integer = there && to.to_integer != 0.0f ? static_cast<int>(std::rint(y * to.to_integer)) : 0;
-            std::uint32_t word = 0;
-            SUBBIT_UNROLL
-            for (int p = 0; p < planes; ++p) {
-                const std::uint32_t plane = block.ballot((integer >> (first + p) & 1) != 0);
-                if (block.lane() == p) word = plane;
-            }
-            const int vector = first_vector + v, group = row / warp_size;
-            if (block.lane() < planes)
-                target.planes.words_of(vector)[group * 32 + plane_view::place(first + block.lane())] = word;
-            if (row == 0 && first == 0) target.planes.to_real[vector] = to.to_real;
+        float bound = 0;
+        for (int w = 0; w < block.warps(); ++w)
+            bound += magnitudes[w];
+        const fixed_scale<float> to = scale_of_bound(bound * largest(block, target.scale, target.rows()));
+        if (there && target.scale != nullptr) y *= target.scale[row];
+        const int integer = there && to.to_integer != 0.0f ? static_cast<int>(std::rint(y * to.to_integer)) : 0;
+        std::uint32_t word = 0;
+        SUBBIT_UNROLL
+        for (int p = 0; p < planes; ++p) {
+            const std::uint32_t plane = block.ballot((integer >> (first + p) & 1) != 0);
+            if (block.lane() == p) word = plane;
         }
+        const int vector = first_vector + v, group = row / warp_size;
+        if (block.lane() < planes)
+            target.planes.words_of(vector)[group * 32 + plane_view::place(first + block.lane())] = word;
+        if (row == 0 && first == 0) target.planes.to_real[vector] = to.to_real;
     }
 
     template <class Block>

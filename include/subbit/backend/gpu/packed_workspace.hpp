@@ -3,6 +3,7 @@
 
 #include <subbit/backend/gpu/backend.hpp>
 #include <subbit/backend/gpu/memory.hpp>
+#include <subbit/core/half.hpp>
 
 #include <cstdint>
 
@@ -16,6 +17,7 @@ class packed_workspace {
     explicit packed_workspace(const gpu_backend<Device>& b) : device_(b.device()) {}
 
     Real* hidden(index count) { return at_least(hidden_, count); }
+    bf16* rounded_hidden(index count) { return at_least(rounded_hidden_, count); }
     std::uint32_t* planes(index count) { return at_least(planes_, count); }
     std::uint32_t* words(index count) { return at_least(words_, count); }
     std::int32_t* sums(index count) { return at_least(sums_, count); }
@@ -30,6 +32,7 @@ class packed_workspace {
 
     Device device_;
     buffer<Device, Real> hidden_, to_real_;
+    buffer<Device, bf16> rounded_hidden_;
     buffer<Device, std::uint32_t> planes_, words_;
     buffer<Device, std::int32_t> sums_;
 };

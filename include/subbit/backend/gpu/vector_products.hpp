@@ -15,6 +15,30 @@ namespace subbit::gpu {
 /// More vectors go through tiles (packed_tiles.hpp).
 inline constexpr index most_vectors = 16;
 
+/// How strips, whose sums take `strip_bytes` each, are shared out to blocks. Signs that find room are staged in shared
+/// memory where there are bulk copies; two blocks of a multiprocessor share it, unless one alone wants more.
+template <class Source, class Target>
+strip_shares shares_of(std::span<const vector_output<Source, Target>> outputs, int strips, int blocks,
+                       index strip_bytes, bool bulk_copies) {
+    constexpr index half_memory = 110 * 1024, whole_memory = 220 * 1024;
+    strip_shares shares;
+    shares.each = strips / blocks;
+    shares.extra = strips % blocks;
+    index groups = 0;
+    for (const auto& output : outputs) {
+        shares.parts = std::max(shares.parts, output.part_count);
+        for (int p = 0; p < output.part_count; ++p)
+            groups = std::max(groups, output.parts[p].bits.col_groups());
+    }
+    const int most = (strips + blocks - 1) / blocks;
+    const index stage_bytes = strip_rows * groups * 4, each = shares.parts * (stage_bytes + 8) + strip_bytes;
+    const index room = each <= half_memory ? half_memory : whole_memory;
+    const bool staged = bulk_copies && groups > 0 && each <= room;
+    shares.batch = static_cast<int>(std::clamp<index>(room / (staged ? each : strip_bytes), 1, most));
+    if (staged) shares.stage_words = static_cast<int>(stage_bytes / 4);
+    return shares;
+}
+
 template <int Vectors, int Halves, class Device, class Source, class Target>
 void launch_vectors(const gpu_backend<Device>& b, std::span<const vector_output<Source, Target>> outputs,
                     index first_vector, index vectors, int warps) {
@@ -28,10 +52,11 @@ void launch_vectors(const gpu_backend<Device>& b, std::span<const vector_output<
         k.first_strip[k.count + 1] = k.first_strip[k.count] + strips;
         ++k.count;
     }
-    const index strips = k.first_strip[k.count];
-    const int threads = warps * warp_size;
-    if (strips > 0)
-        b.launch({std::min(strips, b.device().multiprocessors()), threads, kernel::shared_bytes(threads)}, k);
+    const int strips = k.first_strip[k.count], threads = warps * warp_size;
+    if (strips == 0) return;
+    const int blocks = std::min(strips, b.device().multiprocessors());
+    k.shares = shares_of(outputs, strips, blocks, kernel::strip_bytes(threads), b.device().has_warpgroup_products());
+    b.launch({blocks, threads, k.shared_bytes(threads)}, k);
 }
 
 /// All outputs of `vectors` vectors, in as few launches as their number allows. The order of a sum depends on the
