@@ -44,11 +44,12 @@ struct device_layer_output {
 
 namespace gpu {
 
-/// apply_layers() for few vectors: one launch for all V, whose outputs are planes, and one for all U.
+/// apply_layers() for few vectors where there are bulk copies: one launch for all V, whose outputs are planes, and one
+/// for all U.
 template <class Device, class In, class Out>
-void apply_to_vectors(const gpu_backend<Device>& b, matrix_view<const In> X,
-                      std::span<const device_layer_output<Device, Out, float>> layers,
-                      packed_workspace<Device, float>& work) {
+void apply_staged(const gpu_backend<Device>& b, matrix_view<const In> X,
+                  std::span<const device_layer_output<Device, Out, float>> layers,
+                  packed_workspace<Device, float>& work) {
     using input = vector_output<scaled_vectors<In>, plane_target>;
     using output = vector_output<stored_planes, matrix_target<Out>>;
     index groups = 0;
@@ -68,8 +69,8 @@ void apply_to_vectors(const gpu_backend<Device>& b, matrix_view<const In> X,
         next += X.rows * plane_view::groups(layer.rank()) * 32;
         next_scale += X.rows;
     }
-    vector_products(b, std::span<const input>(inner), X.rows);
-    vector_products(b, std::span<const output>(outer), X.rows);
+    staged_products(b, std::span<const input>(inner), X.rows);
+    staged_products(b, std::span<const output>(outer), X.rows);
 }
 
 /// Calls multiply(outputs) for all V, whose products are Hidden numbers, and then for all U. Rounded ones are scaled
@@ -111,13 +112,14 @@ void apply_layers(const gpu_backend<Device>& b, matrix_view<const In> X,
         ranks += part.layer.rank();
     }
     if constexpr (std::is_same_v<Real, float>)
-        if (X.rows <= gpu::most_vectors) return gpu::apply_to_vectors(b, X, layers, work);
+        if (X.rows <= gpu::most_vectors(b) && b.device().has_warpgroup_products())
+            return gpu::apply_staged(b, X, layers, work);
     if constexpr (sizeof(Real) == 4)
         if (options.precision == packed_precision::bf16 && b.device().has_warpgroup_products())
             return gpu::apply_factors(X, layers, work.rounded_hidden(X.rows * ranks),
                                       [&](auto outputs) { gpu::rounded_products(b, outputs, work); });
     gpu::apply_factors(X, layers, work.hidden(X.rows * ranks),
-                       [&](auto outputs) { gpu::tile_products(b, outputs, work); });
+                       [&](auto outputs) { gpu::packed_products(b, outputs, work); });
 }
 /// The same for a list: apply_layers(b, X, {{q, Q}, {k, K}, {v, V}}, work).
 template <class Device, class In, class Real>

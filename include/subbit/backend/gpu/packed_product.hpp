@@ -26,7 +26,7 @@
 namespace subbit::gpu {
 
 /// The digits of all tokens of a product: tokens in groups of 8, column 8 (digits group + d) + token % 8 has digit d.
-/// Words lie column after column for packed_vectors.hpp (digits_kernel makes them), tile after tile and step after step
+/// Words lie column after column for digit_vectors.hpp (digits_kernel makes them), tile after tile and step after step
 /// for packed_tiles.hpp (tile_digits_kernel).
 template <class Real>
 struct token_digits {
@@ -92,6 +92,21 @@ inline constexpr index strip_rows = 32;
 /// A lane's bits of a strip's 32 rows and 128 columns: 32 columns of four rows.
 struct alignas(16) sign_words {
     std::uint32_t row[4];
+};
+
+/// Where a lane finds its sign_words of a strip.
+struct strip_reader {
+    const sign_words* first = nullptr;  ///< of step 0
+    int steps = 0;                      ///< that have columns for this lane; none beyond the last row
+
+    SUBBIT_KERNEL strip_reader(const bit_view& bits, int lane, index strip) {
+        const index group = 2 * strip + lane / 16;
+        if (group >= bits.row_groups()) return;
+        first = reinterpret_cast<const sign_words*>(bits.tile(group, lane % 4) + 4 * (lane / 4 % 4));
+        steps = static_cast<int>((bits.col_groups() - lane % 4 + 3) / 4);
+    }
+    /// Null where a step has nothing for this lane: its signs count as zero.
+    SUBBIT_KERNEL const sign_words* at(int step) const { return step < steps ? first + 16 * index{step} : nullptr; }
 };
 
 /// The operands that the masked bits k and k + 1 of a byte are: rows 4g, 4g + 1 (pair 0) or 4g + 2, 4g + 3 (pair 1).

@@ -3,6 +3,8 @@
 
 #include <subbit/backend/gpu/backend.hpp>
 #include <subbit/backend/gpu/bits.hpp>
+#include <subbit/backend/gpu/digit_vectors.hpp>
+#include <subbit/backend/gpu/packed_digits.hpp>
 #include <subbit/backend/gpu/packed_product.hpp>
 #include <subbit/backend/gpu/packed_tile_digits.hpp>
 #include <subbit/backend/gpu/packed_tile_launches.hpp>
@@ -34,16 +36,16 @@ void multiply_many(const gpu_backend<Device>& b, packed_job<In, Out, Real>& job,
     launch_tiles<shape>(b, packed_tiles_kernel<In, Out, Real>{job});
 }
 
-/// All outputs, which have the same number of tokens, by tiles.
-template <class Device, class In, class Out, class Real>
-void tile_products(const gpu_backend<Device>& b, std::span<const packed_output<In, Out, Real>> outputs,
-                   packed_workspace<Device, Real>& work) {
-    for_each_job(outputs, [&](auto& job) { multiply_many(b, job, work); });
+/// The most tokens whose outputs are made strip by strip; more go through the tensor cores' tiles, which few would
+/// leave mostly idle.
+template <class Device>
+index most_vectors(const gpu_backend<Device>& b) {
+    return b.device().has_warpgroup_products() ? 4 : 16;
 }
 
-/// The same for up to most_vectors tokens.
-template <class Device, class In, class Out>
-void products_of_vectors(const gpu_backend<Device>& b, std::span<const packed_output<In, Out, float>> outputs) {
+/// What the kernels of few vectors take.
+template <class In, class Out>
+auto vector_outputs(std::span<const packed_output<In, Out, float>> outputs) {
     using source = scaled_vectors<In>;
     std::vector<vector_output<source, matrix_target<Out>>> products;
     for (const auto& output : outputs) {
@@ -55,17 +57,40 @@ void products_of_vectors(const gpu_backend<Device>& b, std::span<const packed_ou
         }
         product.target = {output.bias, output.Y, output.alpha, output.beta};
     }
-    vector_products(b, std::span<const vector_output<source, matrix_target<Out>>>(products), outputs.front().tokens());
+    return products;
+}
+
+/// Up to 16 tokens, as digits.
+template <class Device, class In, class Out, class Real>
+void digit_products(const gpu_backend<Device>& b, std::span<const packed_output<In, Out, Real>> outputs,
+                    packed_workspace<Device, Real>& work) {
+    using layout = digit_columns<Real>;
+    for_each_job(outputs, [&](packed_job<In, Out, Real>& job) {
+        const index tokens = job.outputs[0].tokens(), groups = (tokens + 7) / 8;
+        make_digits(b, job, work, groups * 8 * fixed_point<Real>::digits, digits_kernel<In, Real>{});
+        index blocks = 0;
+        for (int o = 0; o < job.count; ++o) {
+            job.first_block[o] = blocks;
+            blocks += (job.outputs[o].rows() + strip_rows - 1) / strip_rows;
+        }
+        for (index t = 0; t < tokens; t += layout::vectors)
+            b.launch({blocks, layout::threads, layout::shared_bytes}, digit_vectors_kernel<In, Out, Real>{job, t});
+    });
 }
 
 /// All outputs, which have the same number of tokens.
 template <class Device, class In, class Out, class Real>
 void packed_products(const gpu_backend<Device>& b, std::span<const packed_output<In, Out, Real>> outputs,
                      packed_workspace<Device, Real>& work) {
+    const index tokens = outputs.empty() ? 0 : outputs.front().tokens();
+    if (tokens > most_vectors(b))
+        return for_each_job(outputs, [&](packed_job<In, Out, Real>& job) { multiply_many(b, job, work); });
     if constexpr (std::is_same_v<Real, float>) {
-        if (!outputs.empty() && outputs.front().tokens() <= most_vectors) return products_of_vectors(b, outputs);
+        using products = std::span<const vector_output<scaled_vectors<In>, matrix_target<Out>>>;
+        if (b.device().has_warpgroup_products()) return staged_products(b, products(vector_outputs(outputs)), tokens);
+        if (tokens <= 2) return plane_products(b, products(vector_outputs(outputs)), tokens);
     }
-    tile_products(b, outputs, work);
+    digit_products(b, outputs, work);
 }
 
 /// C = alpha A B' + beta C for the rows of `bits`.

@@ -1,8 +1,9 @@
-// Packed products of few vectors: launches of packed_vectors.hpp.
+// Packed products of few vectors: launches of plane_vectors.hpp, and of staged_vectors.hpp where there are bulk copies.
 #pragma once
 
 #include <subbit/backend/gpu/backend.hpp>
-#include <subbit/backend/gpu/packed_vectors.hpp>
+#include <subbit/backend/gpu/plane_vectors.hpp>
+#include <subbit/backend/gpu/staged_vectors.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -12,8 +13,45 @@
 
 namespace subbit::gpu {
 
-/// More vectors go through tiles (packed_tiles.hpp).
-inline constexpr index most_vectors = 16;
+/// The widest part of some outputs.
+template <class Output>
+index widest_of(std::span<const Output> outputs) {
+    index widest = 0;
+    for (const auto& output : outputs)
+        for (int p = 0; p < output.part_count; ++p)
+            widest = std::max(widest, output.parts[p].bits.cols());
+    return widest;
+}
+template <class Output>
+int strips_of(const Output& output) {
+    return (output.target.rows() + static_cast<int>(strip_rows) - 1) / static_cast<int>(strip_rows);
+}
+
+/// All outputs of `vectors` vectors by plane_vectors.hpp, in as few launches as their number allows.
+template <class Device, class Source, class Out>
+void plane_products(const gpu_backend<Device>& b, std::span<const vector_output<Source, matrix_target<Out>>> outputs,
+                    index vectors) {
+    using kernel = plane_vectors_kernel<Source, Out>;
+    // Of blocks that a GPU has all at once, each may have as many warps as a multiprocessor keeps busy; of more, half
+    // of that, so that two are there at a time.
+    constexpr int few_blocks = 160;
+    for (std::size_t first = 0; first < outputs.size(); first += outputs_at_once) {
+        const auto some = outputs.subspan(first, std::min<std::size_t>(outputs_at_once, outputs.size() - first));
+        kernel k;
+        k.vectors = static_cast<int>(vectors);
+        int blocks = 0;
+        for (const auto& output : some) {
+            k.outputs[k.count] = output;
+            k.first_block[k.count++] = blocks;
+            blocks += strips_of(output);
+        }
+        if (blocks == 0) continue;
+        const index pairs = (widest_of(some) + 2 * warp_columns::half - 1) / (2 * warp_columns::half);
+        const int most = blocks <= few_blocks ? kernel::most_warps : kernel::most_warps / 2;
+        const int threads = static_cast<int>(std::clamp<index>(pairs, 1, most)) * warp_size;
+        b.launch({blocks, threads, kernel::shared_bytes(vectors, threads)}, k);
+    }
+}
 
 /// How strips, whose sums take `strip_bytes` each, are shared out to blocks. Signs that find room are staged in shared
 /// memory where there are bulk copies; two blocks of a multiprocessor share it, unless one alone wants more.
@@ -40,16 +78,15 @@ strip_shares shares_of(std::span<const vector_output<Source, Target>> outputs, i
 }
 
 template <int Vectors, int Halves, class Device, class Source, class Target>
-void launch_vectors(const gpu_backend<Device>& b, std::span<const vector_output<Source, Target>> outputs,
-                    index first_vector, index vectors, int warps) {
-    using kernel = packed_vectors_kernel<Source, Target, Vectors, Halves>;
+void launch_staged(const gpu_backend<Device>& b, std::span<const vector_output<Source, Target>> outputs,
+                   index first_vector, index vectors, int warps) {
+    using kernel = staged_vectors_kernel<Source, Target, Vectors, Halves>;
     kernel k;
     k.first_vector = static_cast<int>(first_vector);
     k.vectors = static_cast<int>(vectors);
     for (const auto& output : outputs) {
         k.outputs[k.count] = output;
-        const int strips = (output.target.rows() + static_cast<int>(strip_rows) - 1) / static_cast<int>(strip_rows);
-        k.first_strip[k.count + 1] = k.first_strip[k.count] + strips;
+        k.first_strip[k.count + 1] = k.first_strip[k.count] + strips_of(output);
         ++k.count;
     }
     const int strips = k.first_strip[k.count], threads = warps * warp_size;
@@ -59,23 +96,21 @@ void launch_vectors(const gpu_backend<Device>& b, std::span<const vector_output<
     b.launch({blocks, threads, k.shared_bytes(threads)}, k);
 }
 
-/// All outputs of `vectors` vectors, in as few launches as their number allows. The order of a sum depends on the
-/// widest part alone.
+/// All outputs of `vectors` vectors by staged_vectors.hpp, in as few launches as their number allows. Those of a launch
+/// have the same number of parts, as their stages have. The order of a sum depends on the widest part alone.
 template <class Device, class Source, class Target>
-void vector_products(const gpu_backend<Device>& b, std::span<const vector_output<Source, Target>> outputs,
+void staged_products(const gpu_backend<Device>& b, std::span<const vector_output<Source, Target>> outputs,
                      index vectors) {
-    index widest = 0;
-    for (const auto& output : outputs)
-        for (int p = 0; p < output.part_count; ++p)
-            widest = std::max(widest, output.parts[p].bits.cols());
-    const index halves = (widest + warp_columns::half - 1) / warp_columns::half;
+    const index halves = (widest_of(outputs) + warp_columns::half - 1) / warp_columns::half;
     const auto launch = [&]<int most, int each>(index first, index count, std::integral_constant<int, most>,
                                                 std::integral_constant<int, each>) {
         // No fewer than finish a strip's planes side by side.
         const int warps = static_cast<int>(std::clamp<index>((halves + each - 1) / each, 8, 16));
-        for (std::size_t o = 0; o < outputs.size(); o += outputs_at_once)
-            launch_vectors<most, each>(
-                b, outputs.subspan(o, std::min<std::size_t>(outputs_at_once, outputs.size() - o)), first, count, warps);
+        for (std::size_t o = 0, end; o < outputs.size(); o = end) {
+            for (end = o; end < std::min<std::size_t>(o + outputs_at_once, outputs.size()); ++end)
+                if (outputs[end].part_count != outputs[o].part_count) break;
+            launch_staged<most, each>(b, outputs.subspan(o, end - o), first, count, warps);
+        }
     };
     using one = std::integral_constant<int, 1>;
     using two = std::integral_constant<int, 2>;

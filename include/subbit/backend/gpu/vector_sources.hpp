@@ -1,4 +1,4 @@
-// Where packed_vectors.hpp has its vectors from: a matrix of numbers, or planes that a product has left.
+// Where the kernels of few vectors have their vectors from: a matrix of numbers, or planes that a product has left.
 //
 // A source gives a warp the planes of its part of a vector, `Halves` times 128 columns: at.begin(h) is where the h-th
 // of them begins, at(h) the first of a lane's four columns there, at.begin(h) + 32q + 4g for lane 4g + q.
@@ -13,6 +13,21 @@
 #include <cstdint>
 
 namespace subbit::gpu {
+
+/// The columns of a warp: `Halves` times 128 of those from `first` on, taken in turns by the warps of a block.
+struct warp_columns {
+    static constexpr int half = 128;
+    int first, warp, warps, lane;
+
+    template <class Block>
+    SUBBIT_KERNEL warp_columns(const Block& block, int first_column)
+        : first(first_column), warp(block.warp()), warps(block.warps()), lane(block.lane()) {}
+
+    /// The first column of the h-th half, the same for all lanes.
+    SUBBIT_KERNEL int begin(int h) const { return first + (h * warps + warp) * half; }
+    /// The first of the four columns of it that the lane has.
+    SUBBIT_KERNEL int operator()(int h) const { return begin(h) + lane % 4 * 32 + lane / 4 * 4; }
+};
 
 /// A warp's part of a vector as planes; column j counts i_j to_real.
 template <int Tiles, int Halves>

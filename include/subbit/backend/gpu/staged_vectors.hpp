@@ -11,9 +11,7 @@
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/packed_product.hpp>
-#include <subbit/backend/gpu/rounding.hpp>
-#include <subbit/backend/gpu/vector_sources.hpp>
+#include <subbit/backend/gpu/plane_products.hpp>
 
 #include <cmath>
 #include <cstddef>
@@ -22,48 +20,12 @@
 
 namespace subbit::gpu {
 
-/// Y = alpha (sum of the parts + bias) + beta Y; beta = 0 does not read Y.
-template <class Out>
-struct matrix_target {
-    const float* bias = nullptr;  ///< m, or null: zeros
-    matrix_view<Out> Y;           ///< (vectors, m)
-    float alpha = 1, beta = 0;
-
-    SUBBIT_KERNEL int rows() const { return static_cast<int>(Y.cols); }
-};
-
 /// diag(scale) y as planes, for a product of one part.
 struct plane_target {
     const float* scale = nullptr;  ///< m, or null: ones
     plane_view planes;
 
     SUBBIT_KERNEL int rows() const { return planes.size; }
-};
-
-/// diag(post) B v for vectors v from a Source; an empty scale, null, stands for ones.
-template <class Source>
-struct vector_part {
-    bit_view bits;  ///< B (m,n)
-    Source source;
-    const float* post = nullptr;  ///< m
-};
-
-template <class Source, class Target>
-struct vector_output {
-    vector_part<Source> parts[max_paths];
-    int part_count = 1;
-    Target target;
-};
-
-/// The columns of a warp: `Halves` times 128 of those from `first` on, taken in turns by the warps of a block.
-struct warp_columns {
-    static constexpr int half = 128;
-    int first, warp, warps, lane;
-
-    /// The first column of the h-th half, the same for all lanes.
-    SUBBIT_KERNEL int begin(int h) const { return first + (h * warps + warp) * half; }
-    /// The first of the four columns of it that the lane has.
-    SUBBIT_KERNEL int operator()(int h) const { return begin(h) + lane % 4 * 32 + lane / 4 * 4; }
 };
 
 /// How the strips of a launch are shared out.
@@ -79,7 +41,7 @@ struct strip_shares {
 
 /// The outputs of one launch. The kernel has up to `Vectors` vectors, from `first_vector` on.
 template <class Source, class Target, int Vectors, int Halves>
-struct packed_vectors_kernel {
+struct staged_vectors_kernel {
     static constexpr int most_warps = 16, most_threads = most_warps * warp_size;
     static constexpr int least_blocks = Vectors == 1 ? 2 : 1;
     static constexpr bool overlaps = true;
@@ -202,7 +164,7 @@ struct packed_vectors_kernel {
     SUBBIT_KERNEL void multiply_piece(Block& block, const memory& shared, int base, int o, int p, int strip, int end,
                                       int column, bool adds, int round) const {
         const vector_part<Source>& part = outputs[o].parts[p];
-        const warp_columns columns{column, block.warp(), block.warps(), block.lane()};
+        const warp_columns columns(block, column);
         const auto factors = part.source.template load_factors<Halves>(columns);
         planes_type planes[Vectors];
         SUBBIT_UNROLL
@@ -218,7 +180,9 @@ struct packed_vectors_kernel {
             SUBBIT_UNROLL
             for (int v = 0; v < Vectors; ++v) {
                 if (v >= vectors) break;
-                const float sum = post * product(block, signs, columns, planes[v]);
+                const float sum = post * plane_product(block, planes[v], [&](int h) {
+                                      return signs.at(block, columns.begin(h) / 32 + block.lane() % 4);
+                                  });
                 const int place = (strip - base) * Vectors + v;
                 float& mine = shared.sums[place * block.threads() + block.thread()];
                 mine = adds ? mine + sum : sum;
@@ -253,68 +217,6 @@ struct packed_vectors_kernel {
         }
     };
 
-    /// A warp's sum for row lane() of a strip.
-    template <class Block>
-    SUBBIT_KERNEL static float product(Block& block, const strip_signs& signs, const warp_columns& columns,
-                                       const planes_type& planes) {
-        std::int32_t counts[2][tiles][4] = {};
-        SUBBIT_UNROLL
-        for (int h = 0; h < Halves; h += 2) {
-            // Row 4g + 2 pair + i of the strip is row g + 8i of the tensor core's product.
-            const bool both = h + 1 < Halves;
-            const auto signs_of = [&](int half) {
-                return signs.at(block, columns.begin(half) / 32 + block.lane() % 4);
-            };
-            const sign_words low = signs_of(h), high = both ? signs_of(h + 1) : sign_words{};
-            SUBBIT_UNROLL
-            for (int pair = 0; pair < 2; ++pair)
-                SUBBIT_UNROLL
-            for (int t = 0; t < tiles; ++t)
-                count_common(block, counts[pair][t],
-                             {{low.row[2 * pair], low.row[2 * pair + 1], high.row[2 * pair], high.row[2 * pair + 1]}},
-                             {{planes.half[h].tile[t], both ? planes.half[h + 1].tile[t] : 0}});
-        }
-        return static_cast<float>(2 * row_sum(block, counts) - planes.sum) * planes.to_real;
-    }
-
-    /// The warp's sum_p w_p c_p of row lane(). A lane has two planes of each tile for four rows; the four lanes of
-    /// these rows exchange what they have, until each has one row.
-    template <class Block>
-    SUBBIT_KERNEL static std::int64_t row_sum(Block& block, const std::int32_t (&counts)[2][tiles][4]) {
-        const int q = block.lane() % 4;
-        weighted_count of_row[4];
-        SUBBIT_UNROLL
-        for (int row = 0; row < 4; ++row) {
-            std::int32_t even[tiles], odd[tiles];
-            SUBBIT_UNROLL
-            for (int t = 0; t < tiles; ++t) {
-                even[t] = counts[row / 2][t][row % 2 * 2];
-                odd[t] = counts[row / 2][t][row % 2 * 2 + 1];
-            }
-            of_row[row] = weighted(even, odd, q);
-        }
-        const auto gathered = [&](const weighted_count& zero, const weighted_count& one, bool second, int mask) {
-            const weighted_count kept = second ? one : zero, given = second ? zero : one;
-            return weighted_count{kept.low + block.shuffle_xor(given.low, mask),
-                                  kept.high + block.shuffle_xor(given.high, mask)};
-        };
-        const weighted_count even_row = gathered(of_row[0], of_row[2], q / 2 == 1, 2);
-        const weighted_count odd_row = gathered(of_row[1], of_row[3], q / 2 == 1, 2);
-        const weighted_count row = gathered(even_row, odd_row, q % 2 == 1, 1);
-        return (std::int64_t{row.high} << 16) + row.low;
-    }
-
-    /// Row lane() of a strip of the batch times vector v, from all warps' sums.
-    template <class Block>
-    SUBBIT_KERNEL static float total(const Block& block, const memory& shared, int strip, int v) {
-        const float* const of_row = shared.sums + (strip * Vectors + v) * block.threads() + block.lane();
-        float sum = 0;
-        SUBBIT_UNROLL
-        for (int w = 0; w < most_warps; ++w)  // all loads under way at once
-            sum += w < block.warps() ? of_row[w * warp_size] : 0.0f;
-        return sum;
-    }
-
     /// A warp finishes items of a batch: vectors of strips, or shares of their planes.
     static constexpr int plane_shares = 8;
     static constexpr int items = std::is_same_v<Target, plane_target> ? plane_shares : 1;
@@ -337,7 +239,7 @@ struct packed_vectors_kernel {
         for (int item = block.warp(); item < (last - first) * vectors * items; item += block.warps()) {
             const int v = item / items % vectors, strip = item / items / vectors;
             const int o = output_of(first + strip), row = row_of(block, o, first + strip);
-            const float y = total(block, shared, strip, v);
+            const float y = sum_of_warps<most_warps>(block, shared.sums + (strip * Vectors + v) * block.threads());
             if constexpr (items == 1)
                 store(outputs[o].target, v, row, y, item == block.warp(), old);
             else
@@ -349,11 +251,8 @@ struct packed_vectors_kernel {
     template <class Out>
     SUBBIT_KERNEL void store(const matrix_target<Out>& target, int v, int row, float y, bool has_old, float old) const {
         if (row >= target.rows()) return;
-        Out& out = target.Y(first_vector + v, row);
-        if (target.bias != nullptr) y += target.bias[row];
-        y = rounded_product(target.alpha, y);
-        if (target.beta != 0.0f) y += target.beta * (has_old ? old : static_cast<float>(out));
-        out = static_cast<Out>(y);
+        if (target.beta != 0.0f && !has_old) old = static_cast<float>(target.Y(first_vector + v, row));
+        target.store(first_vector + v, row, y, old);
     }
 
     template <class Block>
@@ -363,8 +262,9 @@ struct packed_vectors_kernel {
         const int first = share * planes;
         const bool there = row < target.rows();
         float bound = 0;
-        for (int w = 0; w < block.warps(); ++w)
-            bound += magnitudes[w];
+        SUBBIT_UNROLL
+        for (int w = 0; w < most_warps; ++w)
+            bound += w < block.warps() ? magnitudes[w] : 0.0f;
         const fixed_scale<float> to = scale_of_bound(bound * largest(block, target.scale, target.rows()));
         if (there && target.scale != nullptr) y *= target.scale[row];
         const int integer = there && to.to_integer != 0.0f ? static_cast<int>(std::rint(y * to.to_integer)) : 0;
