@@ -10,18 +10,33 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 namespace subbit {
 
+namespace cuda_detail {
+
+/// Whether the environment asks for the kernels of sm_90a: SUBBIT_WARPGROUPS=1.
+inline bool warpgroups_asked() {
+    const char* const asked = std::getenv("SUBBIT_WARPGROUPS");
+    return asked != nullptr && std::string_view(asked) == "1";
+}
+
+}  // namespace cuda_detail
+
 struct cuda_options {
     int device = 0;     ///< which GPU, as CUDA counts them
     bool tf32 = false;  ///< float products but Gram matrices may round their operands to TF32
+    /// Packed products by what sm_90a alone has, warpgroup products and bulk copies. Off unless asked for, since no GPU
+    /// has run them yet (docs/gpu.md).
+    bool warpgroups = cuda_detail::warpgroups_asked();
 };
 
 /// How many GPUs this process can use; 0 where there is no driver, too.
@@ -251,7 +266,7 @@ class cuda_device {
             cuda_detail::report_warpgroups<<<1, 1, 0, stream>>>(singular);
             cuda_detail::check(cudaGetLastError(), "launching a kernel");
             cuda_detail::check(cudaStreamSynchronize(stream), "waiting for the GPU");
-            has_warpgroup_products = *singular != 0;
+            has_warpgroup_products = options.warpgroups && *singular != 0;
         }
 
         void release() noexcept {
