@@ -37,16 +37,18 @@ struct problem {
           T(normal_matrix(seed, rows, cols)),
           self(random_factor(seed + 1, rows, rank)),
           other(random_factor(seed + 4, cols, rank)),
-          penalty{*rc::gen::element(0.0, 0.3, 1.0), *rc::gen::element(0.03, 0.5)},
-          gram_matrix(rank, rank) {}
+          penalty{*rc::gen::element(0.0, 0.3, 1.0), *rc::gen::element(0.03, 0.5)} {}
 
-    void update() { latent_update(oracle, T, other, self, penalty, gram_matrix); }
+    void update() {
+        latent_solver<reference<double>, double> solver(oracle, rows, rank, latent_solve::exact);
+        solver.set(oracle, penalty);
+        solver.update(oracle, T, other, self);
+    }
 
     index rows, cols, rank;
     matrix<double> T;
     factor self, other;
     admm_penalty penalty;
-    matrix<double> gram_matrix;
 };
 
 }  // namespace

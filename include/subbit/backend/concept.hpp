@@ -31,6 +31,16 @@ concept backend = std::copyable<B> && std::derived_from<typename B::tag, backend
     typename B::template vector<S>;
 };
 
+/// Whether matrix products are so much faster than solves on a backend that a few of them replace one: its own
+/// `static constexpr bool solves_by_products`.
+template <class B>
+inline constexpr bool solves_by_products = [] {
+    if constexpr (requires { B::solves_by_products; })
+        return B::solves_by_products;
+    else
+        return false;
+}();
+
 /// A backend whose memory is the host's and that can share out loops: what a model written in plain loops needs.
 template <class B>
 concept host_backend = backend<B> && requires(const B& b, void (*body)(index, index)) {

@@ -1,14 +1,16 @@
-// The two exact block updates that the latent ADMM solvers share: the latent's ridge regression and the projection onto
-// signs times magnitudes with its dual.
+// The two block updates that the latent ADMM solvers share: the latent's ridge regression and the projection onto signs
+// times magnitudes with its dual.
 //
 // Both factors of T ~ A X' are kept with one row per row (A) or column (B) of T and one column per rank component, so
 // that one function updates either: B's is A's for the transposed target.
 #pragma once
 
+#include <subbit/factor/conjugate_gradients.hpp>
 #include <subbit/factor/factorization.hpp>
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <utility>
 
 namespace subbit {
@@ -35,20 +37,74 @@ struct admm_penalty {
     double ridge;
 };
 
-/// The latent's exact minimizer: self.latent = (T X + rho (Az - Au)) (X'X + lambda I)^-1 with X the normalized columns
-/// of other.auxiliary (left in other.basis) and lambda = max(rho mean(diag X'X) + ridge, 1e-12). T (n,q) is the target,
-/// or its transpose, with self's rows; gram (r,r) is scratch. Strictly convex, so there is one solution (NanoQuant,
-/// Lemma 2).
-template <class B, class S, class MT, class MG>
-void latent_update(const B& b, const MT& T, admm_factor<B, S>& other, admm_factor<B, S>& self, admm_penalty penalty,
-                   MG& gram_matrix) {
-    normalize_columns(b, other.auxiliary, other.basis);
-    gram(b, other.basis, gram_matrix);
-    regularize(b, penalty.rho, penalty.ridge, 1e-12, gram_matrix);
-    scaled_difference(b, penalty.rho, self.auxiliary, self.dual, self.latent);
-    gemm(b, T, other.basis, self.latent, 1, 1);
-    spd_solve(b, gram_matrix, self.latent);
-}
+/// How the latents' systems are solved: exactly, by Cholesky; by a few steps of conjugate gradients from the last
+/// latent, whose number follows what they gain; or the way that suits the backend.
+enum class latent_solve { by_backend, exact, conjugate_gradients };
+
+/// What the latents' updates share: their penalty, in the backend's memory, so that an update which was recorded reads
+/// the one that is set now; the way they are solved; and memory for latents of up to `rows` rows.
+template <class B, class S>
+class latent_solver {
+  public:
+    latent_solver(const B& b, index rows, index rank, latent_solve how)
+        : penalty_(allocate_vector<S>(b, 2)), gram_(allocate<S>(b, rank, rank)) {
+        if (how == latent_solve::exact || (how == latent_solve::by_backend && !solves_by_products<B>)) return;
+        steps_ = first_steps;
+        right_side_ = allocate<S>(b, rows, rank);
+        gradients_.emplace(b, rows, rank);
+    }
+
+    void set(const B& b, admm_penalty penalty) {
+        fill(b, penalty.rho, as_column(span_of(penalty_).first(1)));
+        fill(b, penalty.ridge, as_column(span_of(penalty_).last(1)));
+    }
+
+    /// Steps of conjugate gradients for a system; 0: it is solved exactly.
+    int steps() const { return steps_; }
+
+    /// Lets the number of steps follow what the last of them gained since the last call (docs/numerics.md): one more,
+    /// one less, or exact solves from here on where many are not enough. Waits for the backend.
+    void choose_steps(const B& b) {
+        if (steps_ == 0) return;
+        const double share = gradients_->last_share(b);
+        if (share < small_share)
+            steps_ = std::max(steps_ - 1, least_steps);
+        else if (!(share <= large_share) && ++steps_ > most_steps)
+            steps_ = 0;
+    }
+
+    /// The latent's minimizer: self.latent = (T X + rho (Az - Au)) (X'X + lambda I)^-1 with X the normalized columns of
+    /// other.auxiliary (left in other.basis) and lambda = max(rho mean(diag X'X) + ridge, 1e-12). T (n,q) is the
+    /// target, or its transpose, with self's rows. Strictly convex, so there is one solution (NanoQuant, Lemma 2).
+    template <class MT>
+    void update(const B& b, const MT& T, admm_factor<B, S>& other, admm_factor<B, S>& self) {
+        const auto latent = view(self.latent);
+        const auto right_side = steps_ > 0 ? view(right_side_).middle_rows(0, latent.rows) : latent;
+        normalize_columns(b, other.auxiliary, other.basis);
+        scaled_difference(b, rho(), self.auxiliary, self.dual, right_side);
+        gemm(b, T, other.basis, right_side, 1, 1);
+        if (steps_ > 0) {
+            rounded_gram(b, other.basis, gram_);
+            regularize(b, const_span(penalty_), 1e-12, gram_);
+            gradients_->solve(b, steps_, gram_, right_side, latent);
+        } else {
+            gram(b, other.basis, gram_);
+            regularize(b, const_span(penalty_), 1e-12, gram_);
+            spd_solve(b, gram_, latent);
+        }
+    }
+
+  private:
+    static constexpr int first_steps = 4, least_steps = 2, most_steps = 12;
+    static constexpr double small_share = 0.003, large_share = 0.03;
+
+    std::span<const S> rho() const { return const_span(penalty_).first(1); }
+
+    typename B::template vector<S> penalty_;
+    typename B::template matrix<S> gram_, right_side_;
+    std::optional<conjugate_gradients<B, S>> gradients_;
+    int steps_ = 0;
+};
 
 /// Which way a factor's rank-one magnitudes are iterated: a power iteration that is stopped early depends on the side
 /// that it starts from.

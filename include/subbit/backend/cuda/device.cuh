@@ -21,7 +21,7 @@ namespace subbit {
 
 struct cuda_options {
     int device = 0;     ///< which GPU, as CUDA counts them
-    bool tf32 = false;  ///< float products but Gram matrices may round their operands to TF32
+    bool tf32 = false;  ///< float products but exact Gram matrices may round their operands to TF32
 };
 
 /// How many GPUs this process can use; 0 where there is no driver, too.
@@ -83,6 +83,10 @@ class cuda_device {
     void deallocate(void* p, std::size_t /*bytes*/) const noexcept {
         if (cudaFreeAsync(p, state_->stream) != cudaSuccess) cudaGetLastError();
     }
+    void* borrow(std::size_t bytes) const {
+        return state_->lent.borrow(bytes, [this](std::size_t size) { return allocate(size); });
+    }
+    void give_back(void* p) const noexcept { state_->lent.give_back(p); }
     bool owns(const void* p) const {
         cudaPointerAttributes attributes = {};
         cuda_detail::check(cudaPointerGetAttributes(&attributes, p), "cudaPointerGetAttributes");
@@ -221,6 +225,10 @@ class cuda_device {
             *singular = 0;
             cuda_detail::check(cublasCreate(&blas), "cublasCreate");
             cuda_detail::check(cublasSetStream(blas, stream), "cublasSetStream");
+            // Without memory of its own cuBLAS allocates where its calls are recorded.
+            constexpr std::size_t workspace_bytes = std::size_t{32} << 20;  // what cuBLAS takes by itself on sm_90
+            cuda_detail::check(cudaMalloc(&blas_workspace, workspace_bytes), "cudaMalloc");
+            cuda_detail::check(cublasSetWorkspace(blas, blas_workspace, workspace_bytes), "cublasSetWorkspace");
             cuda_detail::check(cusolverDnCreate(&solver), "cusolverDnCreate");
             cuda_detail::check(cusolverDnSetStream(solver, stream), "cusolverDnSetStream");
             cuda_detail::check(cusolverDnCreateParams(&parameters), "cusolverDnCreateParams");
@@ -243,7 +251,9 @@ class cuda_device {
 
         void release() noexcept {
             cudaSetDevice(options.device);  // whichever thread it is that ends
+            lent.release([this](void* p, std::size_t /*bytes*/) { cudaFreeAsync(p, stream); });
             if (stream != nullptr) cudaStreamSynchronize(stream);
+            if (blas_workspace != nullptr) cudaFree(blas_workspace);
             if (parameters != nullptr) cusolverDnDestroyParams(parameters);
             if (solver != nullptr) cusolverDnDestroy(solver);
             if (blas != nullptr) cublasDestroy(blas);
@@ -255,6 +265,8 @@ class cuda_device {
         int reads_host_memory = 0;   // pageable memory, without a copy
         bool last_overlaps = false;  // the stream's last work is a kernel that gpu::overlaps, in code that can
         cudaStream_t stream = nullptr;
+        gpu::lent_blocks lent;
+        void* blas_workspace = nullptr;
         int* singular = nullptr;
         cublasHandle_t blas = nullptr;
         cusolverDnHandle_t solver = nullptr;

@@ -30,6 +30,7 @@ class emulated_device {
     explicit emulated_device(emulated_options options = {})
         : falling_(options.falling),
           memory_(std::make_shared<emulation::memory>(options.memory_bytes)),
+          lent_(std::make_shared<emulation::lent_memory>(memory_)),
           recorder_(std::make_shared<emulation::recorder>()),
           singular_(std::make_shared<int>(0)) {}
 
@@ -39,6 +40,7 @@ class emulated_device {
     /// The same memory; work is done when a call returns, whatever the stream.
     emulated_device another_stream(std::size_t /*i*/) const {
         emulated_device other = *this;
+        other.lent_ = std::make_shared<emulation::lent_memory>(memory_);
         other.recorder_ = std::make_shared<emulation::recorder>();
         other.singular_ = std::make_shared<int>(0);
         return other;
@@ -54,6 +56,16 @@ class emulated_device {
     void deallocate(void* p, std::size_t bytes) const noexcept {
         memory_->deallocate(static_cast<std::byte*>(p), bytes);
     }
+    /// Not a number where what works in it is done at once; a recording's memory is what its last replay left.
+    void* borrow(std::size_t bytes) const {
+        void* const p = lent_->blocks.borrow(bytes, [this](std::size_t size) { return allocate(size); });
+        if (recorder_->idle()) {
+            const emulation::memory::access open(*memory_);
+            std::memset(p, 0xff, bytes);
+        }
+        return p;
+    }
+    void give_back(void* p) const noexcept { lent_->blocks.give_back(p); }
     bool owns(const void* p) const { return memory_->contains(p); }
 
     void copy_to_device(void* to, const void* from, std::size_t bytes) const { copy(to, from, bytes); }
@@ -160,6 +172,7 @@ class emulated_device {
 
     bool falling_ = false;
     std::shared_ptr<emulation::memory> memory_;
+    std::shared_ptr<emulation::lent_memory> lent_;
     std::shared_ptr<emulation::recorder> recorder_;
     std::shared_ptr<int> singular_;
 };

@@ -46,6 +46,7 @@ class recorder {
         if (recording_) launches_.emplace_back(std::move(launch));
         return recording_;
     }
+    bool idle() const { return !recording_; }
     void require_idle(const char* what) const {
         if (recording_) throw error("emulated device: " + std::string(what) + " while launches are recorded");
     }

@@ -1,6 +1,7 @@
 // The memory of the emulated GPU: out of the host's reach except during launches and copies.
 #pragma once
 
+#include <subbit/backend/gpu/memory.hpp>
 #include <subbit/core/error.hpp>
 
 #include <sys/mman.h>
@@ -9,8 +10,10 @@
 #include <cstddef>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace subbit::emulation {
@@ -97,6 +100,19 @@ class memory {
     std::size_t used_ = 0;
     int open_ = 0;
     std::map<std::size_t, std::vector<std::byte*>> free_;  // by size
+};
+
+/// What one stream lends, which goes back to the memory with the stream.
+struct lent_memory {
+    explicit lent_memory(std::shared_ptr<memory> m) : owner(std::move(m)) {}
+    lent_memory(const lent_memory&) = delete;
+    lent_memory& operator=(const lent_memory&) = delete;
+    ~lent_memory() {
+        blocks.release([this](void* p, std::size_t bytes) { owner->deallocate(static_cast<std::byte*>(p), bytes); });
+    }
+
+    std::shared_ptr<memory> owner;
+    gpu::lent_blocks blocks;
 };
 
 }  // namespace subbit::emulation

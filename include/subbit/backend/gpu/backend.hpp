@@ -5,6 +5,7 @@
 //                                                  kept from the first call on
 //     synchronize()                                waits for all that was asked for; throws what went wrong
 //     allocate(bytes), deallocate(p, bytes)        in the order of the stream
+//     borrow(bytes), give_back(p)                  memory that the stream keeps and lends again (lent_blocks)
 //     owns(p)                                      true for an address of the device's memory
 //     copy_to_device, copy_on_device, clear        (to, from, bytes), in the order of the stream
 //     copy_to_host(to, from, bytes)                and waits
@@ -38,6 +39,7 @@ template <class Device>
 class gpu_backend {
   public:
     using tag = gpu_tag;
+    static constexpr bool solves_by_products = true;
     using device_type = Device;
     template <class S>
     using matrix = gpu::device_matrix<Device, S>;
@@ -56,6 +58,11 @@ class gpu_backend {
     /// `count` entries of T that are not initialized.
     template <class T>
     gpu::buffer<Device, T> scratch(index count) const {
+        return {device_, count};
+    }
+    /// The same, for one operation to work in: an operation that has run once may be recorded.
+    template <class T>
+    gpu::borrowed<Device, T> borrow(index count) const {
         return {device_, count};
     }
     template <class Kernel>

@@ -4,10 +4,12 @@
 #include <subbit/bits/bit_view.hpp>
 #include <subbit/core/matrix.hpp>
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <utility>
+#include <vector>
 
 namespace subbit::gpu {
 
@@ -44,6 +46,69 @@ class buffer {
 
   private:
     Device device_{no_device{}};
+    T* data_ = nullptr;
+    index count_ = 0;
+};
+
+/// Blocks of a device's memory that the operations of one stream borrow in turn and never give back to the device: what
+/// has run once allocates nothing when it runs again, and may be recorded. A graph that works in a block shares it with
+/// whatever else runs on the stream between its replays.
+class lent_blocks {
+  public:
+    /// The smallest free block of at least so many bytes; allocate(size) makes one where there is none.
+    template <class Allocate>
+    void* borrow(std::size_t bytes, Allocate allocate) {
+        block* best = nullptr;
+        for (block& b : blocks_)
+            if (!b.borrowed && b.bytes >= bytes && (best == nullptr || b.bytes < best->bytes)) best = &b;
+        if (best == nullptr) {
+            const std::size_t size = std::bit_ceil(bytes);
+            blocks_.push_back({allocate(size), size, false});
+            best = &blocks_.back();
+        }
+        best->borrowed = true;
+        return best->data;
+    }
+    void give_back(const void* p) noexcept {
+        for (block& b : blocks_)
+            if (b.data == p) b.borrowed = false;
+    }
+    /// Calls release(data, bytes) for every block.
+    template <class Release>
+    void release(Release release) noexcept {
+        for (const block& b : blocks_)
+            release(b.data, b.bytes);
+        blocks_.clear();
+    }
+
+  private:
+    struct block {
+        void* data;
+        std::size_t bytes;
+        bool borrowed;
+    };
+    std::vector<block> blocks_;
+};
+
+/// `count` entries of T, not initialized, that an operation borrows from a device for as long as it launches kernels.
+template <class Device, class T>
+class borrowed {
+  public:
+    borrowed(const Device& device, index count) : device_(device), count_(count) {
+        if (count > 0) data_ = static_cast<T*>(device.borrow(bytes()));
+    }
+    borrowed(const borrowed&) = delete;
+    borrowed& operator=(const borrowed&) = delete;
+    ~borrowed() {
+        if (data_ != nullptr) device_.give_back(data_);
+    }
+
+    T* data() { return data_; }
+    index size() const { return count_; }
+    std::size_t bytes() const { return static_cast<std::size_t>(count_) * sizeof(T); }
+
+  private:
+    Device device_;
     T* data_ = nullptr;
     index count_ = 0;
 };

@@ -122,7 +122,8 @@ void do_project_dual(gpu_tag tag, const B& b, magnitude_form form, S leak, matri
     if (L.size() == 0) return;
     if (form == magnitude_form::row_means && gpu::runs_along(matrix_view<const S>(D)))
         return b.launch(gpu::cover_by_warps(L.rows), gpu::project_row_means<S>{L, D, Z, leak});
-    auto u = b.template scratch<S>(L.rows), v = b.template scratch<S>(L.cols);
+    auto u = b.template borrow<S>(L.rows);
+    auto v = b.template borrow<S>(L.cols);
     const std::span<S> us(u.data(), static_cast<std::size_t>(L.rows)), vs(v.data(), static_cast<std::size_t>(L.cols));
     do_axpby(tag, b, S(1), L, S(1), D);  // D holds t = L + D from here on
     const bool rank_one = form == magnitude_form::rank_one;

@@ -92,7 +92,7 @@ void sum_rows(const B& b, index rows, index cols, bool along, const F& f) {
     constexpr index least_length = 128, enough_blocks = 512;
     const index tiles = (rows + warp_size - 1) / warp_size;
     const index chunks = std::clamp<index>(std::min(cols / least_length, enough_blocks / tiles), 1, 128);
-    auto partial = b.template scratch<double>(chunks > 1 ? chunks * rows : 0);
+    auto partial = b.template borrow<double>(chunks > 1 ? chunks * rows : 0);
     constexpr int threads = across::warps_per_block * warp_size;
     b.launch({tiles * chunks, threads, threads * sizeof(double)}, across{rows, cols, chunks, partial.data(), f});
     if (chunks > 1) b.launch(cover(rows), chunk_sums<F>{rows, chunks, partial.data(), f});
@@ -126,7 +126,7 @@ double sum_all(const B& b, index rows, index cols, const F& f) {
     if (rows * cols == 0) return 0;
     launch_shape shape = cover(rows * cols);
     shape.blocks = std::min<index>(shape.blocks, 512);
-    auto partial = b.template scratch<double>(shape.blocks);
+    auto partial = b.template borrow<double>(shape.blocks);
     b.launch(shape, partial_sums<F>{rows, cols, partial.data(), f});
     std::vector<double> sums(static_cast<std::size_t>(shape.blocks));
     b.device().copy_to_host(sums.data(), partial.data(), partial.bytes());
@@ -223,20 +223,22 @@ struct scaled_copy_entry {
     SUBBIT_KERNEL void operator()(index i, index j) const { X(i, j) = Z(i, j) * by.at(i, j); }
 };
 
-/// G <- G + max(relative mean(diag G) + absolute, least) I, by one block.
+/// G <- G + max(penalty[0] mean(diag G) + penalty[1], least) I, by one block.
 template <class S>
 struct add_ridge {
     static constexpr int most_threads = lone_threads;
 
     matrix_view<S> G;
-    double relative, absolute, least;
+    const S* penalty;
+    double least;
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
         double sum = 0;
         for (index i = block.thread(); i < G.rows; i += block.threads())
             sum += static_cast<double>(G(i, i));
-        const double ridge = relative * (block.sum(sum) / static_cast<double>(G.rows)) + absolute;
+        const double mean = block.sum(sum) / static_cast<double>(G.rows);
+        const double ridge = static_cast<double>(penalty[0]) * mean + static_cast<double>(penalty[1]);
         const S lambda = static_cast<S>(ridge < least ? least : ridge);
         for (index i = block.thread(); i < G.rows; i += block.threads())
             G(i, i) += lambda;
@@ -257,7 +259,7 @@ void do_column_norms(gpu_tag, const B& b, matrix_view<const S> X, std::span<S> n
 
 template <class B, class S>
 void do_normalize_columns(gpu_tag, const B& b, matrix_view<const S> Z, matrix_view<S> X) {
-    auto inverse = b.template scratch<S>(Z.cols);
+    auto inverse = b.template borrow<S>(Z.cols);
     gpu::sum_rows(b, Z.cols, Z.rows, gpu::runs_along(Z.t()), gpu::inverse_norm<S>{{Z.t(), inverse.data()}});
     gpu::for_entries<gpu::scaled_copy_entry<S>>(b, X, Z, gpu::factors<S>{nullptr, inverse.data()});
 }
@@ -292,8 +294,8 @@ double do_trace(gpu_tag, const B& b, matrix_view<const S> G) {
 }
 
 template <class B, class S>
-void do_regularize(gpu_tag, const B& b, double relative, double absolute, double least, matrix_view<S> G) {
-    if (G.rows > 0) b.launch(gpu::one_block(G.rows), gpu::add_ridge<S>{G, relative, absolute, least});
+void do_regularize(gpu_tag, const B& b, std::span<const S> penalty, double least, matrix_view<S> G) {
+    if (G.rows > 0) b.launch(gpu::one_block(G.rows), gpu::add_ridge<S>{G, penalty.data(), least});
 }
 
 }  // namespace subbit
