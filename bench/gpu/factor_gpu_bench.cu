@@ -18,11 +18,15 @@ matrix<float> random_matrix(index rows, index cols) {
     return X;
 }
 
-/// Arguments: m, n, k, TF32. The product that LB-ADMM spends its time on.
+/// Arguments: m, n, k, whether A (m,k) is stored as its transpose, TF32. The products that LB-ADMM spends its time on:
+/// the target's with a basis, its transpose's, the Gram matrix, and a step of conjugate gradients.
 void cublas_sgemm(benchmark::State& state) {
     const index m = state.range(0), n = state.range(1), k = state.range(2);
-    const cuda b(cuda_device({.tf32 = state.range(3) != 0}));
-    const auto A = upload(b, random_matrix(m, k)), X = upload(b, random_matrix(k, n));
+    const cuda b(cuda_device({.tf32 = state.range(4) != 0}));
+    const bool turned = state.range(3) != 0;
+    const auto stored = upload(b, turned ? random_matrix(k, m) : random_matrix(m, k));
+    const auto A = turned ? view(stored).t() : view(stored);
+    const auto X = upload(b, random_matrix(k, n));
     auto C = allocate<float>(b, m, n);
     gemm(b, A, X, C);
     gpu_clock clock(b.device().stream());
@@ -31,9 +35,12 @@ void cublas_sgemm(benchmark::State& state) {
     report_rate(state, "FLOP/s", 2 * product_of(m, n, k));
 }
 BENCHMARK(cublas_sgemm)
-    ->ArgNames({"m", "n", "k", "tf32"})
-    ->Args({4096, 2032, 4096, 0})
-    ->Args({4096, 2032, 4096, 1})
+    ->ArgNames({"m", "n", "k", "turned", "tf32"})
+    ->Args({4096, 2032, 4096, 0, 0})
+    ->Args({4096, 2032, 4096, 0, 1})
+    ->Args({4096, 2032, 4096, 1, 1})
+    ->Args({2032, 2032, 4096, 1, 1})
+    ->Args({4096, 2032, 2032, 0, 1})
     ->Iterations(20)
     ->UseManualTime()
     ->Unit(benchmark::kMicrosecond);
@@ -57,6 +64,7 @@ void lb_admm_gpu(benchmark::State& state) {
 BENCHMARK(lb_admm_gpu)
     ->ArgNames({"m", "n", "rank", "K", "tf32"})
     ->Args({1536, 576, 384, 400, 0})
+    ->Args({1536, 576, 384, 400, 1})
     ->Args({4096, 4096, 2032, 400, 0})
     ->Args({4096, 4096, 2032, 400, 1})
     ->Iterations(2)

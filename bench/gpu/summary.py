@@ -46,5 +46,5 @@ for name, row in rows.items():
     if kind == "lb_admm_gpu":
         tf32 = arguments[arguments.index("tf32"):]
         for other, product in rows.items():
-            if other.startswith("cublas_sgemm") and other.endswith(tf32):
+            if other.startswith("cublas_sgemm/m:4096/n:2032/k:4096/turned:0") and other.endswith(tf32):
                 print(f"{name:66}{100 * row['FLOP/s'] / product['FLOP/s']:8.1f} % of cublas_sgemm")

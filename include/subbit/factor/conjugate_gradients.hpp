@@ -30,11 +30,12 @@ class conjugate_gradients {
         const auto product = view(product_).middle_rows(0, x.rows), direction = view(direction_).middle_rows(0, x.rows);
         const auto of_rows = [&](auto& v) { return span_of(v).first(static_cast<std::size_t>(x.rows)); };
         const descent_rows<S> rows{of_rows(energy_), of_rows(gained_), of_rows(last_)};
-        gemm(b, x, G, product);
+        const auto g = const_view(G).t();  // the same G, stored so that the sums of both operands run along memory
+        gemm(b, x, g, product);
         start_descent(b, product, r, rows);
         for (int step = 0; step < steps; ++step) {
             const descent_place place{step == 0, step + 1 == steps};
-            gemm(b, place.first ? r : direction, G, product);
+            gemm(b, place.first ? r : direction, g, product);
             descend_step(b, place, product, direction, r, x, rows);
         }
     }

@@ -68,7 +68,7 @@ class latent_solver {
         if (steps_ == 0) return;
         const double share = gradients_->last_share(b);
         if (share < small_share)
-            steps_ = std::max(steps_ - 1, least_steps);
+            steps_ = std::max(steps_ - (share < small_share / 4 ? 2 : 1), least_steps);
         else if (!(share <= large_share) && ++steps_ > most_steps)
             steps_ = 0;
     }
@@ -95,8 +95,8 @@ class latent_solver {
     }
 
   private:
-    static constexpr int first_steps = 4, least_steps = 2, most_steps = 12;
-    static constexpr double small_share = 0.003, large_share = 0.03;
+    static constexpr int first_steps = 8, least_steps = 2, most_steps = 12;
+    static constexpr double small_share = 0.008, large_share = 0.08;
 
     std::span<const S> rho() const { return const_span(penalty_).first(1); }
 

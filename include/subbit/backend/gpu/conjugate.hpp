@@ -5,17 +5,26 @@
 #include <subbit/backend/conjugate_operations.hpp>
 #include <subbit/backend/gpu/backend.hpp>
 
-#include <algorithm>
-
 namespace subbit {
 
 namespace gpu {
 
-/// A block for each row, of a thread for each 4 entries.
-inline launch_shape cover_by_blocks(index rows, index cols) {
-    const index threads = (cols / 4 + warp_size - 1) / warp_size * warp_size;
-    return {std::clamp<index>(rows, 1, 1 << 16),
-            static_cast<int>(std::clamp<index>(threads, warp_size, usual_threads))};
+/// f(j, load(j)) for every j below n on the threads of a block, four loads at a time: a store in f holds back the loads
+/// behind it, which might read what it wrote.
+template <class Block, class Load, class F>
+SUBBIT_KERNEL void for_each_loaded(const Block& block, index n, Load load, F f) {
+    constexpr int group = 4;
+    const index step = block.threads();
+    index j = block.thread();
+    for (; j + (group - 1) * step < n; j += group * step) {
+        decltype(load(j)) loaded[group];
+        for (int g = 0; g < group; ++g)
+            loaded[g] = load(j + g * step);
+        for (int g = 0; g < group; ++g)
+            f(j + g * step, loaded[g]);
+    }
+    for (; j < n; j += step)
+        f(j, load(j));
 }
 
 template <class S>
@@ -28,11 +37,12 @@ struct residual_of_rows {
     SUBBIT_KERNEL void operator()(Block& block) const {
         for (index i = block.index(); i < R.rows; i += block.blocks()) {
             double sum = 0;
-            for (index j = block.thread(); j < R.cols; j += block.threads()) {
-                const S r = R(i, j) - Q(i, j);
-                R(i, j) = r;
-                sum += static_cast<double>(r) * static_cast<double>(r);
-            }
+            for_each_loaded(
+                block, R.cols, [&](index j) { return R(i, j) - Q(i, j); },
+                [&](index j, S r) {
+                    R(i, j) = r;
+                    sum += static_cast<double>(r) * static_cast<double>(r);
+                });
             sum = block.sum(sum);
             if (block.thread() == 0) energy[i] = static_cast<S>(sum);
         }
@@ -62,23 +72,34 @@ struct conjugate_step {
                 if (place.last) last[i] += static_cast<S>(length * before);
             }
             double after = 0;
-            for (index j = block.thread(); j < X.cols; j += block.threads()) {
-                const S d = D(i, j);
-                X(i, j) += a * d;
-                if (place.last) continue;
-                if (place.first) P(i, j) = d;  // R, which held it, moves on
-                const S r = R(i, j) - a * Q(i, j);
-                R(i, j) = r;
-                after += static_cast<double>(r) * static_cast<double>(r);
+            if (place.last) {
+                for_each_loaded(
+                    block, X.cols, [&](index j) { return X(i, j) + a * D(i, j); }, [&](index j, S x) { X(i, j) = x; });
+                continue;
             }
-            if (place.last) continue;
+            for_each_loaded(
+                block, X.cols,
+                [&](index j) {
+                    return entry{D(i, j), X(i, j) + a * D(i, j), R(i, j) - a * Q(i, j)};
+                },
+                [&](index j, const entry& e) {
+                    X(i, j) = e.x;
+                    R(i, j) = e.r;
+                    if (place.first) P(i, j) = e.d;  // R, which held it, moves on
+                    after += static_cast<double>(e.r) * static_cast<double>(e.r);
+                });
             after = block.sum(after);  // after which no thread has the old energy to read
             if (block.thread() == 0) energy[i] = static_cast<S>(after);
             const S kept = static_cast<S>(before > 0 ? after / before : 0.0);
-            for (index j = block.thread(); j < X.cols; j += block.threads())
-                P(i, j) = R(i, j) + kept * P(i, j);
+            for_each_loaded(
+                block, X.cols, [&](index j) { return R(i, j) + kept * P(i, j); }, [&](index j, S p) { P(i, j) = p; });
         }
     }
+
+  private:
+    struct entry {
+        S d, x, r;
+    };
 };
 
 }  // namespace gpu
