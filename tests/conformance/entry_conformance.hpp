@@ -75,11 +75,11 @@ class entry_conformance : conformance_tools<S, B> {
 
         for (const double relative : {0.5, -1e3}) {  // the second falls below the least
             auto regularized = up(G);
-            host_vector penalty(2);
-            penalty << S(relative), S(0.125);
-            regularize(b, const_span(up_vector(penalty)), 0.25, regularized);
+            const vector<double> penalty{{relative, 0.125}};
+            const auto device_penalty = upload_vector(b, span_of(penalty));
+            regularize(b, const_span(device_penalty), 0.25, regularized);
             host ridge = G;
-            regularize(oracle, const_span(penalty), 0.25, ridge);
+            regularize(oracle, span_of(penalty), 0.25, ridge);
             check_within("regularize", down(regularized), ridge,
                          Eigen::MatrixXd::Constant(n, n, 8 * eps * (diagonal + 1)));
         }
@@ -135,7 +135,8 @@ class entry_conformance : conformance_tools<S, B> {
         check_equal("axpby of a transpose", down(from_transpose), X.transpose());
 
         auto difference = allocate<S>(b, m, n);
-        const auto alpha = up_vector(host_vector::Constant(1, S(0.75)));
+        const vector<double> three_quarters = vector<double>::Constant(1, 0.75);
+        const auto alpha = upload_vector(b, span_of(three_quarters));
         scaled_difference(b, const_span(alpha), x, y, difference);
         check_within("scaled_difference", down(difference), host(S(0.75) * (X - Y)), 4 * eps * size);
         auto product = up(Y);

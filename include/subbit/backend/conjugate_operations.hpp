@@ -26,8 +26,9 @@ namespace detail {
 
 template <class S>
 void require_rows(const char* operation, descent_rows<S> rows, index n) {
-    for (const std::span<S> s : {rows.energy, rows.gained, rows.last})
-        require_size(operation, std::ssize(s), n);
+    require_size(operation, std::ssize(rows.energy), n);
+    require_size(operation, std::ssize(rows.gained), n);
+    require_size(operation, std::ssize(rows.last), n);
 }
 
 }  // namespace detail

@@ -46,8 +46,8 @@ auto copy_of(const B& b, const M& X) {
 }
 
 /// R = alpha[0] (X - Y), alpha one number in the backend's memory.
-template <class B, class S, class MX, class MY, class MR>
-void scaled_difference(const B& b, std::span<const S> alpha, const MX& X, const MY& Y, MR&& R) {
+template <class B, class MX, class MY, class MR>
+void scaled_difference(const B& b, std::span<const double> alpha, const MX& X, const MY& Y, MR&& R) {
     const auto x = const_view(X);
     const auto y = const_view(Y);
     const auto r = view(R);
@@ -158,9 +158,9 @@ vector<S> do_download_vector(reference_tag, const B&, std::span<const S> device)
 }
 
 template <class B, class S>
-void do_scaled_difference(reference_tag, const B&, std::span<const S> alpha, matrix_view<const S> X,
+void do_scaled_difference(reference_tag, const B&, std::span<const double> alpha, matrix_view<const S> X,
                           matrix_view<const S> Y, matrix_view<S> R) {
-    as_eigen(R) = alpha[0] * (as_eigen(X) - as_eigen(Y));
+    as_eigen(R) = static_cast<S>(alpha[0]) * (as_eigen(X) - as_eigen(Y));
 }
 
 template <class B, class S>

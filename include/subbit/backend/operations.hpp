@@ -199,8 +199,8 @@ void shift_diagonal(const B& b, double lambda, M&& G) {
 
 /// G <- G + max(penalty[0] mean(diag G) + penalty[1], least) I for a square G: the penalty of a ridge regression, two
 /// numbers in the backend's memory.
-template <class B, class S, class M>
-void regularize(const B& b, std::span<const S> penalty, double least, M&& G) {
+template <class B, class M>
+void regularize(const B& b, std::span<const double> penalty, double least, M&& G) {
     const auto g = view(G);
     require_size("regularize: penalty", std::ssize(penalty), 2);
     require_shape("regularize: G", g.rows, g.cols, g.rows, g.rows);

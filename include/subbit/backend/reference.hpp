@@ -223,9 +223,9 @@ void do_shift_diagonal(reference_tag, const B&, S lambda, matrix_view<S> G) {
 }
 
 template <class B, class S>
-void do_regularize(reference_tag, const B& b, std::span<const S> penalty, double least, matrix_view<S> G) {
+void do_regularize(reference_tag, const B& b, std::span<const double> penalty, double least, matrix_view<S> G) {
     const double mean = trace(b, G) / static_cast<double>(G.rows);
-    shift_diagonal(b, std::max(static_cast<double>(penalty[0]) * mean + static_cast<double>(penalty[1]), least), G);
+    shift_diagonal(b, std::max(penalty[0] * mean + penalty[1], least), G);
 }
 
 template <class B, class S>

@@ -47,7 +47,7 @@ template <class B, class S>
 class latent_solver {
   public:
     latent_solver(const B& b, index rows, index rank, latent_solve how)
-        : penalty_(allocate_vector<S>(b, 2)), gram_(allocate<S>(b, rank, rank)) {
+        : penalty_(allocate_vector<double>(b, 2)), gram_(allocate<S>(b, rank, rank)) {
         if (how == latent_solve::exact || (how == latent_solve::by_backend && !solves_by_products<B>)) return;
         steps_ = first_steps;
         right_side_ = allocate<S>(b, rows, rank);
@@ -98,9 +98,9 @@ class latent_solver {
     static constexpr int first_steps = 8, least_steps = 2, most_steps = 12;
     static constexpr double small_share = 0.008, large_share = 0.08;
 
-    std::span<const S> rho() const { return const_span(penalty_).first(1); }
+    std::span<const double> rho() const { return const_span(penalty_).first(1); }
 
-    typename B::template vector<S> penalty_;
+    typename B::template vector<double> penalty_;
     typename B::template matrix<S> gram_, right_side_;
     std::optional<conjugate_gradients<B, S>> gradients_;
     int steps_ = 0;

@@ -8,9 +8,9 @@
 namespace subbit {
 
 template <class B, class S>
-void do_scaled_difference(cpu_tag, const B& b, std::span<const S> alpha, matrix_view<const S> X, matrix_view<const S> Y,
-                          matrix_view<S> R) {
-    const S by = alpha[0];
+void do_scaled_difference(cpu_tag, const B& b, std::span<const double> alpha, matrix_view<const S> X,
+                          matrix_view<const S> Y, matrix_view<S> R) {
+    const S by = static_cast<S>(alpha[0]);
     const auto run = [&](auto x, auto y, auto r) {
         vectorized_for(b, x.rows, detail::row_grain(x.cols), [&](index begin, index end) {
             for (index i = begin; i < end; ++i) {

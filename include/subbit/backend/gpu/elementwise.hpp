@@ -91,9 +91,9 @@ template <class S>
 struct difference_entry {
     matrix_view<S> R;
     matrix_view<const S> X, Y;
-    const S* alpha;
+    const double* alpha;
 
-    SUBBIT_KERNEL void operator()(index i, index j) const { R(i, j) = *alpha * (X(i, j) - Y(i, j)); }
+    SUBBIT_KERNEL void operator()(index i, index j) const { R(i, j) = static_cast<S>(*alpha) * (X(i, j) - Y(i, j)); }
 };
 
 template <class S>
@@ -153,8 +153,8 @@ void do_axpby(gpu_tag, const B& b, S alpha, matrix_view<const S> X, S beta, matr
 }
 
 template <class B, class S>
-void do_scaled_difference(gpu_tag, const B& b, std::span<const S> alpha, matrix_view<const S> X, matrix_view<const S> Y,
-                          matrix_view<S> R) {
+void do_scaled_difference(gpu_tag, const B& b, std::span<const double> alpha, matrix_view<const S> X,
+                          matrix_view<const S> Y, matrix_view<S> R) {
     gpu::for_entries<gpu::difference_entry<S>>(b, R, X, Y, alpha.data());
 }
 

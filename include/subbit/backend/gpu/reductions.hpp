@@ -229,7 +229,7 @@ struct add_ridge {
     static constexpr int most_threads = lone_threads;
 
     matrix_view<S> G;
-    const S* penalty;
+    const double* penalty;
     double least;
 
     template <class Block>
@@ -238,7 +238,7 @@ struct add_ridge {
         for (index i = block.thread(); i < G.rows; i += block.threads())
             sum += static_cast<double>(G(i, i));
         const double mean = block.sum(sum) / static_cast<double>(G.rows);
-        const double ridge = static_cast<double>(penalty[0]) * mean + static_cast<double>(penalty[1]);
+        const double ridge = penalty[0] * mean + penalty[1];
         const S lambda = static_cast<S>(ridge < least ? least : ridge);
         for (index i = block.thread(); i < G.rows; i += block.threads())
             G(i, i) += lambda;
@@ -294,7 +294,7 @@ double do_trace(gpu_tag, const B& b, matrix_view<const S> G) {
 }
 
 template <class B, class S>
-void do_regularize(gpu_tag, const B& b, std::span<const S> penalty, double least, matrix_view<S> G) {
+void do_regularize(gpu_tag, const B& b, std::span<const double> penalty, double least, matrix_view<S> G) {
     if (G.rows > 0) b.launch(gpu::one_block(G.rows), gpu::add_ridge<S>{G, penalty.data(), least});
 }
 
