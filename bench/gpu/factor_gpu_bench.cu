@@ -18,15 +18,25 @@ matrix<float> random_matrix(index rows, index cols) {
     return X;
 }
 
-/// Arguments: m, n, k, whether A (m,k) is stored as its transpose, TF32. The products that LB-ADMM spends its time on:
-/// the target's with a basis, its transpose's, the Gram matrix, and a step of conjugate gradients.
+/// A matrix in the device's memory, stored by rows or by columns.
+template <class B>
+struct stored_matrix {
+    stored_matrix(const B& b, index rows, index cols, bool by_columns)
+        : turned(by_columns), entries(upload(b, turned ? random_matrix(cols, rows) : random_matrix(rows, cols))) {}
+    auto get() const { return turned ? view(entries).t() : view(entries); }
+
+    bool turned;
+    typename B::template matrix<float> entries;
+};
+
+/// Arguments: m, n, k, which operands are stored by columns (1: A, 2: X), TF32. The products that LB-ADMM spends its
+/// time on: the target's with a basis by columns (2), its transpose's (3), the Gram matrix and a step of conjugate
+/// gradients (2); and what they would be of a basis by rows (0, 1, 1).
 void cublas_sgemm(benchmark::State& state) {
     const index m = state.range(0), n = state.range(1), k = state.range(2);
     const cuda b(cuda_device({.tf32 = state.range(4) != 0}));
-    const bool turned = state.range(3) != 0;
-    const auto stored = upload(b, turned ? random_matrix(k, m) : random_matrix(m, k));
-    const auto A = turned ? view(stored).t() : view(stored);
-    const auto X = upload(b, random_matrix(k, n));
+    const stored_matrix<cuda> left(b, m, k, (state.range(3) & 1) != 0), right(b, k, n, (state.range(3) & 2) != 0);
+    const auto A = left.get(), X = right.get();
     auto C = allocate<float>(b, m, n);
     gemm(b, A, X, C);
     gpu_clock clock(b.device().stream());
@@ -39,8 +49,11 @@ BENCHMARK(cublas_sgemm)
     ->Args({4096, 2032, 4096, 0, 0})
     ->Args({4096, 2032, 4096, 0, 1})
     ->Args({4096, 2032, 4096, 1, 1})
+    ->Args({4096, 2032, 4096, 2, 1})
+    ->Args({4096, 2032, 4096, 3, 1})
     ->Args({2032, 2032, 4096, 1, 1})
-    ->Args({4096, 2032, 2032, 0, 1})
+    ->Args({2032, 2032, 4096, 2, 1})
+    ->Args({4096, 2032, 2032, 2, 1})
     ->Iterations(20)
     ->UseManualTime()
     ->Unit(benchmark::kMicrosecond);

@@ -203,6 +203,9 @@ class entry_conformance : conformance_tools<S, B> {
         host expected(m, n);
         normalize_columns(oracle, Z, expected);
         check_near("normalize_columns", down(X), expected, 8);
+        auto turned = up(host::Constant(Z.cols(), Z.rows(), nan));
+        normalize_columns(b, up(Z), view(turned).t());
+        check_near("normalize_columns into a transpose", down(view(turned).t()), expected, 8);
     }
 };
 

@@ -96,7 +96,7 @@ TEST_CASE("a system that nothing is known of, or whose matrix is not definite, l
 
 TEST_CASE("where many steps are not enough, systems are solved exactly from there on") {
     spread_problem hard(30, 64, 50, 1e-4);
-    solver by(oracle, 30, 50, latent_solve::conjugate_gradients), exact(oracle, 30, 50, latent_solve::exact);
+    solver by(oracle, 64, 50, latent_solve::conjugate_gradients), exact(oracle, 64, 50, latent_solve::exact);
     CHECK(by.steps() > 0);
     for (int k = 0; k < 6; ++k) {
         hard.update(by);
@@ -111,7 +111,7 @@ TEST_CASE("where many steps are not enough, systems are solved exactly from ther
 
 TEST_CASE("easy systems take few steps, and what is not a number is solved exactly") {
     spread_problem easy(30, 400, 10, 1.0);
-    solver by(oracle, 30, 10, latent_solve::conjugate_gradients);
+    solver by(oracle, 400, 10, latent_solve::conjugate_gradients);
     for (int k = 0; k < 8; ++k) {
         easy.update(by);
         by.choose_steps(oracle);

@@ -41,8 +41,8 @@ class conjugate_gradients {
     }
 
     /// Of what all solves since the last call gained, the share of their last steps: what the next step would gain is
-    /// of that order, so a small share says that there were enough. Not a number where nothing was solved, or what was
-    /// solved is none. Waits for the backend.
+    /// of that order, so a share far below an average step's says that there were enough. Not a number where nothing
+    /// was solved, or what was solved is none. Waits for the backend.
     double last_share(const B& b) {
         const auto sum_and_clear = [&](auto& v) {
             const double sum = download_vector(b, std::span<const S>(const_span(v))).template cast<double>().sum();

@@ -130,8 +130,9 @@ class lb_admm_solver {
         status.dual =
             penalty_at(k).rho * (distance(left_.auxiliary, left_before) + distance(right_.auxiliary, right_before));
         auto residual = copy_of(backend_, target_.T);
-        normalize_columns(backend_, left_.auxiliary, left_.basis);
-        gemm(backend_, left_.basis, view(right_.auxiliary).t(), residual, -1, 1);
+        auto left_basis = copy_of(backend_, left_.auxiliary);
+        normalize_columns(backend_, left_.auxiliary, left_basis);
+        gemm(backend_, left_basis, view(right_.auxiliary).t(), residual, -1, 1);
         status.error = target_.squared_norm > 0 ? squared_norm(backend_, residual) / target_.squared_norm : 0.0;
         return status;
     }

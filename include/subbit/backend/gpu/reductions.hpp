@@ -223,6 +223,33 @@ struct scaled_copy_entry {
     SUBBIT_KERNEL void operator()(index i, index j) const { X(i, j) = Z(i, j) * by.at(i, j); }
 };
 
+/// X(i,j) = Z(i,j) scale[j] where rows of Z and columns of X lie in memory in one piece: by tiles through shared
+/// memory, so that both are touched in runs.
+template <class S>
+struct scaled_turn {
+    static constexpr index side = warp_size;
+    static constexpr std::size_t shared_bytes = sizeof(S) * side * (side + 1);  // no two lanes meet in one bank
+
+    matrix_view<const S> Z;
+    matrix_view<S> X;
+    const S* scale;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        S* const tile = block.template shared<S>(side * (side + 1));
+        const index across = (Z.cols + side - 1) / side, tiles = (Z.rows + side - 1) / side * across;
+        for (index t = block.index(); t < tiles; t += block.blocks()) {
+            const index row = t / across * side, col = t % across * side;
+            for (index k = block.warp(), j = col + block.lane(); k < side && row + k < Z.rows; k += block.warps())
+                if (j < Z.cols) tile[k * (side + 1) + block.lane()] = Z(row + k, j) * scale[j];
+            block.sync();
+            for (index k = block.warp(), i = row + block.lane(); k < side && col + k < Z.cols; k += block.warps())
+                if (i < Z.rows) X(i, col + k) = tile[block.lane() * (side + 1) + k];
+            block.sync();
+        }
+    }
+};
+
 /// G <- G + max(penalty[0] mean(diag G) + penalty[1], least) I, by one block.
 template <class S>
 struct add_ridge {
@@ -261,6 +288,11 @@ template <class B, class S>
 void do_normalize_columns(gpu_tag, const B& b, matrix_view<const S> Z, matrix_view<S> X) {
     auto inverse = b.template borrow<S>(Z.cols);
     gpu::sum_rows(b, Z.cols, Z.rows, gpu::runs_along(Z.t()), gpu::inverse_norm<S>{{Z.t(), inverse.data()}});
+    if (Z.size() > 0 && gpu::runs_along(Z) && !gpu::runs_along(matrix_view<const S>(X))) {
+        gpu::launch_shape shape = gpu::cover(Z.size() / 4);
+        shape.shared_bytes = gpu::scaled_turn<S>::shared_bytes;
+        return b.launch(shape, gpu::scaled_turn<S>{Z, X, inverse.data()});
+    }
     gpu::for_entries<gpu::scaled_copy_entry<S>>(b, X, Z, gpu::factors<S>{nullptr, inverse.data()});
 }
 
