@@ -59,17 +59,18 @@ void time_recorded(benchmark::State& state, const cuda& b, index count, F&& one)
         state.SetIterationTime(clock.seconds([&] { graph.replay(); }) / static_cast<double>(count));
 }
 
-/// How many operands of these bytes a bench must rotate among, so that none is still in the L2 cache when its turn
-/// comes.
-inline index copies_beyond_cache(double bytes) {
-    constexpr double cache = 50e6, most_bytes = 8e9;
-    return static_cast<index>(std::clamp(4 * cache / bytes + 1, 2.0, std::max(2.0, most_bytes / bytes)));
-}
-
 /// How many calls benches that are compared record, whatever the number of their copies: starting a graph takes as long
-/// as some of its nodes, and each call gets its share of that. At least as many as any bench of few tokens has copies.
+/// as some of its nodes, and each call gets its share of that.
 inline index recorded_calls(index tokens) {
     return tokens <= 16 ? 128 : 32;
+}
+
+/// How many operands of these bytes a bench must rotate among, so that none is still in the L2 cache when its turn
+/// comes; no more than it has calls, so that those of small layers do stay there, as a small model's do.
+inline std::size_t rotating_copies(double bytes, index tokens) {
+    constexpr double cache = 50e6;
+    return static_cast<std::size_t>(
+        std::clamp(4 * cache / bytes + 1, 2.0, static_cast<double>(recorded_calls(tokens))));
 }
 
 inline bit_matrix random_signs(index rows, index cols, std::uint64_t seed) {
@@ -85,17 +86,15 @@ inline bit_matrix random_signs(index rows, index cols, std::uint64_t seed) {
     return bits;
 }
 
-/// A layer of random signs in the place of a dense m x n at `bits` bits a weight.
-inline low_rank_binary_linear<float> random_layer(index m, index n, double bits) {
-    const index r = rank_for(bits_per_weight{bits}, m, n);
+/// A layer of random signs in the place of a dense m x n.
+inline low_rank_binary_linear<float> random_layer(index m, index n, index rank) {
     const vector<float> ones_m = vector<float>::Ones(m), ones_n = vector<float>::Ones(n);
-    return {random_signs(m, r, 1), random_signs(r, n, 2), ones_m, ones_n, {}, {}};
+    return {random_signs(m, rank, 1), random_signs(rank, n, 2), ones_m, ones_n, {}, {}};
 }
 
 /// Bytes of a layer's signs.
-inline double sign_bytes(index m, index n, double bits) {
-    const index r = rank_for(bits_per_weight{bits}, m, n);
-    return static_cast<double>(r) * static_cast<double>(m + n) / 8;
+inline double sign_bytes(index m, index n, index rank) {
+    return static_cast<double>(rank) * static_cast<double>(m + n) / 8;
 }
 
 /// Reports a rate in units of 10^9 or 10^12 a second, per iteration.

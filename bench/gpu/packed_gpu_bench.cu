@@ -65,7 +65,7 @@ void copy(benchmark::State& state) {
         state.SetIterationTime(clock.seconds([&] { b.device().copy_on_device(to.data(), from.data(), to.bytes()); }));
     report_rate(state, "bytes/s", 2 * static_cast<double>(bytes));
 }
-BENCHMARK(copy)->UseManualTime()->Unit(benchmark::kMicrosecond);
+BENCHMARK(copy)->Iterations(50)->UseManualTime()->Unit(benchmark::kMicrosecond);
 
 void read(benchmark::State& state) {
     const cuda& b = gpu_backend_of_benches();
@@ -80,25 +80,32 @@ void read(benchmark::State& state) {
         }));
     report_rate(state, "bytes/s", static_cast<double>(words.bytes()));
 }
-BENCHMARK(read)->UseManualTime()->Unit(benchmark::kMicrosecond);
+BENCHMARK(read)->Iterations(50)->UseManualTime()->Unit(benchmark::kMicrosecond);
 
-/// Arguments: m, n, tokens, bits a weight in hundredths. U V x with its scales; layers rotate, so that their signs come
-/// from the memory.
+using layer = low_rank_binary_linear<float, cuda>;
+template <class T>
+using part = device_layer_output<cuda_device, T>;
+using workspace = gpu::packed_workspace<cuda_device, float>;
+
+/// What all benches of packed layers time: the outputs of some layers of one input.
+template <class T>
+void run_job(const cuda& b, matrix_view<const T> X, std::span<const part<T>> parts, workspace& work) {
+    apply_layers(b, X, parts, work);
+}
+
+/// Arguments: m, n, tokens, rank. U V x with its scales; layers rotate, so that their signs come from the memory.
 template <class T>
 void packed(benchmark::State& state) {
     const cuda& b = gpu_backend_of_benches();
-    const index m = state.range(0), n = state.range(1), tokens = state.range(2);
-    const double bits = static_cast<double>(state.range(3)) / 100, bytes = sign_bytes(m, n, bits);
-    const auto layer = to_backend(b, random_layer(m, n, bits));
-    const std::vector layers(static_cast<std::size_t>(copies_beyond_cache(bytes)), layer);
+    const index m = state.range(0), n = state.range(1), tokens = state.range(2), rank = state.range(3);
+    const double bytes = sign_bytes(m, n, rank);
+    const std::vector<layer> layers(rotating_copies(bytes, tokens), to_backend(b, random_layer(m, n, rank)));
     const auto x = random_numbers<T>(b, tokens * n);
     auto y = b.scratch<T>(tokens * m);
-    gpu::packed_workspace<cuda_device, float> work(b);
+    workspace work(b);
     time_recorded(state, b, recorded_calls(tokens), [&](index i) {
-        const auto& next = layers[static_cast<std::size_t>(i) % layers.size()];
-        const device_layer_output<cuda_device, T> part{next, {y.data(), tokens, m}};
-        apply_layers(b, matrix_view<const T>(x.data(), tokens, n),
-                     std::span<const device_layer_output<cuda_device, T>>(&part, 1), work);
+        const part<T> job{layers[static_cast<std::size_t>(i) % layers.size()], {y.data(), tokens, m}};
+        run_job(b, matrix_view<const T>(x.data(), tokens, n), std::span(&job, 1), work);
     });
     report_rate(state, "sign_bytes/s", bytes);
     report_rate(state, "dense_flops/s", 2.0 * static_cast<double>(m * n * tokens));
@@ -116,7 +123,7 @@ void cublas_bfloat16(benchmark::State& state) {
     const index m = state.range(0), n = state.range(1), tokens = state.range(2);
     const double bytes = 2.0 * static_cast<double>(m * n);
     const auto weight = random_numbers<bf16>(b, m * n);
-    const std::vector weights(static_cast<std::size_t>(copies_beyond_cache(bytes)), weight);
+    const std::vector weights(rotating_copies(bytes, tokens), weight);
     const auto x = random_numbers<bf16>(b, tokens * n);
     auto y = b.scratch<bf16>(tokens * m);
     const float one = 1, zero = 0;
@@ -135,24 +142,27 @@ void cublas_bfloat16(benchmark::State& state) {
 /// the other, as one graph. Arguments: blocks, width, width of k and v, width of gate and up, bits a weight in
 /// hundredths.
 void decode_layers(benchmark::State& state) {
-    using layer = low_rank_binary_linear<float, cuda>;
-    using part = device_layer_output<cuda_device, float>;
     const cuda& b = gpu_backend_of_benches();
     const index blocks = state.range(0), d = state.range(1), kv = state.range(2), ff = state.range(3);
-    const double bits = static_cast<double>(state.range(4)) / 100;
-    const auto made = [&](index m, index n) { return to_backend(b, random_layer(m, n, bits)); };
-    const layer q = made(d, d), k = made(kv, d), up = made(ff, d), down = made(d, ff);
+    const bits_per_weight bits{static_cast<double>(state.range(4)) / 100};
+    double bytes = 0;  // of a block's signs
+    const auto made = [&](index m, index n, double times) {
+        const index rank = rank_for(bits, m, n);
+        bytes += times * sign_bytes(m, n, rank);
+        return to_backend(b, random_layer(m, n, rank));
+    };
+    const layer q = made(d, d, 2), k = made(kv, d, 2), up = made(ff, d, 2), down = made(d, ff, 1);
     const std::vector<layer> block = {q, k, k, q, up, up, down};
     const std::vector model(static_cast<std::size_t>(blocks), block);
     const auto x = random_numbers<float>(b, d), wide = random_numbers<float>(b, ff);
     auto y = b.scratch<float>(3 * ff);
-    gpu::packed_workspace<cuda_device, float> work(b);
+    workspace work(b);
     const auto job = [&](const float* input, index n, const std::vector<layer>& layers, std::size_t first,
                          std::size_t count) {
-        std::vector<part> parts;
+        std::vector<part<float>> parts;
         for (std::size_t l = first; l < first + count; ++l)
             parts.push_back({layers[l], {y.data() + static_cast<index>(l - first) * ff, 1, layers[l].rows()}});
-        apply_layers(b, matrix_view<const float>(input, 1, n), std::span<const part>(parts), work);
+        run_job(b, matrix_view<const float>(input, 1, n), std::span<const part<float>>(parts), work);
     };
     time_recorded(state, b, 1, [&](index) {
         for (const auto& layers : model) {
@@ -162,27 +172,42 @@ void decode_layers(benchmark::State& state) {
             job(wide.data(), ff, layers, 6, 1);
         }
     });
-    const double bytes = 2 * sign_bytes(d, d, bits) + 2 * sign_bytes(kv, d, bits) + 2 * sign_bytes(ff, d, bits) +
-                         sign_bytes(d, ff, bits);
     report_rate(state, "sign_bytes/s", bytes * static_cast<double>(blocks));
 }
 
-void layer_sizes(benchmark::internal::Benchmark* bench) {
-    for (const auto& [m, n] : {std::pair{4096, 4096}, {8192, 8192}, {4096, 14336}})
-        for (const int tokens : {1, 2, 4, 8, 16, 512, 2048})
-            bench->Args({m, n, tokens, 100});
-    bench->Args({8192, 8192, 1, 55})->ArgNames({"m", "n", "tokens", "bits_x100"});
+struct layer_size {
+    int m, n, rank;
+};
+constexpr layer_size layer_sizes[] = {{8192, 8192, 4080},
+                                      {4096, 4096, 2032},
+                                      {4096, 14336, 3168},  // 1.0 bit
+                                      {576, 576, 256},
+                                      {1536, 576, 384}};
+constexpr int token_counts[] = {1, 2, 4, 8, 16, 512, 2048};
+
+void packed_rows(benchmark::internal::Benchmark* bench) {
+    for (const auto& [m, n, rank] : layer_sizes)
+        for (const int tokens : token_counts)
+            bench->Args({m, n, tokens, rank});
+    bench->Args({8192, 8192, 1, 2232})->ArgNames({"m", "n", "tokens", "rank"});  // 0.55 bit
     bench->Iterations(20)->UseManualTime()->Unit(benchmark::kMicrosecond);
 }
-BENCHMARK(packed_float)->Apply(layer_sizes);
-BENCHMARK(packed_bfloat16)->Apply(layer_sizes);
-BENCHMARK(cublas_bfloat16)->Apply(layer_sizes);
+void dense_rows(benchmark::internal::Benchmark* bench) {
+    for (const auto& [m, n, rank] : layer_sizes)
+        for (const int tokens : token_counts)
+            bench->Args({m, n, tokens});
+    bench->ArgNames({"m", "n", "tokens"})->Iterations(20)->UseManualTime()->Unit(benchmark::kMicrosecond);
+}
+BENCHMARK(packed_float)->Apply(packed_rows);
+BENCHMARK(packed_bfloat16)->Apply(packed_rows);
+BENCHMARK(cublas_bfloat16)->Apply(dense_rows);
 
 BENCHMARK(decode_layers)
     ->ArgNames({"blocks", "width", "kv", "ff", "bits_x100"})
     ->Args({30, 576, 192, 1536, 100})     // SmolLM2-135M
     ->Args({32, 4096, 4096, 11008, 100})  // Llama-2-7B
     ->Args({32, 4096, 1024, 14336, 100})  // Llama-3-8B
+    ->Args({8, 8192, 1024, 28672, 100})   // Llama-2-70B, a tenth of its blocks
     ->Iterations(20)
     ->UseManualTime()
     ->Unit(benchmark::kMicrosecond);

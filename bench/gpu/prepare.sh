@@ -1,26 +1,37 @@
 #!/usr/bin/env bash
-# Builds what bench/gpu/lease.sh runs, here, where the packages are, and collects it in a folder that can be carried to a
-# machine with a GPU that has none of them.
+# Builds what steps of bench/gpu/lease.sh run, here, where the packages are, and collects it in a folder that can be carried to
+# a machine with a GPU that has none of them.
 #
-#   bench/gpu/prepare.sh [--smollm2] [FOLDER]        default: build/lease/carry
+#   bench/gpu/prepare.sh [STEP...]        steps of lease.sh; default: all
 #
-# --smollm2 also prepares what bench/gpu/lease_smollm2.sh wants: the model's package in two parts, build/lease/smollm2_1 and
-# smollm2_2, and the WikiText-2 slices of SUBBIT_TEXT_DIR (default: ../shared/data).
-# Needs nvcc and the packages of cmake/install_packages.sh tests. CMAKE_CUDA_ARCHITECTURES in the environment names the GPU's
-# architecture (default 90-real, an H100).
+# The folder is build/lease/carry, or CARRIED of the environment. For smollm2 and hour it also holds the WikiText-2 slices of
+# SUBBIT_TEXT_DIR (default: ../shared/data), and SmolLM2's package lies in two parts beside it, build/lease/smollm2_1 and
+# smollm2_2. Needs nvcc and the packages of cmake/install_packages.sh tests. CMAKE_CUDA_ARCHITECTURES in the environment names
+# the GPU's architecture (default 90a-real: H100 and H200, with their own matrix instructions), JOBS how many compilers run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+[ $# -gt 0 ] || set -- tests packed factor smollm2 shapes
+folder=${CARRIED:-build/lease/carry}
 smollm2=no
-if [ "${1:-}" = --smollm2 ]; then
-    smollm2=yes
-    shift
-fi
-folder=${1:-build/lease/carry}
-programs=(tests/cuda/test_cuda bench/gpu/packed_gpu_bench bench/gpu/factor_gpu_bench examples/llama_compress/llama_compress)
+programs=()
+for step in "$@"; do
+    case $step in
+        tests | sanitize) programs+=(tests/cuda/test_cuda) ;;
+        packed | profile) programs+=(bench/gpu/packed_gpu_bench) ;;
+        factor) programs+=(bench/gpu/factor_gpu_bench) ;;
+        smollm2 | hour)
+            programs+=(examples/llama_compress/llama_compress)
+            smollm2=yes
+            ;;
+        shapes | demo) programs+=(examples/llama_compress/llama_compress) ;;
+        *) echo "prepare.sh: no step is called $step" >&2; exit 2 ;;
+    esac
+done
+mapfile -t programs < <(printf '%s\n' "${programs[@]}" | sort -u)
 
 cmake --preset release -B build/lease/build -DSUBBIT_WITH_CUDA=ON -DSUBBIT_BUILD_TESTS=ON -DSUBBIT_BUILD_BENCHES=ON \
-    -DCMAKE_CUDA_ARCHITECTURES="${CMAKE_CUDA_ARCHITECTURES:-90-real}"
-cmake --build build/lease/build --parallel "${JOBS:-2}" --target test_cuda packed_gpu_bench factor_gpu_bench llama_compress
+    -DCMAKE_CUDA_ARCHITECTURES="${CMAKE_CUDA_ARCHITECTURES:-90a-real}"
+cmake --build build/lease/build --parallel "${JOBS:-2}" --target "${programs[@]##*/}"
 
 rm -rf "$folder"
 mkdir -p "$folder/bin" "$folder/lib"

@@ -1,50 +1,86 @@
-"""Prints Google Benchmark's JSON files of bench/gpu as a short table, and what a goal compares as a ratio, the goals last.
+"""Prints what bench/gpu/lease.sh measured as one table: each row beside the authors' figure, what was measured before and
+the goal (reference.json), its speed relative to cuBLAS's product of the same operands, and its rates. Goals come first.
 
-A file whose program was stopped or failed half-way is read as far as it goes.
+    summary.py ROWS [ROWS...]        files of JSON lines; where a row stands more than once, the last one counts
 """
 
 import json
 import re
 import sys
+from pathlib import Path
+
+HEADINGS = ("measured", "unit", "authors", "before", "goal", "", "x cuBLAS", "% of read", "GB/s", "TFLOP/s")
+WIDTHS = (10, 9, 8, 8, 8, 8, 9, 10, 8, 8)
 
 
-def benchmarks(path):
-    text = open(path).read()
-    try:
-        return json.loads(text)["benchmarks"]
-    except ValueError:  # stopped: every finished run ends with "    }"
-        end = text.rfind("\n    }")
-        return json.loads(text[: end + 6] + "]}")["benchmarks"] if end > 0 else []
+def read_rows(paths):
+    rows = {}
+    for path in paths:
+        for line in Path(path).read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:  # the last line of a run that was stopped
+                continue
+            if "error" not in row or "value" not in rows.get(row["name"], {}):
+                rows[row["name"]] = row
+    return rows
 
 
-rows = {}
-for path in sys.argv[1:]:
-    for b in benchmarks(path):
-        name = re.sub("/(manual_time|iterations:[0-9]+)", "", b["name"])
-        if b.get("error_occurred"):
-            print(f"{name}: {b['error_message']}")
-        else:
-            rows[name] = b
+def add_whole_70b(rows):
+    """The hours that all layers of the model take, from those of each kind."""
+    layers = [row for name, row in rows.items() if name.startswith("llama_70b_layer/")]
+    if len(layers) == 4 and all("value" in row for row in layers):
+        hours = sum(row["model_hours"] for row in layers)
+        rows["llama_70b_model"] = {"name": "llama_70b_model", "value": hours, "unit": "h"}
 
 
 def rate(row, *names):
     return next((row[n] for n in names if n in row), 0.0)
 
 
-for name, row in rows.items():
-    flops = rate(row, "dense_flops/s", "FLOP/s")
-    moved = rate(row, "sign_bytes/s", "weight_bytes/s", "bytes/s")
-    print(f"{name:66}{row['real_time']:11.2f} {row['time_unit']}{moved / 1e9:8.1f} GB/s{flops / 1e12:8.2f} TFLOP/s")
+def number(x):
+    return "" if not x else f"{x:.0f}" if x >= 1000 else f"{x:.2f}" if x < 100 else f"{x:.1f}"
 
-print()
-for name, row in rows.items():
-    kind, _, arguments = name.partition("/")
-    if kind.startswith("packed_") and (dense := rows.get("cublas_bfloat16/" + arguments)):
-        print(f"{name:66}{dense['real_time'] / row['real_time']:8.2f} x cuBLAS bfloat16")
-    if kind == "decode_layers" and "read" in rows:
-        print(f"{name:66}{100 * row['sign_bytes/s'] / rows['read']['bytes/s']:8.1f} % of read")
-    if kind == "lb_admm_gpu":
-        tf32 = arguments[arguments.index("tf32"):]
-        for other, product in rows.items():
-            if other.startswith("cublas_sgemm/m:4096/n:2032/k:4096/turned:0") and other.endswith(tf32):
-                print(f"{name:66}{100 * row['FLOP/s'] / product['FLOP/s']:8.1f} % of cublas_sgemm")
+
+def cells(row, rows, known):
+    value, unit = row["value"], row["unit"]
+    packed = re.fullmatch("packed_[a-z0-9]+/(.*)/rank:.*", row["name"])
+    dense = rows.get("cublas_bfloat16/" + packed[1], {}) if packed else {}
+    moved = rate(row, "sign_bytes/s", "weight_bytes/s", "bytes/s")
+    read = rate(rows.get("read", {}), "bytes/s")
+    verdict = ""
+    if "goal" in known:
+        reached = value >= known["goal"] if unit == "tokens/s" else value <= known["goal"]
+        verdict = "reached" if reached else "missed"
+    return (number(value), unit, *(number(known.get(key)) for key in ("authors", "before", "goal")), verdict,
+            number(dense["value"] / value) if "value" in dense else "",
+            number(100 * moved / read) if moved and read else "",
+            number(moved / 1e9), number(rate(row, "dense_flops/s", "FLOP/s") / 1e12))
+
+
+def known_of(name, reference):
+    """What is known of a row: of packed layers whatever the type of activations, of runs whatever the seed."""
+    name = re.sub("/seed:.*", "", name)
+    return {**reference.get(re.sub("^packed_[a-z0-9]+/", "packed/", name), {}), **reference.get(name, {})}
+
+
+def main(paths):
+    rows = read_rows(paths)
+    add_whole_70b(rows)
+    reference = json.loads(Path(__file__).with_name("reference.json").read_text(encoding="utf-8"))
+    known = {name: known_of(name, reference["rows"]) for name in rows}
+    order = sorted(rows, key=lambda name: ("goal" not in known[name], not known[name]))
+    longest = max(map(len, rows), default=0)
+    print(f"authors: {reference['authors']}\nbefore: {reference['before']}\n")
+    print(" " * longest + "".join(f"{h:>{w}}" for h, w in zip(HEADINGS, WIDTHS)).rstrip())
+    for name in order:
+        row = rows[name]
+        if "error" in row:
+            print(f"{name:{longest}}  {row['error']}")
+        else:
+            line = "".join(f"{c:>{w}}" for c, w in zip(cells(row, rows, known[name]), WIDTHS))
+            print(f"{name:{longest}}{line}".rstrip())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

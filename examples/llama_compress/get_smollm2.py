@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from gguf import GGUFReader, dequantize
-from safetensors import serialize_file
+
+from safetensors_file import Tensor, write_safetensors
 
 SPECIAL_TOKEN = 3  # gguf's token type "control"
 
@@ -74,12 +75,8 @@ def convert(gguf_path, out):
             weight = halves_apart(weight, heads)
         if ".attn_k." in tensor.name:
             weight = halves_apart(weight, kv_heads)
-        tensors[usual_name(tensor.name)] = {
-            "dtype": "bfloat16",
-            "shape": list(weight.shape),
-            "data": to_bfloat16(weight).tobytes(),
-        }
-    serialize_file(tensors, str(out / "model.safetensors"), {"format": "pt"})
+        tensors[usual_name(tensor.name)] = Tensor("BF16", weight.shape, [to_bfloat16(weight)])
+    write_safetensors(out / "model.safetensors", tensors, {"format": "pt"})
 
     special_ids = {
         "bos_token_id": meta["tokenizer.ggml.bos_token_id"],

@@ -37,6 +37,7 @@ if [ ! -x "$venv/bin/pip" ]; then
     quietly "python3 -m venv (Debian: apt-get install python3-venv)" python3 -m venv "$venv"
 fi
 pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
+# safetensors is for those who open the files from Python, as tests/python does.
 quietly "pip install" "${pip[@]}" install gguf==0.19.0 safetensors==0.6.2 numpy==2.3.5
 
 scratch=$(mktemp -d)
