@@ -195,6 +195,7 @@ void check_options(const compress_options& o) {
     estimator_of(o);
     distillation_of(o);
     schedule_of(o);
+    solves_of(o);
     moments_of(o);
     uneven_ranks(o);
     weighted_loss(o);

@@ -49,6 +49,14 @@ inline subbit::penalty_schedule schedule_of(const compress_options& o) {
                                            {"exp_growth", penalty_schedule::exp_growth}});
 }
 
+inline subbit::latent_solve solves_of(const compress_options& o) {
+    using subbit::latent_solve;
+    return parse_choice<latent_solve>("solves", o.solves,
+                                      {{"auto", latent_solve::by_backend},
+                                       {"exact", latent_solve::exact},
+                                       {"steps", latent_solve::conjugate_gradients}});
+}
+
 inline subbit::moment_options moments_of(const compress_options& o) {
     using subbit::clipping;
     subbit::moment_options m;
@@ -166,6 +174,7 @@ subbit::factorization<S> run_solver(const B& b, matrix_view<const S> weight, ind
     if (kind == solver_kind::dbf) {
         auto options = filled(subbit::dbf_admm_options<S>{});
         options.iterations = o.iterations;
+        options.solve = solves_of(o);
         options.seed = seed;
         return subbit::dbf_admm(b, weight, options);
     }
@@ -181,6 +190,7 @@ subbit::factorization<S> run_solver(const B& b, matrix_view<const S> weight, ind
     options.iteration = kind == solver_kind::paper ? subbit::admm_iteration::paper : subbit::admm_iteration::improved;
     options.schedule = schedule_of(o);
     options.reg = o.reg;
+    options.solve = solves_of(o);
     return subbit::lb_admm(b, weight, options);
 }
 
