@@ -62,7 +62,7 @@ struct layer_run {
             if (step == 0)
                 for (const auto& p : list)
                     gradients.push_back(download_vector(b, std::span<const double>(p.gradient)));
-            tune.step(b);
+            tune.step(b, 1);
             layer.after_update(b);
         }
         dX = download(b, d_in);
@@ -127,10 +127,14 @@ void check_row_steps(const B& b) {
             for (index t = 0; t < 9; ++t)
                 ids.push_back(static_cast<std::int32_t>(t * 7 % tokens));
             auto rows = allocate<double>(b, 9, n);
+            gather_known_rows(b, const_view(x), const_span(upload_vector(b, std::span<const std::int32_t>(ids))),
+                              view(rows));
+            const auto gathered_known = download(b, rows);
             gather_rows(b, const_view(x), ids, view(rows));
             const auto gathered = download(b, rows);
             for (index t = 0; t < 9; ++t)
                 CHECK(gathered.row(t) == X.row(ids[static_cast<std::size_t>(t)]));
+            CHECK(gathered_known == gathered);
             ids.back() = static_cast<std::int32_t>(tokens);
             CHECK_THROWS_AS(gather_rows(b, const_view(x), ids, view(rows)), value_error);
         }
@@ -189,17 +193,27 @@ void check_losses(const B& b) {
         matrix<double> want = Y;
         auto got = upload(b, Y);
         for (const bool weighted : {false, true}) {
-            const double loss =
-                weighted_squared_error(on_cpu, const_view(Y), const_view(target),
-                                       weighted ? span_of(importance) : std::span<const double>(), view(want));
-            CHECK(weighted_squared_error(b, const_view(y), const_view(t),
-                                         weighted ? const_span(i) : std::span<const double>(),
-                                         view(got)) == doctest::Approx(loss).epsilon(1e-12));
+            const auto none = std::span<const double>();
+            const auto loss = total_of(on_cpu, [&](auto total) {
+                weighted_squared_error(on_cpu, const_view(Y), const_view(target), weighted ? span_of(importance) : none,
+                                       view(want), total);
+            });
+            const auto device_loss = total_of(b, [&](auto total) {
+                weighted_squared_error(b, const_view(y), const_view(t), weighted ? const_span(i) : none, view(got),
+                                       total);
+            });
+            CHECK(device_loss == doctest::Approx(loss).epsilon(1e-12));
             CHECK(distance(download(b, got), want) < 1e-12);
+            CHECK(weighted_square(b, const_view(y), weighted ? const_span(i) : none) ==
+                  doctest::Approx(weighted_square(on_cpu, const_view(Y), weighted ? span_of(importance) : none))
+                      .epsilon(1e-12));
         }
-        const double loss = relative_squared_error(on_cpu, const_view(Y), const_view(target), 0.5, view(want));
-        CHECK(relative_squared_error(b, const_view(y), const_view(t), 0.5, view(got)) ==
-              doctest::Approx(loss).epsilon(1e-12));
+        const auto loss = total_of(on_cpu, [&](auto total) {
+            relative_squared_error(on_cpu, const_view(Y), const_view(target), 0.5, view(want), total);
+        });
+        const auto device_loss = total_of(
+            b, [&](auto total) { relative_squared_error(b, const_view(y), const_view(t), 0.5, view(got), total); });
+        CHECK(device_loss == doctest::Approx(loss).epsilon(1e-12));
         CHECK(distance(download(b, got), want) < 1e-12);
 
         for (const index vocabulary : {index{1}, index{33}, index{300}}) {

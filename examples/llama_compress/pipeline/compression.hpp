@@ -51,19 +51,19 @@ inline text_windows take_windows(const compress_job& job, const model_directory&
     return result;
 }
 
-/// ||D (W - What) E||^2 / ||D W E||^2, D and E the roots of the moments; empty moments are ones.
-inline double weighted_error(matrix_view<const float> W, const matrix<float>& What, const vector<float>& input,
-                             const vector<float>& output) {
-    double error = 0, norm = 0;
-    for (index i = 0; i < W.rows; ++i)
-        for (index j = 0; j < W.cols; ++j) {
-            const double weight = (output.size() != 0 ? static_cast<double>(output(i)) : 1.0) *
-                                  (input.size() != 0 ? static_cast<double>(input(j)) : 1.0);
-            const double w = static_cast<double>(W(i, j)), e = w - static_cast<double>(What(i, j));
-            error += weight * e * e;
-            norm += weight * w * w;
-        }
-    return norm > 0 ? error / norm : 0;
+/// ||D (W - What) E||^2 / ||D W E||^2 with W (m,n), a copy that is used up, What a compressed layer's weight, and D and
+/// E the roots of the moments; empty moments are ones.
+template <class B, class Layer>
+double weighted_error(const B& b, matrix_in<float, memory_of<B>> W, const Layer& layer, const vector<float>& input,
+                      const vector<float>& output) {
+    auto difference = subbit::allocate<float>(b, layer.rows(), layer.cols());
+    layer.expand(b, view(difference));
+    subbit::axpby(b, 1, W, -1, difference);
+    const auto columns = to_backend(b, input), rows = to_backend(b, vector<float>(output.cwiseSqrt()));
+    for (auto* m : {&W, &difference})
+        subbit::scale(b, *m, subbit::const_span(rows), std::span<const float>());
+    const double norm = subbit::weighted_square(b, const_view(W), subbit::const_span(columns));
+    return norm > 0 ? subbit::weighted_square(b, const_view(difference), subbit::const_span(columns)) / norm : 0;
 }
 
 }  // namespace detail
@@ -153,7 +153,10 @@ class compression {
 
     void compress_block(index l, block_type& blk, const states& inputs) {
         const auto& moments = moments_[static_cast<std::size_t>(l)];
-        const std::vector<matrix<float>> originals = weights_of(backend_, blk);
+        std::vector<states> originals;  // to measure the layers against
+        for (const auto& layer : blk.layers)
+            originals.push_back(layer.dense().weight);
+        const auto probed = is_rabit(options_) ? weights_of(backend_, blk) : std::vector<matrix<float>>();
         const auto importance =
             subbit::to_backend(backend_, vector<float>(moments[down_proj].output / moments[down_proj].output.mean()));
         const subbit::block_data<float> data{
@@ -175,8 +178,7 @@ class compression {
                 const auto& m = moments[static_cast<std::size_t>(k)];
                 const double power = metric_power(options_);
                 return layer.visit_compressed([&](const auto& compressed) {
-                    const auto& host = subbit::on_host(backend_, compressed.layer);
-                    return detail::weighted_error(const_view(originals[static_cast<std::size_t>(k)]), host.dense(),
+                    return detail::weighted_error(backend_, originals[static_cast<std::size_t>(k)], compressed,
                                                   subbit::tempered(subbit::diagonal<float>(m.input), power),
                                                   subbit::tempered(subbit::diagonal<float>(m.output), power));
                 });
@@ -186,7 +188,7 @@ class compression {
                 if (!is_rabit(options_)) return;
                 if (epochs == 0) first_signs = signs_of(backend_, blk);
                 auto X = subbit::copy_of(backend_, const_view(inputs).middle_rows(0, options_.window_tokens));
-                probes.push_back(probe_block(backend_, host(), blk, originals, first_signs, options_.window_tokens, X));
+                probes.push_back(probe_block(backend_, host(), blk, probed, first_signs, options_.window_tokens, X));
             }));
         if (!probes.empty()) report["path_diagnostics"] = std::move(probes);
         folder_.save_block(l, subbit::on_host(backend_, std::as_const(blk).weights()), options_.distill_latent_rate > 0,
@@ -233,9 +235,8 @@ class compression {
         };
         if (state.steps_done == 0) probe(0);
         state = subbit::distill(
-            backend_, student, std::span<const std::vector<std::int32_t>>(windows),
-            [&](index w, index l, matrix_view<float> out) { teacher.copy_states(w, l, blocks(), out); },
-            distillation_of(options_), std::move(state),
+            backend_, student, std::span<const std::vector<std::int32_t>>(windows), teacher, distillation_options(),
+            std::move(state),
             [&](const auto& now) { folder_.save_distillation(backend_, now, student.blocks, distillation_probes_); },
             watcher_, probe);
         student_ = std::move(student.blocks);
@@ -247,6 +248,13 @@ class compression {
             }
         distillation_curve_ = state.curve;
         seconds_["distillation"] = detail::seconds_since(start);
+    }
+
+    /// A GPU has the memory for more activations than the host.
+    subbit::distillation_options distillation_options() const {
+        auto o = distillation_of(options_);
+        if constexpr (!subbit::host_backend<B>) o.tape_bytes = std::size_t{16} << 30;
+        return o;
     }
 
     bool probes_paths() const { return is_rabit(options_) && options_.probe_steps > 0; }

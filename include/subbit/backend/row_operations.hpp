@@ -4,6 +4,7 @@
 #pragma once
 
 #include <subbit/backend/concept.hpp>
+#include <subbit/backend/factor_operations.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
 
@@ -33,6 +34,16 @@ void gather_rows(const B& b, matrix_view<const S> table, std::span<const std::in
         if (id < 0 || id >= table.rows)
             throw value_error("token " + std::to_string(id) + " is outside the vocabulary of " +
                               std::to_string(table.rows));
+    if constexpr (host_backend<B>)
+        do_gather_rows(typename B::tag{}, b, table, ids, X);
+    else
+        do_gather_rows(typename B::tag{}, b, table, const_span(upload_vector(b, ids)), X);
+}
+
+/// The same with ids in the backend's memory, which are known to be in the table.
+template <class B, class S>
+void gather_known_rows(const B& b, matrix_view<const S> table, std::span<const std::int32_t> ids, matrix_view<S> X) {
+    detail::require_rows("gather_known_rows: X", X, std::ssize(ids), table.cols);
     do_gather_rows(typename B::tag{}, b, table, ids, X);
 }
 

@@ -4,6 +4,7 @@
 #include <subbit/backend/layer_memory.hpp>
 #include <subbit/backend/layer_operations.hpp>
 #include <subbit/backend/operations.hpp>
+#include <subbit/backend/path_operations.hpp>
 #include <subbit/backend/row_operations.hpp>
 #include <subbit/bits/low_rank_binary_linear.hpp>
 #include <subbit/recon/linear_tape.hpp>
@@ -126,6 +127,21 @@ struct binary_linear {
     template <class B>
     std::vector<bit_matrix> signs(const B& b) const {
         return {on_host(b, layer.U), on_host(b, layer.V)};
+    }
+
+    /// W (m,n) <- the weight that the bits and scales stand for.
+    template <class B>
+    void expand(const B& b, matrix_view<S> W) const {
+        auto mid = layer.s_mid;
+        if (!layer.has_mid()) {
+            mid = allocate_vector<S>(b, layer.rank());
+            fill(b, 1, as_column(span_of(mid)));
+        }
+        const binary_path<S, Memory> left{layer.U, layer.s_post, std::move(mid)};
+        auto scaled = allocate<S>(b, rows(), layer.rank());
+        expand_paths(b, std::span(&left, 1), scaled);
+        gemm(b, scaled, layer.V.view(), W);
+        scale(b, W, std::span<const S>(), const_span(layer.s_pre));
     }
 
     /// Moves the latents away from zero by `share` of their mean magnitude; signs stay.

@@ -120,20 +120,54 @@ struct partial_sums {
     }
 };
 
-/// sum f(i, j) over a rows x cols matrix, on the host: waits for the device.
+/// total[0] += factor * sum of `count` numbers, by one block.
+struct add_total {
+    static constexpr int most_threads = lone_threads;
+
+    const double* numbers;
+    index count;
+    double factor;
+    double* total;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        double sum = 0;
+        for (index i = block.thread(); i < count; i += block.threads())
+            sum += numbers[i];
+        sum = block.sum(sum);
+        if (block.thread() == 0) *total += factor * sum;
+    }
+};
+
+/// The sums of f(i, j) over parts of a rows x cols matrix, still on the device.
 template <class F, class B>
-double sum_all(const B& b, index rows, index cols, const F& f) {
-    if (rows * cols == 0) return 0;
+auto sum_parts(const B& b, index rows, index cols, const F& f) {
     launch_shape shape = cover(rows * cols);
     shape.blocks = std::min<index>(shape.blocks, 512);
     auto partial = b.template scratch<double>(shape.blocks);
     b.launch(shape, partial_sums<F>{rows, cols, partial.data(), f});
-    std::vector<double> sums(static_cast<std::size_t>(shape.blocks));
+    return partial;
+}
+
+/// sum f(i, j) over a rows x cols matrix, on the host: waits for the device.
+template <class F, class B>
+double sum_all(const B& b, index rows, index cols, const F& f) {
+    if (rows * cols == 0) return 0;
+    const auto partial = sum_parts(b, rows, cols, f);
+    std::vector<double> sums(static_cast<std::size_t>(partial.size()));
     b.device().copy_to_host(sums.data(), partial.data(), partial.bytes());
     double sum = 0;
     for (const double s : sums)
         sum += s;
     return sum;
+}
+
+/// Adds the same sum to a number of the device's memory.
+template <class F, class B>
+void add_sum(const B& b, index rows, index cols, const F& f, double* total) {
+    if (rows * cols == 0) return;
+    const auto partial = sum_parts(b, rows, cols, f);
+    b.launch(one_block(partial.size()), add_total{partial.data(), partial.size(), 1, total});
 }
 
 /// |X(i,j)|, to the mean.

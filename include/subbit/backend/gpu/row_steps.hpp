@@ -57,12 +57,10 @@ void for_row_entries(const B& b, index rows, index cols, const F& f) {
 
 }  // namespace gpu
 
-template <class Device, class S>
-void do_gather_rows(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> table,
-                    std::span<const std::int32_t> ids, matrix_view<S> X) {
-    auto uploaded = b.template scratch<std::int32_t>(std::ssize(ids));
-    b.device().copy_to_device(uploaded.data(), ids.data(), ids.size_bytes());
-    gpu::for_row_entries(b, X.rows, X.cols, gpu::gather_entry<S>{X, table, uploaded.data()});
+template <class B, class S>
+void do_gather_rows(gpu_tag, const B& b, matrix_view<const S> table, std::span<const std::int32_t> ids,
+                    matrix_view<S> X) {
+    gpu::for_row_entries(b, X.rows, X.cols, gpu::gather_entry<S>{X, table, ids.data()});
 }
 
 template <class B, class S>
