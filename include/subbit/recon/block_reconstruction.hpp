@@ -2,6 +2,7 @@
 // still maps the compressed prefix's activations to the original block's outputs.
 #pragma once
 
+#include <subbit/backend/phase_clock.hpp>
 #include <subbit/backend/repeated.hpp>
 #include <subbit/backend/streams.hpp>
 #include <subbit/recon/block_concept.hpp>
@@ -167,6 +168,7 @@ struct block_report {
     double tuned_error = 0;   ///< block_error of the hardened block
     std::vector<double> tune_weights_curve, tune_binary_curve;
     double seconds = 0;
+    phase_seconds phases;  ///< of them: "factorize", "install", "tune", "harden" and "measure"
 };
 
 /// Replaces every linear layer of `block` by a compressed one.
@@ -187,6 +189,7 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
         return std::chrono::duration<double>(clock::now() - t).count();
     };
     const auto begin = clock::now();
+    phase_clock phases;
     const index total = block.layer_total();
     data.check();
     const std::vector<index> order = checked_layer_order(recipe.layer_order, total);
@@ -229,7 +232,9 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
             compressed.harden(recipe.keep_latents);
         });
         harden(l, layer);
+        phases.end(b, "harden");
         entry.tuned_error = measure(l, std::as_const(layer));
+        phases.end(b, "measure");
     };
     const auto append = [](std::vector<double>& curve, const std::vector<double>& more) {
         curve.insert(curve.end(), more.begin(), more.end());
@@ -249,14 +254,19 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
                 for (index k = 0; k < total; ++k)
                     if (block.layer(k).is_dense()) block.layer(k).dense().d_weight = {};
             }
+            phases.end(b, "tune");
             factorize_layer(b, l);
+            phases.end(b, "factorize");
             install_layer(l);
+            phases.end(b, "install");
             if (l == order.back()) report.factor_error = block_error(b, block, data);
+            phases.end(b, "measure");
             std::vector<parameter<S>> binary;
             const auto train = recipe.tune_binary.what();
             block.layer(l).parameters(b, block.layer_name(l), train, binary);
             append(report.tune_binary_curve,
                    tune_block(b, block, std::move(binary), train, data, recipe.tune_binary, "tune layer", watcher));
+            phases.end(b, "tune");
             harden_layer(l);
         }
     } else {
@@ -269,19 +279,25 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
             report_step(watcher, "factorize", ++done, order.size(),
                         report.layers[static_cast<std::size_t>(l)].factor_error);
         });
+        phases.end(b, "factorize");
         for (const index l : order)
             install_layer(l);
+        phases.end(b, "install");
         report.factor_error = block_error(b, block, data);
+        phases.end(b, "measure");
         const auto train = recipe.tune_binary.what();
         std::vector<parameter<S>> binary;
         block.parameters(b, "", train, binary);
         observe(std::size_t{0});
         append(report.tune_binary_curve, tune_block(b, block, std::move(binary), train, data, recipe.tune_binary,
                                                     "tune block", watcher, observe));
+        phases.end(b, "tune");
         for (const index l : order)
             harden_layer(l);
     }
     report.tuned_error = block_error(b, block, data);
+    phases.end(b, "measure");
+    report.phases = phases.seconds();
     report.seconds = seconds_since(begin);
     return report;
 }

@@ -2,6 +2,7 @@
 // distribution of the next token. Scales move; norms and latents on request.
 #pragma once
 
+#include <subbit/backend/phase_clock.hpp>
 #include <subbit/backend/repeated.hpp>
 #include <subbit/recon/block_concept.hpp>
 #include <subbit/recon/tuning.hpp>
@@ -23,6 +24,7 @@ struct distillation_state {
     std::vector<double> curve;  ///< mean loss per token of each finished epoch
     std::vector<double> peak_rates;
     std::vector<moment_pair<S>> moments;  ///< on the host
+    phase_seconds phases;                 ///< of the steps that were looked at: "learn", "update"
 };
 
 /// Settings beyond those of a phase; its batch_windows are gathered one after the other.
@@ -157,28 +159,33 @@ requires distillable_model<Model, B> && distilling_teacher<Teacher, S> distillat
     repeated_work<B> learning, moving;
     std::size_t windows_unseen = 0;  // whose loss the host has not read yet
     double shown = 0;
+    phase_clock phases;
     while (state.steps_done < steps) {
         const std::size_t epoch = state.steps_done / steps_per_epoch;
         const std::size_t first = state.steps_done % steps_per_epoch * batch;
         const std::size_t last = std::min(windows.size(), first + batch);
         const auto order = visiting_order(options.phase.seed, epoch, std::ssize(windows));
+        const bool looked_at = (state.steps_done + 1) % steps_unseen<B> == 0;
+        if (looked_at) phases.skip(b);
         for (std::size_t at = first; at < last; ++at) {
             const index w = order[at];
             write_entries(b, std::span<const std::int32_t>(windows[static_cast<std::size_t>(w)]), span_of(tokens));
             teacher.begin(w);
             learning(b, learn);
         }
+        if (looked_at) phases.end(b, "learn");
         tune.next_step(b, batch > 1 ? last - first : 0);
         if (tune.repeats())
             moving(b, move);
         else
             move();
+        if (looked_at) phases.end(b, "update");
 
         ++state.steps_done;
         windows_unseen += last - first;
         const bool ends = last == windows.size();
         const bool saves = options.checkpoint_steps > 0 && state.steps_done % options.checkpoint_steps == 0;
-        if (ends || saves || state.steps_done % steps_unseen<B> == 0) {
+        if (ends || saves || looked_at) {
             const double before =
                 std::exchange(state.epoch_loss, read_entries(b, std::span<const double>(const_span(loss))).front());
             shown = (state.epoch_loss - before) / static_cast<double>(std::exchange(windows_unseen, 0));
@@ -196,6 +203,7 @@ requires distillable_model<Model, B> && distilling_teacher<Teacher, S> distillat
         }
         report_step(watcher, "distill", state.steps_done, steps, shown);
     }
+    state.phases = phases.seconds();
     return state;
 }
 
