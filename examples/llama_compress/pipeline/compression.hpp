@@ -229,8 +229,8 @@ class compression {
         };
         if (state.steps_done == 0) probe(0);
         state = subbit::distill(
-            backend_, student, std::span<const std::vector<std::int32_t>>(windows), teacher, distillation_options(),
-            std::move(state),
+            backend_, student, std::span<const std::vector<std::int32_t>>(windows), teacher,
+            distillation_on<B>(options_), std::move(state),
             [&](const auto& now) { folder_.save_distillation(backend_, now, student.blocks, distillation_probes_); },
             watcher_, probe);
         clock_.end(backend_, "distillation: steps");
