@@ -27,7 +27,7 @@ TEST_CASE("recorded launches read what is in memory when they are replayed") {
 
 TEST_CASE("what is recorded may ask for memory that was given back before, and has it for itself") {
     const emulated b;
-    CHECK_THROWS_AS(b.device().record([&] { b.scratch<float>(1); }), error);
+    CHECK_THROWS_AS(b.device().record([&] { b.scratch<float>(1); }), recording_error);
     const void* const first = b.scratch<float>(100).data();
     const void *second = nullptr, *outside = nullptr;
     {
@@ -42,8 +42,8 @@ TEST_CASE("what is recorded may ask for memory that was given back before, and h
     CHECK(b.scratch<float>(1).data() != nullptr);
     // A recording that keeps what it took, or gives back what it did not take, cannot be replayed.
     gpu::buffer<emulated_device, float> kept;
-    CHECK_THROWS_AS(b.device().record([&] { kept = b.scratch<float>(100); }), error);
-    CHECK_THROWS_AS(b.device().record([&] { kept = {}; }), error);
+    CHECK_THROWS_AS(b.device().record([&] { kept = b.scratch<float>(100); }), recording_error);
+    CHECK_THROWS_AS(b.device().record([&] { kept = {}; }), recording_error);
     CHECK_THROWS_AS(b.device().record([&] { b.device().copy_to_host(&outside, first, 1); }), error);
     CHECK_NOTHROW(b.scratch<float>(1));
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <subbit/backend/concept.hpp>
+#include <subbit/backend/recording_error.hpp>
 
 #include <cstddef>
 #include <optional>
@@ -21,6 +22,7 @@ requires requires(const B& b) {
 struct recording_of<B> {
     std::optional<decltype(std::declval<const B&>().device().record([] {}))> graph;
     std::optional<std::size_t> moves;  // of the backend's owners, when the work was last done without recording
+    int failures = 0;                  // to record it
 };
 
 }  // namespace detail
@@ -30,7 +32,8 @@ struct recording_of<B> {
 ///
 /// f must do the same each time: the same operations on the same memory, nothing that waits for the backend or changes
 /// the host. What differs from one time to the next it reads from the backend's memory. Where owners have grown since,
-/// it begins anew.
+/// it begins anew; where the memory that the work needs for itself has gone to others meanwhile, it is done as it
+/// stands once more, which asks for that memory again.
 ///
 ///     repeated_work<B> step;
 ///     for (...) {
@@ -47,16 +50,30 @@ class repeated_work {
                 recording_.graph.reset();
                 f();
                 recording_.moves = b.moves();
-                return;
+            } else if (recording_.graph || record(b, f)) {
+                recording_.graph->replay();
+            } else {
+                f();
             }
-            if (!recording_.graph) recording_.graph.emplace(b.device().record(f));
-            recording_.graph->replay();
         } else {
             f();
         }
     }
 
   private:
+    template <class F>
+    bool record(const B& b, F& f) {
+        constexpr int most_failures = 3;
+        if (recording_.failures == most_failures) return false;
+        try {
+            recording_.graph.emplace(b.device().record(f));
+        } catch (const recording_error&) {
+            ++recording_.failures;
+            return false;
+        }
+        return true;
+    }
+
     detail::recording_of<B> recording_;
 };
 

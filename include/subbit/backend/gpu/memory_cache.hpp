@@ -2,12 +2,13 @@
 // driver, and so that what is recorded may ask for memory, too.
 #pragma once
 
-#include <subbit/core/error.hpp>
+#include <subbit/backend/recording_error.hpp>
 
 #include <bit>
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,7 +21,7 @@ struct memory_block {
 };
 
 /// What a stream holds of its device's memory without using it. The stream does its work in order, so what one job has
-/// given back is good for the next at once.
+/// given back is good for the next at once; owners may be given up by any thread.
 ///
 /// While launches are recorded, memory comes from here alone. What is taken then belongs to the recording, whose
 /// replays use the same addresses: only the recording itself may take it again. So whoever records something does it
@@ -35,16 +36,21 @@ class memory_cache {
         return (bytes + step - 1) / step * step;
     }
 
-    bool recording() const { return recording_; }
+    bool recording() const {
+        const std::lock_guard lock(mutex_);
+        return recording_;
+    }
 
-    /// Memory of rounded(bytes), or null where there is none. Throws error in a recording where there is none.
+    /// Memory of rounded(bytes), or null where there is none. Throws recording_error where there is none in a
+    /// recording.
     void* take(std::size_t bytes) {
+        const std::lock_guard lock(mutex_);
         const std::size_t size = rounded(bytes);
         void* p = recording_ ? pop(recorded_, size) : nullptr;
         if (p == nullptr && (p = pop(free_, size)) != nullptr) held_ -= size;
         if (recording_ && p == nullptr)
-            throw error("a device was asked for " + std::to_string(bytes) +
-                        " bytes while launches are recorded, expected memory that it has given back before");
+            throw recording_error("a device was asked for " + std::to_string(bytes) +
+                                  " bytes while launches are recorded, expected memory that was given back before");
         if (recording_) taken_[p] = size;
         return p;
     }
@@ -52,6 +58,7 @@ class memory_cache {
     /// False where it is too much to be kept: it is the caller's to free.
     bool give(void* p, std::size_t bytes) {
         constexpr std::size_t most = std::size_t{512} << 20, most_held = std::size_t{4} << 30;
+        const std::lock_guard lock(mutex_);
         const std::size_t size = rounded(bytes);
         if (recording_) {
             if (taken_.erase(p) > 0) {
@@ -67,12 +74,15 @@ class memory_cache {
     }
 
     void begin_recording() {
+        const std::lock_guard lock(mutex_);
         recording_ = true;
         lost_ = false;
     }
-    /// The memory that belongs to the recording: whoever keeps the recording gives it back in the end. Throws error
-    /// where it gave memory back that it had not taken, or did not give back what it had: replays would not find it.
+    /// The memory that belongs to the recording: whoever keeps the recording gives it back in the end. Throws
+    /// recording_error where it gave memory back that it had not taken, or kept what it took: replays would not find
+    /// it.
     std::vector<memory_block> end_recording() {
+        std::unique_lock lock(mutex_);
         const bool sound = !lost_ && taken_.empty();
         recording_ = false;
         taken_.clear();
@@ -80,17 +90,19 @@ class memory_cache {
         for (const auto& [size, list] : std::exchange(recorded_, {}))
             for (void* p : list)
                 blocks.push_back({p, size});
+        lock.unlock();
         if (sound) return blocks;
         give_all(blocks);
-        throw error("a recording changed what memory its owners have: expected one that repeats what was done before");
+        throw recording_error("what is recorded keeps memory that it took, or gives back what it had before");
     }
     void abandon_recording() noexcept {
         try {
             end_recording();
-        } catch (const error&) {
+        } catch (const recording_error&) {
         }
     }
     void give_all(const std::vector<memory_block>& blocks) {
+        const std::lock_guard lock(mutex_);
         for (const auto& b : blocks) {
             free_[b.bytes].push_back(b.data);
             held_ += b.bytes;
@@ -99,6 +111,7 @@ class memory_cache {
 
     /// All that is held, no longer held: to be freed.
     std::vector<memory_block> release() {
+        const std::lock_guard lock(mutex_);
         std::vector<memory_block> blocks;
         for (const auto& [size, list] : std::exchange(free_, {}))
             for (void* p : list)
@@ -118,6 +131,7 @@ class memory_cache {
         return p;
     }
 
+    mutable std::mutex mutex_;
     lists free_, recorded_;
     std::map<void*, std::size_t> taken_;  // by the recording, and not given back yet
     std::size_t held_ = 0;
