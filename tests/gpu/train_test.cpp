@@ -2,7 +2,6 @@
 #include "training_checks.hpp"
 
 #include <subbit/backend/emulated.hpp>
-#include <subbit/backend/repeated.hpp>
 
 #include <doctest/doctest.h>
 
@@ -51,36 +50,11 @@ TEST_CASE("moments come back from a GPU, and a tuner goes on with them") {
 }
 
 TEST_CASE("work that repeats is recorded, and begins anew where an owner has grown") {
-    in_both_orders([](const emulated& b) {
-        emulated::matrix<double> X, sum;
-        reshape(b, X, 2, 3);
-        reshape(b, sum, 2, 3);
-        fill(b, 1, X);
-        fill(b, 0, sum);
-        index calls = 0;
-        repeated_work<emulated> work;
-        const auto add = [&] {
-            ++calls;
-            const auto copy = copy_of(b, X);  // memory that the recording has for itself
-            axpby(b, 1, copy, 1, sum);
-        };
-        const auto sum_after = [&](int times) {
-            for (int k = 0; k < times; ++k)
-                work(b, add);
-            return download(b, sum)(1, 2);
-        };
-        CHECK(sum_after(1) == 1);
-        CHECK(sum_after(4) == 5);
-        CHECK(calls == 2);  // as it stands, and to be recorded
-        fill(b, 10, X);
-        CHECK(sum_after(2) == 25);
-        CHECK(calls == 2);
-        reshape(b, X, 40, 30);  // leaves its memory
-        reshape(b, X, 2, 3);    // and keeps the new one
-        fill(b, 100, X);
-        CHECK(sum_after(3) == 325);
-        CHECK(calls == 4);
-    });
+    in_both_orders([](const emulated& b) { check_repeated_work(b); });
+}
+
+TEST_CASE("recorded steps of a tuner are those that are asked for one by one") {
+    in_both_orders([](const emulated& b) { check_recorded_steps(b); });
 }
 
 TEST_CASE("work whose memory went to others is done as it stands until there is some, or always") {
@@ -113,14 +87,7 @@ TEST_CASE("work whose memory went to others is done as it stands until there is 
 }
 
 TEST_CASE("numbers that the host writes arrive, few and many") {
-    in_both_orders([](const emulated& b) {
-        for (const index n : {index{1}, index{255}, index{256}, index{257}, index{1025}}) {
-            const vector<double> host = random_matrix<double>(n, 1, 50);
-            auto x = allocate_vector<double>(b, n);
-            write_entries(b, span_of(host), span_of(x));
-            CHECK(down(b, x) == host);
-        }
-    });
+    in_both_orders([](const emulated& b) { check_written_numbers(b); });
 }
 
 }  // namespace subbit::testing
