@@ -120,6 +120,13 @@ void check_row_steps(const B& b) {
             token_dots(on_cpu, const_view(X), const_view(Y), span_of(want));
             token_dots(b, const_view(x), const_view(y), span_of(got));
             CHECK(distance(down(b, got), want) < 1e-11);
+            matrix<double> scaled = X;
+            auto device_scaled = upload(b, X);
+            token_dots_and_scale(on_cpu, view(scaled), const_view(Y), span_of(want), span_of(factor));
+            token_dots_and_scale(b, view(device_scaled), const_view(y), span_of(got), const_span(f));
+            CHECK(distance(down(b, got), want) < 1e-11);
+            CHECK(distance(download(b, device_scaled), scaled) == 0);
+            CHECK(scaled == X * factor.asDiagonal());
             token_sums(on_cpu, const_view(X), span_of(want));
             token_sums(b, const_view(x), span_of(got));
             CHECK(distance(down(b, got), want) < 1e-11);

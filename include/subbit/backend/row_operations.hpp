@@ -86,6 +86,15 @@ void token_dots(const B& b, matrix_view<const S> X, matrix_view<const S> Y, std:
     do_token_dots(typename B::tag{}, b, X, Y, sums);
 }
 
+/// token_dots(X, Y), and then scale_columns(X, factor): X(t,c) <- X(t,c) factor_c.
+template <class B, class S>
+void token_dots_and_scale(const B& b, matrix_view<S> X, matrix_view<const S> Y, std::span<S> sums,
+                          std::span<const S> factor) {
+    detail::require_rows("token_dots_and_scale: X", X, Y.rows, std::ssize(sums));
+    detail::require_rows("token_dots_and_scale: Y", Y, X.rows, std::ssize(factor));
+    do_token_dots_and_scale(typename B::tag{}, b, X, Y, sums, factor);
+}
+
 /// sums_c = sum_t X(t,c), in the scalar type.
 template <class B, class S>
 void token_sums(const B& b, matrix_view<const S> X, std::span<S> sums) {
@@ -162,6 +171,13 @@ void do_token_dots(reference_tag, const B& b, matrix_view<const S> X, matrix_vie
                 sums[static_cast<std::size_t>(c)] += x[c] * y[c];
         }
     });
+}
+
+template <host_backend B, class S>
+void do_token_dots_and_scale(reference_tag, const B& b, matrix_view<S> X, matrix_view<const S> Y, std::span<S> sums,
+                             std::span<const S> factor) {
+    token_dots(b, matrix_view<const S>(X), Y, sums);
+    scale_columns(b, matrix_view<const S>(X), factor, X);
 }
 
 template <host_backend B, class S>

@@ -111,9 +111,15 @@ template <class Device>
 class device_bit_matrix {
   public:
     device_bit_matrix() = default;
-    device_bit_matrix(const Device& device, index rows, index cols)
-        : memory_(device, bit_layout::word_count(rows, cols)), rows_(rows), cols_(cols) {
+    device_bit_matrix(const Device& device, index rows, index cols) : device_bit_matrix(uncleared(device, rows, cols)) {
         if (memory_.size() > 0) device.clear(memory_.data(), memory_.bytes());
+    }
+    /// For who writes every word.
+    static device_bit_matrix uncleared(const Device& device, index rows, index cols) {
+        device_bit_matrix bits;
+        bits.memory_ = {device, bit_layout::word_count(rows, cols)};
+        bits.rows_ = rows, bits.cols_ = cols;
+        return bits;
     }
 
     index rows() const { return rows_; }
