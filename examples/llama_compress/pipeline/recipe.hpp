@@ -155,6 +155,14 @@ inline subbit::distillation_options distillation_of(const compress_options& o) {
     return d;
 }
 
+/// The same on a backend: a GPU has the memory to keep more activations than the host.
+template <class B>
+subbit::distillation_options distillation_on(const compress_options& o) {
+    auto d = distillation_of(o);
+    if constexpr (!subbit::host_backend<B>) d.tape_bytes = std::size_t{16} << 30;
+    return d;
+}
+
 /// A layer's weight as signs, scales and latents, by the solver that the options name.
 template <class B, class S>
 subbit::factorization<S> run_solver(const B& b, matrix_view<const S> weight, index rank, const vector<S>& input,

@@ -48,6 +48,11 @@ concept host_backend = backend<B> && requires(const B& b, void (*body)(index, in
     { b.threads() } -> std::convertible_to<int>;
 };
 
+/// How many rows of independent windows a pass through a block takes at once: enough to fill the machine, and few
+/// enough for a processor's caches.
+template <backend B>
+inline constexpr index rows_at_once = host_backend<B> ? 512 : 4096;
+
 /// Calls f(), with its loops vectorized for the machine where the backend knows how.
 template <host_backend B, class F>
 void vectorized(const B& b, F&& f) {

@@ -2,7 +2,7 @@
 // iteration of the same kind that reaches about its error in a quarter of the steps (docs/numerics.md).
 #pragma once
 
-#include <subbit/backend/replayed.hpp>
+#include <subbit/backend/repeated.hpp>
 #include <subbit/core/random.hpp>
 #include <subbit/factor/factorization.hpp>
 #include <subbit/factor/latent_admm.hpp>
@@ -12,6 +12,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace subbit {
 
@@ -102,10 +103,9 @@ class lb_admm_solver {
     /// Iteration k of K.
     void step(int k) {
         prepare(k);
-        if (solver_.steps() > 0)
-            iterations_.run(backend_, solver_.steps(), [&] { iterate(); });
-        else
-            iterate();  // exact solves cannot be recorded
+        if (solver_.steps() == 0) return iterate();  // exact solves cannot be recorded
+        if (const int steps = solver_.steps(); std::exchange(recorded_steps_, steps) != steps) iteration_ = {};
+        iteration_(backend_, [&] { iterate(); });
     }
 
     /// The iteration's penalty.
@@ -186,7 +186,8 @@ class lb_admm_solver {
     const weighted_target<B, S>& target_;
     admm_factor<B, S> left_, right_;
     latent_solver<B, S> solver_;
-    replayed<B> iterations_;
+    repeated_work<B> iteration_;
+    int recorded_steps_ = 0;  // of conjugate gradients, in what repeats
 };
 
 /// Factorizes W (m,n), a host matrix or view, into signs and scales at the given rank. Throws value_error or

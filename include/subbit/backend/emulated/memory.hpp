@@ -1,7 +1,6 @@
 // The memory of the emulated GPU: out of the host's reach except during launches and copies.
 #pragma once
 
-#include <subbit/backend/gpu/memory.hpp>
 #include <subbit/core/error.hpp>
 
 #include <sys/mman.h>
@@ -10,10 +9,8 @@
 #include <cstddef>
 #include <cstring>
 #include <map>
-#include <memory>
 #include <mutex>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace subbit::emulation {
@@ -54,9 +51,13 @@ class memory {
                                    " left; use a smaller model, fewer windows or fewer layers at once");
             }
         }
+        spoil(p, bytes);
+        return p;
+    }
+    /// Fills memory that begins a new life with NaN.
+    void spoil(void* p, std::size_t bytes) {
         const access open(*this);
         std::memset(p, 0xff, bytes);
-        return p;
     }
     void deallocate(std::byte* p, std::size_t bytes) {
         const std::lock_guard lock(mutex_);
@@ -100,19 +101,6 @@ class memory {
     std::size_t used_ = 0;
     int open_ = 0;
     std::map<std::size_t, std::vector<std::byte*>> free_;  // by size
-};
-
-/// What one stream lends, which goes back to the memory with the stream.
-struct lent_memory {
-    explicit lent_memory(std::shared_ptr<memory> m) : owner(std::move(m)) {}
-    lent_memory(const lent_memory&) = delete;
-    lent_memory& operator=(const lent_memory&) = delete;
-    ~lent_memory() {
-        blocks.release([this](void* p, std::size_t bytes) { owner->deallocate(static_cast<std::byte*>(p), bytes); });
-    }
-
-    std::shared_ptr<memory> owner;
-    gpu::lent_blocks blocks;
 };
 
 }  // namespace subbit::emulation

@@ -4,15 +4,15 @@
 //     another_stream(i)                            the same device, its work in an order of its own; the i-th of such,
 //                                                  kept from the first call on
 //     synchronize()                                waits for all that was asked for; throws what went wrong
-//     allocate(bytes), deallocate(p, bytes)        in the order of the stream
-//     borrow(bytes), give_back(p)                  memory that the stream keeps and lends again (lent_blocks)
+//     allocate(bytes), deallocate(p, bytes)        in the order of the stream; what is given back is kept for the next
 //     owns(p)                                      true for an address of the device's memory
 //     copy_to_device, copy_on_device, clear        (to, from, bytes), in the order of the stream
 //     copy_to_host(to, from, bytes)                and waits
 //     singular()                                   an int of the host and the device: a solve leaves the size of a
 //                                                  singular matrix there, and what waits next throws
 //     launch(shape, kernel)                        (block.hpp)
-//     record(f)                                    the launches that f asks for, kept to be replayed: graph.replay()
+//     record(f)                                    what f asks for, kept to be replayed: graph.replay(); memory that f
+//                                                  takes and gives back stays the graph's
 //     gemm, cholesky, cholesky_solve, eigenvectors what BLAS and LAPACK do, by columns (dense.hpp)
 //     Device(gpu::no_device{})                     what an owner without memory holds
 //
@@ -24,6 +24,7 @@
 #include <subbit/backend/gpu/memory.hpp>
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -60,11 +61,10 @@ class gpu_backend {
     gpu::buffer<Device, T> scratch(index count) const {
         return {device_, count};
     }
-    /// The same, for one operation to work in: an operation that has run once may be recorded.
-    template <class T>
-    gpu::borrowed<Device, T> borrow(index count) const {
-        return {device_, count};
-    }
+    /// How often an owner of this stream has left its memory to grow: what was recorded before may use the old one.
+    std::size_t moves() const { return *moves_; }
+    void note_move() const { ++*moves_; }
+
     template <class Kernel>
     void launch(const gpu::launch_shape& shape, const Kernel& kernel) const {
         device_.launch(shape, kernel);
@@ -72,6 +72,7 @@ class gpu_backend {
 
   private:
     Device device_;
+    std::shared_ptr<std::size_t> moves_ = std::make_shared<std::size_t>(0);
 };
 
 }  // namespace subbit

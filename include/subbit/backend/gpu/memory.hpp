@@ -4,12 +4,10 @@
 #include <subbit/bits/bit_view.hpp>
 #include <subbit/core/matrix.hpp>
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <utility>
-#include <vector>
 
 namespace subbit::gpu {
 
@@ -39,6 +37,14 @@ class buffer {
         if (data_ != nullptr) device_.deallocate(data_, bytes());
     }
 
+    /// Makes room for `count` entries, which are then anything where there was too little; true where there was some.
+    bool grow(const Device& device, index count) {
+        if (count <= count_) return false;
+        const bool leaves = count_ > 0;
+        *this = buffer(device, count);
+        return leaves;
+    }
+
     T* data() { return data_; }
     const T* data() const { return data_; }
     index size() const { return count_; }
@@ -46,69 +52,6 @@ class buffer {
 
   private:
     Device device_{no_device{}};
-    T* data_ = nullptr;
-    index count_ = 0;
-};
-
-/// Blocks of a device's memory that the operations of one stream borrow in turn and never give back to the device: what
-/// has run once allocates nothing when it runs again, and may be recorded. A graph that works in a block shares it with
-/// whatever else runs on the stream between its replays.
-class lent_blocks {
-  public:
-    /// The smallest free block of at least so many bytes; allocate(size) makes one where there is none.
-    template <class Allocate>
-    void* borrow(std::size_t bytes, Allocate allocate) {
-        block* best = nullptr;
-        for (block& b : blocks_)
-            if (!b.borrowed && b.bytes >= bytes && (best == nullptr || b.bytes < best->bytes)) best = &b;
-        if (best == nullptr) {
-            const std::size_t size = std::bit_ceil(bytes);
-            blocks_.push_back({allocate(size), size, false});
-            best = &blocks_.back();
-        }
-        best->borrowed = true;
-        return best->data;
-    }
-    void give_back(const void* p) noexcept {
-        for (block& b : blocks_)
-            if (b.data == p) b.borrowed = false;
-    }
-    /// Calls release(data, bytes) for every block.
-    template <class Release>
-    void release(Release release) noexcept {
-        for (const block& b : blocks_)
-            release(b.data, b.bytes);
-        blocks_.clear();
-    }
-
-  private:
-    struct block {
-        void* data;
-        std::size_t bytes;
-        bool borrowed;
-    };
-    std::vector<block> blocks_;
-};
-
-/// `count` entries of T, not initialized, that an operation borrows from a device for as long as it launches kernels.
-template <class Device, class T>
-class borrowed {
-  public:
-    borrowed(const Device& device, index count) : device_(device), count_(count) {
-        if (count > 0) data_ = static_cast<T*>(device.borrow(bytes()));
-    }
-    borrowed(const borrowed&) = delete;
-    borrowed& operator=(const borrowed&) = delete;
-    ~borrowed() {
-        if (data_ != nullptr) device_.give_back(data_);
-    }
-
-    T* data() { return data_; }
-    index size() const { return count_; }
-    std::size_t bytes() const { return static_cast<std::size_t>(count_) * sizeof(T); }
-
-  private:
-    Device device_;
     T* data_ = nullptr;
     index count_ = 0;
 };
@@ -124,6 +67,12 @@ class device_matrix {
     index rows() const { return rows_; }
     index cols() const { return cols_; }
 
+    /// Takes another shape, in the same memory where that is large enough. True where it had to leave its memory.
+    bool reshape(const Device& device, index rows, index cols) {
+        rows_ = rows, cols_ = cols;
+        return memory_.grow(device, rows * cols);
+    }
+
     friend matrix_view<S> view(device_matrix& m) { return {m.memory_.data(), m.rows_, m.cols_}; }
     friend matrix_view<const S> view(const device_matrix& m) { return {m.memory_.data(), m.rows_, m.cols_}; }
 
@@ -137,17 +86,24 @@ template <class Device, class S>
 class device_vector {
   public:
     device_vector() = default;
-    device_vector(const Device& device, index size) : memory_(device, size) {}
+    device_vector(const Device& device, index size) : memory_(device, size), size_(size) {}
 
-    index size() const { return memory_.size(); }
+    index size() const { return size_; }
 
-    friend std::span<S> span_of(device_vector& v) { return {v.memory_.data(), static_cast<std::size_t>(v.size())}; }
+    /// As device_matrix::reshape.
+    bool reshape(const Device& device, index size) {
+        size_ = size;
+        return memory_.grow(device, size);
+    }
+
+    friend std::span<S> span_of(device_vector& v) { return {v.memory_.data(), static_cast<std::size_t>(v.size_)}; }
     friend std::span<const S> span_of(const device_vector& v) {
-        return {v.memory_.data(), static_cast<std::size_t>(v.size())};
+        return {v.memory_.data(), static_cast<std::size_t>(v.size_)};
     }
 
   private:
     buffer<Device, S> memory_;
+    index size_ = 0;
 };
 
 /// Packed signs on a device, in the one layout (bit_view.hpp); born all -1.
@@ -155,9 +111,15 @@ template <class Device>
 class device_bit_matrix {
   public:
     device_bit_matrix() = default;
-    device_bit_matrix(const Device& device, index rows, index cols)
-        : memory_(device, bit_layout::word_count(rows, cols)), rows_(rows), cols_(cols) {
+    device_bit_matrix(const Device& device, index rows, index cols) : device_bit_matrix(uncleared(device, rows, cols)) {
         if (memory_.size() > 0) device.clear(memory_.data(), memory_.bytes());
+    }
+    /// For who writes every word.
+    static device_bit_matrix uncleared(const Device& device, index rows, index cols) {
+        device_bit_matrix bits;
+        bits.memory_ = {device, bit_layout::word_count(rows, cols)};
+        bits.rows_ = rows, bits.cols_ = cols;
+        return bits;
     }
 
     index rows() const { return rows_; }

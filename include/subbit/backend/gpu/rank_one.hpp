@@ -217,8 +217,8 @@ void project_rank_one_rows(const B& b, bool turned, S leak, matrix_view<const S>
     constexpr index most_blocks = 512, rows_a_block = 4;
     const index blocks = std::clamp<index>(D.rows / rows_a_block, 1, most_blocks);
     const index tiles = (D.cols + warp_size - 1) / warp_size;
-    auto partial = b.template borrow<double>(blocks * D.cols), xs = b.template borrow<double>(D.cols + tiles),
-         ys = b.template borrow<double>(D.rows + blocks);
+    auto partial = b.template scratch<double>(blocks * D.cols), xs = b.template scratch<double>(D.cols + tiles),
+         ys = b.template scratch<double>(D.rows + blocks);
     const raw_vector x{xs.data(), xs.data() + D.cols, tiles}, y{ys.data(), ys.data() + D.rows, blocks};
     launch_shape pass = cover_by_blocks(blocks, D.cols), sums = one_block(blocks * warp_size);
     pass.shared_bytes = static_cast<std::size_t>(D.cols) * sizeof(double);
@@ -263,7 +263,7 @@ void do_project_dual(gpu_tag tag, const B& b, magnitude_form form, S leak, matri
         return gpu::project_rank_one_rows(b, true, leak, L.t(), D.t(), Z.t());
     }
     if (along) return b.launch(gpu::cover_by_warps(L.rows), gpu::project_row_means<S>{L, D, Z, leak});
-    auto u = b.template borrow<S>(L.rows);
+    auto u = b.template scratch<S>(L.rows);
     do_axpby(tag, b, S(1), L, S(1), D);  // D holds t = L + D from here on
     do_abs_row_means(tag, b, matrix_view<const S>(D), std::span<S>(u.data(), static_cast<std::size_t>(L.rows)));
     gpu::for_entries<gpu::project_entry<S>>(b, D, Z, gpu::factors<S>{u.data(), nullptr}, leak);

@@ -92,7 +92,7 @@ void sum_rows(const B& b, index rows, index cols, bool along, const F& f) {
     constexpr index least_length = 128, enough_blocks = 512;
     const index tiles = (rows + warp_size - 1) / warp_size;
     const index chunks = std::clamp<index>(std::min(cols / least_length, enough_blocks / tiles), 1, 128);
-    auto partial = b.template borrow<double>(chunks > 1 ? chunks * rows : 0);
+    auto partial = b.template scratch<double>(chunks > 1 ? chunks * rows : 0);
     constexpr int threads = across::warps_per_block * warp_size;
     b.launch({tiles * chunks, threads, threads * sizeof(double)}, across{rows, cols, chunks, partial.data(), f});
     if (chunks > 1) b.launch(cover(rows), chunk_sums<F>{rows, chunks, partial.data(), f});
@@ -120,20 +120,54 @@ struct partial_sums {
     }
 };
 
+/// total[0] += factor * sum of `count` numbers, by one block.
+struct add_total {
+    static constexpr int most_threads = lone_threads;
+
+    const double* numbers;
+    index count;
+    double factor;
+    double* total;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        double sum = 0;
+        for (index i = block.thread(); i < count; i += block.threads())
+            sum += numbers[i];
+        sum = block.sum(sum);
+        if (block.thread() == 0) *total += factor * sum;
+    }
+};
+
+/// The sums of f(i, j) over parts of a rows x cols matrix, still on the device.
+template <class F, class B>
+auto sum_parts(const B& b, index rows, index cols, const F& f) {
+    launch_shape shape = cover(rows * cols);
+    shape.blocks = std::min<index>(shape.blocks, 512);
+    auto partial = b.template scratch<double>(shape.blocks);
+    b.launch(shape, partial_sums<F>{rows, cols, partial.data(), f});
+    return partial;
+}
+
 /// sum f(i, j) over a rows x cols matrix, on the host: waits for the device.
 template <class F, class B>
 double sum_all(const B& b, index rows, index cols, const F& f) {
     if (rows * cols == 0) return 0;
-    launch_shape shape = cover(rows * cols);
-    shape.blocks = std::min<index>(shape.blocks, 512);
-    auto partial = b.template borrow<double>(shape.blocks);
-    b.launch(shape, partial_sums<F>{rows, cols, partial.data(), f});
-    std::vector<double> sums(static_cast<std::size_t>(shape.blocks));
+    const auto partial = sum_parts(b, rows, cols, f);
+    std::vector<double> sums(static_cast<std::size_t>(partial.size()));
     b.device().copy_to_host(sums.data(), partial.data(), partial.bytes());
     double sum = 0;
     for (const double s : sums)
         sum += s;
     return sum;
+}
+
+/// Adds the same sum to a number of the device's memory.
+template <class F, class B>
+void add_sum(const B& b, index rows, index cols, const F& f, double* total) {
+    if (rows * cols == 0) return;
+    const auto partial = sum_parts(b, rows, cols, f);
+    b.launch(one_block(partial.size()), add_total{partial.data(), partial.size(), 1, total});
 }
 
 /// |X(i,j)|, to the mean.
@@ -286,7 +320,7 @@ void do_column_norms(gpu_tag, const B& b, matrix_view<const S> X, std::span<S> n
 
 template <class B, class S>
 void do_normalize_columns(gpu_tag, const B& b, matrix_view<const S> Z, matrix_view<S> X) {
-    auto inverse = b.template borrow<S>(Z.cols);
+    auto inverse = b.template scratch<S>(Z.cols);
     gpu::sum_rows(b, Z.cols, Z.rows, gpu::runs_along(Z.t()), gpu::inverse_norm<S>{{Z.t(), inverse.data()}});
     if (Z.size() > 0 && gpu::runs_along(Z) && !gpu::runs_along(matrix_view<const S>(X))) {
         gpu::launch_shape shape = gpu::cover(Z.size() / 4);

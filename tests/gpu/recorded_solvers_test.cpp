@@ -1,62 +1,13 @@
-// Steps that are recorded once and replayed, and the memory that operations borrow.
+// The operations of a solver, recorded and replayed.
 #include <subbit/backend/emulated.hpp>
 #include <subbit/backend/factor_operations.hpp>
-#include <subbit/backend/replayed.hpp>
 #include <subbit/factor/lb_admm.hpp>
 
 #include "factor/random_matrices.hpp"
 
 #include <doctest/doctest.h>
-#include <span>
 
 namespace subbit::testing {
-
-TEST_CASE("steps are asked for twice, and replayed from then on") {
-    const emulated b;
-    const auto X = upload(b, matrix<double>(matrix<double>::Ones(5, 7)));
-    auto Y = allocate<double>(b, 5, 7);
-    int asked = 0;
-    replayed<emulated> steps;
-    const auto run = [&](int variant) {
-        steps.run(b, variant, [&] {
-            ++asked;
-            axpby(b, variant, X, 1, Y);
-        });
-    };
-    for (int k = 0; k < 5; ++k)
-        run(1);
-    CHECK(asked == 2);
-    for (int k = 0; k < 3; ++k)
-        run(10);
-    CHECK(asked == 4);
-    CHECK(download(b, Y) == matrix<double>::Constant(5, 7, 35));
-}
-
-TEST_CASE("a backend that cannot record does the steps") {
-    int asked = 0;
-    replayed<reference<double>> steps;
-    for (int k = 0; k < 3; ++k)
-        steps.run(oracle, 1, [&] { ++asked; });
-    CHECK(asked == 3);
-}
-
-TEST_CASE("a stream lends the same memory again, as numbers that are none, and none of it twice at a time") {
-    const emulated b;
-    const auto other = b.on_another_stream(0);
-    double* first = nullptr;
-    {
-        auto a = b.borrow<double>(40), c = b.borrow<double>(40), d = other.borrow<double>(40);
-        first = a.data();
-        CHECK(c.data() != first);
-        CHECK(d.data() != first);
-        CHECK(b.borrow<double>(0).data() == nullptr);
-        b.device().clear(a.data(), a.bytes());
-    }
-    auto again = b.borrow<double>(33);
-    CHECK(again.data() == first);
-    CHECK(download_vector(b, std::span<const double>(again.data(), 33)).array().isNaN().all());
-    CHECK(b.borrow<double>(4000).data() != first);
-}
 
 TEST_CASE("an operation that has run once may be recorded") {
     const emulated b;
