@@ -32,11 +32,26 @@ double seconds_by_clock(F&& f) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// Arguments: m, n, k, TF32. The product that LB-ADMM spends its time on.
+/// A matrix in the device's memory, stored by rows or by columns.
+struct stored_matrix {
+    stored_matrix(const cuda& b, index rows, index cols, bool by_columns)
+        : turned(by_columns), entries(turned ? allocate<float>(b, cols, rows) : allocate<float>(b, rows, cols)) {
+        fill_normal(b, random_stream(1), entries);
+    }
+    auto get() const { return turned ? view(entries).t() : view(entries); }
+
+    bool turned;
+    cuda::matrix<float> entries;
+};
+
+/// Arguments: m, n, k, which operands are stored by columns (1: A, 2: X), TF32. The products that LB-ADMM spends its
+/// time on: the target's with a basis by columns (2), its transpose's (3), the Gram matrix and a step of conjugate
+/// gradients (2); and what they would be of a basis by rows (0, 1, 1).
 void cublas_sgemm(benchmark::State& state) {
     const index m = state.range(0), n = state.range(1), k = state.range(2);
-    const cuda b(cuda_device({.tf32 = state.range(3) != 0}));
-    const auto A = upload(b, random_matrix(b, m, k)), X = upload(b, random_matrix(b, k, n));
+    const cuda b(cuda_device({.tf32 = state.range(4) != 0}));
+    const stored_matrix left(b, m, k, (state.range(3) & 1) != 0), right(b, k, n, (state.range(3) & 2) != 0);
+    const auto A = left.get(), X = right.get();
     auto C = allocate<float>(b, m, n);
     gemm(b, A, X, C);
     gpu_clock clock(b.device().stream());
@@ -45,9 +60,15 @@ void cublas_sgemm(benchmark::State& state) {
     report_rate(state, "FLOP/s", 2 * product_of(m, n, k));
 }
 BENCHMARK(cublas_sgemm)
-    ->ArgNames({"m", "n", "k", "tf32"})
-    ->Args({4096, 2032, 4096, 0})
-    ->Args({4096, 2032, 4096, 1})
+    ->ArgNames({"m", "n", "k", "turned", "tf32"})
+    ->Args({4096, 2032, 4096, 0, 0})
+    ->Args({4096, 2032, 4096, 0, 1})
+    ->Args({4096, 2032, 4096, 1, 1})
+    ->Args({4096, 2032, 4096, 2, 1})
+    ->Args({4096, 2032, 4096, 3, 1})
+    ->Args({2032, 2032, 4096, 1, 1})
+    ->Args({2032, 2032, 4096, 2, 1})
+    ->Args({4096, 2032, 2032, 2, 1})
     ->Iterations(20)
     ->UseManualTime()
     ->Unit(benchmark::kMicrosecond);

@@ -101,6 +101,31 @@ TEST_CASE("online rescales what it has when the bound grows") {
     CHECK(relative_difference(moments.finish(), 9 * first) < 1e-12);
 }
 
+TEST_CASE("a stack of batches is its batches one after the other") {
+    matrix<double> stack(60, 5);
+    for (index k = 0; k < 4; ++k)
+        stack.middleRows(15 * k, 15) =
+            static_cast<double>(1 + k % 3) * random_batch(11 + static_cast<std::uint64_t>(k), 15, 5);
+    for (const auto mode : {clipping::online, clipping::two_phase, clipping::plain}) {
+        clipped_moments<double> one(5, {.mode = mode}), all = one;
+        for (const bool adds : {false, true}) {
+            for (index k = 0; k < 4; ++k) {
+                const matrix<double> batch = stack.middleRows(15 * k, 15);
+                adds ? one.add_batch(backend, batch) : one.observe(backend, batch);
+            }
+            if (!adds && mode != clipping::two_phase) one = all;
+            if (adds)
+                all.add_batch(backend, stack, 15);
+            else if (mode == clipping::two_phase)
+                all.observe(backend, stack, 15);
+        }
+        CHECK(all.tau() == one.tau());
+        CHECK(all.finish() == one.finish());
+    }
+    clipped_moments<double> moments(5);
+    CHECK_THROWS_AS(moments.add_batch(backend, stack, 16), shape_error);
+}
+
 TEST_CASE("one loud token among 2000 is clipped to the bound of the others") {
     auto X = random_batch(7, 2000, 8);
     X.row(17) *= 1e6;

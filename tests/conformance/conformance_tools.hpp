@@ -1,6 +1,7 @@
 // What the conformance checks share: operands, the way to the backend's memory and back, and comparisons.
 #pragma once
 
+#include <subbit/backend/conjugate_operations.hpp>
 #include <subbit/backend/factor_operations.hpp>
 #include <subbit/backend/path_operations.hpp>
 #include <subbit/backend/reference.hpp>

@@ -75,9 +75,11 @@ class entry_conformance : conformance_tools<S, B> {
 
         for (const double relative : {0.5, -1e3}) {  // the second falls below the least
             auto regularized = up(G);
-            regularize(b, relative, 0.125, 0.25, regularized);
+            const vector<double> penalty{{relative, 0.125}};
+            const auto device_penalty = upload_vector(b, span_of(penalty));
+            regularize(b, const_span(device_penalty), 0.25, regularized);
             host ridge = G;
-            regularize(oracle, relative, 0.125, 0.25, ridge);
+            regularize(oracle, span_of(penalty), 0.25, ridge);
             check_within("regularize", down(regularized), ridge,
                          Eigen::MatrixXd::Constant(n, n, 8 * eps * (diagonal + 1)));
         }
@@ -133,7 +135,9 @@ class entry_conformance : conformance_tools<S, B> {
         check_equal("axpby of a transpose", down(from_transpose), X.transpose());
 
         auto difference = allocate<S>(b, m, n);
-        scaled_difference(b, 0.75, x, y, difference);
+        const vector<double> three_quarters = vector<double>::Constant(1, 0.75);
+        const auto alpha = upload_vector(b, span_of(three_quarters));
+        scaled_difference(b, const_span(alpha), x, y, difference);
         check_within("scaled_difference", down(difference), host(S(0.75) * (X - Y)), 4 * eps * size);
         auto product = up(Y);
         hadamard(b, x, product);
@@ -199,6 +203,9 @@ class entry_conformance : conformance_tools<S, B> {
         host expected(m, n);
         normalize_columns(oracle, Z, expected);
         check_near("normalize_columns", down(X), expected, 8);
+        auto turned = up(host::Constant(Z.cols(), Z.rows(), nan));
+        normalize_columns(b, up(Z), view(turned).t());
+        check_near("normalize_columns into a transpose", down(view(turned).t()), expected, 8);
     }
 };
 

@@ -15,6 +15,7 @@ class factor_conformance : conformance_tools<S, B> {
         check_project_dual(m, n);
         check_gram(m, n);
         check_solve(m, n);
+        check_descent_steps(m, n);
         check_descend(m, n);
         check_row_scales(m, n);
     }
@@ -100,6 +101,9 @@ class factor_conformance : conformance_tools<S, B> {
         host expected(k, k);
         gram(oracle, X, expected);
         check_within("gram", down(G), expected, product_bound(X.transpose(), X));
+        auto rounded = up(host::Constant(k, k, nan));
+        rounded_gram(b, up(X), rounded);
+        check_within("rounded_gram", down(rounded), expected, product_bound(X.transpose(), X));
     }
 
     void check_solve(index n, index k) const {
@@ -127,6 +131,42 @@ class factor_conformance : conformance_tools<S, B> {
             spd_solve(b, indefinite, swapped);
             check_near("spd_solve of an indefinite matrix", down(swapped), host(R * swap), 8);
         }
+    }
+
+    /// The residual and three steps, each from the same numbers on both sides.
+    void check_descent_steps(index m, index n) const {
+        const host Q = normal(m, n, 23), X = normal(m, n, 25);
+        host P = normal(m, n, 24), R = normal(m, n, 26);
+        P.array() = P.array().abs() * Q.array().sign();  // p'q is not near 0, where its rounding is all there is
+        R.array() = R.array().abs() * Q.array().sign();
+        const double bound = 64 + static_cast<double>(m + n);
+        host_vector energy(m), gained = normal(m, 1, 27).cwiseAbs(), last = gained;
+        auto r = up(R), q = up(Q);
+        auto device_energy = allocate_vector<S>(b, m);
+        auto device_gained = up_vector(gained), device_last = up_vector(last);
+        const descent_rows<S> device{span_of(device_energy), span_of(device_gained), span_of(device_last)};
+        const descent_rows<S> on_host{span_of(energy), span_of(gained), span_of(last)};
+        start_descent(b, up(P), r, device);
+        host residual = R;
+        start_descent(oracle, P, residual, on_host);
+        check_near("start_descent", down(r), residual, 4);
+        check_near("start_descent: energy", down_vector(device_energy), energy, bound);
+        for (const descent_place place : {descent_place{true, false}, {false, false}, {false, true}}) {
+            host p = P, rest = R, x = X;
+            energy = R.rowwise().squaredNorm();
+            device_energy = up_vector(energy);
+            const descent_rows<S> again{span_of(device_energy), span_of(device_gained), span_of(device_last)};
+            auto dp = up(P), dr = up(R), dx = up(X);
+            descend_step(b, place, q, dp, dr, dx, again);
+            descend_step(oracle, place, Q, p, rest, x, on_host);
+            check_near("descend_step: X", down(dx), x, bound);
+            check_near("descend_step: R", down(dr), rest, bound);
+            if (!place.last) check_near("descend_step: P", down(dp), p, bound);
+            check_near("descend_step: energy", down_vector(device_energy), energy, bound);
+            check_near("descend_step: gained", down_vector(device_gained), gained, bound);
+            check_near("descend_step: last", down_vector(device_last), last, bound);
+        }
+        CHECK_THROWS_AS(start_descent(b, q, view(r).middle_rows(0, m - 1), device), shape_error);
     }
 
     void check_rank_one(index m, index n) const {

@@ -1,9 +1,11 @@
 // The cuda backend on a GPU; says skipped where there is none.
+#include <subbit/backend/cpu.hpp>
 #include <subbit/backend/cuda.cuh>
 #include <subbit/backend/streams.hpp>
 #include <subbit/factor/lb_admm.hpp>
 
 #include "cuda/gpu.cuh"
+#include "factor/random_matrices.hpp"
 #include "gpu/exchanges.hpp"
 #include "support/throws.hpp"
 
@@ -51,6 +53,25 @@ TEST_CASE("a recording that fails leaves nothing behind") {
     CHECK_THROWS_AS(b.device().record([&] { b.device().synchronize(); }), cuda_error);
     b.launch({1, 96, 96 * sizeof(int)}, exchanges{span_of(counts).data()});
     check_exchanges(download_vector(b, std::span<const int>(const_span(counts))), 96);
+}
+
+TEST_CASE("LB-ADMM replays what it would launch, to the bit, and ends as well as on the cpu") {
+    if (no_gpu()) return;
+    const matrix<float> W = weight_like(3, 301, 205).cast<float>();
+    const auto run = [&](const auto& b, admm_iteration iteration, bool watched) {
+        lb_admm_options<float> options{.rank = 76, .iterations = 60, .iteration = iteration};
+        options.callback_every = 1;
+        if (watched) options.callback = [](const admm_status&) {};  // a step that is watched is not recorded
+        return lb_admm(b, W, options);
+    };
+    for (const auto iteration : {admm_iteration::paper, admm_iteration::improved})
+        for (const bool tf32 : {false, true}) {
+            const cuda b(cuda_device({.tf32 = tf32}));
+            const auto replays = run(b, iteration, false), launches = run(b, iteration, true);
+            CHECK(replays.U_latent == launches.U_latent);
+            CHECK(replays.s_pre == launches.s_pre);
+            CHECK(replays.error == doctest::Approx(run(cpu(), iteration, false).error).epsilon(0.02));
+        }
 }
 
 TEST_CASE("a GPU whose memory is asked for too much says so, and goes on") {

@@ -17,6 +17,9 @@ TEST_CASE("layers, losses and optimizers on a GPU as on the host") {
     check_low_rank_layer(b);
     check_residual_layer(b);
     check_moments(b);
+    check_repeated_work(b);
+    check_recorded_steps(b);
+    check_written_numbers(b);
 }
 
 }  // namespace subbit::testing

@@ -40,9 +40,26 @@ TEST_CASE("recorded launches read what is in memory when they are replayed") {
         check_recorded_layers(emulated(emulated_device(options)));
 }
 
-TEST_CASE("an allocation while launches are recorded is an error") {
+TEST_CASE("what is recorded may ask for memory that was given back before, and has it for itself") {
     const emulated b;
-    CHECK_THROWS_AS(b.device().record([&] { b.scratch<float>(1); }), error);
+    CHECK_THROWS_AS(b.device().record([&] { b.scratch<float>(1); }), recording_error);
+    const void* const first = b.scratch<float>(100).data();
+    const void *second = nullptr, *outside = nullptr;
+    {
+        const auto graph = b.device().record([&] {
+            b.scratch<float>(100);
+            second = b.scratch<float>(99).data();
+        });
+        outside = b.scratch<float>(100).data();
+    }
+    CHECK(second == first);
+    CHECK(outside != first);
+    CHECK(b.scratch<float>(1).data() != nullptr);
+    // A recording that keeps what it took, or gives back what it did not take, cannot be replayed.
+    gpu::buffer<emulated_device, float> kept;
+    CHECK_THROWS_AS(b.device().record([&] { kept = b.scratch<float>(100); }), recording_error);
+    CHECK_THROWS_AS(b.device().record([&] { kept = {}; }), recording_error);
+    CHECK_THROWS_AS(b.device().record([&] { b.device().copy_to_host(&outside, first, 1); }), error);
     CHECK_NOTHROW(b.scratch<float>(1));
 }
 

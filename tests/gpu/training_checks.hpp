@@ -5,6 +5,7 @@
 #include "../support/strided.hpp"
 
 #include <subbit/backend/reference.hpp>
+#include <subbit/backend/repeated.hpp>
 #include <subbit/recon/linear_layer.hpp>
 #include <subbit/recon/tuning.hpp>
 #include <subbit/train/losses.hpp>
@@ -62,7 +63,7 @@ struct layer_run {
             if (step == 0)
                 for (const auto& p : list)
                     gradients.push_back(download_vector(b, std::span<const double>(p.gradient)));
-            tune.step(b);
+            tune.step(b, 1);
             layer.after_update(b);
         }
         dX = download(b, d_in);
@@ -119,6 +120,13 @@ void check_row_steps(const B& b) {
             token_dots(on_cpu, const_view(X), const_view(Y), span_of(want));
             token_dots(b, const_view(x), const_view(y), span_of(got));
             CHECK(distance(down(b, got), want) < 1e-11);
+            matrix<double> scaled = X;
+            auto device_scaled = upload(b, X);
+            token_dots_and_scale(on_cpu, view(scaled), const_view(Y), span_of(want), span_of(factor));
+            token_dots_and_scale(b, view(device_scaled), const_view(y), span_of(got), const_span(f));
+            CHECK(distance(down(b, got), want) < 1e-11);
+            CHECK(distance(download(b, device_scaled), scaled) == 0);
+            CHECK(scaled == X * factor.asDiagonal());
             token_sums(on_cpu, const_view(X), span_of(want));
             token_sums(b, const_view(x), span_of(got));
             CHECK(distance(down(b, got), want) < 1e-11);
@@ -127,10 +135,14 @@ void check_row_steps(const B& b) {
             for (index t = 0; t < 9; ++t)
                 ids.push_back(static_cast<std::int32_t>(t * 7 % tokens));
             auto rows = allocate<double>(b, 9, n);
+            gather_known_rows(b, const_view(x), const_span(upload_vector(b, std::span<const std::int32_t>(ids))),
+                              view(rows));
+            const auto gathered_known = download(b, rows);
             gather_rows(b, const_view(x), ids, view(rows));
             const auto gathered = download(b, rows);
             for (index t = 0; t < 9; ++t)
                 CHECK(gathered.row(t) == X.row(ids[static_cast<std::size_t>(t)]));
+            CHECK(gathered_known == gathered);
             ids.back() = static_cast<std::int32_t>(tokens);
             CHECK_THROWS_AS(gather_rows(b, const_view(x), ids, view(rows)), value_error);
         }
@@ -189,17 +201,27 @@ void check_losses(const B& b) {
         matrix<double> want = Y;
         auto got = upload(b, Y);
         for (const bool weighted : {false, true}) {
-            const double loss =
-                weighted_squared_error(on_cpu, const_view(Y), const_view(target),
-                                       weighted ? span_of(importance) : std::span<const double>(), view(want));
-            CHECK(weighted_squared_error(b, const_view(y), const_view(t),
-                                         weighted ? const_span(i) : std::span<const double>(),
-                                         view(got)) == doctest::Approx(loss).epsilon(1e-12));
+            const auto none = std::span<const double>();
+            const auto loss = total_of(on_cpu, [&](auto total) {
+                weighted_squared_error(on_cpu, const_view(Y), const_view(target), weighted ? span_of(importance) : none,
+                                       view(want), total);
+            });
+            const auto device_loss = total_of(b, [&](auto total) {
+                weighted_squared_error(b, const_view(y), const_view(t), weighted ? const_span(i) : none, view(got),
+                                       total);
+            });
+            CHECK(device_loss == doctest::Approx(loss).epsilon(1e-12));
             CHECK(distance(download(b, got), want) < 1e-12);
+            CHECK(weighted_square(b, const_view(y), weighted ? const_span(i) : none) ==
+                  doctest::Approx(weighted_square(on_cpu, const_view(Y), weighted ? span_of(importance) : none))
+                      .epsilon(1e-12));
         }
-        const double loss = relative_squared_error(on_cpu, const_view(Y), const_view(target), 0.5, view(want));
-        CHECK(relative_squared_error(b, const_view(y), const_view(t), 0.5, view(got)) ==
-              doctest::Approx(loss).epsilon(1e-12));
+        const auto loss = total_of(on_cpu, [&](auto total) {
+            relative_squared_error(on_cpu, const_view(Y), const_view(target), 0.5, view(want), total);
+        });
+        const auto device_loss = total_of(
+            b, [&](auto total) { relative_squared_error(b, const_view(y), const_view(t), 0.5, view(got), total); });
+        CHECK(device_loss == doctest::Approx(loss).epsilon(1e-12));
         CHECK(distance(download(b, got), want) < 1e-12);
 
         for (const index vocabulary : {index{1}, index{33}, index{300}}) {
@@ -299,6 +321,92 @@ void check_moments(const B& b) {
         return down(b, value);
     };
     CHECK(run(3) == run(-1));
+}
+
+template <class B>
+void check_repeated_work(const B& b) {
+    typename B::template matrix<double> X, sum;
+    reshape(b, X, 2, 3);
+    reshape(b, sum, 2, 3);
+    fill(b, 1, X);
+    fill(b, 0, sum);
+    index calls = 0;
+    repeated_work<B> work;
+    const auto add = [&] {
+        ++calls;
+        const auto copy = copy_of(b, X);  // memory that the recording has for itself
+        axpby(b, 1, copy, 1, sum);
+    };
+    const auto sum_after = [&](int times) {
+        for (int k = 0; k < times; ++k)
+            work(b, add);
+        return download(b, sum)(1, 2);
+    };
+    CHECK(sum_after(1) == 1);
+    CHECK(sum_after(4) == 5);
+    CHECK(calls == 2);  // as it stands, and to be recorded
+    fill(b, 10, X);
+    CHECK(sum_after(2) == 25);
+    CHECK(calls == 2);
+    reshape(b, X, 40, 30);  // leaves its memory
+    reshape(b, X, 2, 3);    // and keeps the new one
+    fill(b, 100, X);
+    CHECK(sum_after(3) == 325);
+    CHECK(calls == 4);
+}
+
+/// A tuner's recorded steps, gathered and not, move parameters as those that are asked for one by one.
+template <class B>
+void check_recorded_steps(const B& b) {
+    phase_options options;
+    options.latents = learning_rate::absolute(0.01);
+    options.optimizer.weight_decay = 0.1;
+    for (const std::size_t gathered : {0, 2}) {
+        const auto run = [&](bool records) {
+            std::vector<typename B::template vector<double>> values, slopes;
+            for (const index n : {index{1}, index{37}, index{2048}, index{2049}, index{5000}}) {
+                values.push_back(allocate_vector<double>(b, n));
+                slopes.push_back(allocate_vector<double>(b, n));
+            }
+            std::vector<parameter<double>> list;
+            for (std::size_t i = 0; i < 5; ++i)
+                list.push_back({"x", parameter_kind::latent, span_of(values[i]), span_of(slopes[i])});
+            std::vector<typename B::template vector<double>> more(25, values[1]);  // than one launch moves
+            for (auto& m : more)
+                list.push_back({"y", parameter_kind::latent, span_of(m), span_of(slopes[1])});
+            tuner<double, B> tune(b, list, options, 6);
+            repeated_work<B> work;
+            for (int step = 0; step < 6; ++step) {
+                for (auto& slope : slopes)
+                    fill(b, 1 + step, as_column(span_of(slope)));
+                for (std::size_t k = 0; k < gathered; ++k)
+                    tune.gather(b);
+                tune.next_step(b, gathered);
+                if (records)
+                    work(b, [&] { tune.update(b); });
+                else
+                    tune.update(b);
+            }
+            std::vector<vector<double>> result;
+            for (auto& p : list)
+                result.push_back(download_vector(b, std::span<const double>(p.value)));
+            return result;
+        };
+        const auto recorded = run(true);
+        CHECK(recorded == run(false));
+        CHECK(recorded[4](4999) != 0);
+        CHECK(recorded[29] == recorded[1]);
+    }
+}
+
+template <class B>
+void check_written_numbers(const B& b) {
+    for (const index n : {index{1}, index{255}, index{256}, index{257}, index{1025}}) {
+        const vector<double> host = random_matrix<double>(n, 1, 50);
+        auto x = allocate_vector<double>(b, n);
+        write_entries(b, span_of(host), span_of(x));
+        CHECK(down(b, x) == host);
+    }
 }
 
 }  // namespace subbit::testing

@@ -4,6 +4,7 @@
 #include "gpu/attention.hpp"
 #include "gpu/norm.hpp"
 #include "pipeline/compression.hpp"
+#include "pipeline/trial.hpp"
 #include "tiny_block.hpp"
 #include "tiny_model.hpp"
 
@@ -29,6 +30,23 @@ const emulated on_gpu;
 template <class Owner, class Host>
 double largest_difference(const Owner& got, const Host& want, const emulated& b = on_gpu) {
     return (subbit::on_host(b, got) - want).cwiseAbs().maxCoeff();
+}
+
+/// The parts of a run and their phases add up, within what lies between them.
+void check_phases(const nlohmann::json& seconds) {
+    double parts = 0;
+    for (const char* part : {"calibration", "blocks", "distillation", "write"})
+        parts += seconds.at(part).get<double>();
+    CHECK(parts <= seconds.at("total").get<double>());
+    for (const auto& [part, phases] : seconds.at("phases").items()) {
+        double sum = 0;
+        for (const auto& [phase, spent] : phases.items())
+            sum += spent.get<double>();
+        CHECK(sum == doctest::Approx(seconds.at(part).get<double>()));
+    }
+    for (const char* phase : {"read", "factorize", "install", "tune", "harden", "measure", "save", "pass on"})
+        CHECK(seconds["phases"]["blocks"].at(phase).get<double>() > 0);
+    CHECK(seconds["phases"]["distillation"].at("teacher").get<double>() > 0);
 }
 
 }  // namespace
@@ -191,11 +209,16 @@ TEST_CASE("compress on a GPU gives what the processor gives") {
     job.options.distill_epochs = 1;
     job.options.distill_latent_rate = 0.003;
     job.options.products = "f32";
+    job.options.solves = "exact";  // steps end as well, but elsewhere
     subbit::progress watcher;
-    for (const std::string method : {"nanoquant", "rabit"}) {
+    for (const std::string method : {"nanoquant", "batches", "rabit"}) {
         CAPTURE(method);
-        job.options.method = method;
+        if (method == "batches") {  // 4 windows, so that the last step of an epoch has fewer
+            job.options.batch = 3;
+            job.options.distill_batch = 3;
+        }
         if (method == "rabit") {
+            job.options.method = method;
             job.options.distill_hidden_weight = 0.5;
             job.options.probe_steps = 8;
         }
@@ -205,6 +228,8 @@ TEST_CASE("compress on a GPU gives what the processor gives") {
         const auto got = run_compression(job, watcher, on_gpu, on_gpu);
         CHECK(got["test"]["perplexity"].get<double>() ==
               doctest::Approx(want["test"]["perplexity"].get<double>()).epsilon(0.01));
+        check_phases(want["seconds"]);
+        check_phases(got["seconds"]);
         const model_directory host(folder / ("host-" + method)), gpu(job.out);
         block_context<float> context(host.config(), 1);
         for (index l = 0; l < 2; ++l) {
@@ -217,6 +242,43 @@ TEST_CASE("compress on a GPU gives what the processor gives") {
             }
         }
     }
+}
+
+TEST_CASE("a trial of a job's pieces, and the plan that is made of it") {
+    const temporary_directory folder;
+    testing::tiny_shape shape;
+    shape.hidden = 32;
+    shape.intermediate = 48;
+    testing::write_tiny_model(folder / "model", shape);
+    const model_directory model(folder / "model");
+    compress_options o;
+    o.bits = 2;
+    o.granularity = 4;
+    o.windows = 6;
+    o.window_tokens = 12;
+    o.iterations = 10;
+    o.epochs = 2;
+    o.distill_epochs = 3;
+    o.distill_latent_rate = 0.003;
+    const auto t = trial<emulated>(on_gpu, model, o, choose_ranks(model.config(), o)).run();
+    for (const double seconds :
+         {t.read, t.forward, t.calibration, t.install, t.tune.of(1), t.factorize.of(1), t.measure.of(1), t.learn.of(2)})
+        CHECK(seconds > 0);
+
+    const trial_seconds round{1, 0.5, 0.25, 2, {3, 0.5}, {1, 0.125}, {0, 0.25}, {0.5, 0.25}};
+    const auto seconds_of = [&](const std::string& what, index block) {
+        for (const auto& phase : plan_of(round, model.config(), o))
+            if (phase.what == what && phase.block == block) return phase.seconds;
+        return -1.0;
+    };
+    const double tokens = 72;
+    CHECK(seconds_of("calibrate", -1) == 2 * (2 + tokens * 0.75));
+    CHECK(seconds_of("factorize", 1) == 2 + (3 + 0.5 * 10) + 2 + tokens * 0.25 + 2 * tokens * 0.5);
+    CHECK(seconds_of("tune block", 1) == 1 + 0.125 * 6 * 2);
+    CHECK(seconds_of("teacher", -1) == -1);
+    CHECK(seconds_of("distill", -1) == 3 * 6 * (0.5 + 2 * 0.25));
+    o.order = "layer";
+    CHECK(seconds_of("tune layer", 0) == doctest::Approx((6 + 4 + tokens * 1.25 + 1 + 0.125 * 6 * 2) / 7));
 }
 
 }  // namespace llama

@@ -271,10 +271,22 @@ struct student {
         for (std::size_t t = 0; t < ids.size(); ++t)
             subbit::as_eigen(X).row(static_cast<index>(t)) = embedding.row(ids[t]);
     }
-    double distillation_loss(const cpu& b, subbit::matrix_view<const float> teacher,
-                             subbit::matrix_view<const float> hidden, subbit::matrix_view<float> d_hidden) const {
+    void distillation_loss(const cpu& b, subbit::matrix_view<const float> teacher,
+                           subbit::matrix_view<const float> hidden, subbit::matrix_view<float> d_hidden,
+                           std::span<double> total) const {
         const double weight = 1.0 / static_cast<double>(hidden.rows);
-        return weight * subbit::forward_kl(b, teacher, hidden, const_view(head), weight, d_hidden);
+        total[0] += weight * subbit::forward_kl(b, teacher, hidden, const_view(head), weight, d_hidden);
+    }
+};
+
+/// The hidden states of two blocks, all windows one after the other.
+struct held_teacher {
+    std::vector<matrix<float>> all;
+    index window = 0;
+
+    void begin(index w) { window = w; }
+    subbit::matrix_view<const float> states_after(index l) const {
+        return const_view(all[static_cast<std::size_t>(2 * window + l)]);
     }
 };
 
@@ -286,7 +298,7 @@ struct distillation {
     block_context<float> context{config, window};
     student model;
     std::vector<std::vector<std::int32_t>> windows;
-    std::vector<matrix<float>> teacher;
+    held_teacher teacher;
     subbit::distillation_options options;
 
     explicit distillation(int threads = 1, bool latents = false) : b({.threads = threads}) {
@@ -306,7 +318,7 @@ struct distillation {
             for (const auto& blk : original) {
                 blk.forward(b, const_view(X), window, view(Y), tape);
                 X.swap(Y);
-                teacher.push_back(X);  // of every window, after each block
+                teacher.all.push_back(X);  // of every window, after each block
             }
         }
         for (auto& blk : original)
@@ -324,12 +336,8 @@ struct distillation {
 
     template <class Checkpoint>
     state run(state from, Checkpoint&& checkpoint, subbit::progress& watcher) {
-        return subbit::distill(
-            b, model, std::span<const std::vector<std::int32_t>>(windows),
-            [&](index w, index l, subbit::matrix_view<float> out) {
-                subbit::as_eigen(out) = teacher[static_cast<std::size_t>(2 * w + l)];
-            },
-            options, std::move(from), checkpoint, watcher);
+        return subbit::distill(b, model, std::span<const std::vector<std::int32_t>>(windows), teacher, options,
+                               std::move(from), checkpoint, watcher);
     }
     state run() {
         subbit::progress silent;

@@ -30,15 +30,21 @@ TEST_CASE("weighted squared error and its gradient") {
         const auto weights = weighted ? span_of(importance) : std::span<const double>();
         const vector<double> w = weighted ? importance : vector<double>::Ones(7);
         const auto loss = [&] {
-            return weighted_squared_error(exact, const_view(Y), const_view(target), weights, view(unused));
+            return total_of(exact, [&](auto total) {
+                weighted_squared_error(exact, const_view(Y), const_view(target), weights, view(unused), total);
+            });
         };
-        const double value = weighted_squared_error(exact, const_view(Y), const_view(target), weights, view(gradient));
+        const double value = loss();
+        gradient = unused;
+        CHECK(weighted_square(exact, const_view(Y), weights) ==
+              doctest::Approx((Y.cwiseAbs2() * w).sum()).epsilon(1e-12));
         CHECK(value == doctest::Approx(((Y - target).cwiseAbs2() * w).sum()).epsilon(1e-12));
         CHECK(gradient_error(entries(Y), entries(gradient), loss) < 1e-8);
     }
-    CHECK_THROWS_AS(
-        weighted_squared_error(exact, const_view(Y), const_view(target), span_of(importance).first(6), view(gradient)),
-        shape_error);
+    double total = 0;
+    CHECK_THROWS_AS(weighted_squared_error(exact, const_view(Y), const_view(target), span_of(importance).first(6),
+                                           view(gradient), std::span(&total, 1)),
+                    shape_error);
 }
 
 TEST_CASE("the relative squared error counts every token alike, and adds its gradient") {
@@ -46,18 +52,21 @@ TEST_CASE("the relative squared error counts every token alike, and adds its gra
     target.row(3) *= 1e3;  // a token with a massive activation
     matrix<double> gradient = matrix<double>::Constant(9, 7, 2.0), unused(9, 7);
     const auto loss = [&] {
-        return relative_squared_error(exact, const_view(Y), const_view(target), 0.3, view(unused));
+        return total_of(exact, [&](auto total) {
+            relative_squared_error(exact, const_view(Y), const_view(target), 0.3, view(unused), total);
+        });
     };
     double expected = 0;
     for (index t = 0; t < 9; ++t)
         expected += 0.3 / 9 * (Y.row(t) - target.row(t)).squaredNorm() / target.row(t).squaredNorm();
-    CHECK(relative_squared_error(exact, const_view(Y), const_view(target), 0.3, view(gradient)) ==
-          doctest::Approx(expected).epsilon(1e-12));
+    double total = 0;
+    relative_squared_error(exact, const_view(Y), const_view(target), 0.3, view(gradient), std::span(&total, 1));
+    CHECK(total == doctest::Approx(expected).epsilon(1e-12));
     gradient.array() -= 2.0;
     CHECK(gradient_error(entries(Y), entries(gradient), loss) < 1e-8);
-    CHECK_THROWS_AS(
-        relative_squared_error(exact, const_view(Y), const_view(target).middle_rows(0, 8), 0.3, view(gradient)),
-        shape_error);
+    CHECK_THROWS_AS(relative_squared_error(exact, const_view(Y), const_view(target).middle_rows(0, 8), 0.3,
+                                           view(gradient), std::span(&total, 1)),
+                    shape_error);
 }
 
 TEST_CASE("cross entropy over several chunks of tokens, and both its gradients") {

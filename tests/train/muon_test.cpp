@@ -131,7 +131,7 @@ TEST_CASE("gathered gradients are averaged, and forgotten after the step") {
             vector_sum += gathered.dv;
             a.gather(in_double);
         }
-        a.step(in_double);
+        a.step(in_double, 3);
         direct.dA = sum / 3;
         direct.dv = vector_sum / 3;
         b.step(in_double);

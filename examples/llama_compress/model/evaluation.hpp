@@ -54,7 +54,7 @@ template <class B, class Block>
 void run_block(const B& b, const Block& blk, index window, matrix_in<typename Block::scalar, memory_of<B>>& X,
                typename Block::tape& tape) {
     const auto all = view(X);
-    const index step = std::max<index>(1, 512 / window) * window;
+    const index step = std::max<index>(1, subbit::rows_at_once<B> / window) * window;
     matrix_in<typename Block::scalar, memory_of<B>> Y;
     subbit::reshape(b, Y, std::min(step, all.rows), all.cols);
     for (index t = 0; t < all.rows; t += step) {

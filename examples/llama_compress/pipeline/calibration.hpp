@@ -83,7 +83,7 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
                                   view(gradient).middle_rows(w * length, length), std::span<S>());
             }
             // Several windows share a product; the moments still take them one by one, as batches of their own.
-            const index together = std::max<index>(1, 512 / length) * length;
+            const index together = std::max<index>(1, subbit::rows_at_once<B> / length) * length;
             auto Y = subbit::allocate<S>(b, together, d), d_input = subbit::allocate<S>(b, together, d);
             for (index l = blocks - 1; l >= 0; --l) {
                 auto blk = model.load_block<B, S>(b, l, context);
@@ -97,16 +97,12 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
                     blk.backward(b, subbit::trainable{}, tape, length, dy, dx,
                                  [&](index k, matrix_view<const S> layer_input, matrix_view<const S> d_output) {
                                      auto& a = m[static_cast<std::size_t>(k)];
-                                     for (index w = 0; w < taken; w += length) {
-                                         const auto in = layer_input.middle_rows(w, length);
-                                         const auto out = d_output.middle_rows(w, length);
-                                         if (pass == 0) {
-                                             a.input.observe(b, in);
-                                             a.output.observe(b, out);
-                                         } else {
-                                             a.input.add_batch(b, in);
-                                             a.output.add_batch(b, out);
-                                         }
+                                     if (pass == 0) {
+                                         a.input.observe(b, layer_input, length);
+                                         a.output.observe(b, d_output, length);
+                                     } else {
+                                         a.input.add_batch(b, layer_input, length);
+                                         a.output.add_batch(b, d_output, length);
                                      }
                                  });
                     subbit::axpby(b, 1, dx, 0, dy);

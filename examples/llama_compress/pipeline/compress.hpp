@@ -49,7 +49,7 @@ struct compress_estimate {
 };
 
 /// Checks the whole job against the model and text, and says what it will take on this machine, by a short trial
-/// product.
+/// product, or on a GPU by a trial of the job's pieces.
 compress_estimate estimate(const compress_job& job);
 
 /// Throws value_error where a text of so many tokens is too short for the job.

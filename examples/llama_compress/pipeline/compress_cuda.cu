@@ -4,6 +4,7 @@
 #include "../gpu/norm.hpp"
 #include "compression.hpp"
 #include "rate.hpp"
+#include "trial.hpp"
 
 #include <subbit/backend/cuda.cuh>
 
@@ -26,6 +27,12 @@ nlohmann::json compress_on_cuda(const compress_job& job, subbit::progress& watch
 
 double measure_rate_on_cuda(const compress_options& options) {
     return measure_rate(backend_of(options));
+}
+
+std::vector<planned_phase> plan_on_cuda(const compress_job& job, const std::vector<index>& ranks) {
+    const subbit::cuda b = backend_of(job.options);
+    const model_directory model(job.model);
+    return plan_of(trial<subbit::cuda>(b, model, job.options, ranks).run(), model.config(), job.options);
 }
 
 }  // namespace llama

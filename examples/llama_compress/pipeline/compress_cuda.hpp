@@ -11,4 +11,7 @@ nlohmann::json compress_on_cuda(const compress_job& job, subbit::progress& watch
 /// measure_rate() of the first GPU; device_error likewise.
 double measure_rate_on_cuda(const compress_options& options);
 
+/// The expected seconds of every phase of a job on the first GPU, by a trial of its pieces; device_error likewise.
+std::vector<planned_phase> plan_on_cuda(const compress_job& job, const std::vector<index>& ranks);
+
 }  // namespace llama

@@ -13,4 +13,8 @@ double measure_rate_on_cuda(const compress_options&) {
     fail_without_cuda();
 }
 
+std::vector<planned_phase> plan_on_cuda(const compress_job&, const std::vector<index>&) {
+    fail_without_cuda();
+}
+
 }  // namespace llama

@@ -3,19 +3,20 @@
 
 #include "calibration.hpp"
 #include "compress.hpp"
+#include "measure.hpp"
 #include "probe.hpp"
 #include "recipe.hpp"
 #include "report.hpp"
 #include "run_folder.hpp"
 #include "student.hpp"
 
+#include <subbit/backend/phase_clock.hpp>
 #include <subbit/backend/reference.hpp>
 #include <subbit/recon/model_reconstruction.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -51,21 +52,6 @@ inline text_windows take_windows(const compress_job& job, const model_directory&
     return result;
 }
 
-/// ||D (W - What) E||^2 / ||D W E||^2, D and E the roots of the moments; empty moments are ones.
-inline double weighted_error(matrix_view<const float> W, const matrix<float>& What, const vector<float>& input,
-                             const vector<float>& output) {
-    double error = 0, norm = 0;
-    for (index i = 0; i < W.rows; ++i)
-        for (index j = 0; j < W.cols; ++j) {
-            const double weight = (output.size() != 0 ? static_cast<double>(output(i)) : 1.0) *
-                                  (input.size() != 0 ? static_cast<double>(input(j)) : 1.0);
-            const double w = static_cast<double>(W(i, j)), e = w - static_cast<double>(What(i, j));
-            error += weight * e * e;
-            norm += weight * w * w;
-        }
-    return norm > 0 ? error / norm : 0;
-}
-
 }  // namespace detail
 
 /// One run on a backend, in its memory: what the steps share.
@@ -90,6 +76,7 @@ class compression {
 
     nlohmann::json run() {
         const auto start = clock::now();
+        clock_.skip(backend_);
         calibrate_model();
         compress_blocks();
         distill_model();
@@ -97,6 +84,7 @@ class compression {
         for (auto& blk : student_)
             finished.push_back(subbit::to_host(backend_, std::move(blk.weights())));
         const std::size_t bytes = write_model(job_.out, model_, finished);
+        clock_.end(backend_, "write");
         auto report = summarize(detail::seconds_since(start));
         report["totals"]["model_bytes"] = bytes;
         if (job_.test_text) report["test"] = test_model();
@@ -115,14 +103,13 @@ class compression {
         if (folder_.has_moments()) {
             moments_ = folder_.load_moments(blocks());
         } else {
-            const auto start = clock::now();
             std::span<const std::vector<std::int32_t>> measured = windows_.calibration;
             if (options_.calibration_windows > 0)
                 measured =
                     measured.first(std::min(measured.size(), static_cast<std::size_t>(options_.calibration_windows)));
             moments_ = calibrate<float>(backend_, model_, measured, moments_of(options_), watcher_);
             folder_.save_moments(moments_);
-            seconds_["calibration"] = detail::seconds_since(start);
+            clock_.end(backend_, "calibration");
         }
         for (auto& of_block : moments_)
             for (auto& m : of_block)
@@ -130,7 +117,7 @@ class compression {
     }
 
     void compress_blocks() {
-        const auto start = clock::now();
+        clock_.skip(backend_);
         teacher_ = embed_windows<B, float>(backend_, outer_, windows_.calibration);
         states compressed = subbit::copy_of(backend_, teacher_);
         typename block_type::tape tape;
@@ -139,21 +126,28 @@ class compression {
         const bool distills_here = options_.distill_epochs > 0 && windows_.distillation.empty();
         for (index l = 0; l < blocks(); ++l) {
             auto blk = load_original(l);
+            clock_.end(backend_, "blocks: read");
             const bool done = folder_.has_block(l);
             watcher_.step("block", static_cast<std::size_t>(l), static_cast<std::size_t>(blocks()), -1);
             if (pending || distills_here) run_block(backend_, blk, options_.window_tokens, teacher_, tape);
+            clock_.end(backend_, "blocks: pass on");
             if (!done) compress_block(l, blk, compressed);
+            clock_.skip(backend_);  // the block's report has its phases
             blk.weights() = to_backend(backend_, folder_.load_block(l));
+            clock_.end(backend_, "blocks: read");
             if (pending) run_block(backend_, blk, options_.window_tokens, compressed, tape);
+            clock_.end(backend_, "blocks: pass on");
             reports_.push_back(folder_.load_report(l));
             student_.push_back(std::move(blk));
         }
-        seconds_["blocks"] = detail::seconds_since(start);
     }
 
     void compress_block(index l, block_type& blk, const states& inputs) {
         const auto& moments = moments_[static_cast<std::size_t>(l)];
-        const std::vector<matrix<float>> originals = weights_of(backend_, blk);
+        std::vector<states> originals;  // to measure the layers against
+        for (const auto& layer : blk.layers)
+            originals.push_back(layer.dense().weight);
+        const auto probed = is_rabit(options_) ? weights_of(backend_, blk) : std::vector<matrix<float>>();
         const auto importance =
             subbit::to_backend(backend_, vector<float>(moments[down_proj].output / moments[down_proj].output.mean()));
         const subbit::block_data<float> data{
@@ -175,10 +169,9 @@ class compression {
                 const auto& m = moments[static_cast<std::size_t>(k)];
                 const double power = metric_power(options_);
                 return layer.visit_compressed([&](const auto& compressed) {
-                    const auto& host = subbit::on_host(backend_, compressed.layer);
-                    return detail::weighted_error(const_view(originals[static_cast<std::size_t>(k)]), host.dense(),
-                                                  subbit::tempered(subbit::diagonal<float>(m.input), power),
-                                                  subbit::tempered(subbit::diagonal<float>(m.output), power));
+                    return weighted_error(backend_, originals[static_cast<std::size_t>(k)], compressed,
+                                          subbit::tempered(subbit::diagonal<float>(m.input), power),
+                                          subbit::tempered(subbit::diagonal<float>(m.output), power));
                 });
             },
             [&](index k, linear_layer<float, memory>& layer) { round_scales(layer, name(k)); }, watcher_,
@@ -186,11 +179,13 @@ class compression {
                 if (!is_rabit(options_)) return;
                 if (epochs == 0) first_signs = signs_of(backend_, blk);
                 auto X = subbit::copy_of(backend_, const_view(inputs).middle_rows(0, options_.window_tokens));
-                probes.push_back(probe_block(backend_, host(), blk, originals, first_signs, options_.window_tokens, X));
+                probes.push_back(probe_block(backend_, host(), blk, probed, first_signs, options_.window_tokens, X));
             }));
         if (!probes.empty()) report["path_diagnostics"] = std::move(probes);
+        clock_.skip(backend_);
         folder_.save_block(l, subbit::on_host(backend_, std::as_const(blk).weights()), options_.distill_latent_rate > 0,
                            report);
+        clock_.end(backend_, "blocks: save");
     }
 
     /// The original's last hidden states, before the final norm, of every window to distill on.
@@ -208,7 +203,7 @@ class compression {
 
     void distill_model() {
         if (options_.distill_epochs == 0) return;
-        const auto start = clock::now();
+        clock_.skip(backend_);
         const auto& windows = windows_.distillation.empty() ? windows_.calibration : windows_.distillation;
         teacher_model<B> teacher(backend_, outer_, windows, teacher_states());
         if (options_.distill_hidden_weight > 0) {
@@ -221,6 +216,7 @@ class compression {
         if (probes_paths())
             for (const auto& blk : student_)
                 first_signs.push_back(signs_of(backend_, blk));
+        clock_.end(backend_, "distillation: teacher");
         student_model<B> student{model_.config(), outer_, std::move(student_)};
         subbit::distillation_state<float> state;
         if (folder_.has_distillation())
@@ -233,11 +229,12 @@ class compression {
         };
         if (state.steps_done == 0) probe(0);
         state = subbit::distill(
-            backend_, student, std::span<const std::vector<std::int32_t>>(windows),
-            [&](index w, index l, matrix_view<float> out) { teacher.copy_states(w, l, blocks(), out); },
-            distillation_of(options_), std::move(state),
+            backend_, student, std::span<const std::vector<std::int32_t>>(windows), teacher,
+            distillation_on<B>(options_), std::move(state),
             [&](const auto& now) { folder_.save_distillation(backend_, now, student.blocks, distillation_probes_); },
             watcher_, probe);
+        clock_.end(backend_, "distillation: steps");
+        distillation_phases_ = state.phases;
         student_ = std::move(student.blocks);
         for (index l = 0; l < blocks(); ++l)
             for (std::size_t k = 0; k < layer_count; ++k) {
@@ -246,7 +243,6 @@ class compression {
                 round_scales(layer, block_prefix(l) + layer_names[k]);
             }
         distillation_curve_ = state.curve;
-        seconds_["distillation"] = detail::seconds_since(start);
     }
 
     bool probes_paths() const { return is_rabit(options_) && options_.probe_steps > 0; }
@@ -275,10 +271,29 @@ class compression {
     }
 
     nlohmann::json summarize(double seconds) {
-        seconds_["total"] = seconds;
-        auto report = make_report(job_, model_, reports_, distillation_curve_, seconds_);
+        auto report = make_report(job_, model_, reports_, distillation_curve_, seconds_of_phases(seconds));
         if (!distillation_probes_.empty()) report["distillation_path_diagnostics"] = distillation_probes_;
         return report;
+    }
+
+    /// The seconds of this run, and of the phases of its parts: "blocks: tune" is the part "blocks" of the report, the
+    /// phase "tune" of all blocks together, those of an earlier run included.
+    nlohmann::json seconds_of_phases(double total) const {
+        auto all = clock_.seconds();
+        for (const auto& report : reports_)
+            for (const auto& [phase, seconds] : report.value("phases", nlohmann::json::object()).items())
+                all["blocks: " + phase] += seconds.template get<double>();
+        // Only some steps are looked at: their shares are those of all.
+        double looked_at = 0;
+        for (const auto& [phase, seconds] : distillation_phases_)
+            looked_at += seconds;
+        const auto steps = all.find("distillation: steps");
+        if (looked_at > 0 && steps != all.end()) {
+            for (const auto& [phase, seconds] : distillation_phases_)
+                all["distillation: " + phase] = steps->second * seconds / looked_at;
+            all.erase(steps);
+        }
+        return report_seconds(total, all);
     }
 
     block_type load_original(index l) { return model_.template load_block<B, float>(backend_, l, context_); }
@@ -337,7 +352,8 @@ class compression {
     std::vector<nlohmann::json> reports_;
     std::vector<double> distillation_curve_;
     nlohmann::json distillation_probes_ = nlohmann::json::array();
-    std::map<std::string, double> seconds_;
+    subbit::phase_clock clock_;
+    subbit::phase_seconds distillation_phases_;
 };
 
 /// Runs the job, or continues it, on a backend; `evaluator` measures the result. Returns the report.

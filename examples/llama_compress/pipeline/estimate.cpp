@@ -1,4 +1,5 @@
-// What a job will take, from counts of its multiplications and a short trial product on this machine.
+// What a job will take: on the processor from counts of its multiplications and a short trial product, on a GPU from a
+// trial of its pieces (trial.hpp).
 #include "compress.hpp"
 #include "compress_cuda.hpp"
 #include "rate.hpp"
@@ -195,6 +196,7 @@ void check_options(const compress_options& o) {
     estimator_of(o);
     distillation_of(o);
     schedule_of(o);
+    solves_of(o);
     moments_of(o);
     uneven_ranks(o);
     weighted_loss(o);
@@ -269,7 +271,7 @@ compress_estimate estimate(const compress_job& job) {
     const double rate = job.on_cuda ? measure_rate_on_cuda(o)
                                     : measure_rate(subbit::cpu({.threads = job.threads, .products = products}));
     e.gflops = rate / 1e9;
-    e.plan = plan_of(sizes, o, rate);
+    e.plan = job.on_cuda ? plan_on_cuda(job, e.ranks) : plan_of(sizes, o, rate);
     e.seconds = std::accumulate(e.plan.begin(), e.plan.end(), 0.0,
                                 [](double sum, const planned_phase& phase) { return sum + phase.seconds; });
     return e;

@@ -39,6 +39,7 @@ struct compress_options {
     int iterations = 60;
     std::string schedule = "linear";
     double reg = 3e-2;
+    std::string solves = "auto";
     bool refine = true;
 
     // Residual binarization (method = rabit)
@@ -109,6 +110,7 @@ struct compress_options {
         f("iterations", o.iterations, "of the solver");
         f("schedule", o.schedule, "penalty of the paper's solver: linear, cubic, logistic, exp_decay, exp_growth");
         f("reg", o.reg, "Gram regularization of the paper's solver");
+        f("solves", o.solves, "of its systems: exact, steps (of conjugate gradients), or auto: steps on a GPU");
         f("refine", o.refine, "scale refits and bit descent after the solver: 1 or 0");
         f("rounds", o.rounds, "of rabit's initialization over the paths (1: greedy)");
         f("precondition", o.precondition, "power of the moments' roots in it, on both sides (0: none)");

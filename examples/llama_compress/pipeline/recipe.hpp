@@ -49,6 +49,14 @@ inline subbit::penalty_schedule schedule_of(const compress_options& o) {
                                            {"exp_growth", penalty_schedule::exp_growth}});
 }
 
+inline subbit::latent_solve solves_of(const compress_options& o) {
+    using subbit::latent_solve;
+    return parse_choice<latent_solve>("solves", o.solves,
+                                      {{"auto", latent_solve::by_backend},
+                                       {"exact", latent_solve::exact},
+                                       {"steps", latent_solve::conjugate_gradients}});
+}
+
 inline subbit::moment_options moments_of(const compress_options& o) {
     using subbit::clipping;
     subbit::moment_options m;
@@ -147,6 +155,14 @@ inline subbit::distillation_options distillation_of(const compress_options& o) {
     return d;
 }
 
+/// The same on a backend: a GPU has the memory to keep more activations than the host.
+template <class B>
+subbit::distillation_options distillation_on(const compress_options& o) {
+    auto d = distillation_of(o);
+    if constexpr (!subbit::host_backend<B>) d.tape_bytes = std::size_t{16} << 30;
+    return d;
+}
+
 /// A layer's weight as signs, scales and latents, by the solver that the options name.
 template <class B, class S>
 subbit::factorization<S> run_solver(const B& b, matrix_view<const S> weight, index rank, const vector<S>& input,
@@ -166,6 +182,7 @@ subbit::factorization<S> run_solver(const B& b, matrix_view<const S> weight, ind
     if (kind == solver_kind::dbf) {
         auto options = filled(subbit::dbf_admm_options<S>{});
         options.iterations = o.iterations;
+        options.solve = solves_of(o);
         options.seed = seed;
         return subbit::dbf_admm(b, weight, options);
     }
@@ -181,6 +198,7 @@ subbit::factorization<S> run_solver(const B& b, matrix_view<const S> weight, ind
     options.iteration = kind == solver_kind::paper ? subbit::admm_iteration::paper : subbit::admm_iteration::improved;
     options.schedule = schedule_of(o);
     options.reg = o.reg;
+    options.solve = solves_of(o);
     return subbit::lb_admm(b, weight, options);
 }
 

@@ -26,11 +26,23 @@ json to_json(const subbit::block_report& r) {
             {"block_error_after_tuning", r.tuned_error},
             {"weight_tuning_curve", r.tune_weights_curve},
             {"binary_tuning_curve", r.tune_binary_curve},
-            {"seconds", r.seconds}};
+            {"seconds", r.seconds},
+            {"phases", r.phases}};
+}
+
+json report_seconds(double total, const subbit::phase_seconds& phases) {
+    json seconds = {{"total", total}, {"phases", json::object()}};
+    for (const auto& [name, value] : phases) {
+        const auto colon = name.find(": ");
+        const std::string part = name.substr(0, colon);
+        seconds[part] = seconds.value(part, 0.0) + value;
+        if (colon != std::string::npos) seconds["phases"][part][name.substr(colon + 2)] = value;
+    }
+    return seconds;
 }
 
 json make_report(const compress_job& job, const model_directory& model, const std::vector<json>& blocks,
-                 const std::vector<double>& distillation_curve, const std::map<std::string, double>& seconds) {
+                 const std::vector<double>& distillation_curve, const json& seconds) {
     json settings = {{"recipe", job.options.recipe}};
     compress_options::visit(job.options,
                             [&](const char* name, const auto& value, const char*) { settings[name] = value; });

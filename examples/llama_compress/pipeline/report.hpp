@@ -7,7 +7,6 @@
 
 #include <subbit/recon/block_reconstruction.hpp>
 
-#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -17,10 +16,14 @@ namespace llama {
 /// One block's part of the report.
 nlohmann::json to_json(const subbit::block_report& report);
 
+/// Seconds as the report has them: "total", and of each part the sum; "phases" has the parts' phases. A name is "part:
+/// phase", or "part".
+nlohmann::json report_seconds(double total, const subbit::phase_seconds& phases);
+
 /// The whole report: settings, per-layer rows, loss curves, bits, seconds.
 nlohmann::json make_report(const compress_job& job, const model_directory& model,
                            const std::vector<nlohmann::json>& blocks, const std::vector<double>& distillation_curve,
-                           const std::map<std::string, double>& seconds);
+                           const nlohmann::json& seconds);
 
 /// Writes config, tokenizer and tensors; returns the bytes of model.safetensors.
 std::size_t write_model(const std::filesystem::path& out, const model_directory& original,

@@ -31,12 +31,27 @@ concept backend = std::copyable<B> && std::derived_from<typename B::tag, backend
     typename B::template vector<S>;
 };
 
+/// Whether matrix products are so much faster than solves on a backend that a few of them replace one: its own
+/// `static constexpr bool solves_by_products`.
+template <class B>
+inline constexpr bool solves_by_products = [] {
+    if constexpr (requires { B::solves_by_products; })
+        return B::solves_by_products;
+    else
+        return false;
+}();
+
 /// A backend whose memory is the host's and that can share out loops: what a model written in plain loops needs.
 template <class B>
 concept host_backend = backend<B> && requires(const B& b, void (*body)(index, index)) {
     b.parallel_for(index{}, index{}, body);
     { b.threads() } -> std::convertible_to<int>;
 };
+
+/// How many rows of independent windows a pass through a block takes at once: enough to fill the machine, and few
+/// enough for a processor's caches.
+template <backend B>
+inline constexpr index rows_at_once = host_backend<B> ? 512 : 4096;
 
 /// Calls f(), with its loops vectorized for the machine where the backend knows how.
 template <host_backend B, class F>

@@ -45,16 +45,16 @@ auto copy_of(const B& b, const M& X) {
     return copy;
 }
 
-/// R = alpha (X - Y).
+/// R = alpha[0] (X - Y), alpha one number in the backend's memory.
 template <class B, class MX, class MY, class MR>
-void scaled_difference(const B& b, double alpha, const MX& X, const MY& Y, MR&& R) {
+void scaled_difference(const B& b, std::span<const double> alpha, const MX& X, const MY& Y, MR&& R) {
     const auto x = const_view(X);
     const auto y = const_view(Y);
     const auto r = view(R);
     require_shape("scaled_difference: Y", y.rows, y.cols, x.rows, x.cols);
     require_shape("scaled_difference: R", r.rows, r.cols, x.rows, x.cols);
-    using S = typename decltype(r)::value_type;
-    do_scaled_difference(typename B::tag{}, b, static_cast<S>(alpha), x, y, r);
+    require_size("scaled_difference: alpha", std::ssize(alpha), 1);
+    do_scaled_difference(typename B::tag{}, b, alpha, x, y, r);
 }
 
 /// Y <- X o Y, element by element.
@@ -158,9 +158,9 @@ vector<S> do_download_vector(reference_tag, const B&, std::span<const S> device)
 }
 
 template <class B, class S>
-void do_scaled_difference(reference_tag, const B&, S alpha, matrix_view<const S> X, matrix_view<const S> Y,
-                          matrix_view<S> R) {
-    as_eigen(R) = alpha * (as_eigen(X) - as_eigen(Y));
+void do_scaled_difference(reference_tag, const B&, std::span<const double> alpha, matrix_view<const S> X,
+                          matrix_view<const S> Y, matrix_view<S> R) {
+    as_eigen(R) = static_cast<S>(alpha[0]) * (as_eigen(X) - as_eigen(Y));
 }
 
 template <class B, class S>

@@ -5,6 +5,7 @@
 #include <subbit/backend/gpu/bits.hpp>
 #include <subbit/backend/gpu/block.hpp>
 #include <subbit/backend/gpu/byte_product.hpp>
+#include <subbit/backend/gpu/conjugate.hpp>
 #include <subbit/backend/gpu/descent.hpp>
 #include <subbit/backend/gpu/elementwise.hpp>
 #include <subbit/backend/gpu/owners.hpp>

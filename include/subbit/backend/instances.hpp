@@ -27,8 +27,8 @@
                                           matrix_view<S>);                                                          \
     KEYWORD template double do_squared_distance(TAG, const B&, matrix_view<const S>, matrix_view<const S>);         \
     KEYWORD template double do_squared_norm(TAG, const B&, matrix_view<const S>);                                   \
-    KEYWORD template void do_scaled_difference(TAG, const B&, S, matrix_view<const S>, matrix_view<const S>,        \
-                                               matrix_view<S>);                                                     \
+    KEYWORD template void do_scaled_difference(TAG, const B&, std::span<const double>, matrix_view<const S>,        \
+                                               matrix_view<const S>, matrix_view<S>);                               \
     KEYWORD template void do_add_square_sums(TAG, const B&, matrix_view<const S>, std::span<const S>,               \
                                              std::span<double>);                                                    \
     KEYWORD template index do_descend_bits(TAG, const B&, matrix_view<const S>, matrix_view<const S>,               \

@@ -98,6 +98,14 @@ std::vector<S> read_entries(const B& b, std::span<const S> entries) {
     return {host.begin(), host.end()};
 }
 
+/// What f(total) adds to a number of the backend's memory, a span of one double; waits for the backend.
+template <class B, class F>
+double total_of(const B& b, F&& f) {
+    auto total = allocate_vector<double>(b, 1);
+    f(span_of(total));
+    return read_entries(b, std::span<const double>(span_of(total))).front();
+}
+
 template <host_backend B, class S>
 void do_reshape(reference_tag, const B&, matrix<S>& X, index rows, index cols) {
     X.resize(rows, cols);

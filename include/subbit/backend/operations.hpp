@@ -82,6 +82,15 @@ void gram(const B& b, const MX& X, MG&& G) {
     do_gram(typename B::tag{}, b, x, g);
 }
 
+/// G = X^T X, where the backend may round X as it does in gemm: for a G that what follows does not invert.
+template <class B, class MX, class MG>
+void rounded_gram(const B& b, const MX& X, MG&& G) {
+    const auto x = const_view(X);
+    const auto g = view(G);
+    require_shape("rounded_gram: G", g.rows, g.cols, x.cols, x.cols);
+    do_rounded_gram(typename B::tag{}, b, x, g);
+}
+
 /// R <- R G^-1 for symmetric positive definite G (k,k), R (n,k): Cholesky, or LU where that fails. G is destroyed.
 /// Throws value_error when G is singular; a device that runs ahead of the host throws when it is next waited for.
 template <class B, class MG, class MR>
@@ -188,12 +197,14 @@ void shift_diagonal(const B& b, double lambda, M&& G) {
     do_shift_diagonal(typename B::tag{}, b, static_cast<S>(lambda), g);
 }
 
-/// G <- G + max(relative mean(diag G) + absolute, least) I for a square G: the penalty of a ridge regression.
+/// G <- G + max(penalty[0] mean(diag G) + penalty[1], least) I for a square G: the penalty of a ridge regression, two
+/// numbers in the backend's memory.
 template <class B, class M>
-void regularize(const B& b, double relative, double absolute, double least, M&& G) {
+void regularize(const B& b, std::span<const double> penalty, double least, M&& G) {
     const auto g = view(G);
+    require_size("regularize: penalty", std::ssize(penalty), 2);
     require_shape("regularize: G", g.rows, g.cols, g.rows, g.rows);
-    do_regularize(typename B::tag{}, b, relative, absolute, least, g);
+    do_regularize(typename B::tag{}, b, penalty, least, g);
 }
 
 /// Packs the signs of X: bit (i,j) is set where X(i,j) >= 0.

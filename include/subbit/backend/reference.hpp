@@ -223,9 +223,14 @@ void do_shift_diagonal(reference_tag, const B&, S lambda, matrix_view<S> G) {
 }
 
 template <class B, class S>
-void do_regularize(reference_tag, const B& b, double relative, double absolute, double least, matrix_view<S> G) {
+void do_regularize(reference_tag, const B& b, std::span<const double> penalty, double least, matrix_view<S> G) {
     const double mean = trace(b, G) / static_cast<double>(G.rows);
-    shift_diagonal(b, std::max(relative * mean + absolute, least), G);
+    shift_diagonal(b, std::max(penalty[0] * mean + penalty[1], least), G);
+}
+
+template <class B, class S>
+void do_rounded_gram(reference_tag, const B& b, matrix_view<const S> X, matrix_view<S> G) {
+    gram(b, X, G);
 }
 
 template <class B, class S>

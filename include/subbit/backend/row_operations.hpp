@@ -4,6 +4,7 @@
 #pragma once
 
 #include <subbit/backend/concept.hpp>
+#include <subbit/backend/factor_operations.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
 
@@ -33,6 +34,16 @@ void gather_rows(const B& b, matrix_view<const S> table, std::span<const std::in
         if (id < 0 || id >= table.rows)
             throw value_error("token " + std::to_string(id) + " is outside the vocabulary of " +
                               std::to_string(table.rows));
+    if constexpr (host_backend<B>)
+        do_gather_rows(typename B::tag{}, b, table, ids, X);
+    else
+        do_gather_rows(typename B::tag{}, b, table, const_span(upload_vector(b, ids)), X);
+}
+
+/// The same with ids in the backend's memory, which are known to be in the table.
+template <class B, class S>
+void gather_known_rows(const B& b, matrix_view<const S> table, std::span<const std::int32_t> ids, matrix_view<S> X) {
+    detail::require_rows("gather_known_rows: X", X, std::ssize(ids), table.cols);
     do_gather_rows(typename B::tag{}, b, table, ids, X);
 }
 
@@ -73,6 +84,15 @@ void token_dots(const B& b, matrix_view<const S> X, matrix_view<const S> Y, std:
     detail::require_rows("token_dots: X", X, Y.rows, std::ssize(sums));
     detail::require_rows("token_dots: Y", Y, X.rows, X.cols);
     do_token_dots(typename B::tag{}, b, X, Y, sums);
+}
+
+/// token_dots(X, Y), and then scale_columns(X, factor): X(t,c) <- X(t,c) factor_c.
+template <class B, class S>
+void token_dots_and_scale(const B& b, matrix_view<S> X, matrix_view<const S> Y, std::span<S> sums,
+                          std::span<const S> factor) {
+    detail::require_rows("token_dots_and_scale: X", X, Y.rows, std::ssize(sums));
+    detail::require_rows("token_dots_and_scale: Y", Y, X.rows, std::ssize(factor));
+    do_token_dots_and_scale(typename B::tag{}, b, X, Y, sums, factor);
 }
 
 /// sums_c = sum_t X(t,c), in the scalar type.
@@ -151,6 +171,13 @@ void do_token_dots(reference_tag, const B& b, matrix_view<const S> X, matrix_vie
                 sums[static_cast<std::size_t>(c)] += x[c] * y[c];
         }
     });
+}
+
+template <host_backend B, class S>
+void do_token_dots_and_scale(reference_tag, const B& b, matrix_view<S> X, matrix_view<const S> Y, std::span<S> sums,
+                             std::span<const S> factor) {
+    token_dots(b, matrix_view<const S>(X), Y, sums);
+    scale_columns(b, matrix_view<const S>(X), factor, X);
 }
 
 template <host_backend B, class S>

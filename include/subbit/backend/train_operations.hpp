@@ -3,10 +3,12 @@
 
 #include <subbit/backend/concept.hpp>
 #include <subbit/core/error.hpp>
+#include <subbit/core/kernel.hpp>
 #include <subbit/core/math.hpp>
 #include <subbit/core/matrix.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <span>
@@ -43,50 +45,110 @@ void widen_margin(const B& b, std::span<S> latent, double share) {
     do_widen_margin(typename B::tag{}, b, latent, static_cast<S>(share * mean));
 }
 
-/// What one step of AdamW multiplies with, the bias corrections included.
+/// Constants of AdamW; the defaults are those of NanoQuant's reconstruction (nanoquant.md section 5).
+struct adamw_options {
+    double beta1 = 0.9;
+    double beta2 = 0.99;
+    double epsilon = 1e-6;
+    double weight_decay = 0;
+};
+
+/// A parameter of AdamW: arrays of one size in the backend's memory.
+template <class S>
+struct adamw_slot {
+    S* gradient = nullptr;
+    S* first = nullptr;   ///< moment
+    S* second = nullptr;  ///< moment
+    S* value = nullptr;
+    index size = 0;
+    double rate = 0;  ///< before the step's share is taken of it
+};
+
+/// What a step of AdamW has that the next one has not, as numbers in the backend's memory: so a recorded step repeats.
+struct adamw_step {
+    double rate_share = 1;      ///< of every parameter's rate
+    double correction = 1;      ///< 1 - beta1^t
+    double root = 1;            ///< 1 / sqrt(1 - beta2^t)
+    double gradient_share = 1;  ///< what of the gradient is taken: one over the number that were added up
+
+    static constexpr std::size_t count = 4;
+    std::array<double, count> numbers() const { return {rate_share, correction, root, gradient_share}; }
+    SUBBIT_KERNEL static adamw_step from(const double* numbers) {
+        return {numbers[0], numbers[1], numbers[2], numbers[3]};
+    }
+};
+
+/// What the update of one parameter multiplies with.
 template <class S>
 struct adamw_factors {
     S beta1, beta2;
     S step_size;  ///< rate / (1 - beta1^t)
     S root;       ///< 1 / sqrt(1 - beta2^t)
     S epsilon;
-    S keep;  ///< 1 - rate * weight decay
+    S keep;            ///< 1 - rate * weight decay
+    S gradient_share;  ///< of the gradient
+
+    SUBBIT_KERNEL adamw_factors(const adamw_options& o, const adamw_step& now, double peak_rate)
+        : beta1(static_cast<S>(o.beta1)),
+          beta2(static_cast<S>(o.beta2)),
+          step_size(static_cast<S>(peak_rate * now.rate_share / now.correction)),
+          root(static_cast<S>(now.root)),
+          epsilon(static_cast<S>(o.epsilon)),
+          keep(static_cast<S>(1 - peak_rate * now.rate_share * o.weight_decay)),
+          gradient_share(static_cast<S>(now.gradient_share)) {}
 };
 
 /// m <- beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g^2; x <- keep x - step_size m / (sqrt(v) root + epsilon),
-/// for moments m and v, gradient g and values x of one size.
+/// for the moments m and v, gradient g and values x of every slot. `step`: the numbers of an adamw_step. `clears`: the
+/// gradients become zero, for the next to be added up.
 template <class B, class S>
-void adamw_update(const B& b, const adamw_factors<S>& f, std::span<const S> gradient, std::span<S> first,
-                  std::span<S> second, std::span<S> value) {
-    require_size("adamw_update: gradient", std::ssize(gradient), std::ssize(value));
-    require_size("adamw_update: first moments", std::ssize(first), std::ssize(value));
-    require_size("adamw_update: second moments", std::ssize(second), std::ssize(value));
-    do_adamw_update(typename B::tag{}, b, f, gradient, first, second, value);
+void adamw_update(const B& b, const adamw_options& options, std::span<const adamw_slot<S>> slots, bool clears,
+                  std::span<const double> step) {
+    require_size("adamw_update: step", std::ssize(step), index{adamw_step::count});
+    do_adamw_update(typename B::tag{}, b, options, slots, clears, step);
 }
 
-/// sum_{t,c} importance_c (Y - Y*)^2 and its gradient 2 importance o (Y - Y*) (nanoquant.md section 5).
+/// total[0] += factor * sum of the numbers, in their order on the host; `total` is one number of the backend's memory.
+template <class B>
+void add_to_total(const B& b, std::span<const double> numbers, double factor, std::span<double> total) {
+    require_size("add_to_total: total", std::ssize(total), 1);
+    do_add_to_total(typename B::tag{}, b, numbers, factor, total);
+}
+
+/// Adds sum_{t,c} importance_c (Y - Y*)^2 to total[0], a number of the backend's memory, and writes its gradient 2
+/// importance o (Y - Y*) (nanoquant.md section 5).
 ///
 /// Y, target, gradient: (tokens, channels); importance: channels, or empty for ones. Accumulates in double per token
-/// row, rows in order. Returns the sum over all entries.
+/// row, rows in order.
 template <class B, class S>
-double weighted_squared_error(const B& b, matrix_view<const S> Y, matrix_view<const S> target,
-                              std::span<const S> importance, matrix_view<S> gradient) {
+void weighted_squared_error(const B& b, matrix_view<const S> Y, matrix_view<const S> target,
+                            std::span<const S> importance, matrix_view<S> gradient, std::span<double> total) {
     require_shape("weighted_squared_error: target", target.rows, target.cols, Y.rows, Y.cols);
     require_shape("weighted_squared_error: gradient", gradient.rows, gradient.cols, Y.rows, Y.cols);
     if (!importance.empty()) require_size("weighted_squared_error: importance", std::ssize(importance), Y.cols);
-    return do_weighted_squared_error(typename B::tag{}, b, Y, target, importance, gradient);
+    require_size("weighted_squared_error: total", std::ssize(total), 1);
+    do_weighted_squared_error(typename B::tag{}, b, Y, target, importance, gradient, total);
 }
 
-/// The mean over tokens of |y - y*|^2 / |y*|^2, every token counting alike however large its hidden state, times
-/// `weight`; the gradient is added to d_Y. Y, target, d_Y: (tokens, channels), rows contiguous. Accumulates in double
-/// per token, tokens in order (the hidden states' part of the loss of arXiv 2602.05367; rabit.md section 5).
+/// sum_{t,c} importance_c X^2, which waits for the backend; importance as above.
 template <class B, class S>
-double relative_squared_error(const B& b, matrix_view<const S> Y, matrix_view<const S> target, double weight,
-                              matrix_view<S> d_Y) {
+double weighted_square(const B& b, matrix_view<const S> X, std::span<const S> importance) {
+    if (!importance.empty()) require_size("weighted_square: importance", std::ssize(importance), X.cols);
+    return do_weighted_square(typename B::tag{}, b, X, importance);
+}
+
+/// Adds the mean over tokens of |y - y*|^2 / |y*|^2, every token counting alike however large its hidden state, times
+/// `weight`, to total[0], a number of the backend's memory; the gradient is added to d_Y. Y, target, d_Y: (tokens,
+/// channels), rows contiguous. Accumulates in double per token, tokens in order (the hidden states' part of the loss of
+/// arXiv 2602.05367; rabit.md section 5).
+template <class B, class S>
+void relative_squared_error(const B& b, matrix_view<const S> Y, matrix_view<const S> target, double weight,
+                            matrix_view<S> d_Y, std::span<double> total) {
     require_shape("relative_squared_error: target", target.rows, target.cols, Y.rows, Y.cols);
     require_shape("relative_squared_error: d_Y", d_Y.rows, d_Y.cols, Y.rows, Y.cols);
+    require_size("relative_squared_error: total", std::ssize(total), 1);
     const double per_token = weight / static_cast<double>(std::max<index>(1, Y.rows));
-    return do_relative_squared_error(typename B::tag{}, b, Y, target, per_token, d_Y);
+    do_relative_squared_error(typename B::tag{}, b, Y, target, per_token, d_Y, total);
 }
 
 /// losses[t] = the negative log-likelihood of labels[t] under softmax(logits(t,:)), 0 for a label below 0. Where
@@ -182,25 +244,47 @@ void do_widen_margin(reference_tag, const B&, std::span<S> latent, S margin) {
 }
 
 template <host_backend B, class S>
-void do_adamw_update(reference_tag, const B& b, const adamw_factors<S>& f, std::span<const S> gradients,
-                     std::span<S> firsts, std::span<S> seconds, std::span<S> values) {
-    vectorized_for(b, std::ssize(values), 1 << 15, [&](index begin, index end) {
-        const adamw_factors<S> by = f;  // a copy that no store can change
-        S* value = values.data();
-        const S* gradient = gradients.data();
-        S* first = firsts.data();
-        S* second = seconds.data();
-        for (index j = begin; j < end; ++j) {
-            first[j] = by.beta1 * first[j] + (S(1) - by.beta1) * gradient[j];
-            second[j] = by.beta2 * second[j] + (S(1) - by.beta2) * gradient[j] * gradient[j];
-            value[j] = by.keep * value[j] - by.step_size * first[j] / (std::sqrt(second[j]) * by.root + by.epsilon);
-        }
-    });
+void do_adamw_update(reference_tag, const B& b, const adamw_options& options, std::span<const adamw_slot<S>> slots,
+                     bool clears, std::span<const double> step) {
+    for (const adamw_slot<S>& slot : slots)
+        vectorized_for(b, slot.size, 1 << 15, [&](index begin, index end) {
+            const adamw_slot<S> p = slot;  // copies that no store can change
+            const adamw_factors<S> by(options, adamw_step::from(step.data()), p.rate);
+            for (index j = begin; j < end; ++j) {
+                const S g = by.gradient_share * p.gradient[j];
+                p.first[j] = by.beta1 * p.first[j] + (S(1) - by.beta1) * g;
+                p.second[j] = by.beta2 * p.second[j] + (S(1) - by.beta2) * g * g;
+                p.value[j] =
+                    by.keep * p.value[j] - by.step_size * p.first[j] / (std::sqrt(p.second[j]) * by.root + by.epsilon);
+            }
+            if (clears) std::fill(p.gradient + begin, p.gradient + end, S(0));
+        });
+}
+
+template <host_backend B>
+void do_add_to_total(reference_tag, const B&, std::span<const double> numbers, double factor, std::span<double> total) {
+    total[0] += factor * detail::sum_in_order(numbers);
 }
 
 template <host_backend B, class S>
-double do_weighted_squared_error(reference_tag, const B& b, matrix_view<const S> Y, matrix_view<const S> target,
-                                 std::span<const S> importance, matrix_view<S> gradient) {
+double do_weighted_square(reference_tag, const B& b, matrix_view<const S> X, std::span<const S> importance) {
+    std::vector<double> of_rows(static_cast<std::size_t>(X.rows));
+    vectorized_for(b, X.rows, 16, [&](index begin, index end) {
+        for (index t = begin; t < end; ++t) {
+            double sum = 0;
+            for (index c = 0; c < X.cols; ++c) {
+                const S weight = importance.empty() ? S(1) : importance[static_cast<std::size_t>(c)];
+                sum += static_cast<double>(weight * X(t, c) * X(t, c));
+            }
+            of_rows[static_cast<std::size_t>(t)] = sum;
+        }
+    });
+    return detail::sum_in_order(of_rows);
+}
+
+template <host_backend B, class S>
+void do_weighted_squared_error(reference_tag, const B& b, matrix_view<const S> Y, matrix_view<const S> target,
+                               std::span<const S> importance, matrix_view<S> gradient, std::span<double> total) {
     std::vector<double> row_loss(static_cast<std::size_t>(Y.rows));
     vectorized_for(b, Y.rows, 16, [&](index begin, index end) {
         for (index t = begin; t < end; ++t) {
@@ -214,12 +298,12 @@ double do_weighted_squared_error(reference_tag, const B& b, matrix_view<const S>
             row_loss[static_cast<std::size_t>(t)] = sum;
         }
     });
-    return detail::sum_in_order(row_loss);
+    total[0] += detail::sum_in_order(row_loss);
 }
 
 template <host_backend B, class S>
-double do_relative_squared_error(reference_tag, const B& b, matrix_view<const S> Y, matrix_view<const S> target,
-                                 double per_token, matrix_view<S> d_Y) {
+void do_relative_squared_error(reference_tag, const B& b, matrix_view<const S> Y, matrix_view<const S> target,
+                               double per_token, matrix_view<S> d_Y, std::span<double> total) {
     std::vector<double> row_loss(static_cast<std::size_t>(Y.rows));
     vectorized_for(b, Y.rows, 16, [&](index begin, index end) {
         for (index t = begin; t < end; ++t) {
@@ -237,7 +321,7 @@ double do_relative_squared_error(reference_tag, const B& b, matrix_view<const S>
             row_loss[static_cast<std::size_t>(t)] = per_token * (error / norm);
         }
     });
-    return detail::sum_in_order(row_loss);
+    total[0] += detail::sum_in_order(row_loss);
 }
 
 template <host_backend B, class S>

@@ -43,32 +43,40 @@ class clipped_moments {
                               ", expected at least 1 channel, a percentile in (0,1] and a positive scale");
     }
 
-    /// First pass of two_phase: X (T,n), in the backend's memory, only raises the bound.
+    /// First pass of two_phase: X (T,n), in the backend's memory, only raises the bound. It is one batch, or a stack of
+    /// batches of `tokens` each.
     template <class B, class M>
-    void observe(const B& b, const M& X) {
-        tau_ = std::max(tau_, batch_bound(token_norms(b, const_view(X))));
+    void observe(const B& b, const M& X, index tokens = 0) {
+        const std::vector<S> norms = token_norms(b, const_view(X), tokens);
+        for (auto batch = norms.begin(); batch != norms.end(); batch += batch_length(tokens, norms))
+            tau_ = std::max(tau_, batch_bound({batch, batch + batch_length(tokens, norms)}));
     }
 
-    /// Accumulates X (T,n), in the backend's memory. Throws shape_error for a wrong number of channels; value_error,
-    /// and leaves the moments as they were, for an empty batch and for values that are not finite.
+    /// Accumulates X (T,n), in the backend's memory: one batch, or a stack of batches of `tokens` each, taken one after
+    /// the other. Throws shape_error for a wrong number of channels or of tokens; value_error, and leaves the moments
+    /// as they were, for an empty batch and for values that are not finite.
     template <class B, class M>
-    void add_batch(const B& b, const M& X) {
+    void add_batch(const B& b, const M& X, index tokens = 0) {
         const auto x = const_view(X);
-        std::vector<S> weights = token_norms(b, x);
+        std::vector<S> weights = token_norms(b, x, tokens);
         if (options_.mode == clipping::two_phase && tau_ < 0)
             throw value_error(options_.name + ": two_phase moments need a pass of observe before add_batch");
-        if (options_.mode == clipping::online) raise_bound(batch_bound(weights));
-        for (S& w : weights)
-            w = options_.mode == clipping::plain || !(static_cast<double>(w) > tau_)
-                    ? S(1)
-                    : static_cast<S>(tau_ / static_cast<double>(w));
-        const auto uploaded = upload_vector(b, std::span<const S>(weights));
-        auto batch = allocate_vector<double>(b, x.cols);
-        add_square_sums(b, x, std::span<const S>(const_span(uploaded)), span_of(batch));
-        const vector<double> squares = download_vector(b, std::span<const double>(const_span(batch)));
-        for (std::size_t j = 0; j < sums_.size(); ++j)
-            sums_[j] += squares(static_cast<index>(j)) / static_cast<double>(x.rows);
-        ++batches_;
+        const auto length = batch_length(tokens, weights);
+        std::vector<double> growth;  // of the bound, at each batch
+        for (auto batch = weights.begin(); batch != weights.end(); batch += length) {
+            growth.push_back(options_.mode == clipping::online ? raise_bound(batch_bound({batch, batch + length})) : 1);
+            std::transform(batch, batch + length, batch, [&](S w) {
+                return options_.mode == clipping::plain || !(static_cast<double>(w) > tau_)
+                           ? S(1)
+                           : static_cast<S>(tau_ / static_cast<double>(w));
+            });
+        }
+        const matrix<double> squares = square_sums(b, x, weights, std::ssize(growth));
+        for (std::size_t k = 0; k < growth.size(); ++k)
+            for (std::size_t j = 0; j < sums_.size(); ++j)
+                sums_[j] = sums_[j] * (growth[k] * growth[k]) +
+                           squares(static_cast<index>(k), static_cast<index>(j)) / static_cast<double>(length);
+        batches_ += std::ssize(growth);
     }
 
     /// The mean over the batches, times options.scale. Throws value_error before the first batch.
@@ -85,9 +93,12 @@ class clipped_moments {
 
   private:
     template <class B>
-    std::vector<S> token_norms(const B& b, matrix_view<const S> x) const {
+    std::vector<S> token_norms(const B& b, matrix_view<const S> x, index tokens) const {
         if (x.rows < 1) throw value_error(options_.name + ": an empty batch, expected at least one token");
         require_size((options_.name + ": a token").c_str(), x.cols, std::ssize(sums_));
+        if (tokens > 0 && x.rows % tokens != 0)
+            throw shape_error(options_.name + " (" + shape_text(x.rows, x.cols) + ") are no whole batches of " +
+                              std::to_string(tokens) + " tokens");
         auto norms = allocate_vector<S>(b, x.rows);
         column_norms(b, x.t(), span_of(norms));
         const vector<S> host = download_vector(b, std::span<const S>(const_span(norms)));
@@ -98,6 +109,30 @@ class clipped_moments {
         return {host.begin(), host.end()};
     }
 
+    static std::ptrdiff_t batch_length(index tokens, const std::vector<S>& norms) {
+        return tokens > 0 ? tokens : std::ssize(norms);
+    }
+
+    /// The weighted squares of every batch summed, (batches, channels) on the host.
+    template <class B>
+    static matrix<double> square_sums(const B& b, matrix_view<const S> x, const std::vector<S>& weights,
+                                      index batches) {
+        const auto uploaded = upload_vector(b, std::span<const S>(weights));
+        auto sums = allocate<double>(b, batches, x.cols);
+        const index tokens = x.rows / batches;
+        for (index k = 0; k < batches; ++k)
+            add_square_sums(b, x.middle_rows(k * tokens, tokens),
+                            std::span<const S>(const_span(uploaded))
+                                .subspan(static_cast<std::size_t>(k * tokens), static_cast<std::size_t>(tokens)),
+                            entries_of_row(sums, k));
+        return download(b, sums);
+    }
+    template <class M>
+    static std::span<double> entries_of_row(M& sums, index row) {
+        const auto v = view(sums);
+        return {v.data + row * v.cols, static_cast<std::size_t>(v.cols)};
+    }
+
     double batch_bound(std::vector<S> norms) const {
         const auto tokens = static_cast<double>(norms.size());
         const auto k = std::max<std::ptrdiff_t>(1, static_cast<std::ptrdiff_t>(tokens * (1 - options_.keep.value)));
@@ -106,12 +141,12 @@ class clipped_moments {
         return static_cast<double>(*kth);
     }
 
-    void raise_bound(double bound) {
-        if (bound <= tau_) return;
+    /// How many times the bound grows, 1 where it stays.
+    double raise_bound(double bound) {
+        if (bound <= tau_) return 1;
         const double grown = tau_ > 0 ? bound / tau_ : 1.0;
-        for (double& sum : sums_)
-            sum *= grown * grown;
         tau_ = bound;
+        return grown;
     }
 
     moment_options options_;

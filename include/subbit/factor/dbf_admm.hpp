@@ -23,7 +23,8 @@ struct dbf_admm_options {
     int iterations = 260;     ///< K outer iterations
     int inner_steps = 3;      ///< ADMM steps for one factor before it is the other's turn
     double reg = 3e-2;        ///< times the mean of the Gram matrix's diagonal, which is 1 for normalized columns
-    std::uint64_t seed = 0;   ///< of the starts, which are standard normal
+    latent_solve solve = latent_solve::by_backend;
+    std::uint64_t seed = 0;                     ///< of the starts, which are standard normal
     std::optional<refine_options> refine = {};  ///< refits and bit descent at the end; none when not set
     std::string name = "W";                     ///< what messages call the matrix
 };
@@ -44,20 +45,23 @@ requires backend<B, S> factorization<S> dbf_admm(const B& b, const M& W,
     const auto target = make_target<B, S>(b, const_view(W), options.input, options.output, options.rank, options.name);
     const auto T = const_view(target.T);
     admm_factor<B, S> left(b, T.rows, options.rank), right(b, T.cols, options.rank);
-    auto gram_matrix = allocate<S>(b, options.rank, options.rank);
+    latent_solver<B, S> solver(b, std::max(T.rows, T.cols), options.rank, options.solve);
     fill_normal(b, random_stream(options.seed, 0), left.latent);
     fill_normal(b, random_stream(options.seed, 1), right.latent);
     start_from_latent(b, magnitude_form::rank_one, factor_side::left, left);
     start_from_latent(b, magnitude_form::rank_one, factor_side::right, right);
 
     for (int k = 0; k < options.iterations; ++k) {
+        if (k > 0 && k % 10 == 0) solver.choose_steps(b);
         const double first = dbf_penalty(k, options.iterations);
         for (int inner = 0; inner < options.inner_steps; ++inner) {
-            latent_update(b, T, right, left, {inner ? 1.0 : first, options.reg}, gram_matrix);
+            solver.set(b, {inner ? 1.0 : first, options.reg});
+            solver.update(b, T, right, left);
             auxiliary_update(b, magnitude_form::rank_one, 1, factor_side::left, left);
         }
         for (int inner = 0; inner < options.inner_steps; ++inner) {
-            latent_update(b, T.t(), left, right, {inner ? 1.0 : first, options.reg}, gram_matrix);
+            solver.set(b, {inner ? 1.0 : first, options.reg});
+            solver.update(b, T.t(), left, right);
             auxiliary_update(b, magnitude_form::rank_one, 1, factor_side::right, right);
         }
     }

@@ -1,14 +1,16 @@
-// The two exact block updates that the latent ADMM solvers share: the latent's ridge regression and the projection onto
-// signs times magnitudes with its dual.
+// The two block updates that the latent ADMM solvers share: the latent's ridge regression and the projection onto signs
+// times magnitudes with its dual.
 //
 // Both factors of T ~ A X' are kept with one row per row (A) or column (B) of T and one column per rank component, so
 // that one function updates either: B's is A's for the transposed target.
 #pragma once
 
+#include <subbit/factor/conjugate_gradients.hpp>
 #include <subbit/factor/factorization.hpp>
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <utility>
 
 namespace subbit {
@@ -20,13 +22,9 @@ struct admm_factor {
     matrix_type latent;     ///< the real-valued factor A
     matrix_type auxiliary;  ///< Az: signs times magnitudes
     matrix_type dual;       ///< Au: the scaled dual variable of A = Az
-    matrix_type basis;      ///< Az with columns of unit norm: what the other factor is regressed on
 
     admm_factor(const B& b, index n, index rank)
-        : latent(allocate<S>(b, n, rank)),
-          auxiliary(allocate<S>(b, n, rank)),
-          dual(allocate<S>(b, n, rank)),
-          basis(allocate<S>(b, n, rank)) {}
+        : latent(allocate<S>(b, n, rank)), auxiliary(allocate<S>(b, n, rank)), dual(allocate<S>(b, n, rank)) {}
 };
 
 /// The penalty of one step: rho ties the latent to its projection, ridge keeps it small.
@@ -35,20 +33,86 @@ struct admm_penalty {
     double ridge;
 };
 
-/// The latent's exact minimizer: self.latent = (T X + rho (Az - Au)) (X'X + lambda I)^-1 with X the normalized columns
-/// of other.auxiliary (left in other.basis) and lambda = max(rho mean(diag X'X) + ridge, 1e-12). T (n,q) is the target,
-/// or its transpose, with self's rows; gram (r,r) is scratch. Strictly convex, so there is one solution (NanoQuant,
-/// Lemma 2).
-template <class B, class S, class MT, class MG>
-void latent_update(const B& b, const MT& T, admm_factor<B, S>& other, admm_factor<B, S>& self, admm_penalty penalty,
-                   MG& gram_matrix) {
-    normalize_columns(b, other.auxiliary, other.basis);
-    gram(b, other.basis, gram_matrix);
-    regularize(b, penalty.rho, penalty.ridge, 1e-12, gram_matrix);
-    scaled_difference(b, penalty.rho, self.auxiliary, self.dual, self.latent);
-    gemm(b, T, other.basis, self.latent, 1, 1);
-    spd_solve(b, gram_matrix, self.latent);
-}
+/// How the latents' systems are solved: exactly, by Cholesky; by a few steps of conjugate gradients from the last
+/// latent, whose number follows what they gain; or the way that suits the backend.
+enum class latent_solve { by_backend, exact, conjugate_gradients };
+
+/// What the latents' updates share: their penalty, in the backend's memory, so that an update which was recorded reads
+/// the one that is set now; the way they are solved; and memory for factors of up to `rows` rows.
+template <class B, class S>
+class latent_solver {
+  public:
+    latent_solver(const B& b, index rows, index rank, latent_solve how)
+        : by_products_(how == latent_solve::conjugate_gradients ||
+                       (how == latent_solve::by_backend && solves_by_products<B>)),
+          penalty_(allocate_vector<double>(b, 2)),
+          gram_(allocate<S>(b, rank, rank)),
+          basis_(by_products_ ? allocate<S>(b, rank, rows) : allocate<S>(b, rows, rank)) {
+        if (!by_products_) return;
+        steps_ = first_steps;
+        right_side_ = allocate<S>(b, rows, rank);
+        gradients_.emplace(b, rows, rank);
+    }
+
+    void set(const B& b, admm_penalty penalty) {
+        fill(b, penalty.rho, as_column(span_of(penalty_).first(1)));
+        fill(b, penalty.ridge, as_column(span_of(penalty_).last(1)));
+    }
+
+    /// Steps of conjugate gradients for a system; 0: it is solved exactly.
+    int steps() const { return steps_; }
+
+    /// Lets the number of steps follow what the last of them gained since the last call, relative to their average
+    /// (docs/numerics.md): one more, one less, or exact solves from here on where many are not enough. Waits for the
+    /// backend.
+    void choose_steps(const B& b) {
+        if (steps_ == 0) return;
+        const double gain = gradients_->last_share(b) * steps_;
+        if (gain < small_gain)
+            steps_ = std::max(steps_ - (gain < small_gain / 4 ? 2 : 1), least_steps);
+        else if (!(gain <= large_gain) && ++steps_ > most_steps)
+            steps_ = 0;
+    }
+
+    /// The latent's minimizer: self.latent = (T X + rho (Az - Au)) (X'X + lambda I)^-1 with X the columns of
+    /// other.auxiliary at unit norm and lambda = max(rho mean(diag X'X) + ridge, 1e-12). T (n,q) is the
+    /// target, or its transpose, with self's rows. Strictly convex, so there is one solution (NanoQuant, Lemma 2).
+    template <class MT>
+    void update(const B& b, const MT& T, const admm_factor<B, S>& other, admm_factor<B, S>& self) {
+        const auto latent = view(self.latent);
+        const auto X = basis(view(other.auxiliary).rows);
+        const auto right_side = steps_ > 0 ? view(right_side_).middle_rows(0, latent.rows) : latent;
+        normalize_columns(b, other.auxiliary, X);
+        scaled_difference(b, rho(), self.auxiliary, self.dual, right_side);
+        gemm(b, T, X, right_side, 1, 1);
+        if (steps_ > 0) {
+            rounded_gram(b, X, gram_);
+            regularize(b, const_span(penalty_), 1e-12, gram_);
+            gradients_->solve(b, steps_, gram_, right_side, latent);
+        } else {
+            gram(b, X, gram_);
+            regularize(b, const_span(penalty_), 1e-12, gram_);
+            spd_solve(b, gram_, latent);
+        }
+    }
+
+  private:
+    static constexpr int first_steps = 8, least_steps = 2, most_steps = 12;
+    static constexpr double small_gain = 0.03, large_gain = 0.3;
+
+    /// Memory for a basis of n rows. For products it lies by columns: the sums of X'X run along both operands then, and
+    /// those of T X along one at least, as TF32 products of sm_90 take them (wgmma turns 16-bit operands alone).
+    matrix_view<S> basis(index n) {
+        return by_products_ ? view(basis_).middle_cols(0, n).t() : view(basis_).middle_rows(0, n);
+    }
+    std::span<const double> rho() const { return const_span(penalty_).first(1); }
+
+    bool by_products_;
+    typename B::template vector<double> penalty_;
+    typename B::template matrix<S> gram_, basis_, right_side_;
+    std::optional<conjugate_gradients<B, S>> gradients_;
+    int steps_ = 0;
+};
 
 /// Which way a factor's rank-one magnitudes are iterated: a power iteration that is stopped early depends on the side
 /// that it starts from.
@@ -78,10 +142,11 @@ factorization<S> export_admm(const B& b, const weighted_target<B, S>& target, ad
                              admm_factor<B, S>& right, scale_form form,
                              const std::optional<refine_options>& refinement) {
     const double eta = unweighted_balance(b, target, left.auxiliary, right.auxiliary);
-    normalize_columns(b, left.auxiliary, left.basis);
+    auto normalized = allocate<S>(b, view(left.auxiliary).rows, view(left.auxiliary).cols);
+    normalize_columns(b, left.auxiliary, normalized);
     axpby(b, 1, left.dual, 1, left.latent);
     axpby(b, 1, right.dual, 1, right.latent);
-    real_factors<B, S> real{std::move(left.basis), std::move(right.auxiliary), std::move(left.latent),
+    real_factors<B, S> real{std::move(normalized), std::move(right.auxiliary), std::move(left.latent),
                             std::move(right.latent)};
     return export_factorization(b, target, std::move(real), eta, form, refinement);
 }

@@ -2,6 +2,7 @@
 // iteration of the same kind that reaches about its error in a quarter of the steps (docs/numerics.md).
 #pragma once
 
+#include <subbit/backend/repeated.hpp>
 #include <subbit/core/random.hpp>
 #include <subbit/factor/factorization.hpp>
 #include <subbit/factor/latent_admm.hpp>
@@ -11,6 +12,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace subbit {
 
@@ -58,6 +60,7 @@ struct lb_admm_options {
     std::uint64_t seed = 0;   ///< of the starts, which are standard normal
     scale_form scales = scale_form::two;
     admm_iteration iteration = admm_iteration::paper;
+    latent_solve solve = latent_solve::by_backend;
 
     penalty_schedule schedule = penalty_schedule::linear;  ///< paper
     double reg = 3e-2;                                     ///< paper: added to lambda
@@ -90,7 +93,7 @@ class lb_admm_solver {
           target_(target),
           left_(backend, view(target.T).rows, options.rank),
           right_(backend, view(target.T).cols, options.rank),
-          gram_(allocate<S>(backend, options.rank, options.rank)) {
+          solver_(backend, view(target.T).rows, options.rank, options.solve) {
         start(left_, options.start_left, 0);
         start(right_, options.start_right.t(), 1);
         start_from_latent(backend_, form(), factor_side::left, left_);
@@ -99,13 +102,10 @@ class lb_admm_solver {
 
     /// Iteration k of K.
     void step(int k) {
-        const auto T = const_view(target_.T);
-        const admm_penalty p = penalty_at(k);
-        latent_update(backend_, T, right_, left_, p, gram_);
-        if (improved()) project(factor_side::left);
-        latent_update(backend_, T.t(), left_, right_, p, gram_);
-        if (!improved()) project(factor_side::left);
-        project(factor_side::right);
+        prepare(k);
+        if (solver_.steps() == 0) return iterate();  // exact solves cannot be recorded
+        if (const int steps = solver_.steps(); std::exchange(recorded_steps_, steps) != steps) iteration_ = {};
+        iteration_(backend_, [&] { iterate(); });
     }
 
     /// The iteration's penalty.
@@ -115,19 +115,24 @@ class lb_admm_solver {
         return {penalty(options_.schedule, x), options_.reg};
     }
 
+    /// Steps of conjugate gradients that the last iteration took for a system; 0: it was solved exactly.
+    int solve_steps() const { return solver_.steps(); }
+
     /// Like step, and says how far it got.
     admm_status monitored_step(int k) {
         const auto left_before = copy_of(backend_, left_.auxiliary);
         const auto right_before = copy_of(backend_, right_.auxiliary);
-        step(k);
+        prepare(k);
+        iterate();
         const auto distance = [&](const auto& x, const auto& y) { return std::sqrt(squared_distance(backend_, x, y)); };
         admm_status status{k + 1, 0, 0, 0};
         status.primal = distance(left_.latent, left_.auxiliary) + distance(right_.latent, right_.auxiliary);
         status.dual =
             penalty_at(k).rho * (distance(left_.auxiliary, left_before) + distance(right_.auxiliary, right_before));
         auto residual = copy_of(backend_, target_.T);
-        normalize_columns(backend_, left_.auxiliary, left_.basis);
-        gemm(backend_, left_.basis, view(right_.auxiliary).t(), residual, -1, 1);
+        auto left_basis = copy_of(backend_, left_.auxiliary);
+        normalize_columns(backend_, left_.auxiliary, left_basis);
+        gemm(backend_, left_basis, view(right_.auxiliary).t(), residual, -1, 1);
         status.error = target_.squared_norm > 0 ? squared_norm(backend_, residual) / target_.squared_norm : 0.0;
         return status;
     }
@@ -144,6 +149,23 @@ class lb_admm_solver {
   private:
     bool improved() const { return options_.iteration == admm_iteration::improved; }
     magnitude_form form() const { return improved() ? magnitude_form::row_means : magnitude_form::rank_one; }
+
+    static constexpr int steps_stay_for = 10;  // iterations
+
+    void prepare(int k) {
+        if (k > 0 && k % steps_stay_for == 0) solver_.choose_steps(backend_);
+        solver_.set(backend_, penalty_at(k));
+    }
+
+    /// One iteration, at the penalty that is set.
+    void iterate() {
+        const auto T = const_view(target_.T);
+        solver_.update(backend_, T, right_, left_);
+        if (improved()) project(factor_side::left);
+        solver_.update(backend_, T.t(), left_, right_);
+        if (!improved()) project(factor_side::left);
+        project(factor_side::right);
+    }
 
     void project(factor_side side) {
         auxiliary_update(backend_, form(), improved() ? options_.leak : 1.0, side,
@@ -163,7 +185,9 @@ class lb_admm_solver {
     lb_admm_options<S> options_;
     const weighted_target<B, S>& target_;
     admm_factor<B, S> left_, right_;
-    typename B::template matrix<S> gram_;
+    latent_solver<B, S> solver_;
+    repeated_work<B> iteration_;
+    int recorded_steps_ = 0;  // of conjugate gradients, in what repeats
 };
 
 /// Factorizes W (m,n), a host matrix or view, into signs and scales at the given rank. Throws value_error or

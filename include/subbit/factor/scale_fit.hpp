@@ -8,7 +8,9 @@
 #include <subbit/factor/sign_factors.hpp>
 
 #include <algorithm>
+#include <array>
 #include <limits>
+#include <span>
 
 namespace subbit {
 
@@ -80,7 +82,9 @@ void fit_mid_scale(const B& b, const MT& T, sign_factors<B, S>& factors, fit_wor
     column_dots(b, left, work.field(t.rows), step);
     gemm(b, now, work.quadratic(), solution, -1, 1);
     const double rounding = 16 * static_cast<double>(std::numeric_limits<S>::epsilon());
-    regularize(b, rounding * static_cast<double>(rank), 0, 1e-30, work.quadratic());
+    const std::array<double, 2> penalty{rounding * static_cast<double>(rank), 0.0};
+    const auto ridge = upload_vector(b, std::span<const double>(penalty));
+    regularize(b, const_span(ridge), 1e-30, work.quadratic());
     spd_solve(b, work.quadratic(), solution);
     axpby(b, 1, now, 1, solution);
 

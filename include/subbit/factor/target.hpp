@@ -82,7 +82,6 @@ weighted_target<B, S> make_target(const B& b, matrix_view<const S> W, diagonal<S
     if (rank < 1 || rank > std::min(W.rows, W.cols))
         throw value_error(name + " (" + shape_text(W.rows, W.cols) + "): rank " + std::to_string(rank) +
                           ", expected 1 to " + std::to_string(std::min(W.rows, W.cols)));
-    require_finite(name, W);
     weighted_target<B, S> target;
     target.transposed = W.rows < W.cols;
     target.row_root = moment_roots(name + ": output moments", output, W.rows);
@@ -93,6 +92,7 @@ weighted_target<B, S> make_target(const B& b, matrix_view<const S> W, diagonal<S
     const auto right = upload_vector(b, const_span(target.col_root));
     scale(b, target.T, const_span(left), const_span(right));
     target.squared_norm = squared_norm(b, target.T);
+    if (!std::isfinite(target.squared_norm)) require_finite(name, W);  // not before: the host is slow at it
     if (!std::isfinite(target.squared_norm) || target.squared_norm > std::numeric_limits<S>::max())
         throw value_error(name + " (" + shape_text(W.rows, W.cols) + ") times the roots of its moments has the norm " +
                           std::to_string(std::sqrt(target.squared_norm)) + ", expected one whose square is a number");

@@ -4,6 +4,7 @@
 #include <subbit/backend/layer_memory.hpp>
 #include <subbit/backend/layer_operations.hpp>
 #include <subbit/backend/operations.hpp>
+#include <subbit/backend/path_operations.hpp>
 #include <subbit/backend/row_operations.hpp>
 #include <subbit/bits/low_rank_binary_linear.hpp>
 #include <subbit/recon/linear_tape.hpp>
@@ -59,16 +60,12 @@ struct binary_linear {
         prepare_gradients(b, train);
         const bool latents = train.latents && has_latents();  // a finished layer beside one that is tuned has none
         if (train.biases && layer.has_bias()) token_sums(b, const_view(dY), span_of(d_bias));
-        if (train.scales) token_dots(b, const_view(dY), const_view(tape.unscaled), span_of(d_post));
-        scale_columns(b, const_view(dY), const_span(layer.s_post), dY);
+        scale_gradient(b, train, dY, tape.unscaled, layer.s_post, d_post);
         if (latents) gemm(b, dY.t(), middle(b, tape, work), d_U);
 
         const matrix_view<S> d_rank = work.d_rank(b, X.rows, layer.rank());
         gemm(b, dY, layer.U.view(), d_rank);
-        if (layer.has_mid()) {
-            if (train.scales) token_dots(b, const_view(d_rank), const_view(tape.rank_activations), span_of(d_mid));
-            scale_columns(b, const_view(d_rank), const_span(layer.s_mid), d_rank);
-        }
+        if (layer.has_mid()) scale_gradient(b, train, d_rank, tape.rank_activations, layer.s_mid, d_mid);
 
         const matrix_view<S> scaled = work.scaled(b, X.rows, X.cols);
         if (latents) {
@@ -128,6 +125,21 @@ struct binary_linear {
         return {on_host(b, layer.U), on_host(b, layer.V)};
     }
 
+    /// W (m,n) <- the weight that the bits and scales stand for.
+    template <class B>
+    void expand(const B& b, matrix_view<S> W) const {
+        auto mid = layer.s_mid;
+        if (!layer.has_mid()) {
+            mid = allocate_vector<S>(b, layer.rank());
+            fill(b, 1, as_column(span_of(mid)));
+        }
+        const binary_path<S, Memory> left{layer.U, layer.s_post, std::move(mid)};
+        auto scaled = allocate<S>(b, rows(), layer.rank());
+        expand_paths(b, std::span(&left, 1), scaled);
+        gemm(b, scaled, layer.V.view(), W);
+        scale(b, W, std::span<const S>(), const_span(layer.s_pre));
+    }
+
     /// Moves the latents away from zero by `share` of their mean magnitude; signs stay.
     template <class B>
     void widen_margin(const B& b, double share) {
@@ -171,6 +183,17 @@ struct binary_linear {
         const matrix_view<S> scaled = work.scaled(b, view(tape.rank_activations).rows, layer.rank());
         scale_columns(b, const_view(tape.rank_activations), const_span(layer.s_mid), scaled);
         return scaled;
+    }
+
+    /// The gradient X of what was scaled becomes that of `unscaled`; where scales train, theirs is left in `gradient`.
+    template <class B>
+    static void scale_gradient(const B& b, const trainable& train, matrix_view<S> X,
+                               const matrix_in<S, Memory>& unscaled, const vector_in<S, Memory>& factor,
+                               vector_in<S, Memory>& gradient) {
+        if (train.scales)
+            token_dots_and_scale(b, X, const_view(unscaled), span_of(gradient), const_span(factor));
+        else
+            scale_columns(b, matrix_view<const S>(X), const_span(factor), X);
     }
 
     template <class B>

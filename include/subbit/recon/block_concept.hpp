@@ -34,18 +34,28 @@ concept reconstruction_block = requires(Block& block, const Block& fixed, const 
 
 /// A model whose blocks stand between an embedding and a loss against a teacher's last hidden states.
 ///
-/// embed(b, tokens, X): X (T, d) from T token ids, which are on the host. distillation_loss(b, teacher, hidden,
-/// d_hidden): the mean loss per token and its gradient (T, d).
+/// embed(b, tokens, X): X (T, d) from T token ids in the backend's memory. distillation_loss(b, teacher, hidden,
+/// d_hidden, total): adds the mean loss per token to total[0], a number of the backend's memory, and writes its
+/// gradient (T, d). Both may be recorded.
 template <class Model, class B>
 concept distillable_model = requires(Model& model, const B& b, index i, std::span<const std::int32_t> tokens,
                                      matrix_view<const typename Model::scalar> in,
-                                     matrix_view<typename Model::scalar> out) {
+                                     matrix_view<typename Model::scalar> out, std::span<double> total) {
     requires reconstruction_block<typename Model::block_type, B>;
     { model.block_total() } -> std::convertible_to<index>;
     { model.block_at(i) } -> std::same_as<typename Model::block_type&>;
     { model.hidden_size() } -> std::convertible_to<index>;
     model.embed(b, tokens, out);
-    { model.distillation_loss(b, in, in, out) } -> std::convertible_to<double>;
+    model.distillation_loss(b, in, in, out, total);
+};
+
+/// What a student learns from, window by window: begin(w) makes the hidden states of window w ready, and
+/// states_after(l) are those after block l, before the final norm, (T, d) in memory that stays the same from window to
+/// window.
+template <class Teacher, class S>
+concept distilling_teacher = requires(Teacher& teacher, index i) {
+    teacher.begin(i);
+    { teacher.states_after(i) } -> std::convertible_to<matrix_view<const S>>;
 };
 
 }  // namespace subbit

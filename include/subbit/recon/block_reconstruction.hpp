@@ -2,6 +2,8 @@
 // still maps the compressed prefix's activations to the original block's outputs.
 #pragma once
 
+#include <subbit/backend/phase_clock.hpp>
+#include <subbit/backend/repeated.hpp>
 #include <subbit/backend/streams.hpp>
 #include <subbit/recon/block_concept.hpp>
 #include <subbit/recon/sign_flips.hpp>
@@ -44,15 +46,19 @@ template <class Block, class B, class S = typename Block::scalar>
 double block_error(const B& b, const Block& block, const block_data<S>& data) {
     data.check();
     typename Block::tape tape;
-    auto Y = allocate<S>(b, data.window, data.inputs.cols), gradient = allocate<S>(b, data.window, data.inputs.cols);
-    const auto zero = allocate<S>(b, data.window, data.inputs.cols);
-    double error = 0, norm = 0;
-    for (index w = 0; w < data.windows(); ++w) {
-        const auto target = data.targets.middle_rows(w * data.window, data.window);
-        block.forward(b, data.inputs.middle_rows(w * data.window, data.window), data.window, view(Y), tape);
-        error += weighted_squared_error(b, const_view(Y), target, data.importance, view(gradient));
-        norm += weighted_squared_error(b, target, const_view(zero), data.importance, view(gradient));
-    }
+    const index all = data.inputs.rows;
+    const index step = std::min(all, std::max<index>(1, rows_at_once<B> / data.window) * data.window);
+    auto Y = allocate<S>(b, step, data.inputs.cols), gradient = allocate<S>(b, step, data.inputs.cols);
+    const double error = total_of(b, [&](std::span<double> total) {
+        for (index t = 0; t < all; t += step) {
+            const index rows = std::min(step, all - t);
+            const auto y = view(Y).middle_rows(0, rows);
+            block.forward(b, data.inputs.middle_rows(t, rows), data.window, y, tape);
+            weighted_squared_error(b, matrix_view<const S>(y), data.targets.middle_rows(t, rows), data.importance,
+                                   view(gradient).middle_rows(0, rows), total);
+        }
+    });
+    const double norm = weighted_square(b, data.targets, data.importance);
     return norm > 0 ? error / norm : error;
 }
 
@@ -73,34 +79,43 @@ requires reconstruction_block<Block, B> std::vector<double> tune_block(
     typename Block::tape tape;
     const auto rows_of_batch = [&] { return allocate<S>(b, batch * data.window, d); };
     auto X = rows_of_batch(), target = rows_of_batch(), Y = rows_of_batch(), dY = rows_of_batch(), dX = rows_of_batch();
-    const auto zero = allocate<S>(b, data.window, d);
-    double norm = 0;
-    for (index w = 0; w < windows; ++w)
-        norm += weighted_squared_error(b, data.targets.middle_rows(w * data.window, data.window), const_view(zero),
-                                       data.importance, view(dY).middle_rows(0, data.window));
+    auto loss = allocate_vector<double>(b, 1);  // of the epoch so far
+    const double norm = weighted_square(b, data.targets, data.importance);
+    const auto step_on = [&](index rows) {
+        const auto part = [&](auto& m) { return view(m).middle_rows(0, rows); };
+        block.forward(b, matrix_view<const S>(part(X)), data.window, part(Y), tape);
+        weighted_squared_error(b, matrix_view<const S>(part(Y)), matrix_view<const S>(part(target)), data.importance,
+                               part(dY), span_of(loss));
+        block.backward(b, train, tape, data.window, matrix_view<const S>(part(dY)), part(dX));
+        tune.update(b);
+        block.after_update(b);
+    };
+    repeated_work<B> whole, rest;  // steps with all windows of a batch, and with those left at the end of an epoch
 
     std::vector<double> curve;
     std::size_t done = 0;
     for (std::size_t epoch = 0; epoch < options.epochs; ++epoch) {
         const auto order = visiting_order(options.seed, epoch, windows);
+        fill(b, 0, as_column(span_of(loss)));
         double epoch_loss = 0;
         for (index first = 0; first < windows; first += batch) {
-            const index count = std::min(batch, windows - first), rows = count * data.window;
+            const index count = std::min(batch, windows - first);
             for (index k = 0; k < count; ++k) {
                 const index from = order[static_cast<std::size_t>(first + k)] * data.window;
                 const index to = k * data.window;
                 axpby(b, 1, data.inputs.middle_rows(from, data.window), 0, view(X).middle_rows(to, data.window));
                 axpby(b, 1, data.targets.middle_rows(from, data.window), 0, view(target).middle_rows(to, data.window));
             }
-            block.forward(b, const_view(X).middle_rows(0, rows), data.window, view(Y).middle_rows(0, rows), tape);
-            epoch_loss +=
-                weighted_squared_error(b, const_view(Y).middle_rows(0, rows), const_view(target).middle_rows(0, rows),
-                                       data.importance, view(dY).middle_rows(0, rows));
-            block.backward(b, train, tape, data.window, const_view(dY).middle_rows(0, rows),
-                           view(dX).middle_rows(0, rows));
-            tune.step(b);
-            block.after_update(b);
-            report_step(watcher, what, ++done, steps, norm > 0 ? epoch_loss / norm : epoch_loss);
+            tune.next_step(b);
+            const auto step = [&] { step_on(count * data.window); };
+            if (!tune.repeats())
+                step();
+            else
+                (count == batch ? whole : rest)(b, step);
+            ++done;
+            if (done % steps_unseen<B> == 0 || first + batch >= windows)
+                epoch_loss = read_entries(b, std::span<const double>(const_span(loss))).front();
+            report_step(watcher, what, done, steps, norm > 0 ? epoch_loss / norm : epoch_loss);
         }
         curve.push_back(norm > 0 ? epoch_loss / norm : epoch_loss);
         observe(epoch + 1);
@@ -153,6 +168,7 @@ struct block_report {
     double tuned_error = 0;   ///< block_error of the hardened block
     std::vector<double> tune_weights_curve, tune_binary_curve;
     double seconds = 0;
+    phase_seconds phases;  ///< of them: "factorize", "install", "tune", "harden" and "measure"
 };
 
 /// Replaces every linear layer of `block` by a compressed one.
@@ -173,6 +189,7 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
         return std::chrono::duration<double>(clock::now() - t).count();
     };
     const auto begin = clock::now();
+    phase_clock phases;
     const index total = block.layer_total();
     data.check();
     const std::vector<index> order = checked_layer_order(recipe.layer_order, total);
@@ -215,7 +232,9 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
             compressed.harden(recipe.keep_latents);
         });
         harden(l, layer);
+        phases.end(b, "harden");
         entry.tuned_error = measure(l, std::as_const(layer));
+        phases.end(b, "measure");
     };
     const auto append = [](std::vector<double>& curve, const std::vector<double>& more) {
         curve.insert(curve.end(), more.begin(), more.end());
@@ -235,14 +254,19 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
                 for (index k = 0; k < total; ++k)
                     if (block.layer(k).is_dense()) block.layer(k).dense().d_weight = {};
             }
+            phases.end(b, "tune");
             factorize_layer(b, l);
+            phases.end(b, "factorize");
             install_layer(l);
+            phases.end(b, "install");
             if (l == order.back()) report.factor_error = block_error(b, block, data);
+            phases.end(b, "measure");
             std::vector<parameter<S>> binary;
             const auto train = recipe.tune_binary.what();
             block.layer(l).parameters(b, block.layer_name(l), train, binary);
             append(report.tune_binary_curve,
                    tune_block(b, block, std::move(binary), train, data, recipe.tune_binary, "tune layer", watcher));
+            phases.end(b, "tune");
             harden_layer(l);
         }
     } else {
@@ -255,19 +279,25 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
             report_step(watcher, "factorize", ++done, order.size(),
                         report.layers[static_cast<std::size_t>(l)].factor_error);
         });
+        phases.end(b, "factorize");
         for (const index l : order)
             install_layer(l);
+        phases.end(b, "install");
         report.factor_error = block_error(b, block, data);
+        phases.end(b, "measure");
         const auto train = recipe.tune_binary.what();
         std::vector<parameter<S>> binary;
         block.parameters(b, "", train, binary);
         observe(std::size_t{0});
         append(report.tune_binary_curve, tune_block(b, block, std::move(binary), train, data, recipe.tune_binary,
                                                     "tune block", watcher, observe));
+        phases.end(b, "tune");
         for (const index l : order)
             harden_layer(l);
     }
     report.tuned_error = block_error(b, block, data);
+    phases.end(b, "measure");
+    report.phases = phases.seconds();
     report.seconds = seconds_since(begin);
     return report;
 }

@@ -2,6 +2,8 @@
 // distribution of the next token. Scales move; norms and latents on request.
 #pragma once
 
+#include <subbit/backend/phase_clock.hpp>
+#include <subbit/backend/repeated.hpp>
 #include <subbit/recon/block_concept.hpp>
 #include <subbit/recon/tuning.hpp>
 #include <subbit/train/losses.hpp>
@@ -9,6 +11,7 @@
 #include <algorithm>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace subbit {
@@ -21,6 +24,7 @@ struct distillation_state {
     std::vector<double> curve;  ///< mean loss per token of each finished epoch
     std::vector<double> peak_rates;
     std::vector<moment_pair<S>> moments;  ///< on the host
+    phase_seconds phases;                 ///< of the steps that were looked at: "learn", "update"
 };
 
 /// Settings beyond those of a phase; its batch_windows are gathered one after the other.
@@ -51,12 +55,13 @@ class distillation_pass {
           tapes_(static_cast<std::size_t>(student.block_total())),
           states_(static_cast<std::size_t>(student.block_total() + 1)) {}
 
-    /// The loss of one window; the gradients that `train` asks for are left with the parameters.
-    /// `teacher(l, out)` fills (T, d) with the teacher's hidden states after block l.
+    /// Adds the loss of one window to total[0]; the gradients that `train` asks for are left with the parameters. The
+    /// tokens' ids and the total are in the backend's memory. The same work for every window of the same length.
     template <class B, class Teacher>
-    double run(const B& b, const trainable& train, std::span<const std::int32_t> tokens, Teacher&& teacher) {
+    void run(const B& b, const trainable& train, std::span<const std::int32_t> tokens, const Teacher& teacher,
+             std::span<double> total) {
         const index blocks = student_.block_total(), T = std::ssize(tokens), d = student_.hidden_size();
-        for (owner* m : {&states_[0], &teacher_, &gradient_, &d_input_})
+        for (owner* m : {&states_[0], &gradients_[0], &gradients_[1]})
             reshape(b, *m, T, d);
         student_.embed(b, tokens, view(states_[0]));
         // The first blocks' activations are needed last: they are the ones computed again.
@@ -68,20 +73,19 @@ class distillation_pass {
             const auto per_block = std::max<std::size_t>(tape.bytes(), 1);
             first_kept = std::max<index>(0, blocks - static_cast<index>(options_.tape_bytes / per_block));
         }
-        teacher(blocks - 1, view(teacher_));
-        double loss = student_.distillation_loss(b, const_view(teacher_), const_view(states_.back()), view(gradient_));
+        owner *gradient = &gradients_[0], *d_input = &gradients_[1];
+        student_.distillation_loss(b, teacher.states_after(blocks - 1), const_view(states_.back()), view(*gradient),
+                                   total);
         for (index l = blocks - 1; l >= 0; --l) {
-            if (options_.hidden_weight > 0) {
-                teacher(l, view(teacher_));
-                loss += relative_squared_error(b, const_view(state_after(l)), const_view(teacher_),
-                                               options_.hidden_weight, view(gradient_));
-            }
+            if (options_.hidden_weight > 0)
+                relative_squared_error(b, const_view(state_after(l)),
+                                       matrix_view<const scalar>(teacher.states_after(l)), options_.hidden_weight,
+                                       view(*gradient), total);
             auto& tape = l >= first_kept ? tapes_[static_cast<std::size_t>(l)] : spare_;
             if (l < first_kept) forward(b, l, T, tape);
-            student_.block_at(l).backward(b, train, tape, T, const_view(gradient_), view(d_input_));
-            std::swap(gradient_, d_input_);
+            student_.block_at(l).backward(b, train, tape, T, const_view(*gradient), view(*d_input));
+            std::swap(gradient, d_input);
         }
-        return loss;
     }
 
   private:
@@ -102,23 +106,20 @@ class distillation_pass {
     std::vector<tape_type> tapes_;
     tape_type spare_;
     std::vector<owner> states_;  // before the first block, and after each
-    owner teacher_, gradient_, d_input_;
+    owner gradients_[2];         // with respect to a state, and to the one before it
 };
 
-/// Trains the student over `windows` (each a span of token ids) against the teacher's hidden states.
+/// Trains the student over `windows` (each the ids of as many tokens) against the teacher's hidden states.
 ///
-/// `teacher(w, l, out)` fills (T, d) with the teacher's hidden states of window w after block l, before the final norm;
-/// blocks but the last are asked for only where the hidden states have a weight. `checkpoint(state)` is called now and
-/// then, between steps; parameters are the caller's to save beside it. `observe(steps)` is called after every step.
-/// Returns the state at the end.
+/// The teacher is asked for blocks but the last only where the hidden states have a weight. `checkpoint(state)` is
+/// called now and then, between steps; parameters are the caller's to save beside it. `observe(steps)` is called after
+/// every step. Returns the state at the end. Throws shape_error where windows differ in length.
 template <class B, class Model, class Teacher, class Checkpoint, class Observe = ignore_steps,
           class S = typename Model::scalar>
-requires distillable_model<Model, B> distillation_state<S> distill(const B& b, Model& student,
-                                                                   std::span<const std::vector<std::int32_t>> windows,
-                                                                   Teacher&& teacher,
-                                                                   const distillation_options& options,
-                                                                   distillation_state<S> state, Checkpoint&& checkpoint,
-                                                                   progress& watcher, Observe&& observe = {}) {
+requires distillable_model<Model, B> && distilling_teacher<Teacher, S> distillation_state<S> distill(
+    const B& b, Model& student, std::span<const std::vector<std::int32_t>> windows, Teacher& teacher,
+    const distillation_options& options, distillation_state<S> state, Checkpoint&& checkpoint, progress& watcher,
+    Observe&& observe = {}) {
     const auto train = options.phase.what();
     const index blocks = student.block_total();
     const std::size_t batch =
@@ -126,6 +127,8 @@ requires distillable_model<Model, B> distillation_state<S> distill(const B& b, M
     const std::size_t steps_per_epoch = (windows.size() + batch - 1) / batch;
     const std::size_t steps = options.phase.epochs * steps_per_epoch;
     if (steps == 0 || state.steps_done >= steps) return state;
+    for (const auto& window : windows)
+        require_size("distill: a window", std::ssize(window), std::ssize(windows[0]));
 
     if (state.steps_done == 0 && train.latents)
         for (index l = 0; l < blocks; ++l)
@@ -141,38 +144,66 @@ requires distillable_model<Model, B> distillation_state<S> distill(const B& b, M
     state.peak_rates = tune.peaks();
 
     distillation_pass<Model> pass(student, options);
+    auto tokens = allocate_vector<std::int32_t>(b, std::ssize(windows[0]));  // of the present window
+    auto loss = upload_vector(b, std::span<const double>(&state.epoch_loss, 1));
+    const auto learn = [&] {
+        pass.run(b, train, const_span(tokens), std::as_const(teacher), span_of(loss));
+        if (batch > 1) tune.gather(b);
+    };
+    const auto move = [&] {
+        tune.update(b);
+        if (train.latents)
+            for (index l = 0; l < blocks; ++l)
+                student.block_at(l).after_update(b);
+    };
+    repeated_work<B> learning, moving;
+    std::size_t windows_unseen = 0;  // whose loss the host has not read yet
+    double shown = 0;
+    phase_clock phases;
     while (state.steps_done < steps) {
         const std::size_t epoch = state.steps_done / steps_per_epoch;
         const std::size_t first = state.steps_done % steps_per_epoch * batch;
         const std::size_t last = std::min(windows.size(), first + batch);
         const auto order = visiting_order(options.phase.seed, epoch, std::ssize(windows));
-        double loss = 0;
+        const bool looked_at = (state.steps_done + 1) % steps_unseen<B> == 0;
+        if (looked_at) phases.skip(b);
         for (std::size_t at = first; at < last; ++at) {
             const index w = order[at];
-            loss += pass.run(b, train, windows[static_cast<std::size_t>(w)],
-                             [&](index l, matrix_view<S> out) { teacher(w, l, out); });
-            if (batch > 1) tune.gather(b);
+            write_entries(b, std::span<const std::int32_t>(windows[static_cast<std::size_t>(w)]), span_of(tokens));
+            teacher.begin(w);
+            learning(b, learn);
         }
-        tune.step(b);
-        if (train.latents)
-            for (index l = 0; l < blocks; ++l)
-                student.block_at(l).after_update(b);
+        if (looked_at) phases.end(b, "learn");
+        tune.next_step(b, batch > 1 ? last - first : 0);
+        if (tune.repeats())
+            moving(b, move);
+        else
+            move();
+        if (looked_at) phases.end(b, "update");
 
         ++state.steps_done;
-        state.epoch_loss += loss;
-        if (last == windows.size()) {
+        windows_unseen += last - first;
+        const bool ends = last == windows.size();
+        const bool saves = options.checkpoint_steps > 0 && state.steps_done % options.checkpoint_steps == 0;
+        if (ends || saves || looked_at) {
+            const double before =
+                std::exchange(state.epoch_loss, read_entries(b, std::span<const double>(const_span(loss))).front());
+            shown = (state.epoch_loss - before) / static_cast<double>(std::exchange(windows_unseen, 0));
+        }
+        if (ends) {
             state.curve.push_back(state.epoch_loss / static_cast<double>(windows.size()));
             state.epoch_loss = 0;
+            fill(b, 0, as_column(span_of(loss)));
         }
         observe(state.steps_done);
-        if (options.checkpoint_steps > 0 && state.steps_done % options.checkpoint_steps == 0 &&
-            state.steps_done < steps) {
+        if (saves && state.steps_done < steps) {
             state.moments = tune.moments(b);
             checkpoint(state);
             state.moments.clear();
         }
-        report_step(watcher, "distill", state.steps_done, steps, loss / static_cast<double>(last - first));
+        report_step(watcher, "distill", state.steps_done, steps, shown);
     }
+    state.phases = phases.seconds();
     return state;
 }
 

@@ -131,6 +131,12 @@ struct residual_linear {
         return result;
     }
 
+    /// W (m,n) <- the weight that the paths stand for.
+    template <class B>
+    void expand(const B& b, matrix_view<S> W) const {
+        expand_paths(b, paths(), W);
+    }
+
     /// Moves a coupled weight `share` of the way to the value that it stands for, the middle of the cell in which no
     /// sign flips; independent latents away from zero by `share` of their mean magnitude.
     template <class B>

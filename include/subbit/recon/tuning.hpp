@@ -69,6 +69,10 @@ inline std::vector<index> visiting_order(std::uint64_t seed, std::size_t epoch, 
     return order;
 }
 
+/// Steps between two looks at a sum that the backend makes: the host's costs nothing, another's must be waited for.
+template <backend B>
+inline constexpr std::size_t steps_unseen = host_backend<B> ? 1 : 16;
+
 /// An observer that looks away.
 struct ignore_steps {
     void operator()(auto&&...) const {}
@@ -97,33 +101,53 @@ class tuner {
         rates_.resize(peaks_.size());
     }
 
-    /// Adds the present gradients to those of the step to come, which takes their mean.
+    /// Adds the present gradients to those of the step to come, which takes their mean. May be recorded.
     template <class B>
     void gather(const B& b) {
-        if (gathered_++ == 0 && sums_.empty())
-            for (const auto& p : parameters_)
+        if (sums_.empty())
+            for (const auto& p : parameters_) {
                 sums_.push_back(allocate_vector<S>(b, std::ssize(p.gradient)));
+                gathered_.push_back(p);
+                gathered_.back().gradient = span_of(sums_.back());
+            }
         for (std::size_t i = 0; i < parameters_.size(); ++i)
             axpby(b, 1, as_matrix(parameters_[i], parameters_[i].gradient), 1,
-                  as_matrix(parameters_[i], span_of(sums_[i])));
+                  as_matrix(parameters_[i], gathered_[i].gradient));
     }
 
-    /// Moves every parameter along its gradient, or along the mean of those that were gathered.
+    /// Moves every parameter along its gradient, or along the mean of the `gathered` ones.
     template <class B>
-    void step(const B& b) {
-        for (std::size_t i = 0; i < parameters_.size() && gathered_ > 0; ++i) {
-            const auto sum = as_matrix(parameters_[i], span_of(sums_[i]));
-            axpby(b, 1 / static_cast<double>(gathered_), sum, 0, as_matrix(parameters_[i], parameters_[i].gradient));
-            fill(b, 0, sum);
-        }
-        gathered_ = 0;
+    void step(const B& b, std::size_t gathered = 0) {
+        next_step(b, gathered);
+        update(b);
+    }
+
+    /// The first half of a step: what differs from the last one.
+    template <class B>
+    void next_step(const B& b, std::size_t gathered = 0) {
+        takes_gathered_ = gathered > 0;
+        gradient_share_ = 1 / static_cast<double>(std::max<std::size_t>(gathered, 1));
         const double share = schedule_(adamw_.steps());
         std::transform(peaks_.begin(), peaks_.end(), rates_.begin(), [&](double peak) { return peak * share; });
-        const std::span<const parameter<S>> parameters(parameters_);
-        const std::span<const double> rates(rates_);
-        adamw_.step(b, parameters.first(of_adamw_), rates.first(of_adamw_));
-        if (of_adamw_ < parameters.size()) muon_.step(b, parameters.subspan(of_adamw_), rates.subspan(of_adamw_));
+        adamw_.next_step(b, share, gradient_share_);
     }
+    /// The second half, which may be recorded where repeats() holds: the same in every step that takes gathered
+    /// gradients, and in every one that does not.
+    template <class B>
+    void update(const B& b) {
+        const std::span<const parameter<S>> all(takes_gathered_ ? gathered_ : parameters_);
+        const std::span<const double> peaks(peaks_), rates(rates_);
+        adamw_.update(b, all.first(of_adamw_), peaks.first(of_adamw_), takes_gathered_);
+        if (repeats()) return;
+        for (std::size_t i = of_adamw_; i < parameters_.size() && takes_gathered_; ++i) {
+            const auto sum = as_matrix(gathered_[i], gathered_[i].gradient);
+            axpby(b, gradient_share_, sum, 0, as_matrix(parameters_[i], parameters_[i].gradient));
+            fill(b, 0, sum);
+        }
+        muon_.step(b, std::span<const parameter<S>>(parameters_).subspan(of_adamw_), rates.subspan(of_adamw_));
+    }
+    /// False where Muon moves some: it asks for norms on the way.
+    bool repeats() const { return of_adamw_ == parameters_.size(); }
 
     const std::vector<double>& peaks() const { return peaks_; }
 
@@ -160,9 +184,11 @@ class tuner {
     cosine_schedule schedule_;
     adamw<S, Memory> adamw_;
     muon<S, Memory> muon_;
-    std::vector<double> peaks_, rates_;
+    std::vector<double> peaks_, rates_;  // rates_: of the present step
     std::vector<vector_in<S, Memory>> sums_;
-    std::size_t gathered_ = 0;
+    std::vector<parameter<S>> gathered_;  // the parameters with sums_ for gradients
+    bool takes_gathered_ = false;
+    double gradient_share_ = 1;
 };
 
 }  // namespace subbit

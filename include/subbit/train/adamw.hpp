@@ -42,14 +42,6 @@ auto matrix_parameter(std::string name, parameter_kind kind, M& value, M& gradie
     return parameter<S>{std::move(name), kind, entries(value), entries(gradient), view(value).rows};
 }
 
-/// Constants of AdamW; the defaults are those of NanoQuant's reconstruction (nanoquant.md section 5).
-struct adamw_options {
-    double beta1 = 0.9;
-    double beta2 = 0.99;
-    double epsilon = 1e-6;
-    double weight_decay = 0;
-};
-
 /// First and second moments of one parameter on the host, for saving and restoring a run.
 template <class S>
 struct moment_pair {
@@ -67,6 +59,23 @@ class adamw {
     /// One update with rates[i] for parameters[i]; a rate of zero leaves that parameter alone but keeps its moments.
     template <class B>
     void step(const B& b, std::span<const parameter<S>> parameters, std::span<const double> rates) {
+        next_step(b, 1, 1);
+        update(b, parameters, rates, false);
+    }
+
+    /// The first half of a step: what differs from the last one goes to the backend's memory. `rate_share` is of every
+    /// rate, `gradient_share` of every gradient.
+    template <class B>
+    void next_step(const B& b, double rate_share, double gradient_share) {
+        if (const_span(now_).empty()) now_ = allocate_vector<double>(b, index{adamw_step::count});
+        const auto t = static_cast<double>(++steps_);
+        const adamw_step now{rate_share, 1 - std::pow(options_.beta1, t),
+                             1 / std::sqrt(1 - std::pow(options_.beta2, t)), gradient_share};
+        write_entries(b, std::span<const double>(now.numbers()), span_of(now_));
+    }
+    /// The second half, which is the same in every step and may be recorded. `clears`: the gradients become zero.
+    template <class B>
+    void update(const B& b, std::span<const parameter<S>> parameters, std::span<const double> rates, bool clears) {
         if (moments_.empty())
             for (const auto& p : parameters) {
                 const index size = std::ssize(p.value);
@@ -74,19 +83,16 @@ class adamw {
             }
         require_size("adamw: parameters", std::ssize(parameters), std::ssize(moments_));
         require_size("adamw: rates", std::ssize(rates), std::ssize(parameters));
-        ++steps_;
-        const double correction1 = 1 - std::pow(options_.beta1, static_cast<double>(steps_));
-        const double correction2 = 1 - std::pow(options_.beta2, static_cast<double>(steps_));
+        std::vector<adamw_slot<S>> slots;
         for (std::size_t i = 0; i < parameters.size(); ++i) {
             const auto& p = parameters[i];
             const std::span<S> first = span_of(moments_[i].first), second = span_of(moments_[i].second);
             require_size(p.name.c_str(), std::ssize(p.value), std::ssize(first));
-            const adamw_factors<S> factors{
-                static_cast<S>(options_.beta1),         static_cast<S>(options_.beta2),
-                static_cast<S>(rates[i] / correction1), static_cast<S>(1 / std::sqrt(correction2)),
-                static_cast<S>(options_.epsilon),       static_cast<S>(1 - rates[i] * options_.weight_decay)};
-            adamw_update(b, factors, std::span<const S>(p.gradient), first, second, p.value);
+            require_size(p.name.c_str(), std::ssize(p.gradient), std::ssize(first));
+            slots.push_back(
+                {p.gradient.data(), first.data(), second.data(), p.value.data(), std::ssize(p.value), rates[i]});
         }
+        adamw_update(b, options_, std::span<const adamw_slot<S>>(slots), clears, const_span(now_));
     }
 
     std::size_t steps() const { return steps_; }
@@ -113,6 +119,7 @@ class adamw {
     adamw_options options_;
     std::size_t steps_ = 0;
     std::vector<state> moments_;
+    vector_in<double, Memory> now_;  // the numbers of an adamw_step
 };
 
 }  // namespace subbit

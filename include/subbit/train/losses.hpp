@@ -12,8 +12,14 @@
 
 namespace subbit {
 
-/// How many tokens' logits are held at once.
-inline constexpr index vocabulary_chunk = 128;
+/// How many tokens' logits the host holds at once, and how many logits another backend does: a GPU likes large
+/// products.
+inline constexpr index vocabulary_chunk = 128, device_logits = index{1} << 25;
+
+template <class B>
+index logits_at_once(index tokens, index vocabulary) {
+    return std::min(tokens, host_backend<B> ? vocabulary_chunk : std::max<index>(1, device_logits / vocabulary));
+}
 
 /// Negative log-likelihood of the labels under softmax(hidden head^T), summed over the tokens whose label is >= 0, with
 /// its gradient.
@@ -32,7 +38,7 @@ double cross_entropy(const B& b, matrix_view<const S> hidden, matrix_view<const 
             throw value_error("cross_entropy: label " + std::to_string(label) + ", expected one below " +
                               std::to_string(head.rows));
     const bool gradient = d_hidden.size() != 0 || d_head.size() != 0;
-    const index chunk = std::min(vocabulary_chunk, hidden.rows);
+    const index chunk = logits_at_once<B>(hidden.rows, head.rows);
     matrix_in<S, memory_of<B>> logits;
     reshape(b, logits, chunk, head.rows);
     const auto wanted = upload_vector(b, labels);
@@ -51,21 +57,22 @@ double cross_entropy(const B& b, matrix_view<const S> hidden, matrix_view<const 
     return detail::sum_in_order(read_entries(b, std::span<const double>(const_span(losses))));
 }
 
-/// sum over tokens of KL(teacher || student) at temperature 1, both softmaxes over the same head, and the gradient with
-/// respect to the student's hidden states (nanoquant.md section 6).
+/// losses[t] = KL(teacher || student) of token t at temperature 1, both softmaxes over the same head, and the gradient
+/// of their sum with respect to the student's hidden states (nanoquant.md section 6).
 ///
-/// teacher, student (tokens, d); head (vocabulary, d); d_student (tokens, d) receives weight * gradient, or is empty.
+/// teacher, student (tokens, d); head (vocabulary, d); losses: tokens, in the backend's memory; d_student (tokens, d)
+/// receives weight * gradient, or is empty.
 template <class B, class S>
-double forward_kl(const B& b, matrix_view<const S> teacher, matrix_view<const S> student, matrix_view<const S> head,
-                  double weight, matrix_view<S> d_student) {
+void forward_kl(const B& b, matrix_view<const S> teacher, matrix_view<const S> student, matrix_view<const S> head,
+                double weight, matrix_view<S> d_student, std::span<double> losses) {
+    require_size("forward_kl: losses", std::ssize(losses), teacher.rows);
     require_shape("forward_kl: student", student.rows, student.cols, teacher.rows, teacher.cols);
     if (d_student.size() != 0)
         require_shape("forward_kl: d_student", d_student.rows, d_student.cols, student.rows, student.cols);
-    const index chunk = std::min(vocabulary_chunk, teacher.rows);
+    const index chunk = logits_at_once<B>(teacher.rows, head.rows);
     matrix_in<S, memory_of<B>> teacher_logits, student_logits;
     reshape(b, teacher_logits, chunk, head.rows);
     reshape(b, student_logits, chunk, head.rows);
-    auto losses = allocate_vector<double>(b, teacher.rows);
     for (index start = 0; start < teacher.rows; start += chunk) {
         const index tokens = std::min(chunk, teacher.rows - start);
         const auto lt = view(teacher_logits).middle_rows(0, tokens);
@@ -73,9 +80,17 @@ double forward_kl(const B& b, matrix_view<const S> teacher, matrix_view<const S>
         gemm(b, teacher.middle_rows(start, tokens), head.t(), lt);
         gemm(b, student.middle_rows(start, tokens), head.t(), ls);
         forward_kl_rows(b, matrix_view<const S>(lt), ls, weight,
-                        span_of(losses).subspan(static_cast<std::size_t>(start), static_cast<std::size_t>(tokens)));
+                        losses.subspan(static_cast<std::size_t>(start), static_cast<std::size_t>(tokens)));
         if (d_student.size() != 0) gemm(b, ls, head, d_student.middle_rows(start, tokens));
     }
+}
+
+/// The same losses' sum, which waits for the backend.
+template <class B, class S>
+double forward_kl(const B& b, matrix_view<const S> teacher, matrix_view<const S> student, matrix_view<const S> head,
+                  double weight, matrix_view<S> d_student) {
+    auto losses = allocate_vector<double>(b, teacher.rows);
+    forward_kl(b, teacher, student, head, weight, d_student, span_of(losses));
     return detail::sum_in_order(read_entries(b, std::span<const double>(const_span(losses))));
 }
 

@@ -8,15 +8,16 @@
 namespace subbit {
 
 template <class B, class S>
-void do_scaled_difference(cpu_tag, const B& b, S alpha, matrix_view<const S> X, matrix_view<const S> Y,
-                          matrix_view<S> R) {
+void do_scaled_difference(cpu_tag, const B& b, std::span<const double> alpha, matrix_view<const S> X,
+                          matrix_view<const S> Y, matrix_view<S> R) {
+    const S by = static_cast<S>(alpha[0]);
     const auto run = [&](auto x, auto y, auto r) {
         vectorized_for(b, x.rows, detail::row_grain(x.cols), [&](index begin, index end) {
             for (index i = begin; i < end; ++i) {
                 const S *from = x.row(i), *minus = y.row(i);
                 S* to = r.row(i);
                 for (index j = 0; j < x.cols; ++j)
-                    to[j] = alpha * (from[j] - minus[j]);
+                    to[j] = by * (from[j] - minus[j]);
             }
         });
     };

@@ -7,12 +7,14 @@
 #include <subbit/backend/cuda/kernel_code.cuh>
 #include <subbit/backend/gpu/dense.hpp>
 #include <subbit/backend/gpu/memory.hpp>
+#include <subbit/backend/gpu/memory_cache.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -33,7 +35,7 @@ inline bool warpgroups_asked() {
 
 struct cuda_options {
     int device = 0;     ///< which GPU, as CUDA counts them
-    bool tf32 = false;  ///< float products but Gram matrices may round their operands to TF32
+    bool tf32 = false;  ///< float products but exact Gram matrices may round their operands to TF32
     /// Packed products by what sm_90a alone has, warpgroup products and bulk copies. Off unless asked for, since no GPU
     /// has run them yet (docs/gpu.md).
     bool warpgroups = cuda_detail::warpgroups_asked();
@@ -90,15 +92,22 @@ class cuda_device {
     bool has_warpgroup_products() const { return state_->has_warpgroup_products; }
 
     void* allocate(std::size_t bytes) const {
-        void* p = nullptr;
+        if (void* const kept = state_->memory->take(bytes)) return kept;
         state_->select();
-        cuda_detail::check(cudaMallocAsync(&p, bytes, stream()),
-                           ("allocating " + std::to_string(bytes) + " bytes").c_str());
+        const std::size_t size = gpu::memory_cache::rounded(bytes);
+        void* p = nullptr;
+        cudaError_t code = cudaMallocAsync(&p, size, stream());
+        if (code == cudaErrorMemoryAllocation) {  // what is kept may be in pieces of other sizes
+            cudaGetLastError();
+            state_->release_memory();
+            code = cudaMallocAsync(&p, size, stream());
+        }
+        cuda_detail::check(code, ("allocating " + std::to_string(bytes) + " bytes").c_str());
         return p;
     }
     /// A device that is lost says so at the next call that can throw; other errors are not for later calls to find.
-    void deallocate(void* p, std::size_t /*bytes*/) const noexcept {
-        if (cudaFreeAsync(p, state_->stream) != cudaSuccess) cudaGetLastError();
+    void deallocate(void* p, std::size_t bytes) const noexcept {
+        if (!state_->memory->give(p, bytes) && cudaFreeAsync(p, state_->stream) != cudaSuccess) cudaGetLastError();
     }
     bool owns(const void* p) const {
         cudaPointerAttributes attributes = {};
@@ -109,6 +118,7 @@ class cuda_device {
     /// `from` may change when this returns. Where the GPU reads the host's memory itself, CUDA does not promise that:
     /// it copies nothing aside first.
     void copy_to_device(void* to, const void* from, std::size_t bytes) const {
+        if (state_->memory->recording()) throw error("a copy from the host while launches are recorded");
         copy(to, from, bytes, cudaMemcpyHostToDevice, "copying to the device");
         if (state_->reads_host_memory) cuda_detail::check(cudaStreamSynchronize(stream()), "copying to the device");
     }
@@ -146,10 +156,15 @@ class cuda_device {
         cuda_detail::check(cudaLaunchKernelEx(&launch, cuda_detail::run_kernel<Kernel>, kernel), "launching a kernel");
     }
 
-    /// The launches that f asks for, not done but kept. f must not allocate, or wait for the device.
+    /// What f asks for, not done but kept: launches, dense products, and what happens within the device's memory. f
+    /// must not wait for the device, copy from the host, or ask for more memory than it has given back before.
     template <class F>
     cuda_detail::graph record(F&& f) const {
-        return cuda_detail::graph(stream(), state_->last_overlaps, std::forward<F>(f));
+        std::optional<cuda_detail::graph> graph;
+        auto memory = gpu::record_memory(state_->memory,
+                                         [&] { graph.emplace(stream(), state_->last_overlaps, std::forward<F>(f)); });
+        graph->keep(std::move(memory));
+        return std::move(*graph);
     }
 
     /// C = alpha A X + beta C; C is not transposed.
@@ -239,6 +254,9 @@ class cuda_device {
             *singular = 0;
             cuda_detail::check(cublasCreate(&blas), "cublasCreate");
             cuda_detail::check(cublasSetStream(blas, stream), "cublasSetStream");
+            // Without memory of the caller's, products that are recorded would ask for some.
+            cuda_detail::check(cudaMallocAsync(&blas_memory, blas_bytes, stream), "allocating memory for cuBLAS");
+            cuda_detail::check(cublasSetWorkspace(blas, blas_memory, blas_bytes), "cublasSetWorkspace");
             cuda_detail::check(cusolverDnCreate(&solver), "cusolverDnCreate");
             cuda_detail::check(cusolverDnSetStream(solver, stream), "cusolverDnSetStream");
             cuda_detail::check(cusolverDnCreateParams(&parameters), "cusolverDnCreateParams");
@@ -269,13 +287,22 @@ class cuda_device {
             has_warpgroup_products = options.warpgroups && *singular != 0;
         }
 
+        /// Gives the memory that is kept back to the driver.
+        void release_memory() noexcept {
+            for (const auto& block : memory->release())
+                cudaFreeAsync(block.data, stream);
+            cudaStreamSynchronize(stream);
+        }
+
         void release() noexcept {
             cudaSetDevice(options.device);  // whichever thread it is that ends
+            if (stream != nullptr) release_memory();
             if (stream != nullptr) cudaStreamSynchronize(stream);
             if (parameters != nullptr) cusolverDnDestroyParams(parameters);
             if (solver != nullptr) cusolverDnDestroy(solver);
             if (blas != nullptr) cublasDestroy(blas);
             if (singular != nullptr) cudaFreeHost(singular);
+            if (blas_memory != nullptr) cudaFreeAsync(blas_memory, stream);
             if (stream != nullptr) cudaStreamDestroy(stream);
         }
 
@@ -286,6 +313,9 @@ class cuda_device {
         bool last_overlaps = false;  // the stream's last work is a kernel that gpu::overlaps, in code that can
         cudaStream_t stream = nullptr;
         int* singular = nullptr;
+        std::shared_ptr<gpu::memory_cache> memory = std::make_shared<gpu::memory_cache>();
+        static constexpr std::size_t blas_bytes = std::size_t{32} << 20;  // what NVIDIA advises for sm_90
+        void* blas_memory = nullptr;
         cublasHandle_t blas = nullptr;
         cusolverDnHandle_t solver = nullptr;
         cusolverDnParams_t parameters = nullptr;
@@ -297,12 +327,12 @@ class cuda_device {
     class workspace {
       public:
         workspace(const cuda_device& d, std::size_t on_device, std::size_t on_host)
-            : owner_(d), device_(on_device > 0 ? d.allocate(on_device) : nullptr), host_(on_host) {}
+            : owner_(d), device_(on_device > 0 ? d.allocate(on_device) : nullptr), bytes_(on_device), host_(on_host) {}
         workspace(const workspace&) = delete;
         workspace& operator=(const workspace&) = delete;
         ~workspace() {
             if (!host_.empty()) cudaStreamSynchronize(owner_.stream());
-            if (device_ != nullptr) owner_.deallocate(device_, 0);
+            if (device_ != nullptr) owner_.deallocate(device_, bytes_);
         }
         void* device() { return device_; }
         void* host() { return host_.data(); }
@@ -310,6 +340,7 @@ class cuda_device {
       private:
         const cuda_device& owner_;
         void* device_;
+        std::size_t bytes_;
         std::vector<std::byte> host_;
     };
 

@@ -3,15 +3,17 @@
 #pragma once
 
 #include <subbit/backend/cuda/error.cuh>
+#include <subbit/backend/gpu/memory_cache.hpp>
 
 #include <memory>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
 namespace subbit::cuda_detail {
 
-/// An instantiated graph and the stream that it runs on. Whatever memory its kernels use must outlive it; the stream's
-/// device keeps the stream.
+/// An instantiated graph, the stream that it runs on, and the memory that it has for itself. Whatever other memory its
+/// kernels use must outlive it; the stream's device keeps the stream.
 class graph {
   public:
     /// Records what f asks the stream for. `last_overlaps` is the device's, and as lasting as the stream: the kernel
@@ -39,6 +41,7 @@ class graph {
         check(code, "making a graph");
         executable_.reset(executable);
     }
+    void keep(gpu::recorded_memory memory) { memory_ = std::move(memory); }
     void replay() const {
         *last_overlaps_ = false;
         check(cudaGraphLaunch(executable_.get(), stream_), "running a graph");
@@ -50,6 +53,7 @@ class graph {
     };
     cudaStream_t stream_;
     bool* last_overlaps_;
+    std::optional<gpu::recorded_memory> memory_;
     std::unique_ptr<std::remove_pointer_t<cudaGraphExec_t>, destroy> executable_;
 };
 

@@ -6,15 +6,18 @@
 #include <subbit/backend/emulated/memory.hpp>
 #include <subbit/backend/gpu/dense.hpp>
 #include <subbit/backend/gpu/memory.hpp>
+#include <subbit/backend/gpu/memory_cache.hpp>
 
 #include <Eigen/Cholesky>
 #include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace subbit {
 
@@ -34,6 +37,7 @@ class emulated_device {
           warpgroups_(options.warpgroups),
           multiprocessors_(options.multiprocessors),
           memory_(std::make_shared<emulation::memory>(options.memory_bytes)),
+          cache_(std::make_shared<gpu::memory_cache>()),
           recorder_(std::make_shared<emulation::recorder>()),
           singular_(std::make_shared<int>(0)) {}
 
@@ -43,6 +47,7 @@ class emulated_device {
     /// The same memory; work is done when a call returns, whatever the stream.
     emulated_device another_stream(std::size_t /*i*/) const {
         emulated_device other = *this;
+        other.cache_ = std::make_shared<gpu::memory_cache>();
         other.recorder_ = std::make_shared<emulation::recorder>();
         other.singular_ = std::make_shared<int>(0);
         return other;
@@ -53,23 +58,32 @@ class emulated_device {
     int multiprocessors() const { return multiprocessors_; }
     bool has_warpgroup_products() const { return warpgroups_; }
 
+    /// New memory holds NaN.
     void* allocate(std::size_t bytes) const {
-        recorder_->require_idle("an allocation");
-        return memory_->allocate(bytes);
+        void* const kept = cache_->take(bytes);
+        if (kept == nullptr) return memory_->allocate(gpu::memory_cache::rounded(bytes));
+        if (!cache_->recording()) memory_->spoil(kept, bytes);
+        return kept;
     }
     void deallocate(void* p, std::size_t bytes) const noexcept {
-        memory_->deallocate(static_cast<std::byte*>(p), bytes);
+        if (!cache_->give(p, bytes)) memory_->deallocate(static_cast<std::byte*>(p), gpu::memory_cache::rounded(bytes));
     }
     bool owns(const void* p) const { return memory_->contains(p); }
 
-    void copy_to_device(void* to, const void* from, std::size_t bytes) const { copy(to, from, bytes); }
+    void copy_to_device(void* to, const void* from, std::size_t bytes) const {
+        recorder_->require_idle("a copy from the host");
+        copy(to, from, bytes);
+    }
     void copy_to_host(void* to, const void* from, std::size_t bytes) const {
+        recorder_->require_idle("a copy to the host");
         copy(to, from, bytes);
         synchronize();
     }
-    void copy_on_device(void* to, const void* from, std::size_t bytes) const { copy(to, from, bytes); }
+    void copy_on_device(void* to, const void* from, std::size_t bytes) const {
+        if (!recorder_->keeps([=, self = *this] { self.copy(to, from, bytes); })) copy(to, from, bytes);
+    }
     void clear(void* p, std::size_t bytes) const {
-        recorder_->require_idle("a copy");
+        if (recorder_->keeps([=, self = *this] { self.clear(p, bytes); })) return;
         const emulation::memory::access open(*memory_);
         if (bytes > 0) std::memset(p, 0, bytes);
     }
@@ -95,11 +109,13 @@ class emulated_device {
         }
     }
 
-    /// The launches and dense products that f asks for, not done but kept. Throws error where f asks for memory or
-    /// copies.
+    /// What f asks for, not done but kept: launches, dense products, and what happens within the device's memory.
+    /// Throws error where f asks for more memory than it had before, copies from or to the host, or solves.
     template <class F>
     emulation::graph record(F&& f) const {
-        return recorder_->record(std::forward<F>(f));
+        std::vector<std::function<void()>> launches;
+        auto memory = gpu::record_memory(cache_, [&] { launches = recorder_->record(std::forward<F>(f)); });
+        return {std::move(launches), std::move(memory)};
     }
 
     /// C = alpha A X + beta C; C is not transposed.
@@ -159,7 +175,6 @@ class emulated_device {
     }
 
     void copy(void* to, const void* from, std::size_t bytes) const {
-        recorder_->require_idle("a copy");
         const emulation::memory::access open(*memory_);
         if (bytes > 0) std::memcpy(to, from, bytes);
     }
@@ -167,6 +182,7 @@ class emulated_device {
     bool falling_ = false, warpgroups_ = true;
     int multiprocessors_ = 0;
     std::shared_ptr<emulation::memory> memory_;
+    std::shared_ptr<gpu::memory_cache> cache_;  // of this stream
     std::shared_ptr<emulation::recorder> recorder_;
     std::shared_ptr<int> singular_;
 };

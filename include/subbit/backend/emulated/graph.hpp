@@ -1,6 +1,7 @@
 // Launches that are recorded once and replayed, as CUDA's graphs do it: with the arguments that they had when recorded.
 #pragma once
 
+#include <subbit/backend/gpu/memory_cache.hpp>
 #include <subbit/core/error.hpp>
 
 #include <functional>
@@ -10,10 +11,11 @@
 
 namespace subbit::emulation {
 
-/// A list of launches.
+/// A list of launches, and the memory that they had for themselves.
 class graph {
   public:
-    explicit graph(std::vector<std::function<void()>> launches) : launches_(std::move(launches)) {}
+    graph(std::vector<std::function<void()>> launches, gpu::recorded_memory memory)
+        : launches_(std::move(launches)), memory_(std::move(memory)) {}
     void replay() const {
         for (const auto& launch : launches_)
             launch();
@@ -21,13 +23,14 @@ class graph {
 
   private:
     std::vector<std::function<void()>> launches_;
+    gpu::recorded_memory memory_;
 };
 
 /// Whether the launches of a device are done or kept.
 class recorder {
   public:
     template <class F>
-    graph record(F&& f) {
+    std::vector<std::function<void()>> record(F&& f) {
         require_idle("a second recording");
         recording_ = true;
         try {
@@ -38,7 +41,7 @@ class recorder {
             throw;
         }
         recording_ = false;
-        return graph(std::exchange(launches_, {}));
+        return std::exchange(launches_, {});
     }
     /// True where the launch is kept, and not to be done.
     template <class F>

@@ -51,9 +51,13 @@ class memory {
                                    " left; use a smaller model, fewer windows or fewer layers at once");
             }
         }
+        spoil(p, bytes);
+        return p;
+    }
+    /// Fills memory that begins a new life with NaN.
+    void spoil(void* p, std::size_t bytes) {
         const access open(*this);
         std::memset(p, 0xff, bytes);
-        return p;
     }
     void deallocate(std::byte* p, std::size_t bytes) {
         const std::lock_guard lock(mutex_);

@@ -4,7 +4,7 @@
 //     another_stream(i)                            the same device, its work in an order of its own; the i-th of such,
 //                                                  kept from the first call on
 //     synchronize()                                waits for all that was asked for; throws what went wrong
-//     allocate(bytes), deallocate(p, bytes)        in the order of the stream
+//     allocate(bytes), deallocate(p, bytes)        in the order of the stream; what is given back is kept for the next
 //     multiprocessors()                            how many
 //     has_warpgroup_products()                     whether kernels that need them run (block.hpp)
 //     owns(p)                                      true for an address of the device's memory
@@ -13,7 +13,8 @@
 //     singular()                                   an int of the host and the device: a solve leaves the size of a
 //                                                  singular matrix there, and what waits next throws
 //     launch(shape, kernel)                        (block.hpp)
-//     record(f)                                    the launches that f asks for, kept to be replayed: graph.replay()
+//     record(f)                                    what f asks for, kept to be replayed: graph.replay(); memory that f
+//                                                  takes and gives back stays the graph's
 //     gemm, cholesky, cholesky_solve, eigenvectors what BLAS and LAPACK do, by columns (dense.hpp)
 //     Device(gpu::no_device{})                     what an owner without memory holds
 //
@@ -25,6 +26,7 @@
 #include <subbit/backend/gpu/memory.hpp>
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -40,6 +42,7 @@ template <class Device>
 class gpu_backend {
   public:
     using tag = gpu_tag;
+    static constexpr bool solves_by_products = true;
     using device_type = Device;
     template <class S>
     using matrix = gpu::device_matrix<Device, S>;
@@ -60,6 +63,10 @@ class gpu_backend {
     gpu::buffer<Device, T> scratch(index count) const {
         return {device_, count};
     }
+    /// How often an owner of this stream has left its memory to grow: what was recorded before may use the old one.
+    std::size_t moves() const { return *moves_; }
+    void note_move() const { ++*moves_; }
+
     template <class Kernel>
     void launch(const gpu::launch_shape& shape, const Kernel& kernel) const {
         device_.launch(shape, kernel);
@@ -67,6 +74,7 @@ class gpu_backend {
 
   private:
     Device device_;
+    std::shared_ptr<std::size_t> moves_ = std::make_shared<std::size_t>(0);
 };
 
 }  // namespace subbit

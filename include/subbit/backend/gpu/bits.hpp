@@ -88,7 +88,7 @@ bit_matrix download_bits(const gpu_backend<Device>& b, const std::uint32_t* word
 /// A copy of a sign matrix in the device's memory.
 template <class Device>
 device_bit_matrix<Device> upload_bits(const gpu_backend<Device>& b, bit_view bits) {
-    device_bit_matrix<Device> copy(b.device(), bits.rows(), bits.cols());
+    auto copy = device_bit_matrix<Device>::uncleared(b.device(), bits.rows(), bits.cols());
     b.device().copy_to_device(copy.words(), bits.words(),
                               static_cast<std::size_t>(bits.word_count()) * sizeof(std::uint32_t));
     return copy;
@@ -97,7 +97,7 @@ device_bit_matrix<Device> upload_bits(const gpu_backend<Device>& b, bit_view bit
 /// The transpose of a sign matrix on the device, as one there.
 template <class Device>
 device_bit_matrix<Device> transpose_bits(const gpu_backend<Device>& b, bit_view in) {
-    device_bit_matrix<Device> out(b.device(), in.cols(), in.rows());
+    auto out = device_bit_matrix<Device>::uncleared(b.device(), in.cols(), in.rows());
     const index squares = in.col_groups() * ((in.row_groups() + 1) / 2);
     if (squares > 0) b.launch(cover_by_warps(squares), transpose_bits_kernel{in, out.words()});
     return out;

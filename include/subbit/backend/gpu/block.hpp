@@ -122,6 +122,13 @@ inline launch_shape cover_by_warps(index items) {
     return cover(items * warp_size);
 }
 
+/// A block for each row, of a thread for each 4 entries.
+inline launch_shape cover_by_blocks(index rows, index cols) {
+    const index threads = (cols / 4 + warp_size - 1) / warp_size * warp_size;
+    return {std::clamp<index>(rows, 1, 1 << 16),
+            static_cast<int>(std::clamp<index>(threads, warp_size, usual_threads))};
+}
+
 /// One block, of as many threads as `items` can use: for kernels whose most_threads are lone_threads.
 inline launch_shape one_block(index items) {
     const index rounded = (items + warp_size - 1) / warp_size * warp_size;

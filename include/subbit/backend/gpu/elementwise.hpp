@@ -32,13 +32,13 @@ struct entries {
     }
 };
 
-/// What for_entries turns: views; numbers stay.
+/// What for_entries turns: views; numbers stay, and so do their addresses.
 template <class T>
 matrix_view<T> turned(matrix_view<T> v) {
     return v.t();
 }
 template <class T>
-requires std::is_arithmetic_v<T> T turned(T x) {
+requires(std::is_arithmetic_v<T> || std::is_pointer_v<T>) T turned(T x) {
     return x;
 }
 
@@ -91,9 +91,9 @@ template <class S>
 struct difference_entry {
     matrix_view<S> R;
     matrix_view<const S> X, Y;
-    S alpha;
+    const double* alpha;
 
-    SUBBIT_KERNEL void operator()(index i, index j) const { R(i, j) = alpha * (X(i, j) - Y(i, j)); }
+    SUBBIT_KERNEL void operator()(index i, index j) const { R(i, j) = static_cast<S>(*alpha) * (X(i, j) - Y(i, j)); }
 };
 
 template <class S>
@@ -153,9 +153,9 @@ void do_axpby(gpu_tag, const B& b, S alpha, matrix_view<const S> X, S beta, matr
 }
 
 template <class B, class S>
-void do_scaled_difference(gpu_tag, const B& b, S alpha, matrix_view<const S> X, matrix_view<const S> Y,
-                          matrix_view<S> R) {
-    gpu::for_entries<gpu::difference_entry<S>>(b, R, X, Y, alpha);
+void do_scaled_difference(gpu_tag, const B& b, std::span<const double> alpha, matrix_view<const S> X,
+                          matrix_view<const S> Y, matrix_view<S> R) {
+    gpu::for_entries<gpu::difference_entry<S>>(b, R, X, Y, alpha.data());
 }
 
 template <class B, class S>

@@ -37,6 +37,14 @@ class buffer {
         if (data_ != nullptr) device_.deallocate(data_, bytes());
     }
 
+    /// Makes room for `count` entries, which are then anything where there was too little; true where there was some.
+    bool grow(const Device& device, index count) {
+        if (count <= count_) return false;
+        const bool leaves = count_ > 0;
+        *this = buffer(device, count);
+        return leaves;
+    }
+
     T* data() { return data_; }
     const T* data() const { return data_; }
     index size() const { return count_; }
@@ -59,6 +67,12 @@ class device_matrix {
     index rows() const { return rows_; }
     index cols() const { return cols_; }
 
+    /// Takes another shape, in the same memory where that is large enough. True where it had to leave its memory.
+    bool reshape(const Device& device, index rows, index cols) {
+        rows_ = rows, cols_ = cols;
+        return memory_.grow(device, rows * cols);
+    }
+
     friend matrix_view<S> view(device_matrix& m) { return {m.memory_.data(), m.rows_, m.cols_}; }
     friend matrix_view<const S> view(const device_matrix& m) { return {m.memory_.data(), m.rows_, m.cols_}; }
 
@@ -72,17 +86,24 @@ template <class Device, class S>
 class device_vector {
   public:
     device_vector() = default;
-    device_vector(const Device& device, index size) : memory_(device, size) {}
+    device_vector(const Device& device, index size) : memory_(device, size), size_(size) {}
 
-    index size() const { return memory_.size(); }
+    index size() const { return size_; }
 
-    friend std::span<S> span_of(device_vector& v) { return {v.memory_.data(), static_cast<std::size_t>(v.size())}; }
+    /// As device_matrix::reshape.
+    bool reshape(const Device& device, index size) {
+        size_ = size;
+        return memory_.grow(device, size);
+    }
+
+    friend std::span<S> span_of(device_vector& v) { return {v.memory_.data(), static_cast<std::size_t>(v.size_)}; }
     friend std::span<const S> span_of(const device_vector& v) {
-        return {v.memory_.data(), static_cast<std::size_t>(v.size())};
+        return {v.memory_.data(), static_cast<std::size_t>(v.size_)};
     }
 
   private:
     buffer<Device, S> memory_;
+    index size_ = 0;
 };
 
 /// Packed signs on a device, in the one layout (bit_view.hpp); born all -1.
@@ -90,9 +111,15 @@ template <class Device>
 class device_bit_matrix {
   public:
     device_bit_matrix() = default;
-    device_bit_matrix(const Device& device, index rows, index cols)
-        : memory_(device, bit_layout::word_count(rows, cols)), rows_(rows), cols_(cols) {
+    device_bit_matrix(const Device& device, index rows, index cols) : device_bit_matrix(uncleared(device, rows, cols)) {
         if (memory_.size() > 0) device.clear(memory_.data(), memory_.bytes());
+    }
+    /// For who writes every word.
+    static device_bit_matrix uncleared(const Device& device, index rows, index cols) {
+        device_bit_matrix bits;
+        bits.memory_ = {device, bit_layout::word_count(rows, cols)};
+        bits.rows_ = rows, bits.cols_ = cols;
+        return bits;
     }
 
     index rows() const { return rows_; }

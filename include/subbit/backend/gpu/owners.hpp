@@ -7,6 +7,7 @@
 #include <subbit/backend/memory_operations.hpp>
 #include <subbit/bits/bit_matrix.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
@@ -22,6 +23,21 @@ struct set_entry {
     SUBBIT_KERNEL void operator()(index i, index j) const { X(i, j) = value; }
 };
 
+/// A few numbers that travel with the launch: nobody waits until they are copied.
+template <class T>
+struct store_numbers {
+    static constexpr index most = 2048 / sizeof(T);
+
+    T numbers[most];
+    index count;
+    T* to;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        for_each_thread(block, count, [&](index i) { to[i] = numbers[i]; });
+    }
+};
+
 /// The words of X's signs, zero in the padding, as a matrix of the device's memory.
 template <class Device, class S>
 void pack_on_device(const gpu_backend<Device>& b, matrix_view<const S> X, device_bit_matrix<Device>& bits) {
@@ -34,12 +50,12 @@ void pack_on_device(const gpu_backend<Device>& b, matrix_view<const S> X, device
 
 template <class Device, class S>
 void do_reshape(gpu_tag, const gpu_backend<Device>& b, gpu::device_matrix<Device, S>& X, index rows, index cols) {
-    if (X.rows() != rows || X.cols() != cols) X = gpu::device_matrix<Device, S>(b.device(), rows, cols);
+    if (X.reshape(b.device(), rows, cols)) b.note_move();
 }
 
 template <class Device, class S>
 void do_reshape(gpu_tag, const gpu_backend<Device>& b, gpu::device_vector<Device, S>& x, index n) {
-    if (x.size() != n) x = gpu::device_vector<Device, S>(b.device(), n);
+    if (x.reshape(b.device(), n)) b.note_move();
 }
 
 template <class B, class S>
@@ -54,7 +70,14 @@ void do_take_bits(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> X,
 
 template <class Device, class S>
 void do_write_entries(gpu_tag, const gpu_backend<Device>& b, std::span<const S> host, std::span<S> entries) {
-    b.device().copy_to_device(entries.data(), host.data(), host.size_bytes());
+    using kernel = gpu::store_numbers<S>;
+    if (std::ssize(host) > 4 * kernel::most)
+        return b.device().copy_to_device(entries.data(), host.data(), host.size_bytes());
+    for (index first = 0; first < std::ssize(host); first += kernel::most) {
+        kernel k{{}, std::min(kernel::most, std::ssize(host) - first), entries.data() + first};
+        std::copy_n(host.data() + first, k.count, k.numbers);
+        b.launch(gpu::cover(k.count), k);
+    }
 }
 
 template <class Device, class S>

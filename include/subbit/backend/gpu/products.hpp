@@ -178,6 +178,11 @@ void do_gram(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> X, matr
     gpu::product(b, X.t(), X, G, S(1), S(0), gpu::product_precision::full);
 }
 
+template <class Device, class S>
+void do_rounded_gram(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> X, matrix_view<S> G) {
+    gpu::product(b, X.t(), X, G, S(1), S(0), gpu::product_precision::fast);
+}
+
 /// Cholesky, and where that fails LU: the device decides, so that the host need not wait. A singular G is thrown by the
 /// next call that waits.
 template <class Device, class S>

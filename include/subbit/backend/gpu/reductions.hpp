@@ -120,20 +120,54 @@ struct partial_sums {
     }
 };
 
-/// sum f(i, j) over a rows x cols matrix, on the host: waits for the device.
+/// total[0] += factor * sum of `count` numbers, by one block.
+struct add_total {
+    static constexpr int most_threads = lone_threads;
+
+    const double* numbers;
+    index count;
+    double factor;
+    double* total;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        double sum = 0;
+        for (index i = block.thread(); i < count; i += block.threads())
+            sum += numbers[i];
+        sum = block.sum(sum);
+        if (block.thread() == 0) *total += factor * sum;
+    }
+};
+
+/// The sums of f(i, j) over parts of a rows x cols matrix, still on the device.
 template <class F, class B>
-double sum_all(const B& b, index rows, index cols, const F& f) {
-    if (rows * cols == 0) return 0;
+auto sum_parts(const B& b, index rows, index cols, const F& f) {
     launch_shape shape = cover(rows * cols);
     shape.blocks = std::min<index>(shape.blocks, 512);
     auto partial = b.template scratch<double>(shape.blocks);
     b.launch(shape, partial_sums<F>{rows, cols, partial.data(), f});
-    std::vector<double> sums(static_cast<std::size_t>(shape.blocks));
+    return partial;
+}
+
+/// sum f(i, j) over a rows x cols matrix, on the host: waits for the device.
+template <class F, class B>
+double sum_all(const B& b, index rows, index cols, const F& f) {
+    if (rows * cols == 0) return 0;
+    const auto partial = sum_parts(b, rows, cols, f);
+    std::vector<double> sums(static_cast<std::size_t>(partial.size()));
     b.device().copy_to_host(sums.data(), partial.data(), partial.bytes());
     double sum = 0;
     for (const double s : sums)
         sum += s;
     return sum;
+}
+
+/// Adds the same sum to a number of the device's memory.
+template <class F, class B>
+void add_sum(const B& b, index rows, index cols, const F& f, double* total) {
+    if (rows * cols == 0) return;
+    const auto partial = sum_parts(b, rows, cols, f);
+    b.launch(one_block(partial.size()), add_total{partial.data(), partial.size(), 1, total});
 }
 
 /// |X(i,j)|, to the mean.
@@ -223,20 +257,49 @@ struct scaled_copy_entry {
     SUBBIT_KERNEL void operator()(index i, index j) const { X(i, j) = Z(i, j) * by.at(i, j); }
 };
 
-/// G <- G + max(relative mean(diag G) + absolute, least) I, by one block.
+/// X(i,j) = Z(i,j) scale[j] where rows of Z and columns of X lie in memory in one piece: by tiles through shared
+/// memory, so that both are touched in runs.
+template <class S>
+struct scaled_turn {
+    static constexpr index side = warp_size;
+    static constexpr std::size_t shared_bytes = sizeof(S) * side * (side + 1);  // no two lanes meet in one bank
+
+    matrix_view<const S> Z;
+    matrix_view<S> X;
+    const S* scale;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        S* const tile = block.template shared<S>(side * (side + 1));
+        const index across = (Z.cols + side - 1) / side, tiles = (Z.rows + side - 1) / side * across;
+        for (index t = block.index(); t < tiles; t += block.blocks()) {
+            const index row = t / across * side, col = t % across * side;
+            for (index k = block.warp(), j = col + block.lane(); k < side && row + k < Z.rows; k += block.warps())
+                if (j < Z.cols) tile[k * (side + 1) + block.lane()] = Z(row + k, j) * scale[j];
+            block.sync();
+            for (index k = block.warp(), i = row + block.lane(); k < side && col + k < Z.cols; k += block.warps())
+                if (i < Z.rows) X(i, col + k) = tile[block.lane() * (side + 1) + k];
+            block.sync();
+        }
+    }
+};
+
+/// G <- G + max(penalty[0] mean(diag G) + penalty[1], least) I, by one block.
 template <class S>
 struct add_ridge {
     static constexpr int most_threads = lone_threads;
 
     matrix_view<S> G;
-    double relative, absolute, least;
+    const double* penalty;
+    double least;
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
         double sum = 0;
         for (index i = block.thread(); i < G.rows; i += block.threads())
             sum += static_cast<double>(G(i, i));
-        const double ridge = relative * (block.sum(sum) / static_cast<double>(G.rows)) + absolute;
+        const double mean = block.sum(sum) / static_cast<double>(G.rows);
+        const double ridge = penalty[0] * mean + penalty[1];
         const S lambda = static_cast<S>(ridge < least ? least : ridge);
         for (index i = block.thread(); i < G.rows; i += block.threads())
             G(i, i) += lambda;
@@ -259,6 +322,11 @@ template <class B, class S>
 void do_normalize_columns(gpu_tag, const B& b, matrix_view<const S> Z, matrix_view<S> X) {
     auto inverse = b.template scratch<S>(Z.cols);
     gpu::sum_rows(b, Z.cols, Z.rows, gpu::runs_along(Z.t()), gpu::inverse_norm<S>{{Z.t(), inverse.data()}});
+    if (Z.size() > 0 && gpu::runs_along(Z) && !gpu::runs_along(matrix_view<const S>(X))) {
+        gpu::launch_shape shape = gpu::cover(Z.size() / 4);
+        shape.shared_bytes = gpu::scaled_turn<S>::shared_bytes;
+        return b.launch(shape, gpu::scaled_turn<S>{Z, X, inverse.data()});
+    }
     gpu::for_entries<gpu::scaled_copy_entry<S>>(b, X, Z, gpu::factors<S>{nullptr, inverse.data()});
 }
 
@@ -292,8 +360,8 @@ double do_trace(gpu_tag, const B& b, matrix_view<const S> G) {
 }
 
 template <class B, class S>
-void do_regularize(gpu_tag, const B& b, double relative, double absolute, double least, matrix_view<S> G) {
-    if (G.rows > 0) b.launch(gpu::one_block(G.rows), gpu::add_ridge<S>{G, relative, absolute, least});
+void do_regularize(gpu_tag, const B& b, std::span<const double> penalty, double least, matrix_view<S> G) {
+    if (G.rows > 0) b.launch(gpu::one_block(G.rows), gpu::add_ridge<S>{G, penalty.data(), least});
 }
 
 }  // namespace subbit

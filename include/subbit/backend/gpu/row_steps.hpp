@@ -39,6 +39,22 @@ struct add_bias_entry {
     SUBBIT_KERNEL void operator()(index t, index c) const { Y(t, c) += row[c]; }
 };
 
+/// X(t,c) Y(t,c), to the sum of column c; X is scaled on the way.
+template <class S>
+struct dot_and_scale {
+    matrix_view<S> X;
+    matrix_view<const S> Y;
+    S* sums;
+    const S* factor;
+
+    SUBBIT_KERNEL double operator()(index c, index t) const {
+        const S x = X(t, c);
+        X(t, c) = x * factor[c];
+        return static_cast<double>(x) * static_cast<double>(Y(t, c));
+    }
+    SUBBIT_KERNEL void store(index c, double sum) const { sums[c] = static_cast<S>(sum); }
+};
+
 /// X(i,j), to the sum.
 template <class S>
 struct plain_value {
@@ -57,12 +73,10 @@ void for_row_entries(const B& b, index rows, index cols, const F& f) {
 
 }  // namespace gpu
 
-template <class Device, class S>
-void do_gather_rows(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> table,
-                    std::span<const std::int32_t> ids, matrix_view<S> X) {
-    auto uploaded = b.template scratch<std::int32_t>(std::ssize(ids));
-    b.device().copy_to_device(uploaded.data(), ids.data(), ids.size_bytes());
-    gpu::for_row_entries(b, X.rows, X.cols, gpu::gather_entry<S>{X, table, uploaded.data()});
+template <class B, class S>
+void do_gather_rows(gpu_tag, const B& b, matrix_view<const S> table, std::span<const std::int32_t> ids,
+                    matrix_view<S> X) {
+    gpu::for_row_entries(b, X.rows, X.cols, gpu::gather_entry<S>{X, table, ids.data()});
 }
 
 template <class B, class S>
@@ -89,6 +103,12 @@ void do_add_to_rows(gpu_tag, const B& b, matrix_view<S> Y, std::span<const S> ro
 template <class B, class S>
 void do_token_dots(gpu_tag tag, const B& b, matrix_view<const S> X, matrix_view<const S> Y, std::span<S> sums) {
     do_column_dots(tag, b, X, Y, sums);
+}
+
+template <class B, class S>
+void do_token_dots_and_scale(gpu_tag, const B& b, matrix_view<S> X, matrix_view<const S> Y, std::span<S> sums,
+                             std::span<const S> factor) {
+    gpu::sum_rows(b, X.cols, X.rows, false, gpu::dot_and_scale<S>{X, Y, sums.data(), factor.data()});
 }
 
 template <class B, class S>

@@ -49,20 +49,36 @@ struct widen_number {
     SUBBIT_KERNEL void operator()(index /*zero*/, index i) const { x[i] += x[i] >= S(0) ? margin : -margin; }
 };
 
+/// AdamW for many parameters at once: a block for `numbers_per_block` of one parameter.
 template <class S>
-struct adamw_number {
-    adamw_factors<S> f;
-    const S* gradient;
-    S* first;
-    S* second;
-    S* value;
+struct adamw_kernel {
+    static constexpr int slots_at_once = 24;
+    static constexpr index numbers_per_block = 2048;
 
-    SUBBIT_KERNEL void operator()(index /*zero*/, index j) const {
-        const S g = gradient[j], m = f.beta1 * first[j] + (S(1) - f.beta1) * g;
-        const S v = f.beta2 * second[j] + (S(1) - f.beta2) * g * g;
-        first[j] = m;
-        second[j] = v;
-        value[j] = f.keep * value[j] - f.step_size * m / (std::sqrt(v) * f.root + f.epsilon);
+    adamw_options options;
+    adamw_slot<S> slots[slots_at_once];
+    index first_block[slots_at_once];
+    int count;
+    bool clears;
+    const double* step;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        int s = 0;
+        while (s + 1 < count && first_block[s + 1] <= block.index())
+            ++s;
+        const adamw_slot<S>& p = slots[s];
+        const adamw_factors<S> f(options, adamw_step::from(step), p.rate);
+        const index begin = (block.index() - first_block[s]) * numbers_per_block;
+        const index end = begin + numbers_per_block < p.size ? begin + numbers_per_block : p.size;
+        for (index j = begin + block.thread(); j < end; j += block.threads()) {
+            const S g = f.gradient_share * p.gradient[j], m = f.beta1 * p.first[j] + (S(1) - f.beta1) * g;
+            const S v = f.beta2 * p.second[j] + (S(1) - f.beta2) * g * g;
+            p.first[j] = m;
+            p.second[j] = v;
+            p.value[j] = f.keep * p.value[j] - f.step_size * m / (std::sqrt(v) * f.root + f.epsilon);
+            if (clears) p.gradient[j] = S(0);
+        }
     }
 };
 
@@ -77,6 +93,16 @@ struct weighted_error {
         const S weight = importance != nullptr ? importance[c] : S(1), difference = Y(t, c) - target(t, c);
         gradient(t, c) = S(2) * weight * difference;
         return static_cast<double>(weight * difference * difference);
+    }
+};
+
+template <class S>
+struct weighted_square_entry {
+    matrix_view<const S> X;
+    const S* importance;  // null: ones
+
+    SUBBIT_KERNEL double operator()(index t, index c) const {
+        return static_cast<double>((importance != nullptr ? importance[c] : S(1)) * X(t, c) * X(t, c));
     }
 };
 
@@ -180,14 +206,6 @@ inline launch_shape cover_by_blocks(index rows) {
     return {std::clamp<index>(rows, 1, most_blocks), 256};
 }
 
-/// Losses of the rows, added in order on the host: waits for the device.
-template <class B>
-double sum_losses(const B& b, std::span<const double> losses) {
-    std::vector<double> host(losses.size());
-    b.device().copy_to_host(host.data(), losses.data(), losses.size_bytes());
-    return subbit::detail::sum_in_order(host);
-}
-
 }  // namespace gpu
 
 template <class B, class S>
@@ -207,24 +225,47 @@ void do_widen_margin(gpu_tag, const B& b, std::span<S> latent, S margin) {
 }
 
 template <class B, class S>
-void do_adamw_update(gpu_tag, const B& b, const adamw_factors<S>& f, std::span<const S> gradient, std::span<S> first,
-                     std::span<S> second, std::span<S> value) {
-    gpu::for_row_entries(b, 1, std::ssize(value),
-                         gpu::adamw_number<S>{f, gradient.data(), first.data(), second.data(), value.data()});
+void do_adamw_update(gpu_tag, const B& b, const adamw_options& options, std::span<const adamw_slot<S>> slots,
+                     bool clears, std::span<const double> step) {
+    using kernel = gpu::adamw_kernel<S>;
+    for (std::size_t first = 0; first < slots.size(); first += kernel::slots_at_once) {
+        kernel k{options, {}, {}, 0, clears, step.data()};
+        index blocks = 0;
+        for (const auto& slot :
+             slots.subspan(first, std::min<std::size_t>(kernel::slots_at_once, slots.size() - first))) {
+            if (slot.size == 0) continue;
+            k.first_block[k.count] = blocks;
+            k.slots[k.count++] = slot;
+            blocks += (slot.size + kernel::numbers_per_block - 1) / kernel::numbers_per_block;
+        }
+        if (blocks > 0) b.launch({blocks}, k);
+    }
+}
+
+template <class B>
+void do_add_to_total(gpu_tag, const B& b, std::span<const double> numbers, double factor, std::span<double> total) {
+    if (!numbers.empty())
+        b.launch(gpu::one_block(std::ssize(numbers)),
+                 gpu::add_total{numbers.data(), std::ssize(numbers), factor, total.data()});
 }
 
 template <class B, class S>
-double do_weighted_squared_error(gpu_tag, const B& b, matrix_view<const S> Y, matrix_view<const S> target,
-                                 std::span<const S> importance, matrix_view<S> gradient) {
-    return gpu::sum_all(b, Y.rows, Y.cols, gpu::weighted_error<S>{Y, target, importance.data(), gradient});
+void do_weighted_squared_error(gpu_tag, const B& b, matrix_view<const S> Y, matrix_view<const S> target,
+                               std::span<const S> importance, matrix_view<S> gradient, std::span<double> total) {
+    gpu::add_sum(b, Y.rows, Y.cols, gpu::weighted_error<S>{Y, target, importance.data(), gradient}, total.data());
 }
 
 template <class B, class S>
-double do_relative_squared_error(gpu_tag, const B& b, matrix_view<const S> Y, matrix_view<const S> target,
-                                 double per_token, matrix_view<S> d_Y) {
+double do_weighted_square(gpu_tag, const B& b, matrix_view<const S> X, std::span<const S> importance) {
+    return gpu::sum_all(b, X.rows, X.cols, gpu::weighted_square_entry<S>{X, importance.data()});
+}
+
+template <class B, class S>
+void do_relative_squared_error(gpu_tag, const B& b, matrix_view<const S> Y, matrix_view<const S> target,
+                               double per_token, matrix_view<S> d_Y, std::span<double> total) {
     auto losses = b.template scratch<double>(Y.rows);
     b.launch(gpu::cover_by_warps(Y.rows), gpu::relative_error_rows<S>{Y, target, per_token, d_Y, losses.data()});
-    return gpu::sum_losses(b, {losses.data(), static_cast<std::size_t>(losses.size())});
+    do_add_to_total(gpu_tag{}, b, {losses.data(), static_cast<std::size_t>(losses.size())}, 1, total);
 }
 
 template <class B, class S>

@@ -1,0 +1,61 @@
+// Ridge regressions of many right-hand sides by matrix products alone: conjugate gradients, all rows side by side.
+#pragma once
+
+#include <subbit/backend/conjugate_operations.hpp>
+#include <subbit/backend/factor_operations.hpp>
+#include <subbit/backend/memory_operations.hpp>
+
+#include <span>
+
+namespace subbit {
+
+/// Solves X G = R for symmetric positive definite G (k,k) and X, R (n,k). Every step is an exact minimization of
+/// 1/2 x'Gx - r'x along a direction, so that any number of steps leaves X nearer to the solution (in the norm of G)
+/// than it was: a solve that is cut short is a descent step. Holds memory for n <= rows, made once.
+template <class B, class S>
+class conjugate_gradients {
+  public:
+    conjugate_gradients(const B& b, index rows, index rank)
+        : product_(allocate<S>(b, rows, rank)),
+          direction_(allocate<S>(b, rows, rank)),
+          energy_(allocate_vector<S>(b, rows)),
+          gained_(allocate_vector<S>(b, rows)),
+          last_(allocate_vector<S>(b, rows)) {}
+
+    /// `steps` steps from the X that is given; R is used up.
+    template <class MG, class MR, class MX>
+    void solve(const B& b, int steps, const MG& G, MR&& R, MX&& X) {
+        const auto r = view(R);
+        const auto x = view(X);
+        const auto product = view(product_).middle_rows(0, x.rows), direction = view(direction_).middle_rows(0, x.rows);
+        const auto of_rows = [&](auto& v) { return span_of(v).first(static_cast<std::size_t>(x.rows)); };
+        const descent_rows<S> rows{of_rows(energy_), of_rows(gained_), of_rows(last_)};
+        const auto g = const_view(G).t();  // the same G, stored so that the sums of both operands run along memory
+        gemm(b, x, g, product);
+        start_descent(b, product, r, rows);
+        for (int step = 0; step < steps; ++step) {
+            const descent_place place{step == 0, step + 1 == steps};
+            gemm(b, place.first ? r : direction, g, product);
+            descend_step(b, place, product, direction, r, x, rows);
+        }
+    }
+
+    /// Of what all solves since the last call gained, the share of their last steps: what the next step would gain is
+    /// of that order, so a share far below an average step's says that there were enough. Not a number where nothing
+    /// was solved, or what was solved is none. Waits for the backend.
+    double last_share(const B& b) {
+        const auto sum_and_clear = [&](auto& v) {
+            const double sum = download_vector(b, std::span<const S>(const_span(v))).template cast<double>().sum();
+            fill(b, 0, as_column(span_of(v)));
+            return sum;
+        };
+        const double all = sum_and_clear(gained_);
+        return sum_and_clear(last_) / all;
+    }
+
+  private:
+    typename B::template matrix<S> product_, direction_;
+    typename B::template vector<S> energy_, gained_, last_;
+};
+
+}  // namespace subbit
