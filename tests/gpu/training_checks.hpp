@@ -361,7 +361,7 @@ void check_recorded_steps(const B& b) {
     phase_options options;
     options.latents = learning_rate::absolute(0.01);
     options.optimizer.weight_decay = 0.1;
-    for (const std::size_t gathered : {0, 2}) {
+    for (const std::size_t gathered : {std::size_t{0}, std::size_t{2}}) {
         const auto run = [&](bool records) {
             std::vector<typename B::template vector<double>> values, slopes;
             for (const index n : {index{1}, index{37}, index{2048}, index{2049}, index{5000}}) {

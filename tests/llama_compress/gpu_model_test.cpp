@@ -278,7 +278,7 @@ TEST_CASE("a trial of a job's pieces, and the plan that is made of it") {
     CHECK(seconds_of("teacher", -1) == -1);
     CHECK(seconds_of("distill", -1) == 3 * 6 * (0.5 + 2 * 0.25));
     o.order = "layer";
-    CHECK(seconds_of("tune layer", 0) == doctest::Approx((6 + 4 + tokens * 1.25 + 1 + 0.125 * 6 * 2) / 7));
+    CHECK(seconds_of("tune layer", 0) == doctest::Approx((2 + 8 + 2 + tokens * 1.25 + 1 + 0.125 * 6 * 2) / 7));
 }
 
 }  // namespace llama

@@ -280,9 +280,11 @@ class compression {
     /// phase "tune" of all blocks together, those of an earlier run included.
     nlohmann::json seconds_of_phases(double total) const {
         auto all = clock_.seconds();
-        for (const auto& report : reports_)
-            for (const auto& [phase, seconds] : report.value("phases", nlohmann::json::object()).items())
+        for (const auto& report : reports_) {
+            const auto phases = report.value("phases", nlohmann::json::object());
+            for (const auto& [phase, seconds] : phases.items())
                 all["blocks: " + phase] += seconds.template get<double>();
+        }
         // Only some steps are looked at: their shares are those of all.
         double looked_at = 0;
         for (const auto& [phase, seconds] : distillation_phases_)

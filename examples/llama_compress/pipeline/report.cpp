@@ -35,7 +35,8 @@ json report_seconds(double total, const subbit::phase_seconds& phases) {
     for (const auto& [name, value] : phases) {
         const auto colon = name.find(": ");
         const std::string part = name.substr(0, colon);
-        seconds[part] = seconds.value(part, 0.0) + value;
+        const double before = seconds.value(part, 0.0);
+        seconds[part] = before + value;
         if (colon != std::string::npos) seconds["phases"][part][name.substr(colon + 2)] = value;
     }
     return seconds;
