@@ -24,10 +24,10 @@ enum class packed_precision {
 /// x the error is some 7e-3 of the result's norm. A backend may be more exact: those without such a kernel, and double,
 /// are.
 ///
-/// With packed_precision::bf16, more than 16 vectors at once are rounded to bfloat16, inputs after s_pre and the numbers
+/// With packed_precision::bf16, more than 4 vectors at once are rounded to bfloat16, inputs after s_pre and the numbers
 /// between V and U after s_mid, and sums are float32: each of the two adds some 2^-9 to the relative error of the
-/// result's norm. An infinity goes on as in a float sum. It is a GPU's with tensor cores that multiply by warpgroups
-/// (sm_90a); elsewhere, and with fewer vectors, results are exact.
+/// result's norm. An infinity goes on as in a float sum. It is a GPU's whose products by warpgroups are
+/// turned on (docs/gpu.md); elsewhere, and with fewer vectors, results are exact.
 struct apply_options {
     packed_precision precision = packed_precision::exact;
 };
