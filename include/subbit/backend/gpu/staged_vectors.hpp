@@ -45,6 +45,7 @@ struct staged_vectors_kernel {
     static constexpr int most_warps = 16, most_threads = most_warps * warp_size;
     static constexpr int least_blocks = Vectors == 1 ? 2 : 1;
     static constexpr bool overlaps = true;
+    static constexpr bool needs_warpgroups = true;  // bulk copies: devices have both or neither
 
     vector_output<Source, Target> outputs[outputs_at_once];
     int first_strip[outputs_at_once + 1] = {};  ///< of an output; behind the last one the number of all

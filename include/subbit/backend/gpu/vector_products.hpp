@@ -104,8 +104,8 @@ void staged_products(const gpu_backend<Device>& b, std::span<const vector_output
     const index halves = (widest_of(outputs) + warp_columns::half - 1) / warp_columns::half;
     const auto launch = [&]<int most, int each>(index first, index count, std::integral_constant<int, most>,
                                                 std::integral_constant<int, each>) {
-        // No fewer than finish a strip's planes side by side.
-        const int warps = static_cast<int>(std::clamp<index>((halves + each - 1) / each, 8, 16));
+        // Whole warpgroups, and no fewer warps than finish a strip's planes side by side.
+        const int warps = static_cast<int>(std::clamp<index>((halves + 4 * each - 1) / (4 * each) * 4, 8, 16));
         for (std::size_t o = 0, end; o < outputs.size(); o = end) {
             for (end = o; end < std::min<std::size_t>(o + outputs_at_once, outputs.size()); ++end)
                 if (outputs[end].part_count != outputs[o].part_count) break;
