@@ -1,4 +1,4 @@
-// Conjugate gradients for many right-hand sides against exact solves, and how many steps a latent's solver takes.
+// Conjugate gradients for many right-hand sides against exact solves, and how many steps a latent's oracle_solver takes.
 #include <subbit/backend/cpu.hpp>
 #include <subbit/factor/conjugate_gradients.hpp>
 #include <subbit/factor/lb_admm.hpp>
@@ -13,7 +13,7 @@
 namespace subbit::testing {
 namespace {
 
-using solver = latent_solver<reference<double>, double>;
+using oracle_solver = latent_solver<reference<double>, double>;
 
 matrix<double> random_rotation(std::uint64_t seed, index n) {
     return Eigen::HouseholderQR<matrix<double>>(normal_matrix(seed, n, n)).householderQ();
@@ -38,7 +38,7 @@ struct spread_problem {
         const vector<double> values = vector<double>::LinSpaced(rank, std::log(least), 0).array().exp();
         other.auxiliary = normal_matrix(2, cols, rank) * values.asDiagonal() * random_rotation(3, rank);
     }
-    void update(solver& by) {
+    void update(oracle_solver& by) {
         self.latent.setZero();
         by.set(oracle, {0.0, least_ridge});
         by.update(oracle, T, other, self);
@@ -96,7 +96,7 @@ TEST_CASE("a system that nothing is known of, or whose matrix is not definite, l
 
 TEST_CASE("where many steps are not enough, systems are solved exactly from there on") {
     spread_problem hard(30, 64, 50, 1e-4);
-    solver by(oracle, 64, 50, latent_solve::conjugate_gradients), exact(oracle, 64, 50, latent_solve::exact);
+    oracle_solver by(oracle, 64, 50, latent_solve::conjugate_gradients), exact(oracle, 64, 50, latent_solve::exact);
     CHECK(by.steps() > 0);
     for (int k = 0; k < 6; ++k) {
         hard.update(by);
@@ -111,7 +111,7 @@ TEST_CASE("where many steps are not enough, systems are solved exactly from ther
 
 TEST_CASE("easy systems take few steps, and what is not a number is solved exactly") {
     spread_problem easy(30, 400, 10, 1.0);
-    solver by(oracle, 400, 10, latent_solve::conjugate_gradients);
+    oracle_solver by(oracle, 400, 10, latent_solve::conjugate_gradients);
     for (int k = 0; k < 8; ++k) {
         easy.update(by);
         by.choose_steps(oracle);
