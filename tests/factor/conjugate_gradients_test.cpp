@@ -1,4 +1,4 @@
-// Conjugate gradients for many right-hand sides against exact solves, and how many steps a latent's oracle_solver takes.
+// Conjugate gradients for many right-hand sides against exact solves, and how many steps a latent's solver takes.
 #include <subbit/backend/cpu.hpp>
 #include <subbit/factor/conjugate_gradients.hpp>
 #include <subbit/factor/lb_admm.hpp>
