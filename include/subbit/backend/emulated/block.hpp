@@ -1,6 +1,7 @@
 // The block of the emulation: one object a thread, over what the block's threads share.
 #pragma once
 
+#include <subbit/backend/emulated/bulk_copies.hpp>
 #include <subbit/backend/emulated/fibers.hpp>
 #include <subbit/backend/gpu/block.hpp>
 #include <subbit/backend/gpu/core_matrices.hpp>
@@ -20,7 +21,8 @@ namespace subbit::emulation {
 struct block_state {
     using slot = std::array<std::byte, 16>;
 
-    block_state(fiber_group& group, const gpu::launch_shape& launch) : fibers(group), shape(launch) {
+    block_state(fiber_group& group, const gpu::launch_shape& launch)
+        : fibers(group), shape(launch), bulk(group, launch.threads) {
         const auto threads = static_cast<std::size_t>(launch.threads);
         slots.fill(std::vector<slot>(threads));
         operands.resize(threads);
@@ -37,6 +39,7 @@ struct block_state {
         for (barrier& b : warpgroups)
             b = {gpu::warpgroup_size};
         std::memset(shared.data(), 0xff, shared.size());
+        bulk.clear();
     }
 
     fiber_group& fibers;
@@ -46,6 +49,7 @@ struct block_state {
     std::array<std::vector<slot>, 3> slots;
     std::vector<void*> operands;  // of what the threads of a warp or a warpgroup do together
     std::vector<std::byte> shared;
+    bulk_copies bulk;
     int waited = 0;  // threads that have waited for the kernel before this one
 };
 
@@ -67,6 +71,8 @@ class block {
         state_->waited += !waited_;
         waited_ = true;
     }
+
+    bulk_copies& bulk() { return state_->bulk; }
 
     void sync() { state_->fibers.wait(state_->all); }
     void sync_warp() { state_->fibers.wait(state_->warps[static_cast<std::size_t>(warp())]); }

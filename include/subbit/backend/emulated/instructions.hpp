@@ -167,11 +167,16 @@ template <int Pending>
 void wait_for_products(const block&, gpu::pending_products<Pending>) {}
 template <class... Sums>
 void finish_products(const block&, Sums&...) {}
-inline void make_arrival(const block&, gpu::arrival&) {}
-inline void copy_bulk(const block&, void* to, const void* from, int bytes, gpu::arrival&) {
-    std::memcpy(to, from, static_cast<std::size_t>(bytes));
+inline void make_arrivals(block& b, gpu::arrival* arrivals, int count) {
+    for (int i = 0; i < count; ++i)
+        arrivals[i].state = b.bulk().make_arrival();
 }
-inline void wait_for_bulk(const block&, gpu::arrival&, int /*parity*/) {}  // the sync() after it is enough
+inline void copy_bulk(block& b, void* to, const void* from, int bytes, gpu::arrival& a) {
+    b.bulk().begin(a.state, to, from, bytes);
+}
+inline void wait_for_bulk(block& b, gpu::arrival& a, int parity) {
+    b.bulk().wait(a.state, b.thread(), parity);
+}
 inline void release_to_bulk(const block&) {}
 
 inline std::uint32_t unit_pair(const block&, std::uint32_t bits) {

@@ -1,8 +1,8 @@
 // Packed products with few vectors: the signs are read once, and binary tensor cores take them as they are.
 //
 // A block has some strips of 32 rows; its warps share out the columns, hold their part of the vectors as bit planes
-// (vector_sources.hpp) in registers, and add their sums up in shared memory, in the order of the warps. On sm_90 and
-// later the signs of all strips are on their way to shared memory before the kernel before this one is done.
+// (vector_sources.hpp) in registers, and add their sums up in shared memory, in the order of the warps. The signs of
+// all strips are on their way to shared memory, by bulk copies, before the kernel before this one is done.
 //
 // With one vector, what takes the time is not the bytes but the way of one warp from its numbers to its sums. So
 // nothing is waited for on that way but the warp's own largest number; warps are many and have few columns each; the
@@ -44,7 +44,7 @@ template <class Source, class Target, int Vectors, int Halves>
 struct staged_vectors_kernel {
     static constexpr int most_warps = 16, most_threads = most_warps * warp_size;
     static constexpr int least_blocks = Vectors == 1 ? 2 : 1;
-    static constexpr bool overlaps = true;
+    static constexpr bool needs_warpgroups = true, overlaps = true;
 
     vector_output<Source, Target> outputs[outputs_at_once];
     int first_strip[outputs_at_once + 1] = {};  ///< of an output; behind the last one the number of all
@@ -70,8 +70,7 @@ struct staged_vectors_kernel {
         int first = shares.first(number);
         if (shares.stage_words > 0) {
             if (block.thread() == 0) {
-                for (int s = 0; s < shares.stages(); ++s)
-                    make_arrival(block, shared.arrivals[s]);
+                make_arrivals(block, shared.arrivals, shares.stages());
                 load_signs(block, shared, first, least(first + shares.batch, end));
             }
             block.sync();
@@ -135,9 +134,8 @@ struct staged_vectors_kernel {
                 const int groups = least(2, static_cast<int>(bits.row_groups()) - group);
                 const int bytes = groups * static_cast<int>(bits.col_groups() * bit_layout::tile_rows * 4);
                 const int stage = (strip - first) * shares.parts + p;
-                if (bytes > 0)
-                    copy_bulk(block, shared.signs + stage * shares.stage_words, bits.tile(group, 0), bytes,
-                              shared.arrivals[stage]);
+                copy_bulk(block, shared.signs + stage * shares.stage_words, bits.tile(group, 0), bytes,
+                          shared.arrivals[stage]);
             }
         }
     }
@@ -174,7 +172,7 @@ struct staged_vectors_kernel {
             const int row = row_of(block, o, strip);
             const float post = part.post != nullptr && row < part.bits.rows() ? part.post[row] : 1.0f;
             const int stage = (strip - base) * shares.parts + p;
-            if (shares.stage_words > 0 && part.bits.cols() > 0) wait_for_bulk(block, shared.arrivals[stage], round);
+            if (shares.stage_words > 0) wait_for_bulk(block, shared.arrivals[stage], round);
             const strip_signs signs(block, part.bits, strip - first_strip[o],
                                     shares.stage_words > 0 ? shared.signs + stage * shares.stage_words : nullptr);
             SUBBIT_UNROLL
