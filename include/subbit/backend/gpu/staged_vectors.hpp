@@ -172,7 +172,7 @@ struct staged_vectors_kernel {
             const int row = row_of(block, o, strip);
             const float post = part.post != nullptr && row < part.bits.rows() ? part.post[row] : 1.0f;
             const int stage = (strip - base) * shares.parts + p;
-            if (shares.stage_words > 0) wait_for_bulk(block, shared.arrivals[stage], round);
+            if (shares.stage_words > 0 && column == 0) wait_for_bulk(block, shared.arrivals[stage], round);
             const strip_signs signs(block, part.bits, strip - first_strip[o],
                                     shares.stage_words > 0 ? shared.signs + stage * shares.stage_words : nullptr);
             SUBBIT_UNROLL
