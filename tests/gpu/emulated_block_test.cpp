@@ -87,6 +87,29 @@ struct two_bulk_copies {
     }
 };
 
+/// Begins a product of ones, 64 rows and 32 columns, and waits for it or not.
+struct warpgroup_product {
+    float* sums;  ///< one a thread
+    bool waits;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        const std::uint32_t one = rounded_pair(block, 1, 1);
+        auto* const columns = block.template shared<std::uint32_t>(256);
+        for (int i = block.thread(); i < 256; i += block.threads())
+            columns[i] = one;
+        block.sync();
+        float mine[16] = {};
+        gpu::sign_fragment signs = {{one, one, one, one}};
+        begin_products(block, signs);
+        add_products(block, mine, signs, columns);
+        commit_products(block);
+        sums[block.thread()] = mine[15];
+        if (waits) finish_products(block, mine);
+        sums[block.thread()] += mine[15];
+    }
+};
+
 }  // namespace
 
 TEST_CASE("threads exchange values") {
@@ -144,6 +167,18 @@ TEST_CASE("bulk copies come when they are waited for, and in their order alone")
         check_throws<error>([&] { launch(copies::wrong_parity); }, {"bulk copy 1", "parity 0"});
         check_throws<error>([&] { launch(copies::odd_bytes); }, {"12 bytes"});
     }
+}
+
+TEST_CASE("a warpgroup's products are done when they are waited for") {
+    const emulated b;
+    auto sums = allocate_vector<float>(b, 128);
+    b.launch({1, 128, 1024}, warpgroup_product{span_of(sums).data(), true});
+    CHECK((download_vector(b, std::span<const float>(const_span(sums))).array() == 16).all());
+    check_throws<error>(
+        [&] {
+            b.launch({1, 128, 1024}, warpgroup_product{span_of(sums).data(), false});
+        },
+        {"ends before products"});
 }
 
 TEST_CASE("the host cannot touch the device's memory, and new memory is not a number") {
