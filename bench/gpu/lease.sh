@@ -5,6 +5,7 @@
 #
 #   tests      test_cuda
 #   packed     packed layers of all shapes and token counts, linear layers of whole models, cuBLAS; the goals' rows first
+#   latency    what hand-overs between blocks cost
 #   factor     LB-ADMM: single layers, a SmolLM2 block, the layers of a 70B
 #   smollm2    SmolLM2's quick run with two seeds, decoding, and perplexity
 #   shapes     made-up models of Llama-2's shapes, 7B and 70B: decoding and memory
@@ -29,12 +30,12 @@ total=${TOTAL_SECONDS:-480}
 into=$1
 shift
 if [ $# -eq 0 ]; then
-    read -ra steps <<<"${STEPS:-tests packed factor smollm2 shapes hour demo sanitize}"
+    read -ra steps <<<"${STEPS:-tests packed latency factor smollm2 shapes hour demo sanitize}"
     set -- "${steps[@]}"
 fi
 for name in "$@"; do
     case $name in
-        tests | packed | factor | smollm2 | shapes | hour | demo | sanitize | profile) ;;
+        tests | packed | latency | factor | smollm2 | shapes | hour | demo | sanitize | profile) ;;
         *) echo "lease.sh: no step is called $name" >&2; exit 2 ;;
     esac
 done
@@ -58,8 +59,10 @@ bench() {
 
 run_packed() {
     local one='/m:(8192/n:8192|4096/n:4096|4096/n:14336)/tokens:1(/|$)' wide='/m:8192/n:8192/tokens:(16|512|2048)(/|$)'
-    bench packed packed_gpu_bench 110 "^(copy|read)/|^decode_layers|^(packed|cublas).*$one" "$wide" .
+    bench packed packed_gpu_bench 150 "^(copy|read)/|^decode_|^(packed|cublas).*$one" "$wide" .
 }
+
+run_latency() { bench latency latency_gpu_bench 20 .; }
 
 run_factor() { bench factor factor_gpu_bench 110 '^(lb_admm_gpu|smollm2_block)' '^llama_70b' .; }
 

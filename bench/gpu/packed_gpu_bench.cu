@@ -3,15 +3,15 @@
 
 #include <cuda_bf16.h>
 #include <string>
-#include <type_traits>
 #include <vector>
 
 namespace subbit::bench {
 namespace {
 
-const cuda& gpu_backend_of_benches() {
-    static const cuda b;
-    return b;
+/// With the kernels of sm_90a alone, or with those of every GPU.
+const cuda& gpu_backend_of_benches(bool warpgroups = false) {
+    static const cuda every(cuda_device({.warpgroups = false})), newest(cuda_device({.warpgroups = true}));
+    return warpgroups ? newest : every;
 }
 
 /// Reads words as packed kernels do, 16 bytes a lane, and keeps a sum that nobody needs, so that the loads stay.
@@ -88,17 +88,12 @@ template <class T>
 using part = device_layer_output<cuda_device, T>;
 using workspace = gpu::packed_workspace<cuda_device, float>;
 
-/// What all benches of packed layers time: the outputs of some layers of one input, exact ones for float.
-template <class T>
-void run_job(const cuda& b, matrix_view<const T> X, std::span<const part<T>> parts, workspace& work) {
-    constexpr auto precision = std::is_same_v<T, bf16> ? packed_precision::bf16 : packed_precision::exact;
-    apply_layers(b, X, parts, work, {precision});
-}
-
 /// Arguments: m, n, tokens, rank. U V x with its scales; layers rotate, so that their signs come from the memory.
 template <class T>
-void packed(benchmark::State& state) {
-    const cuda& b = gpu_backend_of_benches();
+void packed(benchmark::State& state, bool warpgroups, packed_precision precision) {
+    const cuda& b = gpu_backend_of_benches(warpgroups);
+    if (warpgroups && !b.device().has_warpgroup_products())
+        return state.SkipWithError("this GPU, or this program's code, has no warpgroup products");
     const index m = state.range(0), n = state.range(1), tokens = state.range(2), rank = state.range(3);
     const double bytes = sign_bytes(m, n, rank);
     const std::vector<layer> layers(rotating_copies(bytes, tokens), to_backend(b, random_layer(m, n, rank)));
@@ -107,16 +102,23 @@ void packed(benchmark::State& state) {
     workspace work(b);
     time_recorded(state, b, recorded_calls(tokens), [&](index i) {
         const part<T> job{layers[static_cast<std::size_t>(i) % layers.size()], {y.data(), tokens, m}};
-        run_job(b, matrix_view<const T>(x.data(), tokens, n), std::span(&job, 1), work);
+        apply_layers(b, matrix_view<const T>(x.data(), tokens, n), std::span<const part<T>>(&job, 1), work,
+                     {precision});
     });
     report_rate(state, "sign_bytes/s", bytes);
     report_rate(state, "dense_flops/s", 2.0 * static_cast<double>(m * n * tokens));
 }
 void packed_float(benchmark::State& state) {
-    packed<float>(state);
+    packed<float>(state, false, packed_precision::exact);
 }
 void packed_bfloat16(benchmark::State& state) {
-    packed<bf16>(state);
+    packed<bf16>(state, false, packed_precision::exact);
+}
+void packed_warpgroups(benchmark::State& state) {
+    packed<float>(state, true, packed_precision::exact);
+}
+void packed_rounded(benchmark::State& state) {
+    packed<bf16>(state, true, packed_precision::bf16);
 }
 
 /// Arguments: m, n, tokens. The dense layer by cuBLAS, weights and activations in bfloat16, sums in float.
@@ -143,8 +145,10 @@ void cublas_bfloat16(benchmark::State& state) {
 /// The linear layers of a model, one token: q, k, v as one job, then o, gate and up as one, down; all blocks one after
 /// the other, as one graph. Arguments: blocks, width, width of k and v, width of gate and up, bits a weight in
 /// hundredths.
-void decode_layers(benchmark::State& state) {
-    const cuda& b = gpu_backend_of_benches();
+void time_model(benchmark::State& state, bool warpgroups) {
+    const cuda& b = gpu_backend_of_benches(warpgroups);
+    if (warpgroups && !b.device().has_warpgroup_products())
+        return state.SkipWithError("this GPU, or this program's code, has no warpgroup products");
     const index blocks = state.range(0), d = state.range(1), kv = state.range(2), ff = state.range(3);
     const bits_per_weight bits{static_cast<double>(state.range(4)) / 100};
     double bytes = 0;  // of a block's signs
@@ -164,7 +168,7 @@ void decode_layers(benchmark::State& state) {
         std::vector<part<float>> parts;
         for (std::size_t l = first; l < first + count; ++l)
             parts.push_back({layers[l], {y.data() + static_cast<index>(l - first) * ff, 1, layers[l].rows()}});
-        run_job(b, matrix_view<const float>(input, 1, n), std::span<const part<float>>(parts), work);
+        apply_layers(b, matrix_view<const float>(input, 1, n), std::span<const part<float>>(parts), work);
     };
     time_recorded(state, b, 1, [&](index) {
         for (const auto& layers : model) {
@@ -175,6 +179,13 @@ void decode_layers(benchmark::State& state) {
         }
     });
     report_rate(state, "sign_bytes/s", bytes * static_cast<double>(blocks));
+}
+
+void decode_layers(benchmark::State& state) {
+    time_model(state, false);
+}
+void decode_warpgroups(benchmark::State& state) {
+    time_model(state, true);
 }
 
 struct layer_size {
@@ -202,17 +213,22 @@ void dense_rows(benchmark::internal::Benchmark* bench) {
 }
 BENCHMARK(packed_float)->Apply(packed_rows);
 BENCHMARK(packed_bfloat16)->Apply(packed_rows);
+BENCHMARK(packed_warpgroups)->Apply(packed_rows);
+BENCHMARK(packed_rounded)->Apply(packed_rows);
 BENCHMARK(cublas_bfloat16)->Apply(dense_rows);
 
-BENCHMARK(decode_layers)
-    ->ArgNames({"blocks", "width", "kv", "ff", "bits_x100"})
-    ->Args({30, 576, 192, 1536, 100})     // SmolLM2-135M
-    ->Args({32, 4096, 4096, 11008, 100})  // Llama-2-7B
-    ->Args({32, 4096, 1024, 14336, 100})  // Llama-3-8B
-    ->Args({8, 8192, 1024, 28672, 100})   // Llama-2-70B, a tenth of its blocks
-    ->Iterations(20)
-    ->UseManualTime()
-    ->Unit(benchmark::kMicrosecond);
+void models(benchmark::internal::Benchmark* bench) {
+    bench->ArgNames({"blocks", "width", "kv", "ff", "bits_x100"})
+        ->Args({30, 576, 192, 1536, 100})     // SmolLM2-135M
+        ->Args({32, 4096, 4096, 11008, 100})  // Llama-2-7B
+        ->Args({32, 4096, 1024, 14336, 100})  // Llama-3-8B
+        ->Args({8, 8192, 1024, 28672, 100})   // Llama-2-70B, a tenth of its blocks
+        ->Iterations(20)
+        ->UseManualTime()
+        ->Unit(benchmark::kMicrosecond);
+}
+BENCHMARK(decode_layers)->Apply(models);
+BENCHMARK(decode_warpgroups)->Apply(models);
 
 }  // namespace
 }  // namespace subbit::bench

@@ -10,7 +10,7 @@
 # the GPU's architecture (default 90a-real: H100 and H200, with their own matrix instructions), JOBS how many compilers run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-[ $# -gt 0 ] || set -- tests packed factor smollm2 shapes
+[ $# -gt 0 ] || set -- tests packed latency factor smollm2 shapes
 folder=${CARRIED:-build/lease/carry}
 smollm2=no
 programs=()
@@ -18,6 +18,7 @@ for step in "$@"; do
     case $step in
         tests | sanitize) programs+=(tests/cuda/test_cuda) ;;
         packed | profile) programs+=(bench/gpu/packed_gpu_bench) ;;
+        latency) programs+=(bench/gpu/latency_gpu_bench) ;;
         factor) programs+=(bench/gpu/factor_gpu_bench) ;;
         smollm2 | hour)
             programs+=(examples/llama_compress/llama_compress)

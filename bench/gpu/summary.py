@@ -59,8 +59,8 @@ def cells(row, rows, known):
 
 
 def known_of(name, reference):
-    """What is known of a row: of packed layers whatever the type of activations, of runs whatever the seed."""
-    name = re.sub("/seed:.*", "", name)
+    """What is known of a row: of packed layers whatever the kernels and the type of activations, of runs whatever the seed."""
+    name = re.sub("^decode_warpgroups/", "decode_layers/", re.sub("/seed:.*", "", name))
     return {**reference.get(re.sub("^packed_[a-z0-9]+/", "packed/", name), {}), **reference.get(name, {})}
 
 
