@@ -41,6 +41,7 @@ TEST_CASE("packed layers on the GPU, recorded and not") {
         check_layer_jobs<bf16>(b);
         check_rounded_layers<float>(b);
         check_rounded_layers<bf16>(b);
+        check_empty_ranks(b);
         check_token_independence(b);
         check_residual_layers(b);
         check_recorded_layers(b);

@@ -7,6 +7,8 @@
 
 #include <doctest/doctest.h>
 #include <cstdint>
+#include <span>
+#include <vector>
 
 namespace subbit::testing {
 
@@ -53,6 +55,61 @@ struct half_of_a_wait {
     }
 };
 
+/// Brings two pieces of 16 bytes to the same place, one after the other, and adds their floats up; or does it wrongly.
+struct two_bulk_copies {
+    enum fault { none, no_begin, no_end, early, wrong_parity, odd_bytes };
+    const float* from;  ///< 8
+    float* sums;        ///< one a thread
+    fault with = none;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        float* const shared = block.template shared<float>(4);
+        auto* const arrivals = block.template shared<gpu::arrival>(1);
+        const auto begin = [&](int i) {
+            if (block.thread() == 0) copy_bulk(block, shared, from + 4 * i, with == odd_bytes ? 12 : 16, arrivals[0]);
+        };
+        if (block.thread() == 0) make_arrivals(block, arrivals, 1);
+        block.sync();
+        if (with != no_begin) begin(0);
+        if (with == early) begin(1);
+        float sum = 0;
+        for (int i = 0; i < 2; ++i) {
+            wait_for_bulk(block, arrivals[0], with == wrong_parity ? 0 : i);
+            for (int k = 0; k < 4; ++k)
+                sum += shared[k];
+            release_to_bulk(block);
+            block.sync();
+            if (i == 0) begin(1);
+            if (with == no_end) break;
+        }
+        sums[block.thread()] = sum;
+    }
+};
+
+/// Begins a product of ones, 64 rows and 32 columns, and waits for it or not.
+struct warpgroup_product {
+    float* sums;  ///< one a thread
+    bool waits;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        const std::uint32_t one = rounded_pair(block, 1, 1);
+        auto* const columns = block.template shared<std::uint32_t>(256);
+        for (int i = block.thread(); i < 256; i += block.threads())
+            columns[i] = one;
+        block.sync();
+        float mine[16] = {};
+        gpu::sign_fragment signs = {{one, one, one, one}};
+        begin_products(block, signs);
+        add_products(block, mine, signs, columns);
+        commit_products(block);
+        sums[block.thread()] = mine[15];
+        if (waits) finish_products(block, mine);
+        sums[block.thread()] += mine[15];
+    }
+};
+
 }  // namespace
 
 TEST_CASE("threads exchange values") {
@@ -90,6 +147,38 @@ TEST_CASE("a kernel that overlaps waits for the one before it, in every thread")
     const emulated b;
     check_throws<error>([&] { b.launch({2, 64}, half_of_a_wait{32}); }, {"64 threads", "32 wait"});
     CHECK_NOTHROW(b.launch({2, 64}, half_of_a_wait{64}));
+}
+
+TEST_CASE("bulk copies come when they are waited for, and in their order alone") {
+    using copies = two_bulk_copies;
+    for (const bool falling : {false, true}) {
+        const emulated b(emulated_device({.falling = falling}));
+        const std::vector<float> values = {1, 2, 3, 4, 50, 60, 70, 80};
+        const auto from = upload_vector(b, std::span<const float>(values));
+        auto sums = allocate_vector<float>(b, 64);
+        const auto launch = [&](copies::fault with) {
+            b.launch({1, 64, 32}, copies{span_of(from).data(), span_of(sums).data(), with});
+        };
+        launch(copies::none);
+        CHECK((download_vector(b, std::span<const float>(const_span(sums))).array() == 270).all());
+        check_throws<error>([&] { launch(copies::no_begin); }, {"wait at a barrier"});
+        check_throws<error>([&] { launch(copies::no_end); }, {"ends before"});
+        check_throws<error>([&] { launch(copies::early); }, {"begins before"});
+        check_throws<error>([&] { launch(copies::wrong_parity); }, {"bulk copy 1", "parity 0"});
+        check_throws<error>([&] { launch(copies::odd_bytes); }, {"12 bytes"});
+    }
+}
+
+TEST_CASE("a warpgroup's products are done when they are waited for") {
+    const emulated b;
+    auto sums = allocate_vector<float>(b, 128);
+    b.launch({1, 128, 1024}, warpgroup_product{span_of(sums).data(), true});
+    CHECK((download_vector(b, std::span<const float>(const_span(sums))).array() == 16).all());
+    check_throws<error>(
+        [&] {
+            b.launch({1, 128, 1024}, warpgroup_product{span_of(sums).data(), false});
+        },
+        {"ends before products"});
 }
 
 TEST_CASE("the host cannot touch the device's memory, and new memory is not a number") {

@@ -92,26 +92,40 @@ inline double relative_error(const matrix<float>& got, const matrix<float>& expe
     return static_cast<double>((got - expected).norm()) / static_cast<double>(expected.norm());
 }
 
+/// One job, without and with the old outputs.
+template <class T, class B>
+void check_layer_job(const B& b, const std::vector<low_rank_binary_linear<float>>& layers, index tokens) {
+    const double unit = std::is_same_v<T, float> ? 1e-6 : std::is_same_v<T, f16> ? 1e-3 : 8e-3;
+    const index n = layers.front().cols();
+    const matrix<float> X = converted_back(converted<T>(normal_matrix(tokens, n, 40)), tokens, n);
+    const auto got = outputs<T>(b, layers, X), added = outputs<T>(b, layers, X, 1);
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+        matrix<float> expected(tokens, layers[l].rows());
+        layers[l].apply(reference<float>(), X, expected);
+        CAPTURE(tokens);
+        CAPTURE(l);
+        CHECK(relative_error(got[l], expected) < unit);
+        CHECK(relative_error(added[l], expected + old_output(tokens, layers[l].rows(), l)) < unit);
+    }
+}
+
 template <class T, class B>
 void check_layer_jobs(const B& b) {
-    const double unit = std::is_same_v<T, float> ? 1e-6 : std::is_same_v<T, f16> ? 1e-3 : 8e-3;
     const std::vector odd = {normal_layer(33, 17, 63, 10, false), normal_layer(65, 40, 63, 20, true),
                              normal_layer(1, 1, 63, 30, true)};
     const std::vector even = {normal_layer(36, 20, 132, 11, true), normal_layer(8, 64, 132, 21, false)};
     for (const auto& layers : {odd, even})
-        for (const index tokens : {1, 2, 3, 8, 17}) {
-            const index n = layers.front().cols();
-            const matrix<float> X = converted_back(converted<T>(normal_matrix(tokens, n, 40)), tokens, n);
-            const auto got = outputs<T>(b, layers, X), added = outputs<T>(b, layers, X, 1);
-            for (std::size_t l = 0; l < layers.size(); ++l) {
-                matrix<float> expected(tokens, layers[l].rows());
-                layers[l].apply(reference<float>(), X, expected);
-                CAPTURE(tokens);
-                CAPTURE(l);
-                CHECK(relative_error(got[l], expected) < unit);
-                CHECK(relative_error(added[l], expected + old_output(tokens, layers[l].rows(), l)) < unit);
-            }
-        }
+        for (const index tokens : {1, 2, 3, 8, 17})
+            check_layer_job<T>(b, layers, tokens);
+}
+
+/// Layers of rank 0, which have no signs to wait for, among others.
+template <class B>
+void check_empty_ranks(const B& b) {
+    const std::vector layers = {normal_layer(1500, 64, 40, 12, true), normal_layer(1500, 0, 40, 22, true),
+                                normal_layer(1500, 64, 40, 32, true)};
+    for (const index tokens : {1, 3, 5})
+        check_layer_job<float>(b, layers, tokens);
 }
 
 /// With packed_precision::bf16, within what apply_options says; the same for 17 tokens as for more, and exact for

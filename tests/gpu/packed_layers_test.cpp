@@ -19,6 +19,7 @@ TEST_CASE("blocks that have several strips, and take them in several rounds") {
     for (const bool falling : {false, true}) {
         const emulated b(emulated_device({.falling = falling, .multiprocessors = 2}));
         check_layer_jobs<float>(b);
+        check_empty_ranks(b);
         check_residual_layers(b);
         check_exact_product<float>(b, 300, 7000, 1);
         check_exact_product<float>(b, 300, 7000, 3);

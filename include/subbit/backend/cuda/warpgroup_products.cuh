@@ -26,10 +26,10 @@ __device__ inline unsigned shared_address(const void* p) {
 __device__ inline void release_to_bulk(const block&) {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
-__device__ inline void make_arrival(const block& b, gpu::arrival& a) {
-    asm volatile(
-        "mbarrier.init.shared::cta.b64 [%0], 1;\nfence.mbarrier_init.release.cluster;" ::"r"(shared_address(&a))
-        : "memory");
+__device__ inline void make_arrivals(const block& b, gpu::arrival* arrivals, int count) {
+    for (int i = 0; i < count; ++i)
+        asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(arrivals + i)) : "memory");
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     release_to_bulk(b);
 }
 __device__ inline void copy_bulk(const block&, void* to, const void* from, int bytes, gpu::arrival& a) {

@@ -1,6 +1,7 @@
 // The block of the emulation: one object a thread, over what the block's threads share.
 #pragma once
 
+#include <subbit/backend/emulated/bulk_copies.hpp>
 #include <subbit/backend/emulated/fibers.hpp>
 #include <subbit/backend/gpu/block.hpp>
 #include <subbit/backend/gpu/core_matrices.hpp>
@@ -9,23 +10,42 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <deque>
+#include <functional>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace subbit::emulation {
+
+/// The products of a warpgroup that are at work, in the order in which they are done.
+struct product_groups {
+    std::vector<std::function<void()>> open;  ///< of the group that has not been committed
+    std::deque<std::vector<std::function<void()>>> committed;
+
+    void commit() { committed.push_back(std::exchange(open, {})); }
+    /// All groups but the last `pending`.
+    void finish(std::size_t pending) {
+        for (; committed.size() > pending; committed.pop_front())
+            for (const auto& product : committed.front())
+                product();
+    }
+};
 
 /// What the threads of one block share. A warp's values are exchanged through two sets of slots in turn: who has passed
 /// a barrier may deposit its next value while others still read the last one. The third set is the whole block's.
 struct block_state {
     using slot = std::array<std::byte, 16>;
 
-    block_state(fiber_group& group, const gpu::launch_shape& launch) : fibers(group), shape(launch) {
+    block_state(fiber_group& group, const gpu::launch_shape& launch)
+        : fibers(group), shape(launch), bulk(group, launch.threads) {
         const auto threads = static_cast<std::size_t>(launch.threads);
         slots.fill(std::vector<slot>(threads));
         operands.resize(threads);
         warps.resize(threads / gpu::warp_size);
         warpgroups.resize(threads / gpu::warpgroup_size);
+        products.resize(warpgroups.size());
         shared.resize(launch.shared_bytes + 16);
     }
     /// Makes it ready for the next block; shared memory holds NaN.
@@ -37,6 +57,14 @@ struct block_state {
         for (barrier& b : warpgroups)
             b = {gpu::warpgroup_size};
         std::memset(shared.data(), 0xff, shared.size());
+        bulk.clear();
+    }
+    /// Throws error where a block ends before what it has begun.
+    void require_done() const {
+        bulk.require_done();
+        for (const product_groups& p : products)
+            if (!p.open.empty() || !p.committed.empty())
+                throw error("emulated block: ends before products of a warpgroup that nobody has waited for");
     }
 
     fiber_group& fibers;
@@ -46,7 +74,9 @@ struct block_state {
     std::array<std::vector<slot>, 3> slots;
     std::vector<void*> operands;  // of what the threads of a warp or a warpgroup do together
     std::vector<std::byte> shared;
-    int waited = 0;  // threads that have waited for the kernel before this one
+    bulk_copies bulk;
+    std::vector<product_groups> products;  // of each warpgroup
+    int waited = 0;                        // threads that have waited for the kernel before this one
 };
 
 /// The emulation's block, as one thread sees it.
@@ -67,6 +97,9 @@ class block {
         state_->waited += !waited_;
         waited_ = true;
     }
+
+    bulk_copies& bulk() { return state_->bulk; }
+    product_groups& products() { return state_->products[static_cast<std::size_t>(thread_ / gpu::warpgroup_size)]; }
 
     void sync() { state_->fibers.wait(state_->all); }
     void sync_warp() { state_->fibers.wait(state_->warps[static_cast<std::size_t>(warp())]); }

@@ -103,6 +103,7 @@ class emulated_device {
                                        falling_ ? shape.threads - 1 - thread : thread);
                 kernel(block);
             });
+            state.require_done();
             if (gpu::overlaps<Kernel> && state.waited != shape.threads)
                 throw error("emulated device: a kernel that overlaps, of " + std::to_string(shape.threads) +
                             " threads, in which " + std::to_string(state.waited) + " wait for the one before it");

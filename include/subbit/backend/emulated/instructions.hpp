@@ -43,6 +43,52 @@ std::array<Sum, 32 / sizeof(Number)> to_numbers(const std::array<std::byte, 32>&
     return out;
 }
 
+/// A warpgroup's product: the signs as they were when it began.
+template <class Sum, int Columns>
+class warpgroup_product {
+  public:
+    explicit warpgroup_product(const std::uint32_t* columns) : columns_(columns) {}
+
+    void take(int thread, const warpgroup_operands<Sum>& operands) {
+        sums_[static_cast<std::size_t>(thread)] = operands.sums;
+        const int row = thread / 32 * 16 + thread % 32 / 4, place = thread % 4 * 4;
+        for (int word = 0; word < 4; ++word)
+            std::memcpy(rows_[static_cast<std::size_t>(row + word % 2 * 8)].data() + word / 2 * 16 + place,
+                        &operands.signs.word[word], 4);
+    }
+    void operator()() const {
+        constexpr bool is_float = std::is_same_v<Sum, float>;
+        using sign = std::conditional_t<is_float, bf16, std::uint8_t>;
+        using number = std::conditional_t<is_float, bf16, std::int8_t>;
+        for (int column = 0; column < Columns; ++column) {
+            const auto x = to_numbers<number, Sum>(column_at(column));
+            for (int row = 0; row < 64; ++row) {
+                const auto a = to_numbers<sign, Sum>(rows_[static_cast<std::size_t>(row)]);
+                Sum sum = 0;
+                for (std::size_t k = 0; k < x.size(); ++k)
+                    sum += a[k] * x[k];
+                const int thread = row / 16 * 32 + row % 8 * 4 + column % 8 / 2;
+                sums_[static_cast<std::size_t>(thread)][column / 8 * 4 + row % 16 / 8 * 2 + column % 2] += sum;
+            }
+        }
+    }
+
+  private:
+    std::array<std::byte, 32> column_at(int column) const {
+        std::array<std::byte, 32> X;
+        for (int piece = 0; piece < 2; ++piece)
+            std::memcpy(
+                X.data() + 16 * piece,
+                reinterpret_cast<const std::byte*>(columns_) + gpu::core_matrices::byte_of(Columns, column, piece),
+                gpu::core_matrices::piece_bytes);
+        return X;
+    }
+
+    const std::uint32_t* columns_;
+    std::array<Sum*, gpu::warpgroup_size> sums_;
+    std::array<std::array<std::byte, 32>, 64> rows_;
+};
+
 }  // namespace detail
 
 inline void multiply_add(block& b, std::int32_t (&sums)[4], const gpu::sign_fragment& signs,
@@ -126,52 +172,42 @@ inline void commit_copies(const block&) {}
 template <int Pending>
 void wait_for_copies(const block&, gpu::pending_copies<Pending>) {}
 
+/// Is done when it is waited for, with what shared memory has then.
 template <class Sum, std::size_t Size>
 void add_products(block& b, Sum (&sums)[Size], const gpu::sign_fragment& signs, const std::uint32_t* columns) {
-    constexpr bool is_float = std::is_same_v<Sum, float>;
-    using sign = std::conditional_t<is_float, bf16, std::uint8_t>;
-    using number = std::conditional_t<is_float, bf16, std::int8_t>;
-    constexpr int count = 2 * Size;
+    detail::warpgroup_product<Sum, 2 * Size> product(columns);
     detail::warpgroup_operands<Sum> mine{sums, signs};
     b.warpgroup_together(mine, [&](auto of) {
-        std::vector<std::array<std::byte, 32>> A(64);
-        for (int thread = 0; thread < gpu::warpgroup_size; ++thread) {
-            const int row = thread / 32 * 16 + thread % 32 / 4, place = thread % 4 * 4;
-            for (int word = 0; word < 4; ++word)
-                std::memcpy(A[static_cast<std::size_t>(row + word % 2 * 8)].data() + word / 2 * 16 + place,
-                            &of(thread).signs.word[word], 4);
-        }
-        for (int column = 0; column < count; ++column) {
-            std::array<std::byte, 32> X;
-            for (int piece = 0; piece < 2; ++piece)
-                std::memcpy(
-                    X.data() + 16 * piece,
-                    reinterpret_cast<const std::byte*>(columns) + gpu::core_matrices::byte_of(count, column, piece),
-                    gpu::core_matrices::piece_bytes);
-            const auto x = detail::to_numbers<number, Sum>(X);
-            for (int row = 0; row < 64; ++row) {
-                const auto a = detail::to_numbers<sign, Sum>(A[static_cast<std::size_t>(row)]);
-                Sum sum = 0;
-                for (std::size_t k = 0; k < x.size(); ++k)
-                    sum += a[k] * x[k];
-                const int thread = row / 16 * 32 + row % 8 * 4 + column % 8 / 2;
-                of(thread).sums[column / 8 * 4 + row % 16 / 8 * 2 + column % 2] += sum;
-            }
-        }
+        for (int thread = 0; thread < gpu::warpgroup_size; ++thread)
+            product.take(thread, of(thread));
+        b.products().open.push_back(product);
     });
 }
 template <class... Signs>
 void begin_products(const block&, Signs&...) {}
-inline void commit_products(const block&) {}
-template <int Pending>
-void wait_for_products(const block&, gpu::pending_products<Pending>) {}
-template <class... Sums>
-void finish_products(const block&, Sums&...) {}
-inline void make_arrival(const block&, gpu::arrival&) {}
-inline void copy_bulk(const block&, void* to, const void* from, int bytes, gpu::arrival&) {
-    std::memcpy(to, from, static_cast<std::size_t>(bytes));
+inline void commit_products(block& b) {
+    int none = 0;
+    b.warpgroup_together(none, [&](auto) { b.products().commit(); });
 }
-inline void wait_for_bulk(const block&, gpu::arrival&, int /*parity*/) {}  // the sync() after it is enough
+template <int Pending>
+void wait_for_products(block& b, gpu::pending_products<Pending>) {
+    int none = 0;
+    b.warpgroup_together(none, [&](auto) { b.products().finish(Pending); });
+}
+template <class... Sums>
+void finish_products(block& b, Sums&...) {
+    wait_for_products(b, gpu::pending_products<0>());
+}
+inline void make_arrivals(block& b, gpu::arrival* arrivals, int count) {
+    for (int i = 0; i < count; ++i)
+        arrivals[i].state = b.bulk().make_arrival();
+}
+inline void copy_bulk(block& b, void* to, const void* from, int bytes, gpu::arrival& a) {
+    b.bulk().begin(a.state, to, from, bytes);
+}
+inline void wait_for_bulk(block& b, gpu::arrival& a, int parity) {
+    b.bulk().wait(a.state, b.thread(), parity);
+}
 inline void release_to_bulk(const block&) {}
 
 inline std::uint32_t unit_pair(const block&, std::uint32_t bits) {

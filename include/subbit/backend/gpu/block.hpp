@@ -88,8 +88,9 @@ inline constexpr bool overlaps = [] {
         return false;
 }();
 
-/// Whether a kernel multiplies by warpgroups, its own `static constexpr bool needs_warpgroups`. Only a device that
-/// has_warpgroup_products() runs it; its threads are whole warpgroups of 128.
+/// Whether a kernel multiplies by warpgroups or copies in bulk, its own `static constexpr bool needs_warpgroups`. Only
+/// a device that has_warpgroup_products() runs it; the others' code has no such instructions. One that multiplies has
+/// threads in whole warpgroups of 128.
 template <class Kernel>
 inline constexpr bool needs_warpgroups = [] {
     if constexpr (requires { Kernel::needs_warpgroups; })

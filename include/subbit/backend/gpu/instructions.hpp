@@ -41,13 +41,14 @@
 //         all groups but the last P are done: their signs and X may be written again
 //     finish_products(block, sums...)
 //         all groups are done, and their sums may be read
-//     make_arrival(block, arrival)
-//         makes an arrival, in shared memory, ready for copies; by one thread, before a sync()
+//     make_arrivals(block, arrivals, count)
+//         makes arrivals, in shared memory, ready for copies; by one thread, before a sync()
 //     copy_bulk(block, to, from, bytes, arrival)
-//         starts to copy whole units of 16 bytes from the device's memory to shared memory; by one thread, when all
-//         wait for the last copy with this arrival is over
+//         starts to copy whole units of 16 bytes, less than 2^20 bytes in all, from the device's memory to shared
+//         memory; by one thread, when all threads have waited for the last copy with this arrival
 //     wait_for_bulk(block, arrival, parity)
-//         with a sync() after it: the arrival's copies number 0, 2, .. (parity 0) or 1, 3, .. are there for products
+//         by every thread for every copy: the arrival's next one is there, number 0, 2, .. (parity 0) or 1, 3, ..; for
+//         products with a sync() after it
 //     release_to_bulk(block)
 //         this thread is done with shared memory that copy_bulk fills after a sync()
 //     unit_pair(block, bits)

@@ -94,9 +94,7 @@ struct warpgroup_tiles_kernel {
         const index strip = tile % row_tiles * (Shape::rows / strip_rows) + block.warp(), token_tile = tile / row_tiles;
         stage_ring ring{block.template shared<std::uint32_t>(index{Shape::stages} * Shape::stage_words),
                         block.template shared<arrival>(Shape::stages)};
-        if (block.thread() == 0)
-            for (int s = 0; s < Shape::stages; ++s)
-                make_arrival(block, ring.arrivals[s]);
+        if (block.thread() == 0) make_arrivals(block, ring.arrivals, Shape::stages);
         block.sync();
         for (int p = 0; p < output.part_count; ++p) {
             const packed_part<In, float>& part = output.parts[p];

@@ -1,8 +1,8 @@
 // Packed products with few vectors: the signs are read once, and binary tensor cores take them as they are.
 //
 // A block has some strips of 32 rows; its warps share out the columns, hold their part of the vectors as bit planes
-// (vector_sources.hpp) in registers, and add their sums up in shared memory, in the order of the warps. On sm_90 and
-// later the signs of all strips are on their way to shared memory before the kernel before this one is done.
+// (vector_sources.hpp) in registers, and add their sums up in shared memory, in the order of the warps. The signs of
+// all strips are on their way to shared memory, by bulk copies, before the kernel before this one is done.
 //
 // With one vector, what takes the time is not the bytes but the way of one warp from its numbers to its sums. So
 // nothing is waited for on that way but the warp's own largest number; warps are many and have few columns each; the
@@ -71,19 +71,20 @@ struct staged_vectors_kernel {
         int first = shares.first(number);
         if (shares.stage_words > 0) {
             if (block.thread() == 0) {
-                for (int s = 0; s < shares.stages(); ++s)
-                    make_arrival(block, shared.arrivals[s]);
+                make_arrivals(block, shared.arrivals, shares.stages());
                 load_signs(block, shared, first, least(first + shares.batch, end));
             }
             block.sync();
         }
+        known_factor factor;
+        if constexpr (makes_planes) know_factor(block, least(first + block.warp() / plane_shares, end - 1), factor);
         wait_for_predecessor(block);
         for (int round = 0; first < end; round ^= 1) {
             const int last = least(first + shares.batch, end);
             const float old = old_output(block, first, last);
             multiply(block, shared, first, last, round);
             block.sync();
-            finish(block, shared, first, last, old);
+            finish(block, shared, first, last, old, factor);
             first = last;
             if (first == end) break;
             if (shares.stage_words > 0) release_to_bulk(block);
@@ -136,9 +137,8 @@ struct staged_vectors_kernel {
                 const int groups = least(2, static_cast<int>(bits.row_groups()) - group);
                 const int bytes = groups * static_cast<int>(bits.col_groups() * bit_layout::tile_rows * 4);
                 const int stage = (strip - first) * shares.parts + p;
-                if (bytes > 0)
-                    copy_bulk(block, shared.signs + stage * shares.stage_words, bits.tile(group, 0), bytes,
-                              shared.arrivals[stage]);
+                copy_bulk(block, shared.signs + stage * shares.stage_words, bits.tile(group, 0), bytes,
+                          shared.arrivals[stage]);
             }
         }
     }
@@ -175,7 +175,7 @@ struct staged_vectors_kernel {
             const int row = row_of(block, o, strip);
             const float post = part.post != nullptr && row < part.bits.rows() ? part.post[row] : 1.0f;
             const int stage = (strip - base) * shares.parts + p;
-            if (shares.stage_words > 0 && part.bits.cols() > 0) wait_for_bulk(block, shared.arrivals[stage], round);
+            if (shares.stage_words > 0 && column == 0) wait_for_bulk(block, shared.arrivals[stage], round);
             const strip_signs signs(block, part.bits, strip - first_strip[o],
                                     shares.stage_words > 0 ? shared.signs + stage * shares.stage_words : nullptr);
             SUBBIT_UNROLL
@@ -219,13 +219,25 @@ struct staged_vectors_kernel {
     };
 
     /// A warp finishes items of a batch: vectors of strips, or shares of their planes.
-    static constexpr int plane_shares = 8;
-    static constexpr int items = std::is_same_v<Target, plane_target> ? plane_shares : 1;
+    static constexpr bool makes_planes = std::is_same_v<Target, plane_target>;
+    static constexpr int plane_shares = 8, items = makes_planes ? plane_shares : 1;
+
+    /// The largest magnitude of an output's scale, which a warp finds but once: it is a whole vector to read.
+    struct known_factor {
+        int output = -1;
+        float largest = 1;
+    };
+    template <class Block>
+    SUBBIT_KERNEL void know_factor(Block& block, int strip, known_factor& factor) const {
+        const int o = output_of(strip);
+        if (o == factor.output) return;
+        factor = {o, largest(block, outputs[o].target.scale, outputs[o].target.rows())};
+    }
 
     /// What a warp's first output is added to comes while the block multiplies.
     template <class Block>
     SUBBIT_KERNEL float old_output(const Block& block, int first, int last) const {
-        if constexpr (items == 1) {
+        if constexpr (!makes_planes) {
             const int strip = first + block.warp() / vectors, v = block.warp() % vectors;
             if (strip >= last) return 0;
             const int o = output_of(strip), row = row_of(block, o, strip);
@@ -236,16 +248,19 @@ struct staged_vectors_kernel {
     }
 
     template <class Block>
-    SUBBIT_KERNEL void finish(Block& block, const memory& shared, int first, int last, float old) const {
+    SUBBIT_KERNEL void finish(Block& block, const memory& shared, int first, int last, float old,
+                              known_factor& factor) const {
         for (int item = block.warp(); item < (last - first) * vectors * items; item += block.warps()) {
             const int v = item / items % vectors, strip = item / items / vectors;
             const int o = output_of(first + strip), row = row_of(block, o, first + strip);
             const float y = sum_of_warps<most_warps>(block, shared.sums + (strip * Vectors + v) * block.threads());
-            if constexpr (items == 1)
-                store(outputs[o].target, v, row, y, item == block.warp(), old);
-            else
+            if constexpr (makes_planes) {
+                know_factor(block, first + strip, factor);
                 store(block, outputs[o].target, v, row, y, shared.magnitudes + (strip * Vectors + v) * most_warps,
-                      item % items);
+                      factor.largest, item % items);
+            } else {
+                store(outputs[o].target, v, row, y, item == block.warp(), old);
+            }
         }
     }
 
@@ -258,7 +273,7 @@ struct staged_vectors_kernel {
 
     template <class Block>
     SUBBIT_KERNEL void store(Block& block, const plane_target& target, int v, int row, float y, const float* magnitudes,
-                             int share) const {
+                             float largest_factor, int share) const {
         constexpr int planes = 32 / plane_shares;
         const int first = share * planes;
         const bool there = row < target.rows();
@@ -266,7 +281,7 @@ struct staged_vectors_kernel {
         SUBBIT_UNROLL
         for (int w = 0; w < most_warps; ++w)
             bound += w < block.warps() ? magnitudes[w] : 0.0f;
-        const fixed_scale<float> to = scale_of_bound(bound * largest(block, target.scale, target.rows()));
+        const fixed_scale<float> to = scale_of_bound(bound * largest_factor);
         if (there && target.scale != nullptr) y *= target.scale[row];
         const int integer = there && to.to_integer != 0.0f ? static_cast<int>(std::rint(y * to.to_integer)) : 0;
         std::uint32_t word = 0;

@@ -54,24 +54,28 @@ void plane_products(const gpu_backend<Device>& b, std::span<const vector_output<
 }
 
 /// How strips, whose sums take `strip_bytes` each, are shared out to blocks. Signs that find room are staged in shared
-/// memory where there are bulk copies; two blocks of a multiprocessor share it, unless one alone wants more.
+/// memory; two blocks of a multiprocessor share it, unless one alone wants more. A stage is filled in every round,
+/// which is what its arrival counts: nothing is staged where a part has no columns.
 template <class Source, class Target>
 strip_shares shares_of(std::span<const vector_output<Source, Target>> outputs, int strips, int blocks,
-                       index strip_bytes, bool bulk_copies) {
+                       index strip_bytes) {
     constexpr index half_memory = 110 * 1024, whole_memory = 220 * 1024;
     strip_shares shares;
     shares.each = strips / blocks;
     shares.extra = strips % blocks;
     index groups = 0;
+    bool all_have_columns = true;
     for (const auto& output : outputs) {
         shares.parts = std::max(shares.parts, output.part_count);
-        for (int p = 0; p < output.part_count; ++p)
+        for (int p = 0; p < output.part_count; ++p) {
             groups = std::max(groups, output.parts[p].bits.col_groups());
+            all_have_columns = all_have_columns && output.parts[p].bits.cols() > 0;
+        }
     }
     const int most = (strips + blocks - 1) / blocks;
     const index stage_bytes = strip_rows * groups * 4, each = shares.parts * (stage_bytes + 8) + strip_bytes;
     const index room = each <= half_memory ? half_memory : whole_memory;
-    const bool staged = bulk_copies && groups > 0 && each <= room;
+    const bool staged = all_have_columns && each <= room;
     shares.batch = static_cast<int>(std::clamp<index>(room / (staged ? each : strip_bytes), 1, most));
     if (staged) shares.stage_words = static_cast<int>(stage_bytes / 4);
     return shares;
@@ -92,7 +96,7 @@ void launch_staged(const gpu_backend<Device>& b, std::span<const vector_output<S
     const int strips = k.first_strip[k.count], threads = warps * warp_size;
     if (strips == 0) return;
     const int blocks = std::min(strips, b.device().multiprocessors());
-    k.shares = shares_of(outputs, strips, blocks, kernel::strip_bytes(threads), b.device().has_warpgroup_products());
+    k.shares = shares_of(outputs, strips, blocks, kernel::strip_bytes(threads));
     b.launch({blocks, threads, k.shared_bytes(threads)}, k);
 }
 

@@ -153,7 +153,7 @@ struct stored_planes {
         static_assert(tiles == 4, "a lane reads its words of a group as one four");
         const auto* const words = reinterpret_cast<const four<std::uint32_t>*>(x.words_of(t)) + block.lane() / 4;
         warp_planes<tiles, Halves> planes = {};
-        planes.to_real = x.to_real[t];
+        if (x.size > 0) planes.to_real = x.to_real[t];  // nothing has left a scale of no numbers
         SUBBIT_UNROLL
         for (int h = 0; h < Halves; ++h)
             if (const int group = at.begin(h) / 32 + block.lane() % 4; group * 32 < x.size) {
