@@ -6,13 +6,16 @@
 #include "../model/token_model.hpp"
 #include "attention.hpp"
 #include "decode.hpp"
+#include "decode_attention.hpp"
+#include "layer_inputs.hpp"
 #include "norm.hpp"
 
 #include <subbit/backend/factor_operations.hpp>
 #include <subbit/backend/gpu.hpp>
 
-#include <cmath>
+#include <algorithm>
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
@@ -166,31 +169,86 @@ class gpu_running_model : public token_model {
                    gate = view(gate_).middle_rows(0, rows), up = view(up_).middle_rows(0, rows);
         for (auto& [weights, keys, values] : blocks_) {
             const gpu_decode::cache_view cache{view(keys).data, view(values).data, key_width()};
-            norm(x, weights.attention_norm, normed);
-            job(weights, normed, {{q_proj, q}, {k_proj, k}, {v_proj, v}}, 0, work);
-            b_.launch(subbit::gpu::cover(rows * (q.cols / 2 + k.cols)),
-                      gpu_decode::rotate_and_keep{q, k, v, view(std::as_const(context_.rotary.cosine)),
-                                                  view(std::as_const(context_.rotary.sine)), config_.head_dim,
-                                                  position_.data(), cache});
-            gpu_decode::attend(b_, q, config_.num_attention_heads, position_.data(), cache, parts_.data(), attended);
-            job(weights, attended, {{o_proj, x}}, 1, work);
-            norm(x, weights.mlp_norm, normed);
-            job(weights, normed, {{gate_proj, gate}, {up_proj, up}}, 0, work);
-            swiglu(b_, matrix_view<const float>(gate), matrix_view<const float>(up), gate);
-            job(weights, gate, {{down_proj, x}}, 1, work);
+            multiply(weights, norm(x, weights.attention_norm, normed), {{q_proj, q}, {k_proj, k}, {v_proj, v}}, 0,
+                     work);
+            const auto parts = attend(q, k, v, cache);
+            multiply(weights, attention_input{parts, attended}, {{o_proj, x}}, 1, work);
+            multiply(weights, norm(x, weights.mlp_norm, normed), {{gate_proj, gate}, {up_proj, up}}, 0, work);
+            multiply(weights, swiglu_input{gate, up}, {{down_proj, x}}, 1, work);
         }
         if (!score) return;
-        const auto last = normed.middle_rows(0, 1);
-        norm(x.middle_rows(rows - 1, 1), final_norm_, last);
+        const auto last = norm(x.middle_rows(rows - 1, 1), final_norm_, normed.middle_rows(0, 1)).make(b_);
         head_.multiply(b_, last.data, view(scores_).data);
     }
 
-    void norm(matrix_view<const float> X, const vector_type& weight, matrix_view<float> Y) const {
-        b_.launch({X.rows, gpu_decode::threads},
-                  gpu_decode::norm_rows{X, span_of(weight).data(), static_cast<float>(config_.rms_norm_eps), Y});
+    normed_input norm(matrix_view<const float> X, const vector_type& weight, matrix_view<float> made) const {
+        return {X, span_of(weight), static_cast<float>(config_.rms_norm_eps), made};
     }
 
-    /// Layers that read the same X, low-rank ones as one job: Y = outputs + beta Y.
+    /// The new tokens' keys and values go to the cache, and the queries attend to it.
+    gpu_decode::attention_parts attend(matrix_view<float> q, matrix_view<const float> k, matrix_view<const float> v,
+                                       const gpu_decode::cache_view& cache) {
+        const gpu_decode::rotary_view table{view(std::as_const(context_.rotary.cosine)),
+                                            view(std::as_const(context_.rotary.sine))};
+        const gpu_decode::fresh_token token{k.data, v.data, table};
+        if (q.rows > 1)
+            b_.launch(subbit::gpu::cover(q.rows * (q.cols / 2 + k.cols)),
+                      gpu_decode::rotate_and_keep{q, k, v, table, config_.head_dim, position_.data(), cache});
+        return gpu_decode::attend(b_, matrix_view<const float>(q), static_cast<int>(config_.num_attention_heads),
+                                  position_.data(), cache, parts_.data(), q.rows > 1 ? nullptr : &token);
+    }
+
+    /// Layers that read the same input, as one job: Y = outputs + beta Y.
+    template <class Input>
+    void multiply(const block<float, backend>& weights, const Input& input, std::initializer_list<part> parts,
+                  float beta, workspace& work) const {
+        if constexpr (requires { input.source(nullptr); })
+            if (parts.begin()->second.rows == 1 && !b_.device().has_warpgroup_products() &&
+                std::ranges::none_of(parts, [&](const part& p) { return weights.layers[p.first].is_dense(); }))
+                return multiply_one(weights, input, parts, beta, work);
+        job(weights, input.make(b_), parts, beta, work);
+    }
+
+    /// The same for one token and packed layers, which make the input themselves: one launch for all that read it, and
+    /// one for what low-rank layers do next.
+    template <class Input>
+    void multiply_one(const block<float, backend>& weights, const Input& input, std::initializer_list<part> parts,
+                      float beta, workspace& work) const {
+        using subbit::gpu::matrix_target, subbit::gpu::vector_output, subbit::gpu::scaled_vectors;
+        using first_output = vector_output<decltype(input.source(nullptr)), matrix_target<float>>;
+        using second_output = vector_output<scaled_vectors<float>, matrix_target<float>>;
+        std::vector<first_output> first(parts.size());
+        std::vector<second_output> second;
+        index ranks = 0;
+        for (const auto& [id, Y] : parts)
+            if (weights.layers[id].is_binary()) ranks += weights.layers[id].binary().layer.rank();
+        float* next = work.hidden(ranks);
+        auto* output = first.data();
+        for (const auto& [id, Y] : parts) {
+            if (weights.layers[id].is_binary()) {
+                const auto& layer = weights.layers[id].binary().layer;
+                const matrix_view<float> hidden(next, 1, layer.rank());
+                output->parts[0] = {layer.V.view(), input.source(span_of(layer.s_pre).data()), nullptr};
+                output->target.Y = hidden;
+                auto& last = second.emplace_back();
+                last.parts[0] = {layer.U.view(), {hidden, span_of(layer.s_mid).data()}, span_of(layer.s_post).data()};
+                last.target = {span_of(layer.bias).data(), Y, 1, beta};
+                next += layer.rank();
+            } else {
+                const auto& layer = weights.layers[id].residual().layer;
+                output->part_count = static_cast<int>(layer.path_count());
+                for (std::size_t p = 0; p < layer.paths.size(); ++p)
+                    output->parts[p] = {layer.paths[p].B.view(), input.source(span_of(layer.paths[p].s_pre).data()),
+                                        span_of(layer.paths[p].s_post).data()};
+                output->target = {span_of(layer.bias).data(), Y, 1, beta};
+            }
+            ++output;
+        }
+        plane_products(b_, std::span<const first_output>(first), 1);
+        plane_products(b_, std::span<const second_output>(second), 1);
+    }
+
+    /// The same for an input that is there; low-rank layers as one job.
     void job(const block<float, backend>& weights, matrix_view<const float> X, std::initializer_list<part> parts,
              float beta, workspace& work) const {
         std::vector<subbit::device_layer_output<Device, float>> together;
