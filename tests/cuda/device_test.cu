@@ -53,6 +53,11 @@ TEST_CASE("a recording that fails leaves nothing behind") {
     check_exchanges(download_vector(b, std::span<const int>(const_span(counts))), 96);
 }
 
+TEST_CASE("copies are recorded") {
+    if (no_gpu()) return;
+    check_recorded_copies(cuda());
+}
+
 TEST_CASE("a GPU whose memory is asked for too much says so, and goes on") {
     if (no_gpu()) return;
     const cuda b;

@@ -43,7 +43,8 @@ struct part_weights {
     }
 };
 
-inline constexpr index most_head_dim = 256;
+inline constexpr int most_head_dim = 256;
+static_assert(most_head_dim <= threads, "a thread of a block finishes a number of a head");
 inline constexpr int token_shares = 8;  // of the keys, where there is one row: each has blocks of its own
 
 /// What a share of the keys gives one query: weights relative to exp(top), their total, and the weighted sum of values.
@@ -275,7 +276,7 @@ struct attend_to_cache {
             part[0] = weights.highest;
             part[1] = weights.sum(totals, warps, 1);
         }
-        for (int c = block.thread(); c < head_dim; c += threads)
+        if (const int c = block.thread(); c < head_dim)
             part[attention_parts::sum + c] = weights.sum(sums + c, warps, head_dim);
     }
 };
@@ -297,7 +298,7 @@ struct merge_attention {
         const int stride = attention_parts::stride(parts.head_dim);
         const part_weights<token_shares> weights(first, parts.shares, stride);
         const float total = weights.sum(first + 1, parts.shares, stride);
-        for (int c = block.thread(); c < parts.head_dim; c += threads)
+        if (const int c = block.thread(); c < parts.head_dim)
             O(t, h * parts.head_dim + c) = weights.sum(first + attention_parts::sum + c, parts.shares, stride) / total;
     }
 };

@@ -123,6 +123,23 @@ class cuda_device {
         if (bytes > 0) cuda_detail::check(cudaMemsetAsync(p, 0, bytes, stream()), "cudaMemsetAsync");
     }
 
+    void* allocate_host(std::size_t bytes) const {
+        void* p = nullptr;
+        state_->select();
+        cuda_detail::check(cudaHostAlloc(&p, bytes, cudaHostAllocDefault),
+                           ("allocating " + std::to_string(bytes) + " bytes of the host's memory").c_str());
+        return p;
+    }
+    void deallocate_host(void* p) const noexcept {
+        if (cudaFreeHost(p) != cudaSuccess) cudaGetLastError();
+    }
+    void send(void* to, const void* from, std::size_t bytes) const {
+        copy(to, from, bytes, cudaMemcpyHostToDevice, "sending to the device");
+    }
+    void fetch(void* to, const void* from, std::size_t bytes) const {
+        copy(to, from, bytes, cudaMemcpyDeviceToHost, "fetching from the device");
+    }
+
     /// Throws value_error for a shape that a GPU does not take.
     template <class Kernel>
     void launch(const gpu::launch_shape& shape, const Kernel& kernel) const {
@@ -146,7 +163,7 @@ class cuda_device {
         cuda_detail::check(cudaLaunchKernelEx(&launch, cuda_detail::run_kernel<Kernel>, kernel), "launching a kernel");
     }
 
-    /// The launches that f asks for, not done but kept. f must not allocate, or wait for the device.
+    /// The launches, sends and fetches that f asks for, not done but kept. f must not allocate, or wait for the device.
     template <class F>
     cuda_detail::graph record(F&& f) const {
         return cuda_detail::graph(stream(), state_->last_overlaps, std::forward<F>(f));

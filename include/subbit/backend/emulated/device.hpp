@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -74,6 +75,17 @@ class emulated_device {
         if (bytes > 0) std::memset(p, 0, bytes);
     }
 
+    void* allocate_host(std::size_t bytes) const {
+        recorder_->require_idle("an allocation");
+        return ::operator new(bytes);
+    }
+    void deallocate_host(void* p) const noexcept { ::operator delete(p); }
+    void send(void* to, const void* from, std::size_t bytes) const {
+        if (recorder_->keeps([=, self = *this] { self.send(to, from, bytes); })) return;
+        copy(to, from, bytes);
+    }
+    void fetch(void* to, const void* from, std::size_t bytes) const { send(to, from, bytes); }
+
     /// Throws value_error for a shape that a GPU does not take.
     template <class Kernel>
     void launch(const gpu::launch_shape& shape, const Kernel& kernel) const {
@@ -95,8 +107,8 @@ class emulated_device {
         }
     }
 
-    /// The launches and dense products that f asks for, not done but kept. Throws error where f asks for memory or
-    /// copies.
+    /// The launches, dense products, sends and fetches that f asks for, not done but kept. Throws error where f asks
+    /// for memory or other copies.
     template <class F>
     emulation::graph record(F&& f) const {
         return recorder_->record(std::forward<F>(f));
