@@ -8,6 +8,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <utility>
 #include <vector>
@@ -75,7 +76,7 @@ void check_products(const backend& b, index n, const Input& input) {
 
 }  // namespace
 
-TEST_CASE("a product makes the norm, the SwiGLU or the attention that it reads") {
+TEST_CASE("a product makes the norm or the SwiGLU that it reads") {
     for (const bool falling : {false, true}) {
         const backend b(subbit::emulated_device({.falling = falling, .warpgroups = false}));
         for (const index n : {1, 2, 33, 128, 131, 576, 1540, 9001})
@@ -92,6 +93,28 @@ TEST_CASE("a product makes the norm, the SwiGLU or the attention that it reads")
                 check_products(b, n, swiglu_input{view(gate), view(up)});
             }
     }
+}
+
+TEST_CASE("a product puts the parts of an attention together") {
+    for (const bool nan : {false, true})
+        for (const int head_dim : {4, 28, 64, 160}) {
+            CAPTURE(head_dim);
+            const backend b(subbit::emulated_device({.warpgroups = false}));
+            const int heads = 5;
+            auto numbers = upload(
+                b, normal_matrix(heads * gpu_decode::token_shares, gpu_decode::attention_parts::stride(head_dim), 1));
+            const gpu_decode::attention_parts parts{view(numbers).data, gpu_decode::token_shares, head_dim};
+            // Totals are above 0; one share has no keys.
+            matrix<float> there = download(b, numbers);
+            there.col(1) = there.col(1).cwiseAbs().array() + 0.5F;
+            there.row(9).setZero();
+            there(9, 0) = -std::numeric_limits<float>::infinity();
+            if (nan) there(17, gpu_decode::attention_parts::sum) = NAN;
+            b.device().copy_to_device(view(numbers).data, there.data(),
+                                      static_cast<std::size_t>(there.size()) * sizeof(float));
+            auto made = subbit::allocate<float>(b, 1, heads * head_dim);
+            check_products(b, heads * head_dim, attention_input{parts, view(made)});
+        }
 }
 
 }  // namespace llama::testing

@@ -2,7 +2,8 @@
 // makes it itself, as a source (subbit/backend/gpu/vector_sources.hpp), which saves a kernel before it; every block of
 // the product makes the whole vector then, a few numbers a thread. Else it is a matrix that a kernel has made.
 //
-// An input has source(pre), the vector diag(pre) times the input's only row, and make(b), all rows as a matrix.
+// An input has source(pre), the vector diag(pre) times the input's only row, where has_source(), and make(b), all rows
+// as a matrix.
 #pragma once
 
 #include "decode_attention.hpp"
@@ -90,6 +91,60 @@ struct swiglu_vector {
     }
 };
 
+/// diag(pre) times what the parts of one row's attention give together, for heads of whole fours.
+struct attention_vector {
+    static constexpr int tiles = subbit::gpu::read_tiles, usual_halves = 1;
+
+    attention_parts parts;
+    float_entries pre;
+
+    template <int Halves>
+    struct factors {
+        four<float> of[Halves];
+    };
+    template <int Halves, class At>
+    SUBBIT_KERNEL factors<Halves> load_factors(At at) const {
+        factors<Halves> f;
+        pre.read(f.of, at);
+        return f;
+    }
+    template <int Halves, class Block, class At>
+    SUBBIT_KERNEL warp_planes<tiles, Halves> load(Block& block, int, const factors<Halves>& f, At at) const {
+        four<float> v[Halves];
+        SUBBIT_UNROLL
+        for (int h = 0; h < Halves; ++h) {
+            v[h] = at(h) < pre.size ? merged(at(h)) : four<float>{};
+            SUBBIT_UNROLL
+            for (int e = 0; e < 4; ++e)
+                v[h].at[e] *= f.of[h].at[e];
+        }
+        return planes_of_numbers(block, v, pre.size, at);
+    }
+
+  private:
+    /// Entries c .. c + 3, of one head.
+    SUBBIT_KERNEL four<float> merged(int c) const {
+        const int head = c / parts.head_dim, stride = attention_parts::stride(parts.head_dim);
+        const float* const first = parts.at(head, 0);
+        const float* const values = first + attention_parts::sum + (c - head * parts.head_dim);
+        four<float> loaded[token_shares], sum = {};
+        SUBBIT_UNROLL
+        for (int s = 0; s < token_shares; ++s)  // under way before the tops are waited for
+            loaded[s] = *reinterpret_cast<const four<float>*>(values + s * stride);
+        const part_weights<token_shares> weights(first, token_shares, stride);
+        const float inverse = 1 / weights.sum(first + 1, token_shares, stride);
+        SUBBIT_UNROLL
+        for (int s = 0; s < token_shares; ++s)
+            SUBBIT_UNROLL
+        for (int e = 0; e < 4; ++e)
+            sum.at[e] += weights.of[s] * loaded[s].at[e];
+        SUBBIT_UNROLL
+        for (int e = 0; e < 4; ++e)
+            sum.at[e] *= inverse;
+        return sum;
+    }
+};
+
 }  // namespace gpu_decode
 
 /// X / rms(X) o weight; `made` has room for it.
@@ -99,6 +154,7 @@ struct normed_input {
     float eps;
     matrix_view<float> made;
 
+    static bool has_source() { return true; }
     gpu_decode::norm_vector source(const float* pre) const {
         return {{X.data, X.cols}, {weight.data(), X.cols}, {pre, X.cols}, eps};
     }
@@ -114,6 +170,7 @@ struct swiglu_input {
     matrix_view<float> gate;
     matrix_view<const float> up;
 
+    static bool has_source() { return true; }
     gpu_decode::swiglu_vector source(const float* pre) const {
         return {{gate.data, gate.cols}, {up.data, up.cols}, {pre, gate.cols}};
     }
@@ -129,6 +186,8 @@ struct attention_input {
     gpu_decode::attention_parts parts;
     matrix_view<float> made;
 
+    bool has_source() const { return parts.head_dim % 4 == 0; }
+    gpu_decode::attention_vector source(const float* pre) const { return {parts, {pre, made.cols}}; }
     template <class Backend>
     matrix_view<const float> make(const Backend& b) const {
         gpu_decode::merge(b, parts, made);

@@ -209,10 +209,10 @@ class gpu_running_model : public token_model {
     template <class Input>
     void multiply(const block<float, backend>& weights, const Input& input, std::initializer_list<part> parts,
                   float beta, workspace& work) const {
-        if constexpr (requires { input.source(nullptr); })
-            if (parts.begin()->second.rows == 1 && !b_.device().has_warpgroup_products() &&
-                std::ranges::none_of(parts, [&](const part& p) { return weights.layers[p.first].is_dense(); }))
-                return multiply_one(weights, input, parts, beta, work);
+        const bool one = parts.begin()->second.rows == 1 && !b_.device().has_warpgroup_products();
+        if (one && input.has_source() &&
+            std::ranges::none_of(parts, [&](const part& p) { return weights.layers[p.first].is_dense(); }))
+            return multiply_one(weights, input, parts, beta, work);
         job(weights, input.make(b_), parts, beta, work);
     }
 

@@ -6,7 +6,8 @@
 //
 // A source may have a factor(total) of its vector, which the outputs are multiplied by: `total` is the sum of the
 // shares that all warps of a block leave in warp_planes. So a vector can be divided by its norm, which a warp does not
-// know before the product. plane_vectors.hpp alone takes such sources.
+// know before the product. A source whose numbers take long to make says `static constexpr int usual_halves = 1`: more
+// warps have fewer columns each. plane_vectors.hpp alone knows of factors and usual_halves.
 #pragma once
 
 #include <subbit/backend/gpu/bit_planes.hpp>
@@ -49,6 +50,15 @@ template <class Source>
 inline constexpr bool has_factor = requires(const Source& source) {
     source.factor(0.0f);
 };
+
+/// How many times 128 columns a warp should have: those that a tensor core counts at once, unless the source says so.
+template <class Source>
+inline constexpr int usual_halves = [] {
+    if constexpr (requires { Source::usual_halves; })
+        return Source::usual_halves;
+    else
+        return 2;
+}();
 
 /// Entries at(h) .. at(h) + 3 for each h, as floats; zeros where there are no more than `size`. All loads are under way
 /// together, in fours where every four lies together and is aligned.
