@@ -1,8 +1,8 @@
 // The kernels of generation, emulated, against plain loops in double.
 #include "gpu/decode_attention.hpp"
+#include "llama_compress/decode_checks.hpp"
 
 #include <subbit/backend/emulated.hpp>
-#include <subbit/backend/reference.hpp>
 
 #include <doctest/doctest.h>
 #include <algorithm>
@@ -13,15 +13,7 @@
 
 namespace llama::testing {
 
-using subbit::matrix;
-
 namespace {
-
-matrix<float> normal_matrix(index rows, index cols, std::uint64_t seed) {
-    matrix<float> X(rows, cols);
-    fill_normal(subbit::reference<float>(), subbit::random_stream(seed), X);
-    return X;
-}
 
 /// The attention of query (t, h) to the keys up to position first + t.
 Eigen::VectorXd attention_of(const matrix<float>& Q, const matrix<float>& K, const matrix<float>& V, index head_dim,
@@ -72,51 +64,6 @@ TEST_CASE("attention to the cache, for one row and several, with more and with f
                             got.row(t).segment(h * head_dim, head_dim).transpose().cast<double>();
                         CHECK((part - expected).cwiseAbs().maxCoeff() < 2e-5);
                     }
-            }
-}
-
-TEST_CASE("attention of a token that its kernel rotates and keeps, as if it had been rotated and kept before") {
-    for (const bool falling : {false, true})
-        for (const index head_dim : {2, 30, 64, 96, 160})
-            for (const std::int32_t at : {0, 5, 41, 300}) {
-                const subbit::emulated b(subbit::emulated_device({.falling = falling}));
-                const int heads = 6;
-                const index kv_heads = 2, width = kv_heads * head_dim;
-                CAPTURE(head_dim);
-                CAPTURE(at);
-                auto K = normal_matrix(at + 2, width, 1), V = normal_matrix(at + 2, width, 2);
-                K.bottomRows(2).setConstant(NAN);
-                V.bottomRows(2).setConstant(NAN);
-                const auto q = upload(b, normal_matrix(1, heads * head_dim, 3)),
-                           k = upload(b, normal_matrix(1, width, 4)), v = upload(b, normal_matrix(1, width, 5)),
-                           angles = upload(b, normal_matrix(at + 1, head_dim / 2, 6)),
-                           other_angles = upload(b, normal_matrix(at + 1, head_dim / 2, 7));
-                const gpu_decode::rotary_view table{view(angles), view(other_angles)};
-                auto position = b.scratch<std::int32_t>(1);
-                b.device().copy_to_device(position.data(), &at, sizeof(at));
-                auto numbers = b.scratch<float>(gpu_decode::attention_numbers(1, heads, head_dim));
-                struct kept {
-                    matrix<float> O, keys, values;
-                };
-                const auto attend = [&](bool fresh) {
-                    auto keys = upload(b, K), values = upload(b, V), turned = q,
-                         out = subbit::allocate<float>(b, 1, heads * head_dim);
-                    const gpu_decode::cache_view cache{view(keys).data, view(values).data, width};
-                    const gpu_decode::fresh_token token{view(k).data, view(v).data, table};
-                    if (!fresh)
-                        b.launch({3}, gpu_decode::rotate_and_keep{view(turned), view(k), view(v), table, head_dim,
-                                                                  position.data(), cache});
-                    const auto parts = gpu_decode::attend(b, view(std::as_const(turned)), heads, position.data(), cache,
-                                                          numbers.data(), fresh ? &token : nullptr);
-                    gpu_decode::merge(b, parts, view(out));
-                    return kept{download(b, out), download(b, keys), download(b, values)};
-                };
-                const kept expected = attend(false), got = attend(true);
-                CHECK((got.O - expected.O).cwiseAbs().maxCoeff() < 1e-6);
-                CHECK((got.keys - expected.keys).topRows(at + 1).cwiseAbs().maxCoeff() < 1e-6);
-                CHECK(got.values.topRows(at + 1) == expected.values.topRows(at + 1));
-                CHECK(got.keys.row(at + 1).array().isNaN().all());
-                CHECK(got.values.row(at + 1).array().isNaN().all());
             }
 }
 

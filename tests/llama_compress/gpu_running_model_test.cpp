@@ -66,8 +66,8 @@ void write_mixed_model(const std::filesystem::path& directory, const tiny_shape&
 
 TEST_CASE("the GPU's running model gives the host's scores, prompt and tokens") {
     const subbit::cpu cpu_backend;
-    const subbit::emulated gpu_backend;
     for (const auto format : {row_format::f32, row_format::bf16, row_format::int8}) {
+        const subbit::emulated gpu_backend(subbit::emulated_device({.warpgroups = format == row_format::bf16}));
         const subbit::testing::temporary_directory directory;
         write_mixed_model(directory.path(), grouped_shape(format == row_format::bf16), true);
         const model_directory model(directory.path());

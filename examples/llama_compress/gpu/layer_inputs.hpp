@@ -2,8 +2,8 @@
 // makes it itself, as a source (subbit/backend/gpu/vector_sources.hpp), which saves a kernel before it; every block of
 // the product makes the whole vector then, a few numbers a thread. Else it is a matrix that a kernel has made.
 //
-// An input has source(pre), the vector diag(pre) times the input's only row, where has_source(), and make(b), all rows
-// as a matrix.
+// An input has source(pre), the vector diag(pre) times the input's only row, and make(b), all rows as a matrix;
+// has_source() says where the first takes less time.
 #pragma once
 
 #include "decode_attention.hpp"
@@ -170,7 +170,9 @@ struct swiglu_input {
     matrix_view<float> gate;
     matrix_view<const float> up;
 
-    static bool has_source() { return true; }
+    /// Counted: some 25 instructions an entry, in every block; beyond this they take as long as a kernel before them.
+    static constexpr index most = 8192;
+    bool has_source() const { return gate.cols <= most; }
     gpu_decode::swiglu_vector source(const float* pre) const {
         return {{gate.data, gate.cols}, {up.data, up.cols}, {pre, gate.cols}};
     }
@@ -186,7 +188,9 @@ struct attention_input {
     gpu_decode::attention_parts parts;
     matrix_view<float> made;
 
-    bool has_source() const { return parts.head_dim % 4 == 0; }
+    /// Every block reads all parts, 8 numbers for an entry: beyond this they are megabytes.
+    static constexpr index most = 2048;
+    bool has_source() const { return parts.head_dim % 4 == 0 && made.cols <= most; }
     gpu_decode::attention_vector source(const float* pre) const { return {parts, {pre, made.cols}}; }
     template <class Backend>
     matrix_view<const float> make(const Backend& b) const {
