@@ -8,11 +8,8 @@
 
 #include <subbit/backend/gpu.hpp>
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
-#include <type_traits>
 
 namespace llama::gpu_decode {
 
