@@ -74,6 +74,11 @@ TEST_CASE("LB-ADMM replays what it would launch, to the bit, and ends as well as
         }
 }
 
+TEST_CASE("copies are recorded") {
+    if (no_gpu()) return;
+    check_recorded_copies(cuda());
+}
+
 TEST_CASE("a GPU whose memory is asked for too much says so, and goes on") {
     if (no_gpu()) return;
     const cuda b;

@@ -1,7 +1,8 @@
-// A kernel that uses all that a block offers, for the emulation and for a GPU.
+// Kernels that use what a block and a recording offer, for the emulation and for a GPU.
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
+#include <subbit/backend/gpu/memory.hpp>
 
 #include <doctest/doctest.h>
 
@@ -37,6 +38,39 @@ struct exchanges {
 inline void check_exchanges(const vector<int>& counts, int threads) {
     for (index i = 0; i < counts.size(); ++i)
         CHECK(counts(i) == (i % threads < 32 ? 9 : 8));
+}
+
+struct doubled {
+    int* numbers;
+
+    template <class Block>
+    SUBBIT_KERNEL void operator()(Block& block) const {
+        numbers[block.thread()] *= 2;
+    }
+};
+
+/// What a recording sends and fetches is what there is when it is replayed.
+template <class B>
+void check_recorded_copies(const B& b) {
+    using device = typename B::device_type;
+    constexpr index count = 64;
+    gpu::host_buffer<device, int> from(b.device(), count), to(b.device(), count);
+    auto there = b.template scratch<int>(count);
+    const auto graph = b.device().record([&] {
+        b.device().send(there.data(), from.data(), there.bytes());
+        b.launch({1, count}, doubled{there.data()});
+        b.device().fetch(to.data(), there.data(), there.bytes());
+    });
+    for (const int first : {1, 1000}) {
+        for (index i = 0; i < count; ++i) {
+            from.data()[i] = first + static_cast<int>(i);
+            to.data()[i] = 0;
+        }
+        graph.replay();
+        b.synchronize();
+        for (index i = 0; i < count; ++i)
+            CHECK(to.data()[i] == 2 * (first + static_cast<int>(i)));
+    }
 }
 
 }  // namespace subbit::testing

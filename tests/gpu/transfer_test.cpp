@@ -1,6 +1,8 @@
 // Transfers and element-wise kernels of the GPU backend, in all storage orders.
 #include <subbit/backend/emulated.hpp>
 
+#include "gpu/exchanges.hpp"
+
 #include <doctest/doctest.h>
 #include <span>
 #include <utility>
@@ -22,6 +24,10 @@ TEST_CASE("matrices of any strides go to the device and come back") {
         scale(b, copy, std::span<const double>(), std::span<const double>());
         CHECK(download(b, copy) == wide);
     }
+}
+
+TEST_CASE("copies are recorded") {
+    check_recorded_copies(emulated());
 }
 
 TEST_CASE("axpby and scale of windows touch nothing else") {

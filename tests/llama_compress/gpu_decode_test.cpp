@@ -1,8 +1,8 @@
 // The kernels of generation, emulated, against plain loops in double.
-#include "gpu/decode.hpp"
+#include "gpu/decode_attention.hpp"
+#include "llama_compress/decode_checks.hpp"
 
 #include <subbit/backend/emulated.hpp>
-#include <subbit/backend/reference.hpp>
 
 #include <doctest/doctest.h>
 #include <algorithm>
@@ -13,15 +13,7 @@
 
 namespace llama::testing {
 
-using subbit::matrix;
-
 namespace {
-
-matrix<float> normal_matrix(index rows, index cols, std::uint64_t seed) {
-    matrix<float> X(rows, cols);
-    fill_normal(subbit::reference<float>(), subbit::random_stream(seed), X);
-    return X;
-}
 
 /// The attention of query (t, h) to the keys up to position first + t.
 Eigen::VectorXd attention_of(const matrix<float>& Q, const matrix<float>& K, const matrix<float>& V, index head_dim,
@@ -42,7 +34,8 @@ Eigen::VectorXd attention_of(const matrix<float>& Q, const matrix<float>& K, con
 
 TEST_CASE("attention to the cache, for one row and several, with more and with fewer keys than shares") {
     const subbit::emulated b;
-    const index heads = 4, kv_heads = 2;
+    const int heads = 4;
+    const index kv_heads = 2;
     for (const index head_dim : {2, 33, 96, 160})
         for (const index rows : {1, 3})
             for (const std::int32_t first : {0, 5, 41}) {
@@ -59,8 +52,10 @@ TEST_CASE("attention to the cache, for one row and several, with more and with f
                 auto position = b.scratch<std::int32_t>(1);
                 b.device().copy_to_device(position.data(), &first, sizeof(first));
                 auto numbers = b.scratch<float>(gpu_decode::attention_numbers(rows, heads, head_dim));
-                gpu_decode::attend(b, view(std::as_const(q)), heads, position.data(),
-                                   {view(k).data, view(v).data, kv_heads * head_dim}, numbers.data(), view(out));
+                const auto parts =
+                    gpu_decode::attend(b, view(std::as_const(q)), heads, position.data(),
+                                       {view(k).data, view(v).data, kv_heads * head_dim}, numbers.data());
+                gpu_decode::merge(b, parts, view(out));
                 const auto got = download(b, out);
                 for (index t = 0; t < rows; ++t)
                     for (index h = 0; h < heads; ++h) {

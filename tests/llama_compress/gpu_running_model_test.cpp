@@ -19,24 +19,36 @@ namespace llama::testing {
 
 namespace {
 
-/// The tiny model with low-rank layers, of which one is dense and one residual.
-void write_mixed_model(const std::filesystem::path& directory, bool tied) {
+/// Heads of 16 numbers that share a key head.
+tiny_shape grouped_shape(bool tied) {
     tiny_shape shape;
     shape.hidden = 48;
     shape.heads = 3;
     shape.kv_heads = 1;
     shape.intermediate = 70;
     shape.tied = tied;
+    return shape;
+}
+
+/// The tiny model with low-rank layers, of which some are residual, and one dense if asked for.
+void write_mixed_model(const std::filesystem::path& directory, const tiny_shape& shape, bool one_dense) {
     write_tiny_model(directory, shape);
     const subbit::cpu backend;
     subbit::safetensors_writer file;
     make_tiny_tensors(shape, [&](const std::string& name, std::vector<index> sizes, const std::vector<float>& values) {
         const std::string layer = name.substr(0, name.rfind(".weight"));
-        const bool linear = layer.ends_with("_proj"), plain = name.find("layers.1.self_attn.k") != std::string::npos;
+        if (name.ends_with("norm.weight")) {
+            std::vector<float> uneven = values;
+            for (std::size_t i = 0; i < uneven.size(); ++i)
+                uneven[i] += 0.1F * static_cast<float>(i % 7);
+            return file.add(name, std::move(sizes), std::span<const float>(uneven), subbit::dtype::f32);
+        }
+        const bool linear = layer.ends_with("_proj"),
+                   plain = one_dense && name.find("layers.1.self_attn.k") != std::string::npos;
         if (!linear || plain)
             return file.add(name, std::move(sizes), std::span<const float>(values), subbit::dtype::f32);
         const subbit::matrix_view<const float> W(values.data(), sizes[0], sizes[1]);
-        if (name.find("layers.0.mlp.up") != std::string::npos) {
+        if (name.find("layers.0.mlp.up") != std::string::npos || name.find("layers.1.mlp.down") != std::string::npos) {
             subbit::residual_binary_linear<float> sum;
             for (const float scale : {0.1F, 0.05F})
                 sum.paths.push_back({subbit::bit_matrix::pack(W), subbit::vector<float>::Constant(W.rows, scale),
@@ -54,10 +66,10 @@ void write_mixed_model(const std::filesystem::path& directory, bool tied) {
 
 TEST_CASE("the GPU's running model gives the host's scores, prompt and tokens") {
     const subbit::cpu cpu_backend;
-    const subbit::emulated gpu_backend;
     for (const auto format : {row_format::f32, row_format::bf16, row_format::int8}) {
+        const subbit::emulated gpu_backend(subbit::emulated_device({.warpgroups = format == row_format::bf16}));
         const subbit::testing::temporary_directory directory;
-        write_mixed_model(directory.path(), format == row_format::bf16);
+        write_mixed_model(directory.path(), grouped_shape(format == row_format::bf16), true);
         const model_directory model(directory.path());
         running_model host(cpu_backend, model, 40, {.head = format, .packed = {}});
         gpu_running_model<subbit::emulated_device> device(gpu_backend, model, 40, format);
@@ -78,6 +90,38 @@ TEST_CASE("the GPU's running model gives the host's scores, prompt and tokens") 
         CHECK_THROWS_AS(device.next_scores(std::vector<std::int32_t>{257}), subbit::value_error);
         CHECK_THROWS_AS(device.next_scores(std::vector<std::int32_t>(33, 1)), subbit::shape_error);
     }
+}
+
+TEST_CASE("a token whose products make their own inputs has the scores of one whose inputs kernels make") {
+    tiny_shape odd;  // heads of 30 numbers, no fours in a row
+    odd.hidden = 90;
+    odd.heads = 3;
+    odd.kv_heads = 3;
+    odd.intermediate = 131;
+    for (const tiny_shape& shape : {grouped_shape(true), odd})
+        for (const bool falling : {false, true}) {
+            const subbit::testing::temporary_directory directory;
+            write_mixed_model(directory.path(), shape, false);
+            const model_directory model(directory.path());
+            const auto on = [&](bool warpgroups) {
+                const subbit::emulated b(subbit::emulated_device({.falling = falling, .warpgroups = warpgroups}));
+                return gpu_running_model<subbit::emulated_device>(b, model, 60, row_format::f32);
+            };
+            auto made = on(true), own = on(false);
+            std::vector<std::int32_t> tokens = {256, 65, 10, 77, 200};
+            for (int step = 0; step < 12; ++step) {
+                const auto expected = made.next_scores(tokens), got = own.next_scores(tokens);
+                double error = 0, largest = 0;
+                for (std::size_t i = 0; i < got.size(); ++i) {
+                    error = std::max(error, static_cast<double>(std::abs(got[i] - expected[i])));
+                    largest = std::max(largest, static_cast<double>(std::abs(expected[i])));
+                }
+                CAPTURE(step);
+                CHECK(std::isfinite(error));
+                CHECK(error < 1e-5 * largest);
+                tokens = {(tokens.back() * 7 + 3) % 256};
+            }
+        }
 }
 
 }  // namespace llama::testing

@@ -6,13 +6,17 @@
 #include "../model/token_model.hpp"
 #include "attention.hpp"
 #include "decode.hpp"
+#include "decode_attention.hpp"
+#include "layer_inputs.hpp"
 #include "norm.hpp"
 
 #include <subbit/backend/factor_operations.hpp>
 #include <subbit/backend/gpu.hpp>
 
-#include <cmath>
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <initializer_list>
 #include <optional>
 #include <span>
 #include <string>
@@ -74,19 +78,19 @@ class gpu_running_model : public token_model {
           embedding_(directory.load_embedding(head)),
           head_(b, config_.tie_word_embeddings ? embedding_ : directory.load_own_head(head)),
           final_norm_(uploaded(directory.load_final_norm<float>())),
-          rows_(std::min(most_rows, capacity), config_.hidden_size),
-          X_(b.device(), rows_.rows(), config_.hidden_size),
-          normed_(b.device(), rows_.rows(), config_.hidden_size),
-          queries_(b.device(), rows_.rows(), query_width()),
-          keys_(b.device(), rows_.rows(), key_width()),
-          values_(b.device(), rows_.rows(), key_width()),
-          attended_(b.device(), rows_.rows(), query_width()),
-          gate_(b.device(), rows_.rows(), config_.intermediate_size),
-          up_(b.device(), rows_.rows(), config_.intermediate_size),
-          scores_(b.device(), 1, config_.vocab_size),
-          parts_(b.device(),
-                 gpu_decode::attention_numbers(rows_.rows(), config_.num_attention_heads, config_.head_dim)),
-          position_(b.device(), 1),
+          most_rows_(std::min<index>(256, capacity)),
+          host_tokens_(b.device(), token_numbers(most_rows_)),
+          tokens_(b.device(), token_numbers(most_rows_)),
+          normed_(b.device(), most_rows_, config_.hidden_size),
+          queries_(b.device(), most_rows_, query_width()),
+          keys_(b.device(), most_rows_, key_width()),
+          values_(b.device(), most_rows_, key_width()),
+          attended_(b.device(), most_rows_, query_width()),
+          gate_(b.device(), most_rows_, config_.intermediate_size),
+          up_(b.device(), most_rows_, config_.intermediate_size),
+          scores_(b.device(), config_.vocab_size),
+          host_scores_(b.device(), config_.vocab_size),
+          parts_(b.device(), gpu_decode::attention_numbers(most_rows_, config_.num_attention_heads, config_.head_dim)),
           prompt_work_(b),
           token_work_(b),
           context_(b, config_, capacity) {
@@ -108,17 +112,14 @@ class gpu_running_model : public token_model {
         if (length_ + std::ssize(tokens) > capacity_)
             throw subbit::shape_error("cache of " + std::to_string(capacity_) +
                                       " tokens: " + std::to_string(length_ + std::ssize(tokens)) + " do not fit");
-        for (const auto most = static_cast<std::size_t>(rows_.rows()); tokens.size() > most;
+        for (const auto most = static_cast<std::size_t>(most_rows_); tokens.size() > most;
              tokens = tokens.subspan(most))
             append(tokens.first(most), false);
         append(tokens, true);
-        host_scores_ = subbit::download(b_, view(scores_));
         return {host_scores_.data(), static_cast<std::size_t>(host_scores_.size())};
     }
 
   private:
-    static constexpr index most_rows = 256;  // tokens at once
-
     using workspace = subbit::gpu::packed_workspace<Device, float>;
     using matrix_type = subbit::gpu::device_matrix<Device, float>;
     using vector_type = subbit::gpu::device_vector<Device, float>;
@@ -133,20 +134,25 @@ class gpu_running_model : public token_model {
     index key_width() const { return config_.num_key_value_heads * config_.head_dim; }
     vector_type uploaded(const vector<float>& x) const { return subbit::upload_vector(b_, subbit::const_span(x)); }
 
+    /// Tokens on their way to the device, as one copy: the position of the first one, an int in the place of a number,
+    /// three unused, and rows of embeddings.
+    static constexpr index before_rows = 4;
+    index token_numbers(index rows) const { return before_rows + rows * config_.hidden_size; }
+    const std::int32_t* position() const { return reinterpret_cast<const std::int32_t*>(tokens_.data()); }
+
     /// Runs the tokens through the model; with `score`, the last one's scores are made too.
     void append(std::span<const std::int32_t> tokens, bool score) {
         const index rows = std::ssize(tokens);
-        for (index t = 0; t < rows; ++t) {
-            const std::int32_t id = tokens[static_cast<std::size_t>(t)];
+        float* row = host_tokens_.data() + before_rows;
+        for (const std::int32_t id : tokens) {
             if (id < 0 || id >= embedding_.rows())
                 throw subbit::value_error("token " + std::to_string(id) + " is outside the vocabulary of " +
                                           std::to_string(embedding_.rows()));
-            embedding_.read_row(id, {&rows_(t, 0), static_cast<std::size_t>(rows_.cols())});
+            embedding_.read_row(id, {row, static_cast<std::size_t>(config_.hidden_size)});
+            row += config_.hidden_size;
         }
         const auto first = static_cast<std::int32_t>(length_);
-        b_.device().copy_to_device(view(X_).data, rows_.data(),
-                                   static_cast<std::size_t>(rows * rows_.cols()) * sizeof(float));
-        b_.device().copy_to_device(position_.data(), &first, sizeof(first));
+        std::memcpy(host_tokens_.data(), &first, sizeof(first));
         if (rows > 1 || !score) {
             pass(rows, score, prompt_work_);
         } else if (graph_) {
@@ -155,42 +161,101 @@ class gpu_running_model : public token_model {
             pass(1, true, token_work_);  // makes the workspace as large as it must be, and that is where it stays
             graph_.emplace(b_.device().record([&] { pass(1, true, token_work_); }));
         }
-        b_.synchronize();  // rows_ is written again
+        b_.synchronize();  // the scores are there, and host_tokens_ may be written again
         length_ += rows;
     }
 
     void pass(index rows, bool score, workspace& work) {
-        const auto x = view(X_).middle_rows(0, rows), normed = view(normed_).middle_rows(0, rows),
-                   q = view(queries_).middle_rows(0, rows), k = view(keys_).middle_rows(0, rows),
-                   v = view(values_).middle_rows(0, rows), attended = view(attended_).middle_rows(0, rows),
-                   gate = view(gate_).middle_rows(0, rows), up = view(up_).middle_rows(0, rows);
+        const auto bytes = [](index numbers) { return static_cast<std::size_t>(numbers) * sizeof(float); };
+        const matrix_view<float> x(tokens_.data() + before_rows, rows, config_.hidden_size);
+        const auto normed = view(normed_).middle_rows(0, rows), q = view(queries_).middle_rows(0, rows),
+                   k = view(keys_).middle_rows(0, rows), v = view(values_).middle_rows(0, rows),
+                   attended = view(attended_).middle_rows(0, rows), gate = view(gate_).middle_rows(0, rows),
+                   up = view(up_).middle_rows(0, rows);
+        b_.device().send(tokens_.data(), host_tokens_.data(), bytes(token_numbers(rows)));
         for (auto& [weights, keys, values] : blocks_) {
             const gpu_decode::cache_view cache{view(keys).data, view(values).data, key_width()};
-            norm(x, weights.attention_norm, normed);
-            job(weights, normed, {{q_proj, q}, {k_proj, k}, {v_proj, v}}, 0, work);
-            b_.launch(subbit::gpu::cover(rows * (q.cols / 2 + k.cols)),
-                      gpu_decode::rotate_and_keep{q, k, v, view(std::as_const(context_.rotary.cosine)),
-                                                  view(std::as_const(context_.rotary.sine)), config_.head_dim,
-                                                  position_.data(), cache});
-            gpu_decode::attend(b_, q, config_.num_attention_heads, position_.data(), cache, parts_.data(), attended);
-            job(weights, attended, {{o_proj, x}}, 1, work);
-            norm(x, weights.mlp_norm, normed);
-            job(weights, normed, {{gate_proj, gate}, {up_proj, up}}, 0, work);
-            swiglu(b_, matrix_view<const float>(gate), matrix_view<const float>(up), gate);
-            job(weights, gate, {{down_proj, x}}, 1, work);
+            multiply(weights, norm(x, weights.attention_norm, normed), {{q_proj, q}, {k_proj, k}, {v_proj, v}}, 0,
+                     work);
+            const auto parts = attend(q, k, v, cache);
+            multiply(weights, attention_input{parts, attended}, {{o_proj, x}}, 1, work);
+            multiply(weights, norm(x, weights.mlp_norm, normed), {{gate_proj, gate}, {up_proj, up}}, 0, work);
+            multiply(weights, swiglu_input{gate, up}, {{down_proj, x}}, 1, work);
         }
         if (!score) return;
-        const auto last = normed.middle_rows(0, 1);
-        norm(x.middle_rows(rows - 1, 1), final_norm_, last);
-        head_.multiply(b_, last.data, view(scores_).data);
+        const auto last = norm(x.middle_rows(rows - 1, 1), final_norm_, normed.middle_rows(0, 1)).make(b_);
+        head_.multiply(b_, last.data, span_of(scores_).data());
+        b_.device().fetch(host_scores_.data(), span_of(scores_).data(), bytes(scores_.size()));
     }
 
-    void norm(matrix_view<const float> X, const vector_type& weight, matrix_view<float> Y) const {
-        b_.launch({X.rows, gpu_decode::threads},
-                  gpu_decode::norm_rows{X, span_of(weight).data(), static_cast<float>(config_.rms_norm_eps), Y});
+    normed_input norm(matrix_view<const float> X, const vector_type& weight, matrix_view<float> made) const {
+        return {X, span_of(weight), static_cast<float>(config_.rms_norm_eps), made};
     }
 
-    /// Layers that read the same X, low-rank ones as one job: Y = outputs + beta Y.
+    /// The new tokens' keys and values go to the cache, and the queries attend to it.
+    gpu_decode::attention_parts attend(matrix_view<float> q, matrix_view<const float> k, matrix_view<const float> v,
+                                       const gpu_decode::cache_view& cache) {
+        const gpu_decode::rotary_view table{view(std::as_const(context_.rotary.cosine)),
+                                            view(std::as_const(context_.rotary.sine))};
+        const gpu_decode::fresh_token token{k.data, v.data, table};
+        if (q.rows > 1)
+            b_.launch(subbit::gpu::cover(q.rows * (q.cols / 2 + k.cols)),
+                      gpu_decode::rotate_and_keep{q, k, v, table, config_.head_dim, position(), cache});
+        return gpu_decode::attend(b_, matrix_view<const float>(q), static_cast<int>(config_.num_attention_heads),
+                                  position(), cache, parts_.data(), q.rows > 1 ? nullptr : &token);
+    }
+
+    /// Layers that read the same input, as one job: Y = outputs + beta Y.
+    template <class Input>
+    void multiply(const block<float, backend>& weights, const Input& input, std::initializer_list<part> parts,
+                  float beta, workspace& work) const {
+        const bool one = parts.begin()->second.rows == 1 && !b_.device().has_warpgroup_products();
+        if (one && input.has_source() &&
+            std::ranges::none_of(parts, [&](const part& p) { return weights.layers[p.first].is_dense(); }))
+            return multiply_one(weights, input, parts, beta, work);
+        job(weights, input.make(b_), parts, beta, work);
+    }
+
+    /// The same for one token and packed layers, which make the input themselves: one launch for all that read it, and
+    /// one for what low-rank layers do next.
+    template <class Input>
+    void multiply_one(const block<float, backend>& weights, const Input& input, std::initializer_list<part> parts,
+                      float beta, workspace& work) const {
+        using subbit::gpu::matrix_target, subbit::gpu::vector_output, subbit::gpu::scaled_vectors;
+        using first_output = vector_output<decltype(input.source(nullptr)), matrix_target<float>>;
+        using second_output = vector_output<scaled_vectors<float>, matrix_target<float>>;
+        std::vector<first_output> first(parts.size());
+        std::vector<second_output> second;
+        index ranks = 0;
+        for (const auto& [id, Y] : parts)
+            if (weights.layers[id].is_binary()) ranks += weights.layers[id].binary().layer.rank();
+        float* next = work.hidden(ranks);
+        auto* output = first.data();
+        for (const auto& [id, Y] : parts) {
+            if (weights.layers[id].is_binary()) {
+                const auto& layer = weights.layers[id].binary().layer;
+                const matrix_view<float> hidden(next, 1, layer.rank());
+                output->parts[0] = {layer.V.view(), input.source(span_of(layer.s_pre).data()), nullptr};
+                output->target.Y = hidden;
+                auto& last = second.emplace_back();
+                last.parts[0] = {layer.U.view(), {hidden, span_of(layer.s_mid).data()}, span_of(layer.s_post).data()};
+                last.target = {span_of(layer.bias).data(), Y, 1, beta};
+                next += layer.rank();
+            } else {
+                const auto& layer = weights.layers[id].residual().layer;
+                output->part_count = static_cast<int>(layer.path_count());
+                for (std::size_t p = 0; p < layer.paths.size(); ++p)
+                    output->parts[p] = {layer.paths[p].B.view(), input.source(span_of(layer.paths[p].s_pre).data()),
+                                        span_of(layer.paths[p].s_post).data()};
+                output->target = {span_of(layer.bias).data(), Y, 1, beta};
+            }
+            ++output;
+        }
+        plane_products(b_, std::span<const first_output>(first), 1);
+        plane_products(b_, std::span<const second_output>(second), 1);
+    }
+
+    /// The same for an input that is there; low-rank layers as one job.
     void job(const block<float, backend>& weights, matrix_view<const float> X, std::initializer_list<part> parts,
              float beta, workspace& work) const {
         std::vector<subbit::device_layer_output<Device, float>> together;
@@ -218,15 +283,17 @@ class gpu_running_model : public token_model {
     row_table embedding_;  // the host reads single rows of it
     device_head<Device> head_;
     vector_type final_norm_;
-    matrix<float> rows_;  // the tokens' embeddings, on their way to the device
-    matrix_type X_, normed_, queries_, keys_, values_, attended_, gate_, up_, scores_;
+    index most_rows_;  // tokens at once
+    subbit::gpu::host_buffer<Device, float> host_tokens_;
+    subbit::gpu::buffer<Device, float> tokens_;
+    matrix_type normed_, queries_, keys_, values_, attended_, gate_, up_;
+    vector_type scores_;
+    subbit::gpu::host_buffer<Device, float> host_scores_;
     subbit::gpu::buffer<Device, float> parts_;  // of the attention
-    subbit::gpu::buffer<Device, std::int32_t> position_;
     workspace prompt_work_, token_work_;
     block_context<float, backend> context_;
     std::vector<cached_block> blocks_;
     std::optional<decltype(std::declval<const Device&>().record(std::declval<void (*)()>()))> graph_;
-    matrix<float> host_scores_;
 };
 
 }  // namespace llama

@@ -133,6 +133,23 @@ class cuda_device {
         if (bytes > 0) cuda_detail::check(cudaMemsetAsync(p, 0, bytes, stream()), "cudaMemsetAsync");
     }
 
+    void* allocate_host(std::size_t bytes) const {
+        void* p = nullptr;
+        state_->select();
+        cuda_detail::check(cudaHostAlloc(&p, bytes, cudaHostAllocDefault),
+                           ("allocating " + std::to_string(bytes) + " bytes of the host's memory").c_str());
+        return p;
+    }
+    void deallocate_host(void* p) const noexcept {
+        if (cudaFreeHost(p) != cudaSuccess) cudaGetLastError();
+    }
+    void send(void* to, const void* from, std::size_t bytes) const {
+        copy(to, from, bytes, cudaMemcpyHostToDevice, "sending to the device");
+    }
+    void fetch(void* to, const void* from, std::size_t bytes) const {
+        copy(to, from, bytes, cudaMemcpyDeviceToHost, "fetching from the device");
+    }
+
     /// Throws value_error for a shape that a GPU does not take.
     template <class Kernel>
     void launch(const gpu::launch_shape& shape, const Kernel& kernel) const {
@@ -156,8 +173,8 @@ class cuda_device {
         cuda_detail::check(cudaLaunchKernelEx(&launch, cuda_detail::run_kernel<Kernel>, kernel), "launching a kernel");
     }
 
-    /// What f asks for, not done but kept: launches, dense products, and what happens within the device's memory. f
-    /// must not wait for the device, copy from the host, or ask for more memory than it has given back before.
+    /// What f asks for, not done but kept: launches, dense products, what happens within the device's memory, sends and
+    /// fetches. f must not wait for the device, copy otherwise, or ask for more memory than it has given back before.
     template <class F>
     cuda_detail::graph record(F&& f) const {
         std::optional<cuda_detail::graph> graph;

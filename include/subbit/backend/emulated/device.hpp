@@ -15,6 +15,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -88,6 +89,17 @@ class emulated_device {
         if (bytes > 0) std::memset(p, 0, bytes);
     }
 
+    void* allocate_host(std::size_t bytes) const {
+        recorder_->require_idle("an allocation");
+        return ::operator new(bytes);
+    }
+    void deallocate_host(void* p) const noexcept { ::operator delete(p); }
+    void send(void* to, const void* from, std::size_t bytes) const {
+        if (recorder_->keeps([=, self = *this] { self.send(to, from, bytes); })) return;
+        copy(to, from, bytes);
+    }
+    void fetch(void* to, const void* from, std::size_t bytes) const { send(to, from, bytes); }
+
     /// Throws value_error for a shape that a GPU does not take.
     template <class Kernel>
     void launch(const gpu::launch_shape& shape, const Kernel& kernel) const {
@@ -110,8 +122,8 @@ class emulated_device {
         }
     }
 
-    /// What f asks for, not done but kept: launches, dense products, and what happens within the device's memory.
-    /// Throws error where f asks for more memory than it had before, copies from or to the host, or solves.
+    /// What f asks for, not done but kept: launches, dense products, what happens within the device's memory, sends and
+    /// fetches. Throws error where f asks for more memory than it had before, for other copies, or for solves.
     template <class F>
     emulation::graph record(F&& f) const {
         std::vector<std::function<void()>> launches;

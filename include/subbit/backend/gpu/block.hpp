@@ -72,14 +72,15 @@ inline constexpr int least_blocks = [] {
 /// Whether a kernel may begin before the one before it on its stream is done, where that one says the same: its own
 /// `static constexpr bool overlaps`. It says
 ///
-/// - that every thread calls wait_for_predecessor(block) (instructions.hpp) before it reads or writes anything that a
-///   kernel writes, but for weights: the signs and scales of packed layers;
+/// - that every thread calls wait_for_predecessor(block) (instructions.hpp) before it writes anything, and before it
+///   reads anything that the kernel before it may have written: all but weights, the signs and scales of packed layers,
+///   where any kernel may be the one before it;
 /// - that it writes no weights.
 ///
 /// wait_for_predecessor() returns when the kernel before is done and all that it wrote is there; only then may the
 /// kernel after this one begin. So while a kernel runs, all kernels but the one before it are done, by induction, and
-/// that one writes no weights: they may be read at once. A kernel that does not say so begins when the one before it is
-/// done, and is waited for likewise.
+/// that one writes no weights: they may be read at once, as may what only earlier kernels have written. A kernel that
+/// does not say so begins when the one before it is done, and is waited for likewise.
 template <class Kernel>
 inline constexpr bool overlaps = [] {
     if constexpr (requires { Kernel::overlaps; })

@@ -56,6 +56,29 @@ class buffer {
     index count_ = 0;
 };
 
+/// `count` entries of T in memory of the host that a device reads and writes by itself, so that copies need not wait:
+/// what Device::send() and fetch() take. Not initialized.
+template <class Device, class T>
+class host_buffer {
+  public:
+    host_buffer(const Device& device, index count)
+        : device_(device),
+          count_(count),
+          data_(static_cast<T*>(device.allocate_host(static_cast<std::size_t>(count) * sizeof(T)))) {}
+    host_buffer(const host_buffer&) = delete;
+    host_buffer& operator=(const host_buffer&) = delete;
+    ~host_buffer() { device_.deallocate_host(data_); }
+
+    T* data() { return data_; }
+    const T* data() const { return data_; }
+    index size() const { return count_; }
+
+  private:
+    Device device_;
+    index count_;
+    T* data_;
+};
+
 /// A row-major matrix on a device.
 template <class Device, class S>
 class device_matrix {

@@ -94,13 +94,13 @@ SUBBIT_KERNEL float plane_product(Block& block, const warp_planes<Tiles, Halves>
     return static_cast<float>(2 * row_sum<Tiles>(block, counts) - planes.sum) * planes.to_real;
 }
 
-/// The sum of what the warps of a block left for row lane(), `of_warps[32 warp + row]`, in their order.
+/// The sum of what the warps of a block left, each `stride` numbers after the one before it, in their order.
 template <int Most, class Block>
-SUBBIT_KERNEL float sum_of_warps(const Block& block, const float* of_warps) {
+SUBBIT_KERNEL float sum_of_warps(const Block& block, const float* of_warps, int stride) {
     float sum = 0;
     SUBBIT_UNROLL
     for (int w = 0; w < Most; ++w)  // all loads under way at once
-        sum += w < block.warps() ? of_warps[w * warp_size + block.lane()] : 0.0f;
+        sum += w < block.warps() ? of_warps[w * stride] : 0.0f;
     return sum;
 }
 

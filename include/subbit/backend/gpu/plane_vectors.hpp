@@ -2,8 +2,9 @@
 //
 // A block has a strip of 32 rows; its warps share out the columns, make bit planes of their own part of a vector
 // (bit_planes.hpp), with a scale of their own, and add their sums up in shared memory, in the order of the warps. So
-// nothing is waited for between the vector's numbers and the product but the warp's own largest number. Signs and
-// scales are on their way to the registers before the kernel before this one is done.
+// nothing is waited for between the vector's numbers and the product but the warp's own largest number; a factor of the
+// whole vector, of which each warp has a share, comes to the sums. Signs and scales are on their way to the registers
+// before the kernel before this one is done.
 //
 // What takes the time with one vector is not the bytes but the way of one warp from its numbers to its sums: on an H200
 // about 1 us a product, of which a load from the L2 cache is a third. So a block has many warps with few columns each.
@@ -31,7 +32,7 @@ struct plane_vectors_kernel {
     int vectors = 1;
 
     static constexpr std::size_t shared_bytes(index vectors, int threads) {
-        return static_cast<std::size_t>(vectors * threads) * sizeof(float);
+        return static_cast<std::size_t>(vectors * (threads + (has_factor<Source> ? most_warps : 0))) * sizeof(float);
     }
 
     template <class Block>
@@ -44,6 +45,8 @@ struct plane_vectors_kernel {
         const int row = strip * static_cast<int>(strip_rows) + block.lane();
         const bool there = row < output.target.rows();
         float* const sums = block.template shared<float>(index{vectors} * block.threads());
+        float* shares = nullptr;
+        if constexpr (has_factor<Source>) shares = block.template shared<float>(index{vectors} * most_warps);
         pending next(block, output.parts[0], strip, 0);
         wait_for_predecessor(block);
         // What a warp's first vector is added to comes while the block multiplies.
@@ -53,13 +56,16 @@ struct plane_vectors_kernel {
         for (int p = 0; p < output.part_count; ++p)
             for (int first = 0; first == 0 || first < output.parts[p].bits.cols(); first += chunk(block)) {
                 if (begun) next = pending(block, output.parts[p], strip, first);
-                multiply(block, output.parts[p].source, next, first, begun, sums);
+                // All parts have the same vector, and so its factor.
+                multiply(block, output.parts[p].source, next, first, begun, sums, p == 0 ? shares : nullptr);
                 begun = true;
             }
         block.sync();
         // A warp finishes a vector.
         for (int t = block.warp(); t < vectors; t += block.warps()) {
-            const float sum = sum_of_warps<most_warps>(block, sums + t * block.threads());
+            float sum = sum_of_warps<most_warps>(block, sums + t * block.threads() + block.lane(), warp_size);
+            if constexpr (has_factor<Source>)
+                sum *= output.parts[0].source.factor(sum_of_warps<most_warps>(block, shares + t * most_warps, 1));
             if (!there) continue;
             if (adds && t != block.warp()) old = static_cast<float>(output.target.Y(t, row));
             output.target.store(t, row, sum, old);
@@ -97,15 +103,20 @@ struct plane_vectors_kernel {
         }
     };
 
-    /// Sets the warps' sums of all vectors, or adds to them.
+    /// Sets the warps' sums of all vectors and, unless null, their shares of a factor, or adds to them.
     template <class Block>
     SUBBIT_KERNEL void multiply(Block& block, const Source& source, const pending& next, int first, bool adds,
-                                float* sums) const {
+                                float* sums, float* shares) const {
         for (int t = 0; t < vectors; ++t) {
             const auto planes = source.template load<halves>(block, t, next.factors, warp_columns(block, first));
             const float sum = next.post * plane_product(block, planes, [&](int h) { return next.signs[h]; });
             float& mine = sums[t * block.threads() + block.thread()];
             mine = adds ? mine + sum : sum;
+            if constexpr (has_factor<Source>)
+                if (shares != nullptr && block.lane() == 0) {
+                    float& share = shares[t * most_warps + block.warp()];
+                    share = adds ? share + planes.share : planes.share;
+                }
         }
     }
 };

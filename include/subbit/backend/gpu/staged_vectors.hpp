@@ -96,6 +96,7 @@ struct staged_vectors_kernel {
     }
 
   private:
+    static_assert(!has_factor<Source>, "plane_vectors.hpp takes sources with a factor");
     static constexpr int tiles = Source::tiles;
     using output_type = vector_output<Source, Target>;
     using planes_type = warp_planes<tiles, Halves>;
@@ -253,7 +254,8 @@ struct staged_vectors_kernel {
         for (int item = block.warp(); item < (last - first) * vectors * items; item += block.warps()) {
             const int v = item / items % vectors, strip = item / items / vectors;
             const int o = output_of(first + strip), row = row_of(block, o, first + strip);
-            const float y = sum_of_warps<most_warps>(block, shared.sums + (strip * Vectors + v) * block.threads());
+            const float y = sum_of_warps<most_warps>(
+                block, shared.sums + (strip * Vectors + v) * block.threads() + block.lane(), warp_size);
             if constexpr (makes_planes) {
                 know_factor(block, first + strip, factor);
                 store(block, outputs[o].target, v, row, y, shared.magnitudes + (strip * Vectors + v) * most_warps,

@@ -46,9 +46,10 @@ void plane_products(const gpu_backend<Device>& b, std::span<const vector_output<
             blocks += strips_of(output);
         }
         if (blocks == 0) continue;
-        const index pairs = (widest_of(some) + 2 * warp_columns::half - 1) / (2 * warp_columns::half);
+        constexpr int columns = usual_halves<Source> * warp_columns::half;
+        const index warps = (widest_of(some) + columns - 1) / columns;
         const int most = blocks <= few_blocks ? kernel::most_warps : kernel::most_warps / 2;
-        const int threads = static_cast<int>(std::clamp<index>(pairs, 1, most)) * warp_size;
+        const int threads = static_cast<int>(std::clamp<index>(warps, 1, most)) * warp_size;
         b.launch({blocks, threads, kernel::shared_bytes(vectors, threads)}, k);
     }
 }

@@ -1,0 +1,202 @@
+// What a block's linear layers read: a norm, attention, SwiGLU. Of one token the kernel of the layers' first product
+// makes it itself, as a source (subbit/backend/gpu/vector_sources.hpp), which saves a kernel before it; every block of
+// the product makes the whole vector then, a few numbers a thread. Else it is a matrix that a kernel has made.
+//
+// An input has source(pre), the vector diag(pre) times the input's only row, and make(b), all rows as a matrix;
+// has_source() says where the first takes less time.
+#pragma once
+
+#include "decode_attention.hpp"
+#include "norm.hpp"
+
+#include <subbit/backend/gpu.hpp>
+#include <subbit/backend/gpu/vector_sources.hpp>
+
+#include <cmath>
+#include <span>
+
+namespace llama {
+
+namespace gpu_decode {
+
+using subbit::gpu::float_entries;
+using subbit::gpu::four;
+using subbit::gpu::warp_planes;
+
+/// diag(pre) (x / rms(x) o weight): the product is linear, and takes the root mean square out of the sums.
+struct norm_vector {
+    static constexpr int tiles = subbit::gpu::read_tiles;
+
+    float_entries x, weight, pre;
+    float eps;
+
+    template <int Halves>
+    struct factors {
+        four<float> weight[Halves], pre[Halves];
+    };
+    template <int Halves, class At>
+    SUBBIT_KERNEL factors<Halves> load_factors(At at) const {
+        factors<Halves> f;
+        weight.read(f.weight, at);
+        pre.read(f.pre, at);
+        return f;
+    }
+    template <int Halves, class Block, class At>
+    SUBBIT_KERNEL warp_planes<tiles, Halves> load(Block& block, int, const factors<Halves>& f, At at) const {
+        four<float> v[Halves];
+        x.read(v, at);
+        float squares = 0;
+        SUBBIT_UNROLL
+        for (int e = 0; e < Halves * 4; ++e) {
+            float& number = v[e / 4].at[e % 4];
+            squares += number * number;
+            number *= f.weight[e / 4].at[e % 4] * f.pre[e / 4].at[e % 4];
+        }
+        auto planes = planes_of_numbers(block, v, x.size, at);
+        planes.share = block.warp_sum(squares);
+        return planes;
+    }
+    SUBBIT_KERNEL float factor(float squares) const {
+        return 1 / std::sqrt(squares / static_cast<float>(x.size) + eps);
+    }
+};
+
+/// diag(pre) (silu(gate) o up).
+struct swiglu_vector {
+    static constexpr int tiles = subbit::gpu::read_tiles;
+
+    float_entries gate, up, pre;
+
+    template <int Halves>
+    struct factors {
+        four<float> of[Halves];
+    };
+    template <int Halves, class At>
+    SUBBIT_KERNEL factors<Halves> load_factors(At at) const {
+        factors<Halves> f;
+        pre.read(f.of, at);
+        return f;
+    }
+    template <int Halves, class Block, class At>
+    SUBBIT_KERNEL warp_planes<tiles, Halves> load(Block& block, int, const factors<Halves>& f, At at) const {
+        four<float> v[Halves], u[Halves];
+        gate.read(v, at);
+        up.read(u, at);
+        SUBBIT_UNROLL
+        for (int e = 0; e < Halves * 4; ++e) {
+            const float g = v[e / 4].at[e % 4];
+            v[e / 4].at[e % 4] = g / (1 + std::exp(-g)) * u[e / 4].at[e % 4] * f.of[e / 4].at[e % 4];
+        }
+        return planes_of_numbers(block, v, gate.size, at);
+    }
+};
+
+/// diag(pre) times what the parts of one row's attention give together, for heads of whole fours.
+struct attention_vector {
+    static constexpr int tiles = subbit::gpu::read_tiles, usual_halves = 1;
+
+    attention_parts parts;
+    float_entries pre;
+
+    template <int Halves>
+    struct factors {
+        four<float> of[Halves];
+    };
+    template <int Halves, class At>
+    SUBBIT_KERNEL factors<Halves> load_factors(At at) const {
+        factors<Halves> f;
+        pre.read(f.of, at);
+        return f;
+    }
+    template <int Halves, class Block, class At>
+    SUBBIT_KERNEL warp_planes<tiles, Halves> load(Block& block, int, const factors<Halves>& f, At at) const {
+        four<float> v[Halves];
+        SUBBIT_UNROLL
+        for (int h = 0; h < Halves; ++h) {
+            v[h] = at(h) < pre.size ? merged(at(h)) : four<float>{};
+            SUBBIT_UNROLL
+            for (int e = 0; e < 4; ++e)
+                v[h].at[e] *= f.of[h].at[e];
+        }
+        return planes_of_numbers(block, v, pre.size, at);
+    }
+
+  private:
+    /// Entries c .. c + 3, of one head.
+    SUBBIT_KERNEL four<float> merged(int c) const {
+        const int head = c / parts.head_dim, stride = attention_parts::stride(parts.head_dim);
+        const float* const first = parts.at(head, 0);
+        const float* const values = first + attention_parts::sum + (c - head * parts.head_dim);
+        four<float> loaded[token_shares], sum = {};
+        SUBBIT_UNROLL
+        for (int s = 0; s < token_shares; ++s)  // under way before the tops are waited for
+            loaded[s] = *reinterpret_cast<const four<float>*>(values + s * stride);
+        const part_weights<token_shares> weights(first, token_shares, stride);
+        const float inverse = 1 / weights.sum(first + 1, token_shares, stride);
+        SUBBIT_UNROLL
+        for (int s = 0; s < token_shares; ++s)
+            SUBBIT_UNROLL
+        for (int e = 0; e < 4; ++e)
+            sum.at[e] += weights.of[s] * loaded[s].at[e];
+        SUBBIT_UNROLL
+        for (int e = 0; e < 4; ++e)
+            sum.at[e] *= inverse;
+        return sum;
+    }
+};
+
+}  // namespace gpu_decode
+
+/// X / rms(X) o weight; `made` has room for it.
+struct normed_input {
+    matrix_view<const float> X;
+    std::span<const float> weight;
+    float eps;
+    matrix_view<float> made;
+
+    static bool has_source() { return true; }
+    gpu_decode::norm_vector source(const float* pre) const {
+        return {{X.data, X.cols}, {weight.data(), X.cols}, {pre, X.cols}, eps};
+    }
+    template <class Backend>
+    matrix_view<const float> make(const Backend& b) const {
+        b.launch({X.rows, gpu_decode::threads}, gpu_decode::norm_rows{X, weight.data(), eps, made});
+        return made;
+    }
+};
+
+/// silu(gate) o up; make() leaves it in gate.
+struct swiglu_input {
+    matrix_view<float> gate;
+    matrix_view<const float> up;
+
+    /// Counted: some 25 instructions an entry, in every block; beyond this they take as long as a kernel before them.
+    static constexpr index most = 8192;
+    bool has_source() const { return gate.cols <= most; }
+    gpu_decode::swiglu_vector source(const float* pre) const {
+        return {{gate.data, gate.cols}, {up.data, up.cols}, {pre, gate.cols}};
+    }
+    template <class Backend>
+    matrix_view<const float> make(const Backend& b) const {
+        swiglu(b, matrix_view<const float>(gate), up, gate);
+        return gate;
+    }
+};
+
+/// Attention, of which there are parts; `made` has room for it.
+struct attention_input {
+    gpu_decode::attention_parts parts;
+    matrix_view<float> made;
+
+    /// Every block reads all parts, 8 numbers for an entry: beyond this they are megabytes.
+    static constexpr index most = 2048;
+    bool has_source() const { return parts.head_dim % 4 == 0 && made.cols <= most; }
+    gpu_decode::attention_vector source(const float* pre) const { return {parts, {pre, made.cols}}; }
+    template <class Backend>
+    matrix_view<const float> make(const Backend& b) const {
+        gpu_decode::merge(b, parts, made);
+        return made;
+    }
+};
+
+}  // namespace llama
