@@ -171,7 +171,10 @@ struct staged_vectors_kernel {
         planes_type planes[Vectors];
         SUBBIT_UNROLL
         for (int v = 0; v < Vectors; ++v)
-            if (v < vectors) planes[v] = part.source.template load<Halves>(block, first_vector + v, factors, columns);
+            if (v < vectors) {
+                planes[v] = part.source.template load<Halves>(block, first_vector + v, factors, columns);
+                if constexpr (makes_planes) planes[v].magnitude = block.warp_sum(planes[v].magnitude);
+            }
         for (; strip < end; ++strip) {
             const int row = row_of(block, o, strip);
             const float post = part.post != nullptr && row < part.bits.rows() ? part.post[row] : 1.0f;

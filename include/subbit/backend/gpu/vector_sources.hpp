@@ -41,7 +41,7 @@ struct warp_planes {
     plane_words<Tiles> half[Halves];
     float to_real;
     std::int64_t sum;  ///< of the integers
-    float magnitude;   ///< sum of |v_j|
+    float magnitude;   ///< sum of |v_j| of the lane's own numbers
     float share;       ///< of what the source's factor is made of, where it has one
 };
 
@@ -115,7 +115,7 @@ SUBBIT_KERNEL warp_planes<read_tiles, Halves> planes_of_numbers(Block& block, co
     const fixed_scale<float> to = scale_of_largest(block.warp_reduce(largest, maximum{}));
     warp_planes<read_tiles, Halves> planes = {};
     planes.to_real = to.to_real;
-    planes.magnitude = block.warp_sum(magnitude);
+    planes.magnitude = magnitude;
     if (to.to_integer == 0.0f) return planes;  // not all numbers are finite
     std::int32_t sum = 0;
     SUBBIT_UNROLL
