@@ -1,6 +1,6 @@
 // What a block's linear layers read: a norm, attention, SwiGLU. Of one token the kernel of the layers' first product
-// makes it itself, as a source (subbit/backend/gpu/vector_sources.hpp), which saves a kernel before it; every block of
-// the product makes the whole vector then, a few numbers a thread. Else it is a matrix that a kernel has made.
+// makes it itself, as a source (subbit/backend/gpu/packed/vector_sources.hpp), which saves a kernel before it; every
+// block of the product makes the whole vector then, a few numbers a thread. Else it is a matrix that a kernel has made.
 //
 // An input has source(pre), the vector diag(pre) times the input's only row, and make(b), all rows as a matrix;
 // has_source() says where the first takes less time.
@@ -10,7 +10,7 @@
 #include "norm.hpp"
 
 #include <subbit/backend/gpu.hpp>
-#include <subbit/backend/gpu/vector_sources.hpp>
+#include <subbit/backend/gpu/packed/vector_sources.hpp>
 
 #include <cmath>
 #include <span>

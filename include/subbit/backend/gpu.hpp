@@ -9,7 +9,7 @@
 #include <subbit/backend/gpu/descent.hpp>
 #include <subbit/backend/gpu/elementwise.hpp>
 #include <subbit/backend/gpu/owners.hpp>
-#include <subbit/backend/gpu/packed_layers.hpp>
+#include <subbit/backend/gpu/packed/layers.hpp>
 #include <subbit/backend/gpu/path_steps.hpp>
 #include <subbit/backend/gpu/products.hpp>
 #include <subbit/backend/gpu/rank_one.hpp>

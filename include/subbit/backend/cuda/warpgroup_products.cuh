@@ -4,8 +4,8 @@
 #pragma once
 
 #include <subbit/backend/cuda/block.cuh>
-#include <subbit/backend/gpu/core_matrices.hpp>
 #include <subbit/backend/gpu/instructions.hpp>
+#include <subbit/backend/gpu/packed/core_matrices.hpp>
 
 #include <cstddef>
 #include <cstdint>

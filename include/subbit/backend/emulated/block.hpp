@@ -4,7 +4,7 @@
 #include <subbit/backend/emulated/bulk_copies.hpp>
 #include <subbit/backend/emulated/fibers.hpp>
 #include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/core_matrices.hpp>
+#include <subbit/backend/gpu/packed/core_matrices.hpp>
 
 #include <array>
 #include <cstddef>

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <subbit/backend/emulated/block.hpp>
-#include <subbit/backend/gpu/core_matrices.hpp>
 #include <subbit/backend/gpu/instructions.hpp>
+#include <subbit/backend/gpu/packed/core_matrices.hpp>
 #include <subbit/core/half.hpp>
 
 #include <array>

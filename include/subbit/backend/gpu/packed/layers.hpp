@@ -2,7 +2,7 @@
 #pragma once
 
 #include <subbit/backend/gpu/owners.hpp>
-#include <subbit/backend/gpu/packed_products.hpp>
+#include <subbit/backend/gpu/packed/products.hpp>
 #include <subbit/backend/layer_memory.hpp>
 #include <subbit/bits/low_rank_binary_linear.hpp>
 #include <subbit/bits/residual_binary_linear.hpp>

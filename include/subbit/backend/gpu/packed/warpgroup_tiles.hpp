@@ -6,7 +6,7 @@
 // of two kinds of numbers:
 //
 // - digits (fixed_point.hpp): bytes, times 0 and 1, in 32-bit sums, whatever kernel makes them: exact;
-// - numbers rounded to bfloat16 (packed_rounded.hpp), times +1 and -1, in float sums: a third of the products' work at
+// - numbers rounded to bfloat16 (rounded.hpp), times +1 and -1, in float sums: a third of the products' work at
 //   half of their rate.
 //
 // Of the bits that a lane has of a row, 32 columns, one mask takes 2 or 4 for an operand's word: columns k, k + s, k +
@@ -19,11 +19,11 @@
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/core_matrices.hpp>
 #include <subbit/backend/gpu/instructions.hpp>
-#include <subbit/backend/gpu/packed_product.hpp>
-#include <subbit/backend/gpu/packed_tile_digits.hpp>
-#include <subbit/backend/gpu/packed_tile_output.hpp>
+#include <subbit/backend/gpu/packed/core_matrices.hpp>
+#include <subbit/backend/gpu/packed/product.hpp>
+#include <subbit/backend/gpu/packed/tile_digits.hpp>
+#include <subbit/backend/gpu/packed/tile_output.hpp>
 
 #include <algorithm>
 #include <cstddef>

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <subbit/backend/gpu/backend.hpp>
-#include <subbit/backend/gpu/fixed_point.hpp>
-#include <subbit/backend/gpu/packed_product.hpp>
-#include <subbit/backend/gpu/packed_workspace.hpp>
+#include <subbit/backend/gpu/packed/fixed_point.hpp>
+#include <subbit/backend/gpu/packed/product.hpp>
+#include <subbit/backend/gpu/packed/workspace.hpp>
 
 #include <algorithm>
 #include <cstddef>

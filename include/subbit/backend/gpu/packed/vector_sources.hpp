@@ -10,9 +10,9 @@
 // warps have fewer columns each. plane_vectors.hpp alone knows of factors and usual_halves.
 #pragma once
 
-#include <subbit/backend/gpu/bit_planes.hpp>
 #include <subbit/backend/gpu/block.hpp>
 #include <subbit/backend/gpu/fours.hpp>
+#include <subbit/backend/gpu/packed/bit_planes.hpp>
 #include <subbit/core/matrix.hpp>
 
 #include <cmath>

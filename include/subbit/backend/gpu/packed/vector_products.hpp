@@ -2,8 +2,8 @@
 #pragma once
 
 #include <subbit/backend/gpu/backend.hpp>
-#include <subbit/backend/gpu/plane_vectors.hpp>
-#include <subbit/backend/gpu/staged_vectors.hpp>
+#include <subbit/backend/gpu/packed/plane_vectors.hpp>
+#include <subbit/backend/gpu/packed/staged_vectors.hpp>
 
 #include <algorithm>
 #include <cstddef>

@@ -5,7 +5,7 @@
 #include <subbit/backend/gpu/block.hpp>
 #include <subbit/backend/gpu/fours.hpp>
 #include <subbit/backend/gpu/instructions.hpp>
-#include <subbit/backend/gpu/packed_product.hpp>
+#include <subbit/backend/gpu/packed/product.hpp>
 #include <subbit/backend/gpu/rounding.hpp>
 #include <subbit/core/half.hpp>
 

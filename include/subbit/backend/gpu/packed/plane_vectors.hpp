@@ -11,7 +11,7 @@
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/plane_products.hpp>
+#include <subbit/backend/gpu/packed/plane_products.hpp>
 
 #include <cstddef>
 #include <cstdint>

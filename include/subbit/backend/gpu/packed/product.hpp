@@ -15,8 +15,8 @@
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/fixed_point.hpp>
 #include <subbit/backend/gpu/instructions.hpp>
+#include <subbit/backend/gpu/packed/fixed_point.hpp>
 #include <subbit/backend/gpu/rounding.hpp>
 #include <subbit/bits/bit_view.hpp>
 #include <subbit/bits/residual_binary_linear.hpp>
@@ -27,7 +27,7 @@ namespace subbit::gpu {
 
 /// The digits of all tokens of a product: tokens in groups of 8, column 8 (digits group + d) + token % 8 has digit d.
 /// Words lie column after column for digit_vectors.hpp (digits_kernel makes them), tile after tile and step after step
-/// for packed_tiles.hpp (tile_digits_kernel).
+/// for tiles.hpp (tile_digits_kernel).
 template <class Real>
 struct token_digits {
     const std::uint32_t* words = nullptr;  ///< columns x digit_layout::words(n)

@@ -1,4 +1,4 @@
-// Vectors rounded to bfloat16, as packed_warpgroup_tiles.hpp copies them to shared memory.
+// Vectors rounded to bfloat16, as warpgroup_tiles.hpp copies them to shared memory.
 //
 // A lane takes 8 neighbouring entries at each of 8 places of a step, 16 apart: by the layout of that kernel entry i of
 // all places makes one piece of 16 bytes. 8 lanes have the same pieces of 8 tokens, a whole core matrix.
@@ -7,9 +7,9 @@
 #include <subbit/backend/gpu/block.hpp>
 #include <subbit/backend/gpu/fours.hpp>
 #include <subbit/backend/gpu/instructions.hpp>
-#include <subbit/backend/gpu/packed_digits.hpp>
-#include <subbit/backend/gpu/packed_product.hpp>
-#include <subbit/backend/gpu/packed_tile_digits.hpp>
+#include <subbit/backend/gpu/packed/digits.hpp>
+#include <subbit/backend/gpu/packed/product.hpp>
+#include <subbit/backend/gpu/packed/tile_digits.hpp>
 
 #include <cstddef>
 #include <cstdint>

@@ -1,6 +1,6 @@
 // Packed products with many vectors, for prefill and training: tiles of 256 rows and 48 tokens on the tensor cores.
 //
-// The digits of all tokens are made beforehand (packed_tile_digits.hpp) and come to shared memory by asynchronous
+// The digits of all tokens are made beforehand (tile_digits.hpp) and come to shared memory by asynchronous
 // copies, a few steps of 128 entries ahead; the signs go from the device's memory to registers, and there become
 // operands by masks and shifts. Every operand of signs serves 9 tiles of digits, so that the masks hide behind the
 // matrix products. In float the three digits cost 1.5 times the time of a product of bfloat16 numbers, and the result
@@ -8,9 +8,9 @@
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/packed_product.hpp>
-#include <subbit/backend/gpu/packed_tile_digits.hpp>
-#include <subbit/backend/gpu/packed_tile_output.hpp>
+#include <subbit/backend/gpu/packed/product.hpp>
+#include <subbit/backend/gpu/packed/tile_digits.hpp>
+#include <subbit/backend/gpu/packed/tile_output.hpp>
 
 #include <algorithm>
 #include <cstddef>

@@ -3,12 +3,12 @@
 #pragma once
 
 #include <subbit/backend/gpu/backend.hpp>
-#include <subbit/backend/gpu/packed_product.hpp>
-#include <subbit/backend/gpu/packed_rounded.hpp>
-#include <subbit/backend/gpu/packed_tile_digits.hpp>
-#include <subbit/backend/gpu/packed_tile_launches.hpp>
-#include <subbit/backend/gpu/packed_warpgroup_tiles.hpp>
-#include <subbit/backend/gpu/packed_workspace.hpp>
+#include <subbit/backend/gpu/packed/product.hpp>
+#include <subbit/backend/gpu/packed/rounded.hpp>
+#include <subbit/backend/gpu/packed/tile_digits.hpp>
+#include <subbit/backend/gpu/packed/tile_launches.hpp>
+#include <subbit/backend/gpu/packed/warpgroup_tiles.hpp>
+#include <subbit/backend/gpu/packed/workspace.hpp>
 
 #include <algorithm>
 #include <cstdint>

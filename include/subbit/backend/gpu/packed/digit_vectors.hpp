@@ -1,5 +1,5 @@
 // Packed products with up to 16 vectors, eight at a time: the signs are read as a stream, and multiplied with digits
-// that were made beforehand (packed_digits.hpp).
+// that were made beforehand (digits.hpp).
 //
 // A block has a strip of 32 rows; its warps share out the columns in steps of 128 and add their sums up in shared
 // memory. A thread loads the signs of its next steps before it needs them, the first ones before the kernel before this
@@ -7,8 +7,8 @@
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/packed_digits.hpp>
-#include <subbit/backend/gpu/packed_product.hpp>
+#include <subbit/backend/gpu/packed/digits.hpp>
+#include <subbit/backend/gpu/packed/product.hpp>
 #include <subbit/backend/gpu/rounding.hpp>
 
 #include <algorithm>

@@ -2,12 +2,12 @@
 // it.
 #pragma once
 
-#include <subbit/backend/gpu/bit_planes.hpp>
 #include <subbit/backend/gpu/block.hpp>
 #include <subbit/backend/gpu/instructions.hpp>
-#include <subbit/backend/gpu/packed_product.hpp>
+#include <subbit/backend/gpu/packed/bit_planes.hpp>
+#include <subbit/backend/gpu/packed/product.hpp>
+#include <subbit/backend/gpu/packed/vector_sources.hpp>
 #include <subbit/backend/gpu/rounding.hpp>
-#include <subbit/backend/gpu/vector_sources.hpp>
 
 #include <cstdint>
 

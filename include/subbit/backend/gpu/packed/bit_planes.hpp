@@ -13,9 +13,9 @@
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/fixed_point.hpp>
 #include <subbit/backend/gpu/fours.hpp>
 #include <subbit/backend/gpu/instructions.hpp>
+#include <subbit/backend/gpu/packed/fixed_point.hpp>
 
 #include <bit>
 #include <cmath>

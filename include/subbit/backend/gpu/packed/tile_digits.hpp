@@ -5,10 +5,10 @@
 #pragma once
 
 #include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/core_matrices.hpp>
-#include <subbit/backend/gpu/fixed_point.hpp>
-#include <subbit/backend/gpu/packed_digits.hpp>
-#include <subbit/backend/gpu/packed_product.hpp>
+#include <subbit/backend/gpu/packed/core_matrices.hpp>
+#include <subbit/backend/gpu/packed/digits.hpp>
+#include <subbit/backend/gpu/packed/fixed_point.hpp>
+#include <subbit/backend/gpu/packed/product.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -42,7 +42,7 @@ SUBBIT_KERNEL constexpr int unit_word(int column, int unit) {
     return column * static_cast<int>(digit_layout::step_words) + 4 * (unit ^ column % 2 * 4);
 }
 
-/// The stages of packed_tiles.hpp.
+/// The stages of tiles.hpp.
 template <class Real>
 struct column_stages {
     static constexpr index tokens = tile_shape<Real>::tokens, stage_words = tile_shape<Real>::stage_words;
@@ -50,7 +50,7 @@ struct column_stages {
     SUBBIT_KERNEL static constexpr int place_of(int column, int word) { return unit_word(column, word / 4) + word % 4; }
 };
 
-/// The stages of packed_warpgroup_tiles.hpp: core matrices, of which a piece holds the words of one mask of the signs,
+/// The stages of warpgroup_tiles.hpp: core matrices, of which a piece holds the words of one mask of the signs,
 /// those of the four lanes in order.
 struct core_stages {
     index tokens, stage_words;

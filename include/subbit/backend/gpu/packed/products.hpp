@@ -3,15 +3,15 @@
 
 #include <subbit/backend/gpu/backend.hpp>
 #include <subbit/backend/gpu/bits.hpp>
-#include <subbit/backend/gpu/digit_vectors.hpp>
-#include <subbit/backend/gpu/packed_digits.hpp>
-#include <subbit/backend/gpu/packed_product.hpp>
-#include <subbit/backend/gpu/packed_tile_digits.hpp>
-#include <subbit/backend/gpu/packed_tile_launches.hpp>
-#include <subbit/backend/gpu/packed_tiles.hpp>
-#include <subbit/backend/gpu/packed_warpgroup_products.hpp>
-#include <subbit/backend/gpu/packed_workspace.hpp>
-#include <subbit/backend/gpu/vector_products.hpp>
+#include <subbit/backend/gpu/packed/digit_vectors.hpp>
+#include <subbit/backend/gpu/packed/digits.hpp>
+#include <subbit/backend/gpu/packed/product.hpp>
+#include <subbit/backend/gpu/packed/tile_digits.hpp>
+#include <subbit/backend/gpu/packed/tile_launches.hpp>
+#include <subbit/backend/gpu/packed/tiles.hpp>
+#include <subbit/backend/gpu/packed/vector_products.hpp>
+#include <subbit/backend/gpu/packed/warpgroup_products.hpp>
+#include <subbit/backend/gpu/packed/workspace.hpp>
 
 #include <algorithm>
 #include <cstdint>
