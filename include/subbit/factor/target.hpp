@@ -164,7 +164,7 @@ void require_finite_result(const weighted_target<B, S>& target, double measure,
                            std::initializer_list<const vector<S>*> scales) {
     bool finite = is_finite(measure);
     for (const vector<S>* some : scales)
-        finite = finite && std::all_of(some->begin(), some->end(), [](S s) { return is_finite(s); });
+        finite = finite && std::all_of(some->begin(), some->end(), [](const S& s) { return is_finite(s); });
     if (!finite)
         throw value_error(target.name +
                           ": its factorization is not finite; expected weights, moments and starts that " +
