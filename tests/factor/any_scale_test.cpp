@@ -9,10 +9,8 @@
 #include "support/throws.hpp"
 
 #include <doctest/doctest.h>
-#include <rapidcheck.h>
 
 #include <cmath>
-#include <limits>
 
 namespace subbit::testing {
 namespace {
