@@ -81,4 +81,27 @@ TEST_CASE("DBF, dual SVID and residual SVID give the cpu's factors") {
     }
 }
 
+TEST_CASE("the scale of the weights changes nothing but the scales, and zeros have none") {
+    const matrix<float> W = weight_like(3, 33, 18).cast<float>();
+    const auto check = [&](auto solve) {
+        const auto plain = solve(W);
+        for (const float size : {0x1p-99F, 0x1p99F}) {
+            const auto far = solve(matrix<float>(size * W));
+            CHECK(far.pack().U == plain.pack().U);
+            CHECK(far.pack().V == plain.pack().V);
+            CHECK(far.error == plain.error);
+        }
+        const auto zero = solve(matrix<float>(matrix<float>::Zero(33, 18)));
+        CHECK(zero.error == 0.0);
+        CHECK(zero.s_post == vector<float>::Zero(33));
+        CHECK(zero.s_pre == vector<float>::Zero(18));
+    };
+    for (const auto iteration : {admm_iteration::paper, admm_iteration::improved})
+        check([&](const matrix<float>& X) {
+            return lb_admm(gpu_device, X, {.rank = 5, .iterations = 12, .iteration = iteration});
+        });
+    check([&](const matrix<float>& X) { return dbf_admm(gpu_device, X, {.rank = 5, .iterations = 5}); });
+    check([&](const matrix<float>& X) { return dual_svid(gpu_device, X, {.rank = 5}); });
+}
+
 }  // namespace subbit::testing

@@ -88,10 +88,49 @@ TEST_CASE("scales beyond 16-bit floats are refused") {
     check_throws<value_error>([&] { round_scales(layer, "q_proj"); }, {"q_proj"});
     layer.s_pre(3) = std::numeric_limits<float>::quiet_NaN();
     check_throws<value_error>([&] { round_scales(layer, "q_proj"); }, {"q_proj"});
-    safetensors_writer file;  // a file may hold what round_scales would have refused
-    add_packed_layer(file, "q", layer);
+}
+
+TEST_CASE("a layer that a file cannot hold is refused before anything is added") {
+    safetensors_writer file;
+    const auto refuse = [&](const auto& layer, const std::string& tensor, const std::string& place) {
+        check_throws<value_error>([&] { add_packed_layer(file, "q", layer); }, {"\"" + tensor + "\"", place});
+    };
+    auto layer = some_layer(true, true);
+    layer.s_pre(3) = 65520.0F;  // the least that rounds to infinity
+    refuse(layer, "q.s_pre", "(40 entries) is 65520.000000 at 3, expected a finite number that F16 holds");
+    layer.s_pre(3) = 65519.0F;
+    layer.s_mid(8) = -1e6F;
+    refuse(layer, "q.s_mid", "is -1000000.000000 at 8");
+    layer.s_mid(8) = 1.0F;
+    layer.s_post(0) = std::numeric_limits<float>::quiet_NaN();
+    refuse(layer, "q.s_post", "nan at 0");
+    layer.s_post(0) = 1.0F;
+    layer.bias(18) = std::numeric_limits<float>::infinity();
+    refuse(layer, "q.bias", "inf at 18");
+    layer.bias(18) = 1e38F;
+    residual_binary_linear<float> paths;
+    paths.paths.assign(2, {bit_matrix(3, 2), vector<float>::Ones(3), vector<float>::Ones(2)});
+    paths.paths[1].s_pre(1) = 1e6F;
+    refuse(paths, "q.path1.s_pre", "at 1");
+    CHECK_NOTHROW(add_packed_layer(file, "q", layer));  // so none of its names is taken
+    paths.paths[1].s_pre(1) = 1.0F;
+    CHECK_NOTHROW(add_packed_layer(file, "q", paths));
+}
+
+TEST_CASE("scales in a file that are not finite are refused") {
     const temporary_directory directory;
-    file.write(directory / "q.safetensors");
+    safetensors_writer whole, edited;
+    add_packed_layer(whole, "q", some_layer(false, false));
+    whole.write(directory / "whole.safetensors");
+    const safetensors_reader sound(directory / "whole.safetensors");
+    for (const auto& name : sound.names()) {
+        const auto& info = sound.info(name);
+        std::vector<std::byte> bytes(info.bytes.begin(), info.bytes.end());
+        if (name == "q.s_pre") bytes[7] = std::byte{0x7c};  // the upper half of entry 3: an exponent of all ones
+        edited.add_bytes(name, info.type, info.shape, bytes);
+    }
+    edited.metadata("q.rank", "9");
+    edited.write(directory / "q.safetensors");
     const safetensors_reader source(directory / "q.safetensors");
     check_throws<format_error>([&] { read_packed_layer<float>(source, "q"); }, {"q.s_pre", "not finite at 3"});
 }

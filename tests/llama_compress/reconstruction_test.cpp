@@ -1,4 +1,5 @@
 // Block and model reconstruction on a tiny Llama: what they must lower, and what must not change their bits.
+#include "../support/throws.hpp"
 #include "model/evaluation.hpp"
 #include "tiny_block.hpp"
 
@@ -95,6 +96,9 @@ struct reconstruction {
     reconstruction(const cpu& b, const subbit::block_recipe& recipe, subbit::progress& watcher) {
         block_tape<float> tape;
         blk.forward(b, const_view(inputs), window, view(targets), tape);
+        compress(b, recipe, watcher);
+    }
+    void compress(const cpu& b, const subbit::block_recipe& recipe, subbit::progress& watcher) {
         report = subbit::reconstruct_block(
             b, blk, data(), recipe,
             [&](const cpu&, index, subbit::matrix_view<const float> weight) {
@@ -124,6 +128,23 @@ bool same_block(const block<float>& a, const block<float>& b) {
 }
 
 }  // namespace
+
+TEST_CASE("a block that is compressed already is refused by the layer's name and left as it is") {
+    const cpu b({.threads = 1});
+    subbit::progress watcher;
+    for (const auto order : {subbit::reconstruction_order::joint, subbit::reconstruction_order::layer_by_layer}) {
+        subbit::block_recipe recipe;
+        recipe.order = order;
+        recipe.tune_weights.epochs = recipe.tune_binary.epochs = 0;
+        reconstruction run(b, recipe, watcher);
+        const block<float> first = run.blk;
+        subbit::testing::check_throws<subbit::value_error>(
+            [&] { run.compress(b, recipe, watcher); }, {std::string("layer ") + layer_names[0], "compressed already"});
+        CHECK(same_block(run.blk, first));
+        subbit::testing::check_throws<subbit::value_error>([&] { run.blk.layer(0).dense(); }, {"dense"});
+        subbit::testing::check_throws<subbit::value_error>([&] { run.blk.layer(0).residual(); }, {"residual"});
+    }
+}
 
 TEST_CASE("reconstruction lowers a block's error, rounds its scales, and does not depend on the threads") {
     for (const auto order : {reconstruction_order::joint, reconstruction_order::layer_by_layer}) {

@@ -3,6 +3,7 @@
 
 #include <subbit/backend/factor_operations.hpp>
 #include <subbit/core/error.hpp>
+#include <subbit/core/finite.hpp>
 #include <subbit/core/types.hpp>
 
 #include <algorithm>
@@ -34,13 +35,14 @@ struct moment_options {
 template <class S>
 class clipped_moments {
   public:
-    /// Throws value_error for a percentile outside (0,1], a scale that is not positive, or no channels.
+    /// Throws value_error for a percentile outside (0,1], a scale that is not positive and finite, or no channels.
     explicit clipped_moments(index channels, moment_options options = {})
         : options_(std::move(options)), sums_(static_cast<std::size_t>(std::max<index>(channels, 0))) {
-        if (channels < 1 || !(options_.keep.value > 0 && options_.keep.value <= 1) || !(options_.scale > 0))
+        const bool numbers = is_finite(options_.keep.value) && is_finite(options_.scale);
+        if (channels < 1 || !numbers || options_.keep.value <= 0 || options_.keep.value > 1 || options_.scale <= 0)
             throw value_error(options_.name + ": " + std::to_string(channels) + " channels, percentile " +
                               std::to_string(options_.keep.value) + ", scale " + std::to_string(options_.scale) +
-                              ", expected at least 1 channel, a percentile in (0,1] and a positive scale");
+                              ", expected at least 1 channel, a percentile in (0,1] and a positive, finite scale");
     }
 
     /// First pass of two_phase: X (T,n), in the backend's memory, only raises the bound. It is one batch, or a stack of
@@ -102,7 +104,7 @@ class clipped_moments {
         auto norms = allocate_vector<S>(b, x.rows);
         column_norms(b, x.t(), span_of(norms));
         const vector<S> host = download_vector(b, std::span<const S>(const_span(norms)));
-        const auto bad = std::find_if(host.begin(), host.end(), [](S norm) { return !std::isfinite(norm); });
+        const auto bad = std::find_if(host.begin(), host.end(), [](const S& norm) { return !is_finite(norm); });
         if (bad != host.end())
             throw value_error(options_.name + " (" + shape_text(x.rows, x.cols) + ") are not finite at token " +
                               std::to_string(bad - host.begin()));

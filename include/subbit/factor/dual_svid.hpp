@@ -59,7 +59,7 @@ requires backend<B, S> factorization<S> dual_svid(const B& b, const M& W,
     gemm(b, T, right, left);
     split_evenly(b, left, right);
 
-    const double eta = unweighted_balance(b, target, left, right);
+    const double eta = unweighted_balance(b, target, left, right) * std::sqrt(target.unit);
     real_factors<B, S> real{copy_of(b, left), copy_of(b, right), std::move(left), std::move(right)};
     return export_factorization(b, target, std::move(real), eta, options.scales, options.refine);
 }

@@ -91,22 +91,20 @@ index refine(const B& b, const weighted_target<B, S>& target, sign_factors<B, S>
 template <class B, class S, class M>
 double unweighted_balance(const B& b, const weighted_target<B, S>& target, const M& left, const M& right) {
     auto left_free = copy_of(b, left), right_free = copy_of(b, right);
-    unweight_rows(b, target.row_root, left_free);
-    unweight_rows(b, target.col_root, right_free);
+    unweight_rows(b, target, 1, left_free);
+    unweight_cols(b, target, 1, right_free);
     return balance_ratio(b, left_free, right_free);
 }
 
-/// Export of a solver's real factors (nanoquant.md section 4): scales them to eta left and right / eta, takes
-/// signs and scales, refines these where asked, and turns everything to W's orientation on the host. After a refinement
-/// the latents carry the refined signs. The factors are used up.
+/// Export of a solver's real factors (nanoquant.md section 4): takes signs and scales, refines these where asked,
+/// scales all to eta left and unit right / eta, and turns everything to W's orientation on the host. After a refinement
+/// the latents carry the refined signs. The factors are used up. Throws value_error naming the matrix for a result that
+/// is not finite.
 template <class B, class S>
 factorization<S> export_factorization(const B& b, const weighted_target<B, S>& target, real_factors<B, S> real,
                                       double eta, scale_form form, const std::optional<refine_options>& refinement) {
-    axpby(b, eta, real.left, 0, real.left);
-    axpby(b, 1 / eta, real.right, 0, real.right);
-    axpby(b, eta, real.left_latent, 0, real.left_latent);
-    axpby(b, 1 / eta, real.right_latent, 0, real.right_latent);
-
+    // Here already, for a refinement makes scales of zero from what is no number.
+    require_finite_result<B, S>(target, squared_norm(b, real.left) + squared_norm(b, real.right), {});
     auto factors = signs_and_scales<B, S>(b, form, real.left, real.right);
     factorization<S> result;
     if (refinement) {
@@ -116,9 +114,11 @@ factorization<S> export_factorization(const B& b, const weighted_target<B, S>& t
         copy_signs(b, factors.left.signs, real.left_latent);
         copy_signs(b, factors.right.signs, real.right_latent);
     }
-    result.error = relative_error(b, target.T, factors);
-    unweight_rows(b, target.row_root, real.left, real.left_latent, as_column(span_of(factors.left.scale)));
-    unweight_rows(b, target.col_root, real.right, real.right_latent, as_column(span_of(factors.right.scale)));
+    const bool zero = target.unit == 0;
+    result.error = zero ? 0.0 : relative_error(b, target.T, factors);
+    unweight_rows(b, target, zero ? 0.0 : eta, real.left, real.left_latent, as_column(span_of(factors.left.scale)));
+    unweight_cols(b, target, zero ? 0.0 : target.unit / eta, real.right, real.right_latent,
+                  as_column(span_of(factors.right.scale)));
 
     if (target.transposed) {
         std::swap(real.left, real.right);
@@ -132,6 +132,7 @@ factorization<S> export_factorization(const B& b, const weighted_target<B, S>& t
     result.s_post = download_vector(b, std::span<const S>(const_span(factors.left.scale)));
     result.s_pre = download_vector(b, std::span<const S>(const_span(factors.right.scale)));
     if (factors.mid) result.s_mid = download_vector(b, std::span<const S>(const_span(*factors.mid)));
+    require_finite_result<B, S>(target, result.error, {&result.s_post, &result.s_pre, &result.s_mid});
     return result;
 }
 

@@ -144,7 +144,7 @@ factorization<S> export_admm(const B& b, const weighted_target<B, S>& target, ad
     const double eta = unweighted_balance(b, target, left.auxiliary, right.auxiliary);
     auto normalized = allocate<S>(b, view(left.auxiliary).rows, view(left.auxiliary).cols);
     normalize_columns(b, left.auxiliary, normalized);
-    axpby(b, 1, left.dual, 1, left.latent);
+    axpby(b, target.unit, left.dual, target.unit, left.latent);  // the left factor has unit columns, the latent T's
     axpby(b, 1, right.dual, 1, right.latent);
     real_factors<B, S> real{std::move(normalized), std::move(right.auxiliary), std::move(left.latent),
                             std::move(right.latent)};

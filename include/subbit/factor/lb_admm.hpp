@@ -57,7 +57,7 @@ struct lb_admm_options {
     diagonal<S> input = {};   ///< second moments of the inputs (n); empty for ones
     diagonal<S> output = {};  ///< second moments of the output gradients (m); empty for ones
     int iterations = 400;     ///< K
-    std::uint64_t seed = 0;   ///< of the starts, which are standard normal
+    std::uint64_t seed = 0;   ///< of the starts: normal numbers of the size of T's entries, which is 1
     scale_form scales = scale_form::two;
     admm_iteration iteration = admm_iteration::paper;
     latent_solve solve = latent_solve::by_backend;
@@ -72,7 +72,8 @@ struct lb_admm_options {
     /// Refits and bit descent at the end; when not set, the paper's iteration has none and the improved one has both.
     std::optional<refine_options> refine = {};
 
-    /// Starts instead of random ones, for T or, where W is wide, for its transpose: (max(m,n), r) and (r, min(m,n)).
+    /// Starts instead of random ones, for diag(sqrt(output)) W diag(sqrt(input)) or, where W is wide, for its
+    /// transpose: (max(m,n), r) and (r, min(m,n)), in that matrix's units.
     matrix_view<const S> start_left = {};
     matrix_view<const S> start_right = {};
 
@@ -133,7 +134,7 @@ class lb_admm_solver {
         auto left_basis = copy_of(backend_, left_.auxiliary);
         normalize_columns(backend_, left_.auxiliary, left_basis);
         gemm(backend_, left_basis, view(right_.auxiliary).t(), residual, -1, 1);
-        status.error = target_.squared_norm > 0 ? squared_norm(backend_, residual) / target_.squared_norm : 0.0;
+        status.error = target_.relative(squared_norm(backend_, residual));
         return status;
     }
 
@@ -178,7 +179,8 @@ class lb_admm_solver {
         const auto latent = view(factor.latent);
         require_shape(name.c_str(), given.rows, given.cols, latent.rows, latent.cols);
         require_finite(name, given);
-        axpby(backend_, 1, upload(backend_, given), 0, factor.latent);
+        const double unit = target_.unit > 0 ? target_.unit : 1.0;
+        axpby(backend_, 1 / unit, upload(backend_, given), 0, factor.latent);
     }
 
     B backend_;

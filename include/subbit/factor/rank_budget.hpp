@@ -2,6 +2,7 @@
 // over its layers. Counted are the packed signs and the scales of the factorized matrices, nothing else.
 #pragma once
 
+#include <subbit/core/finite.hpp>
 #include <subbit/core/matrix.hpp>
 #include <subbit/core/types.hpp>
 
@@ -42,7 +43,7 @@ inline void require_rule(const rank_rule& rule) {
 inline void require_budget(double bits, layer_shape shape) {
     if (shape.rows < 1 || shape.cols < 1)
         throw value_error("rank rule: a weight of " + shape_text(shape.rows, shape.cols) + ", expected at least 1x1");
-    if (!(bits > 0) || !std::isfinite(bits))
+    if (!(bits > 0) || !is_finite(bits))
         throw value_error("rank rule: " + std::to_string(bits) + " bits per weight, expected a positive number");
 }
 
@@ -118,7 +119,7 @@ inline std::vector<index> distribute_ranks(std::span<const layer_shape> shapes, 
         return static_cast<double>(storage_bits(shapes[l].rows, shapes[l].cols, r, rule));
     };
     for (std::size_t l = 0; l < shapes.size(); ++l) {
-        if (!(share[l] > 0) || !std::isfinite(share[l]))
+        if (!(share[l] > 0) || !is_finite(share[l]))
             throw value_error("rank rule: the profile's share " + std::to_string(l) + " is " +
                               std::to_string(share[l]) + ", expected a positive number");
         ranks[l] = std::min(limit(l), std::max(rule.granularity, rule.minimum));

@@ -8,6 +8,7 @@
 #include <subbit/factor/target.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -74,8 +75,9 @@ void fit_path_scales(const B& b, const MT& T, std::vector<sign_path<B, S>>& path
 /// A path of the weighted target as a path of the weight: the weighting leaves its scales, which are then balanced.
 template <class B, class S>
 binary_path<S> export_path(const B& b, const weighted_target<B, S>& target, sign_path<B, S>& path) {
-    unweight_rows(b, target.row_root, as_column(span_of(path.left)));
-    unweight_rows(b, target.col_root, as_column(span_of(path.right)));
+    const double factor = std::sqrt(target.unit);
+    unweight_rows(b, target, factor, as_column(span_of(path.left)));
+    unweight_cols(b, target, factor, as_column(span_of(path.right)));
     balance(b, as_column(span_of(path.left)), as_column(span_of(path.right)));
     auto left = download_vector(b, std::span<const S>(const_span(path.left)));
     auto right = download_vector(b, std::span<const S>(const_span(path.right)));
@@ -102,7 +104,6 @@ requires backend<B, S> residual_factorization<S> residual_svid(
         paths.push_back({allocate<S>(b, T.rows, T.cols), allocate_vector<S>(b, T.rows), allocate_vector<S>(b, T.cols)});
     auto E = copy_of(b, T);  // what the paths leave
     auto W_p = allocate<S>(b, T.rows, T.cols);
-    const auto relative = [&](double squares) { return target.squared_norm > 0 ? squares / target.squared_norm : 0; };
     residual_factorization<S> result;
     for (int round = 0; round < options.rounds; ++round) {
         for (auto& path : paths) {
@@ -112,7 +113,7 @@ requires backend<B, S> residual_factorization<S> residual_svid(
             expand(b, path, W_p);
             axpby(b, -1, W_p, 1, E);
         }
-        result.round_errors.push_back(relative(squared_norm(b, E)));
+        result.round_errors.push_back(target.relative(squared_norm(b, E)));
     }
     fit_path_scales(b, T, paths, options.refit_rounds);
 
@@ -121,9 +122,11 @@ requires backend<B, S> residual_factorization<S> residual_svid(
         expand(b, path, W_p);
         axpby(b, -1, W_p, 1, E);
     }
-    result.error = relative(squared_norm(b, E));
-    for (auto& path : paths)
-        result.layer.paths.push_back(export_path(b, target, path));
+    result.error = target.relative(squared_norm(b, E));
+    for (auto& path : paths) {
+        const auto& done = result.layer.paths.emplace_back(export_path(b, target, path));
+        require_finite_result<B, S>(target, result.error, {&done.s_post, &done.s_pre});
+    }
     return result;
 }
 

@@ -2,10 +2,11 @@
 #pragma once
 
 #include <subbit/backend/factor_operations.hpp>
+#include <subbit/core/finite.hpp>
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,28 +27,29 @@ template <class S>
 void require_finite(std::string_view name, matrix_view<const S> W) {
     for (index i = 0; i < W.rows; ++i)
         for (index j = 0; j < W.cols; ++j)
-            if (!std::isfinite(W(i, j)))
+            if (!is_finite(W(i, j)))
                 throw value_error(std::string(name) + " (" + shape_text(W.rows, W.cols) + ") is not finite at (" +
                                   std::to_string(i) + "," + std::to_string(j) + ")");
 }
 
-/// Square roots of second moments, clamped at 1e-12 from below; an empty diagonal gives n ones. Throws shape_error for
-/// a wrong length, value_error for a negative or not finite moment; both name the tensor.
+/// Square roots of second moments, clamped at 1e-12 of the largest from below; n ones for an empty diagonal and for one
+/// of zeros. Throws shape_error for a wrong length, value_error for a negative or not finite moment; both name the
+/// tensor.
 template <class S>
-vector<S> moment_roots(const std::string& name, diagonal<S> moments, index n) {
-    vector<S> roots = vector<S>::Ones(n);
+vector<double> moment_roots(const std::string& name, diagonal<S> moments, index n) {
+    vector<double> roots = vector<double>::Ones(n);
     if (moments.empty()) return roots;
     require_size(name.c_str(), std::ssize(moments), n);
-    constexpr S eps = static_cast<S>(1e-12);
     for (index i = 0; i < n; ++i) {
-        const S moment = moments[static_cast<std::size_t>(i)];
-        if (!(moment >= S(0)) || !std::isfinite(moment))
-            throw value_error(name + " (" + std::to_string(n) + " entries) is " +
-                              std::to_string(static_cast<double>(moment)) + " at " + std::to_string(i) +
-                              ", expected a finite non-negative moment");
-        roots(i) = std::max(std::sqrt(moment), eps);
+        const auto moment = static_cast<double>(moments[static_cast<std::size_t>(i)]);
+        if (!is_finite(moment) || moment < 0)
+            throw value_error(name + " (" + std::to_string(n) + " entries) is " + std::to_string(moment) + " at " +
+                              std::to_string(i) + ", expected a finite non-negative moment");
+        roots(i) = std::sqrt(moment);
     }
-    return roots;
+    const double largest = roots.maxCoeff();
+    if (largest == 0) return vector<double>::Ones(n);
+    return roots.cwiseMax(1e-12 * largest);
 }
 
 /// moments^power, entry by entry: what makes the roots of make_target the preconditioner's power. An empty diagonal, or
@@ -61,20 +63,63 @@ vector<S> tempered(diagonal<S> moments, double power) {
     return result;
 }
 
-/// T = diag(row_root) W diag(col_root) in the backend's memory, transposed where W is wide, so that it has at least as
-/// many rows as columns (nanoquant.md section 3). row_root and col_root belong to T's rows and columns.
+/// unit T = diag(row_root) W diag(col_root), T in the backend's memory and of root mean square 1, so that no solver
+/// meets the scale of weights or moments; transposed where W is wide, so that it has at least as many rows as columns
+/// (nanoquant.md section 3). row_root and col_root belong to T's rows and columns. A zero matrix is a unit of 0 and a T
+/// of ones.
 template <class B, class S>
 struct weighted_target {
     typename B::template matrix<S> T;
-    vector<S> row_root;
-    vector<S> col_root;
+    vector<double> row_root;
+    vector<double> col_root;
     bool transposed = false;
-    double squared_norm = 0;
+    double unit = 0;
+    double squared_norm = 0;  ///< of T
+    std::string name;         ///< what messages call W
+
+    /// The relative error of a residual with this squared norm; 0 for a zero matrix.
+    double relative(double residual_squares) const { return unit > 0 ? residual_squares / squared_norm : 0.0; }
 };
 
+/// The root mean square of W, of which T is a copy in the backend's memory; 0 for zeros alone. Throws value_error for a
+/// weight that is not finite, and for one whose squares leave the range of a double.
+template <class B, class S>
+double root_mean_square(const B& b, const typename B::template matrix<S>& T, matrix_view<const S> W,
+                        const std::string& name) {
+    const double squares = squared_norm(b, T);
+    if (!is_finite(squares)) require_finite(name, W);  // not before: the host is slow at it
+    if (is_finite(squares) && squares > 1e-280) return std::sqrt(squares / static_cast<double>(W.rows * W.cols));
+    if (is_finite(squares) && (as_eigen(W).array() == S(0)).all()) return 0;
+    throw value_error(name + " (" + shape_text(W.rows, W.cols) + ") has the squared norm " + std::to_string(squares) +
+                      ", expected one inside the range of a double");
+}
+
+/// diagonal * factor in the backend's memory and type.
+template <class S, class B>
+auto upload_scaled(const B& b, const vector<double>& diagonal, double factor) {
+    const vector<S> scaled = (diagonal * factor).template cast<S>();
+    return upload_vector(b, const_span(scaled));
+}
+
+/// Weights the copy of W in target.T, whose root mean square is `size` > 0, and scales it to one of 1.
+template <class B, class S>
+void weight_and_scale(const B& b, double size, weighted_target<B, S>& target) {
+    // Each side takes half of 1 / size, so that nothing on the way leaves S's range; powers of two keep halves exact.
+    const double half = std::exp2(std::ilogb(size) / 2);
+    const double row_largest = target.row_root.maxCoeff(), col_largest = target.col_root.maxCoeff();
+    const auto left = upload_scaled<S>(b, target.row_root / row_largest, 1 / half);
+    const auto right = upload_scaled<S>(b, target.col_root / col_largest, half / size);
+    scale(b, target.T, std::span<const S>(const_span(left)), std::span<const S>());
+    scale(b, target.T, std::span<const S>(), std::span<const S>(const_span(right)));
+    const auto entries = static_cast<double>(target.row_root.size() * target.col_root.size());
+    const double weighted_size = std::sqrt(squared_norm(b, target.T) / entries);
+    axpby(b, 1 / weighted_size, target.T, 0, target.T);
+    target.unit = weighted_size * size * row_largest * col_largest;
+}
+
 /// Checks and uploads a weight W (m,n), on the host, with input moments (n) and output moments (m). Throws value_error
-/// for a weight that is empty or not finite, a rank outside [1, min(m,n)] or a bad moment; shape_error for moments of a
-/// wrong length. All messages name the tensor.
+/// for a weight that is empty, not finite or of a norm whose square is no double, a rank outside [1, min(m,n)] or a bad
+/// moment; shape_error for moments of a wrong length. All messages name the tensor.
 template <class B, class S>
 weighted_target<B, S> make_target(const B& b, matrix_view<const S> W, diagonal<S> input, diagonal<S> output, index rank,
                                   const std::string& name) {
@@ -83,28 +128,47 @@ weighted_target<B, S> make_target(const B& b, matrix_view<const S> W, diagonal<S
         throw value_error(name + " (" + shape_text(W.rows, W.cols) + "): rank " + std::to_string(rank) +
                           ", expected 1 to " + std::to_string(std::min(W.rows, W.cols)));
     weighted_target<B, S> target;
+    target.name = name;
     target.transposed = W.rows < W.cols;
     target.row_root = moment_roots(name + ": output moments", output, W.rows);
     target.col_root = moment_roots(name + ": input moments", input, W.cols);
     if (target.transposed) std::swap(target.row_root, target.col_root);
     target.T = upload(b, target.transposed ? W.t() : W);
-    const auto left = upload_vector(b, const_span(target.row_root));
-    const auto right = upload_vector(b, const_span(target.col_root));
-    scale(b, target.T, const_span(left), const_span(right));
+    const double size = root_mean_square<B, S>(b, target.T, W, name);
+    if (size > 0)
+        weight_and_scale(b, size, target);
+    else
+        fill(b, 1, target.T);
     target.squared_norm = squared_norm(b, target.T);
-    if (!std::isfinite(target.squared_norm)) require_finite(name, W);  // not before: the host is slow at it
-    if (!std::isfinite(target.squared_norm) || target.squared_norm > std::numeric_limits<S>::max())
-        throw value_error(name + " (" + shape_text(W.rows, W.cols) + ") times the roots of its moments has the norm " +
-                          std::to_string(std::sqrt(target.squared_norm)) + ", expected one whose square is a number");
     return target;
 }
 
-/// Divides the rows of each matrix by the roots: from the weighted target's factors back to the weight's.
+/// From T's factors back to the weight's: each matrix has T's rows, which are divided by their roots and multiplied by
+/// `factor`. Those of the two sides multiply to the unit.
 template <class B, class S, class... M>
-void unweight_rows(const B& b, const vector<S>& roots, M&&... matrices) {
-    const vector<S> reciprocals = roots.cwiseInverse();
-    const auto left = upload_vector(b, const_span(reciprocals));
+void unweight_rows(const B& b, const weighted_target<B, S>& target, double factor, M&&... matrices) {
+    const auto left = upload_scaled<S>(b, target.row_root.cwiseInverse(), factor);
     (scale(b, matrices, std::span<const S>(const_span(left)), std::span<const S>()), ...);
+}
+
+/// The same for matrices whose rows are T's columns.
+template <class B, class S, class... M>
+void unweight_cols(const B& b, const weighted_target<B, S>& target, double factor, M&&... matrices) {
+    const auto left = upload_scaled<S>(b, target.col_root.cwiseInverse(), factor);
+    (scale(b, matrices, std::span<const S>(const_span(left)), std::span<const S>()), ...);
+}
+
+/// Throws value_error naming the matrix unless a measure of what a solver ended with and all its scales are finite.
+template <class B, class S>
+void require_finite_result(const weighted_target<B, S>& target, double measure,
+                           std::initializer_list<const vector<S>*> scales) {
+    bool finite = is_finite(measure);
+    for (const vector<S>* some : scales)
+        finite = finite && std::all_of(some->begin(), some->end(), [](const S& s) { return is_finite(s); });
+    if (!finite)
+        throw value_error(target.name +
+                          ": its factorization is not finite; expected weights, moments and starts that " +
+                          "are not too large or too small together");
 }
 
 }  // namespace subbit

@@ -13,13 +13,13 @@
 
 #include <subbit/bits/low_rank_binary_linear.hpp>
 #include <subbit/bits/residual_binary_linear.hpp>
+#include <subbit/core/finite.hpp>
 #include <subbit/core/half.hpp>
 #include <subbit/io/safetensors_reader.hpp>
 #include <subbit/io/safetensors_writer.hpp>
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <initializer_list>
 #include <string>
 
@@ -35,7 +35,7 @@ void round_to_f16(std::initializer_list<vector<S>*> all, const std::string& laye
     for (vector<S>* scales : all)
         for (S& s : *scales) {
             s = static_cast<S>(from_f16(to_f16(static_cast<float>(s))));
-            if (!std::isfinite(s)) throw value_error(layer_name + ": a scale is not a finite 16-bit float");
+            if (!is_finite(s)) throw value_error(layer_name + ": a scale is not a finite 16-bit float");
         }
 }
 
@@ -46,6 +46,18 @@ inline void add_bits(safetensors_writer& file, const std::string& tensor, const 
 template <class S>
 void add_vector(safetensors_writer& file, const std::string& tensor, const vector<S>& v, dtype type) {
     if (v.size() != 0) file.add(tensor, {v.size()}, span_of(v), type);
+}
+
+/// value_error naming the tensor where an entry is no finite number in the 16-bit or 32-bit floats of the file.
+template <class S>
+void require_storable(const std::string& tensor, const vector<S>& v, dtype type) {
+    for (index i = 0; i < v.size(); ++i) {
+        const auto single = static_cast<float>(v(i));
+        if (!is_finite(type == dtype::f16 ? from_f16(to_f16(single)) : single))
+            throw value_error("tensor " + in_quotes(tensor) + " (" + std::to_string(v.size()) + " entries) is " +
+                              std::to_string(v(i)) + " at " + std::to_string(i) + ", expected a finite number that " +
+                              (type == dtype::f16 ? "F16 holds, at most 65504" : "F32 holds"));
+    }
 }
 
 inline bit_matrix read_bits(const safetensors_reader& file, const std::string& tensor, index rows, index cols) {
@@ -61,7 +73,7 @@ template <class S>
 vector<S> read_finite(const safetensors_reader& file, const std::string& tensor) {
     vector<S> v = file.read_vector<S>(tensor);
     for (index i = 0; i < v.size(); ++i)
-        if (!std::isfinite(v(i)))
+        if (!is_finite(v(i)))
             throw format_error("tensor " + in_quotes(tensor) + " (" + std::to_string(v.size()) +
                                " entries) is not finite at " + std::to_string(i));
     return v;
@@ -114,9 +126,14 @@ void round_scales(residual_binary_linear<S>& layer, const std::string& layer_nam
         detail::round_to_f16({&path.s_post, &path.s_pre}, layer_name);
 }
 
-/// Adds a layer's tensors and metadata to a file.
+/// Adds a layer's tensors and metadata to a file. Throws value_error naming the tensor, the index and the value where a
+/// scale or bias is beyond the floats that the file holds, and adds nothing then.
 template <class S>
 void add_packed_layer(safetensors_writer& file, const std::string& name, const low_rank_binary_linear<S>& layer) {
+    detail::require_storable(name + ".s_post", layer.s_post, dtype::f16);
+    detail::require_storable(name + ".s_mid", layer.s_mid, dtype::f16);
+    detail::require_storable(name + ".s_pre", layer.s_pre, dtype::f16);
+    detail::require_storable(name + ".bias", layer.bias, dtype::f32);
     detail::add_bits(file, name + ".U", layer.U);
     detail::add_bits(file, name + ".V", layer.V);
     detail::add_vector(file, name + ".s_post", layer.s_post, dtype::f16);
@@ -128,6 +145,12 @@ void add_packed_layer(safetensors_writer& file, const std::string& name, const l
 }
 template <class S>
 void add_packed_layer(safetensors_writer& file, const std::string& name, const residual_binary_linear<S>& layer) {
+    for (index p = 0; p < layer.path_count(); ++p) {
+        const auto& path = layer.paths[static_cast<std::size_t>(p)];
+        detail::require_storable(detail::path_prefix(name, p) + ".s_post", path.s_post, dtype::f16);
+        detail::require_storable(detail::path_prefix(name, p) + ".s_pre", path.s_pre, dtype::f16);
+    }
+    detail::require_storable(name + ".bias", layer.bias, dtype::f32);
     for (index p = 0; p < layer.path_count(); ++p) {
         const auto& path = layer.paths[static_cast<std::size_t>(p)];
         const std::string prefix = detail::path_prefix(name, p);

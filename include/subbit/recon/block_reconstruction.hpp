@@ -135,6 +135,15 @@ inline std::vector<index> checked_layer_order(std::vector<index> given, index to
     return given;
 }
 
+/// value_error naming the layer unless all of the block's layers are dense.
+template <class Block>
+void require_dense_layers(const Block& block) {
+    for (index l = 0; l < block.layer_total(); ++l)
+        if (!block.layer(l).is_dense())
+            throw value_error(std::string("block reconstruction: layer ") + block.layer_name(l) +
+                              " is compressed already, expected a dense one");
+}
+
 /// Whether layers are factorized and tuned one after the other (the paper), or all factorized first and tuned together.
 enum class reconstruction_order { layer_by_layer, joint };
 
@@ -178,7 +187,8 @@ struct block_report {
 /// layers are factorized at once. The weight and what it returns are on the host. `measure(l, layer)` returns the
 /// preconditioned relative error of a layer's present form. `harden(l, layer)` rounds a finished layer to what will be
 /// stored. Bits and scales are final when this returns. `observe(epochs)` is called before a joint phase, with 0, and
-/// after every epoch of it. Throws shape_error for data that do not fit each other, value_error for a bad layer order.
+/// after every epoch of it. Throws, before anything is changed, shape_error for data that do not fit each other,
+/// value_error for a bad layer order and for a layer that is compressed already, by its name.
 template <class B, class Block, class Factorize, class Measure, class Harden, class Observe = ignore_steps,
           class S = typename Block::scalar>
 requires reconstruction_block<Block, B> block_report reconstruct_block(
@@ -192,6 +202,7 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
     phase_clock phases;
     const index total = block.layer_total();
     data.check();
+    require_dense_layers(block);
     const std::vector<index> order = checked_layer_order(recipe.layer_order, total);
     block_report report;
     report.layers.resize(static_cast<std::size_t>(total));

@@ -29,13 +29,13 @@ class linear_layer {
 
     bool is_binary() const { return std::holds_alternative<binary_type>(state_); }
     bool is_dense() const { return std::holds_alternative<dense_type>(state_); }
-    dense_type& dense() { return std::get<dense_type>(state_); }
-    const dense_type& dense() const { return std::get<dense_type>(state_); }
-    binary_type& binary() { return std::get<binary_type>(state_); }
-    const binary_type& binary() const { return std::get<binary_type>(state_); }
+    dense_type& dense() { return get<dense_type>(state_, "dense"); }
+    const dense_type& dense() const { return get<dense_type>(state_, "dense"); }
+    binary_type& binary() { return get<binary_type>(state_, "binary"); }
+    const binary_type& binary() const { return get<binary_type>(state_, "binary"); }
     bool is_residual() const { return std::holds_alternative<residual_type>(state_); }
-    residual_type& residual() { return std::get<residual_type>(state_); }
-    const residual_type& residual() const { return std::get<residual_type>(state_); }
+    residual_type& residual() { return get<residual_type>(state_, "residual"); }
+    const residual_type& residual() const { return get<residual_type>(state_, "residual"); }
 
     /// f(binary_linear or residual_linear); value_error for a dense layer.
     template <class F>
@@ -85,6 +85,11 @@ class linear_layer {
     }
 
   private:
+    template <class Layer, class State>
+    static auto& get(State& state, const char* kind) {
+        if (auto* layer = std::get_if<Layer>(&state)) return *layer;
+        throw value_error(std::string("a layer of another kind where a ") + kind + " one was expected");
+    }
     template <class State, class F>
     static decltype(auto) visit_compressed_of(State& state, F& f) {
         if (auto* residual = std::get_if<residual_type>(&state)) return f(*residual);

@@ -8,6 +8,7 @@
 
 #include <subbit/backend/cpu/gemm.hpp>
 #include <subbit/backend/cpu/simd_loop.hpp>
+#include <subbit/core/finite.hpp>
 
 #include <array>
 #include <cmath>
@@ -110,7 +111,7 @@ class cholesky_solver {
             for (std::size_t j = i; j < size; ++j)
                 u[i][j] = static_cast<double>(G(static_cast<index>(j), static_cast<index>(i)));
         for (std::size_t p = 0; p < size; ++p) {
-            if (!(u[p][p] > 0) || !std::isfinite(u[p][p])) return false;
+            if (!(u[p][p] > 0) || !is_finite(u[p][p])) return false;
             const double scale = 1 / std::sqrt(u[p][p]);
             for (std::size_t j = p; j < size; ++j)
                 u[p][j] *= scale;

@@ -5,8 +5,8 @@
 #include <subbit/backend/gpu/bits.hpp>
 #include <subbit/backend/gpu/dense.hpp>
 #include <subbit/backend/gpu/elementwise.hpp>
+#include <subbit/core/finite.hpp>
 
-#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -216,7 +216,7 @@ void do_symmetric_eigenvectors(gpu_tag, const gpu_backend<Device>& b, matrix_vie
     gpu::device_matrix<Device, double> vectors(b.device(), n, n);
     auto info = b.template scratch<int>(1);
     b.launch(gpu::cover(n * n), gpu::entries<gpu::convert_entry<double, S>>{n, n, {view(vectors), G}});
-    const bool finite = std::isfinite(do_squared_norm(gpu_tag{}, b, G));
+    const bool finite = is_finite(do_squared_norm(gpu_tag{}, b, G));
     int failed = 1;
     if (finite) {
         b.device().eigenvectors(n, view(vectors).data, info.data());
