@@ -116,7 +116,7 @@ void do_reshape(reference_tag, const B&, vector<S>& x, index n) {
     x.resize(n);
 }
 
-template <host_backend B, class S>
+template <class B, class S>
 void do_fill(reference_tag, const B&, S value, matrix_view<S> X) {
     as_eigen(X).setConstant(value);
 }
