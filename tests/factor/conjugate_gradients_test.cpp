@@ -133,14 +133,14 @@ TEST_CASE("LB-ADMM with conjugate gradients ends where it does with exact solves
         for (const auto& [rows, cols, rank] : {std::array<index, 3>{97, 61, 29}, {64, 64, 33}, {51, 130, 48}})
             for (std::uint64_t seed = 0; seed < 4; ++seed) {
                 const matrix<float> W = weight_like(seed, rows, cols).cast<float>();
-                const auto run = [&](latent_solve solve) {
-                    return lb_admm(
-                               backend, W,
-                               {.rank = rank, .iterations = 120, .seed = seed, .iteration = iteration, .solve = solve})
-                        .error;
-                };
-                exact += run(latent_solve::exact);
-                steps += run(latent_solve::conjugate_gradients);
+                lb_admm_options<float> options{.rank = rank,
+                                               .iterations = 120,
+                                               .seed = seed,
+                                               .iteration = iteration,
+                                               .solve = latent_solve::exact};
+                exact += lb_admm(backend, W, options).error;
+                options.solve = latent_solve::conjugate_gradients;
+                steps += lb_admm(backend, W, options).error;
             }
         CHECK(steps == doctest::Approx(exact).epsilon(0.01));
         CHECK(steps != exact);

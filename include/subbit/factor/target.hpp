@@ -2,6 +2,7 @@
 #pragma once
 
 #include <subbit/backend/factor_operations.hpp>
+#include <subbit/backend/memory_operations.hpp>
 #include <subbit/core/finite.hpp>
 
 #include <algorithm>
