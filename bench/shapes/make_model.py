@@ -12,7 +12,10 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError:
+    sys.exit("make_model.py needs NumPy: pip install numpy")
 
 root = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(root / "examples" / "llama_compress"))
