@@ -53,14 +53,6 @@ __device__ T load_once(const block&, const T* address) {
     return __builtin_bit_cast(T, x);
 }
 
-__device__ inline void prefetch_words([[maybe_unused]] const block&, [[maybe_unused]] const std::uint32_t* from,
-                                      [[maybe_unused]] subbit::index words) {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(static_cast<unsigned>(4 * words))
-                 : "memory");
-#endif
-}
-
 __device__ inline void copy_async(const block&, void* to, const void* from) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(to))),
                  "l"(from)

@@ -163,8 +163,6 @@ T load_once(const block&, const T* address) {
     return *address;
 }
 
-inline void prefetch_words(const block&, const std::uint32_t*, subbit::index) {}
-
 inline void copy_async(const block&, void* to, const void* from) {
     std::memcpy(to, from, gpu::copy_bytes);
 }

@@ -21,8 +21,6 @@
 //         sum + four signed bytes times four signed 16-bit numbers, two in x0, two in x1
 //     load_once(block, address)
 //         a load of up to 16 bytes of what the launch reads only once
-//     prefetch_words(block, address, words)
-//         has `words` 32-bit words, a multiple of 4 from an address of 16 bytes on, on their way to the L2 cache
 //     copy_async(block, to, from)
 //         starts to copy 16 bytes from the device's memory to shared memory
 //     commit_copies(block)
