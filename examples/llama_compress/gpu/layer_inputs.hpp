@@ -19,6 +19,7 @@ namespace llama {
 
 namespace gpu_decode {
 
+using subbit::gpu::entry_scale;
 using subbit::gpu::float_entries;
 using subbit::gpu::four;
 using subbit::gpu::warp_planes;
@@ -61,22 +62,12 @@ struct norm_vector {
     }
 };
 
-/// diag(pre) (silu(gate) o up).
-struct swiglu_vector {
+/// diag(scale) (silu(gate) o up).
+struct swiglu_vector : entry_scale {
     static constexpr int tiles = subbit::gpu::read_tiles;
 
-    float_entries gate, up, pre;
+    float_entries gate, up;
 
-    template <int Halves>
-    struct factors {
-        four<float> of[Halves];
-    };
-    template <int Halves, class At>
-    SUBBIT_KERNEL factors<Halves> load_factors(At at) const {
-        factors<Halves> f;
-        pre.read(f.of, at);
-        return f;
-    }
     template <int Halves, class Block, class At>
     SUBBIT_KERNEL warp_planes<tiles, Halves> load(Block& block, int, const factors<Halves>& f, At at) const {
         four<float> v[Halves], u[Halves];
@@ -91,34 +82,23 @@ struct swiglu_vector {
     }
 };
 
-/// diag(pre) times what the parts of one row's attention give together, for heads of whole fours.
-struct attention_vector {
+/// diag(scale) times what the parts of one row's attention give together, for heads of whole fours.
+struct attention_vector : entry_scale {
     static constexpr int tiles = subbit::gpu::read_tiles, usual_halves = 1;
 
     attention_parts parts;
-    float_entries pre;
 
-    template <int Halves>
-    struct factors {
-        four<float> of[Halves];
-    };
-    template <int Halves, class At>
-    SUBBIT_KERNEL factors<Halves> load_factors(At at) const {
-        factors<Halves> f;
-        pre.read(f.of, at);
-        return f;
-    }
     template <int Halves, class Block, class At>
     SUBBIT_KERNEL warp_planes<tiles, Halves> load(Block& block, int, const factors<Halves>& f, At at) const {
         four<float> v[Halves];
         SUBBIT_UNROLL
         for (int h = 0; h < Halves; ++h) {
-            v[h] = at(h) < pre.size ? merged(at(h)) : four<float>{};
+            v[h] = at(h) < scale.size ? merged(at(h)) : four<float>{};
             SUBBIT_UNROLL
             for (int e = 0; e < 4; ++e)
                 v[h].at[e] *= f.of[h].at[e];
         }
-        return planes_of_numbers(block, v, pre.size, at);
+        return planes_of_numbers(block, v, scale.size, at);
     }
 
   private:
@@ -174,7 +154,7 @@ struct swiglu_input {
     static constexpr index most = 8192;
     bool has_source() const { return gate.cols <= most; }
     gpu_decode::swiglu_vector source(const float* pre) const {
-        return {{gate.data, gate.cols}, {up.data, up.cols}, {pre, gate.cols}};
+        return {{{pre, gate.cols}}, {gate.data, gate.cols}, {up.data, up.cols}};
     }
     template <class Backend>
     matrix_view<const float> make(const Backend& b) const {
@@ -191,7 +171,7 @@ struct attention_input {
     /// Every block reads all parts, 8 numbers for an entry: beyond this they are megabytes.
     static constexpr index most = 2048;
     bool has_source() const { return parts.head_dim % 4 == 0 && made.cols <= most; }
-    gpu_decode::attention_vector source(const float* pre) const { return {parts, {pre, made.cols}}; }
+    gpu_decode::attention_vector source(const float* pre) const { return {{{pre, made.cols}}, parts}; }
     template <class Backend>
     matrix_view<const float> make(const Backend& b) const {
         gpu_decode::merge(b, parts, made);

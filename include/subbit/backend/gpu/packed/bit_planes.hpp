@@ -35,14 +35,8 @@ inline constexpr int read_tiles = 3, output_tiles = 4;
 SUBBIT_KERNEL inline fixed_scale<float> plane_scale(int field, int bits) {
     using F = fixed_point<float>;
     constexpr int special = 2 * F::exponent_bias + 1;
-    if (field >= special) return {0.0f, std::bit_cast<float>(0x7fc00000u)};
-    // Both powers stay normal numbers; numbers next to nothing have fewer bits then.
-    const int exponent = bits - 2 + F::exponent_bias - field, most = F::exponent_bias - 1;
-    const int s = exponent < most ? exponent : most;
-    const auto power = [](int e) {
-        return std::bit_cast<float>(static_cast<std::uint32_t>(e + F::exponent_bias) << F::fraction_bits);
-    };
-    return {power(s), power(-s)};
+    if (field >= special) return scale_of_special<float>();
+    return scale_of_exponent<float>(bits - 2 + F::exponent_bias - field);
 }
 /// Of numbers whose largest magnitude has this pattern. With the largest fraction a number would round up to a power of
 /// two: the next field is taken.

@@ -55,24 +55,33 @@ struct fixed_scale {
     Real to_real;
 };
 
+/// 2^exponent and its reciprocal. Both stay normal numbers: a vector of next to nothing has fewer bits then.
+template <class Real>
+SUBBIT_KERNEL fixed_scale<Real> scale_of_exponent(int exponent) {
+    using F = fixed_point<Real>;
+    const int most = F::exponent_bias - 1, s = exponent < most ? exponent : most;
+    const auto power = [](int e) {
+        return std::bit_cast<Real>(static_cast<typename F::pattern>(e + F::exponent_bias) << F::fraction_bits);
+    };
+    return {power(s), power(-s)};
+}
+/// The factors of a vector that is not finite.
+template <class Real>
+SUBBIT_KERNEL fixed_scale<Real> scale_of_special() {
+    return {Real(0), std::numeric_limits<Real>::quiet_NaN()};
+}
+
 /// The factors of a vector whose largest magnitude has this pattern.
 template <class Real>
 SUBBIT_KERNEL fixed_scale<Real> fixed_scale_of(typename fixed_point<Real>::pattern largest) {
     using F = fixed_point<Real>;
     using pattern = typename F::pattern;
     constexpr int special = 2 * F::exponent_bias + 1;  // the exponent field of infinity and NaN
-    if (static_cast<int>(largest >> F::fraction_bits) == special)
-        return {Real(0), std::numeric_limits<Real>::quiet_NaN()};
+    if (static_cast<int>(largest >> F::fraction_bits) == special) return scale_of_special<Real>();
     // A digit ends at 127, not at 128: from 127/128 of a power of two on, the next exponent is taken.
     constexpr pattern margin = pattern{1} << (F::fraction_bits - 6);
     const int field = static_cast<int>((largest + margin) >> F::fraction_bits);
-    const int shift = 8 * F::digits - 2 + F::exponent_bias - field;
-    // Both powers stay normal numbers; a vector of next to nothing has fewer digits then.
-    const int most = F::exponent_bias - 1, s = shift < most ? shift : most;
-    const auto power = [](int e) {
-        return std::bit_cast<Real>(static_cast<pattern>(e + F::exponent_bias) << F::fraction_bits);
-    };
-    return {power(s), power(-s)};
+    return scale_of_exponent<Real>(8 * F::digits - 2 + F::exponent_bias - field);
 }
 
 /// The digits of round(v to_integer) as bytes in two's complement, the lowest first.

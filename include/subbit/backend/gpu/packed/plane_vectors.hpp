@@ -37,9 +37,7 @@ struct plane_vectors_kernel {
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
-        int o = 0;
-        while (o + 1 < count && first_block[o + 1] <= block.index())
-            ++o;
+        const int o = output_with(first_block, count, block.index());
         const output_type& output = outputs[o];
         const int strip = static_cast<int>(block.index()) - first_block[o];
         const int row = strip * static_cast<int>(strip_rows) + block.lane();

@@ -71,6 +71,15 @@ struct packed_output {
 
 inline constexpr int outputs_at_once = 8;
 
+/// Which of `count` outputs has item `at`, where output o's items begin at first[o].
+template <class Number>
+SUBBIT_KERNEL int output_with(const Number* first, int count, index at) {
+    int o = 0;
+    while (o + 1 < count && first[o + 1] <= at)
+        ++o;
+    return o;
+}
+
 /// The outputs of one launch; each takes as many blocks as it has tiles of rows and tokens.
 template <class In, class Out, class Real>
 struct packed_job {
@@ -79,12 +88,7 @@ struct packed_job {
     int count = 0;
 
     /// The output that a block works on.
-    SUBBIT_KERNEL int output_of(index block) const {
-        int o = 0;
-        while (o + 1 < count && first_block[o + 1] <= block)
-            ++o;
-        return o;
-    }
+    SUBBIT_KERNEL int output_of(index block) const { return output_with(first_block, count, block); }
 };
 
 inline constexpr index strip_rows = 32;

@@ -116,12 +116,7 @@ struct staged_vectors_kernel {
     };
 
     SUBBIT_KERNEL static int least(int a, int b) { return a < b ? a : b; }
-    SUBBIT_KERNEL int output_of(int strip) const {
-        int o = 0;
-        while (o + 1 < count && first_strip[o + 1] <= strip)
-            ++o;
-        return o;
-    }
+    SUBBIT_KERNEL int output_of(int strip) const { return output_with(first_strip, count, strip); }
     /// The row of its output that a lane has in a strip.
     template <class Block>
     SUBBIT_KERNEL int row_of(const Block& block, int output, int strip) const {

@@ -134,36 +134,39 @@ SUBBIT_KERNEL warp_planes<read_tiles, Halves> planes_of_numbers(Block& block, co
     return planes;
 }
 
-/// Vectors that are read from a matrix and scaled: diag(scale) x; an empty scale, null, stands for ones.
-template <class In>
-struct scaled_vectors {
-    static constexpr int tiles = read_tiles;
-
-    const In* x = nullptr;
-    index row_stride = 0, col_stride = 1;
-    bool in_fours = false;
+/// The part of a source that a scale of the vector's entries is: what no kernel writes.
+struct entry_scale {
     float_entries scale;
-
-    scaled_vectors() = default;
-    scaled_vectors(matrix_view<const In> X, const float* scale_of_entries)
-        : x(X.data),
-          row_stride(X.row_stride),
-          col_stride(X.col_stride),
-          in_fours(X.col_stride == 1 && X.cols % 4 == 0 && holds_fours(X.data) &&
-                   (X.rows == 1 || X.row_stride % (alignof(four<In>) / sizeof(In)) == 0)),
-          scale(scale_of_entries, X.cols) {}
 
     template <int Halves>
     struct factors {
         four<float> of[Halves];
     };
-    /// What no kernel writes: the scale.
     template <int Halves, class At>
     SUBBIT_KERNEL factors<Halves> load_factors(At at) const {
         factors<Halves> f;
         scale.read(f.of, at);
         return f;
     }
+};
+
+/// Vectors that are read from a matrix and scaled: diag(scale) x; an empty scale, null, stands for ones.
+template <class In>
+struct scaled_vectors : entry_scale {
+    static constexpr int tiles = read_tiles;
+
+    const In* x = nullptr;
+    index row_stride = 0, col_stride = 1;
+    bool in_fours = false;
+
+    scaled_vectors() = default;
+    scaled_vectors(matrix_view<const In> X, const float* scale_of_entries)
+        : entry_scale{{scale_of_entries, X.cols}},
+          x(X.data),
+          row_stride(X.row_stride),
+          col_stride(X.col_stride),
+          in_fours(X.col_stride == 1 && X.cols % 4 == 0 && holds_fours(X.data) &&
+                   (X.rows == 1 || X.row_stride % (alignof(four<In>) / sizeof(In)) == 0)) {}
 
     template <int Halves, class Block, class At>
     SUBBIT_KERNEL warp_planes<tiles, Halves> load(Block& block, int t, const factors<Halves>& f, At at) const {
