@@ -62,6 +62,19 @@ void write_mixed_model(const std::filesystem::path& directory, const tiny_shape&
     file.write(directory / "model.safetensors");
 }
 
+/// The largest difference of two models' scores, and the largest score.
+struct comparison {
+    double error = 0, largest = 0;
+};
+comparison compared(std::span<const float> got, std::span<const float> expected) {
+    comparison c;
+    for (std::size_t i = 0; i < got.size(); ++i) {
+        c.error = std::max(c.error, static_cast<double>(std::abs(got[i] - expected[i])));
+        c.largest = std::max(c.largest, static_cast<double>(std::abs(expected[i])));
+    }
+    return c;
+}
+
 }  // namespace
 
 TEST_CASE("the GPU's running model gives the host's scores, prompt and tokens") {
@@ -77,14 +90,10 @@ TEST_CASE("the GPU's running model gives the host's scores, prompt and tokens") 
         for (int step = 0; step < 4; ++step) {
             const auto expected = host.next_scores(tokens), got = device.next_scores(tokens);
             REQUIRE(got.size() == expected.size());
-            double error = 0, largest = 0;
-            for (std::size_t i = 0; i < got.size(); ++i) {
-                error = std::max(error, static_cast<double>(std::abs(got[i] - expected[i])));
-                largest = std::max(largest, static_cast<double>(std::abs(expected[i])));
-            }
+            const comparison c = compared(got, expected);
             CAPTURE(step);
-            CHECK(std::isfinite(error));
-            CHECK(error < (format == row_format::int8 ? 1e-4 : 2e-5) * largest);  // the host's rounds x for int8
+            CHECK(std::isfinite(c.error));
+            CHECK(c.error < (format == row_format::int8 ? 1e-4 : 2e-5) * c.largest);  // the host's rounds x for int8
             tokens = {static_cast<std::int32_t>(std::max_element(expected.begin(), expected.end()) - expected.begin())};
         }
         CHECK_THROWS_AS(device.next_scores(std::vector<std::int32_t>{257}), subbit::value_error);
@@ -111,14 +120,10 @@ TEST_CASE("a token whose products make their own inputs has the scores of one wh
             std::vector<std::int32_t> tokens = {256, 65, 10, 77, 200};
             for (int step = 0; step < 12; ++step) {
                 const auto expected = made.next_scores(tokens), got = own.next_scores(tokens);
-                double error = 0, largest = 0;
-                for (std::size_t i = 0; i < got.size(); ++i) {
-                    error = std::max(error, static_cast<double>(std::abs(got[i] - expected[i])));
-                    largest = std::max(largest, static_cast<double>(std::abs(expected[i])));
-                }
+                const comparison c = compared(got, expected);
                 CAPTURE(step);
-                CHECK(std::isfinite(error));
-                CHECK(error < 1e-5 * largest);
+                CHECK(std::isfinite(c.error));
+                CHECK(c.error < 1e-5 * c.largest);
                 tokens = {(tokens.back() * 7 + 3) % 256};
             }
         }
