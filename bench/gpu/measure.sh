@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures on a machine with a GPU what the goals ask for, in one run of eight minutes or less.
 #
-#   bench/gpu/lease.sh OUT [STEP...]        default: all but profile, in this order
+#   bench/gpu/measure.sh OUT [STEP...]        default: all but profile, in this order
 #
 #   tests      test_cuda
 #   packed     packed layers of all shapes and token counts, linear layers of whole models, cuBLAS; the goals' rows first
@@ -15,17 +15,17 @@
 #   profile    Nsight Compute on the kernels of PROFILE_ROW whose names match PROFILE_KERNELS
 #
 # STEPS in the environment may name them too; TOTAL_SECONDS is what the whole may take (default 480), and what does not fit
-# any more is left out. CARRIED is the folder that bench/gpu/prepare.sh made (default: build/lease/carry). For smollm2 and
-# hour the model's package must be there, in two parts, build/lease/smollm2_1 and smollm2_2 or copies of them in /tmp.
+# any more is left out. CARRIED is the folder that bench/gpu/prepare.sh made (default: build/gpu/carry). For smollm2 and
+# hour the model's package must be there, in two parts, build/gpu/smollm2_1 and smollm2_2 or copies of them in /tmp.
 #
-# OUT gets few files, for few may come back from a borrowed machine: summary.txt with the table, steps.log with the end of
+# OUT gets few files, so that it is easily copied from another machine: summary.txt with the table, steps.log with the end of
 # every step's output, rows.jsonl with every figure, reports of the runs, profile.txt; each is written as the work goes, so
 # that a run cut short still brings what it had. The exit status is 3 where nothing could run, 1 where a step failed.
 set -uo pipefail
-# shellcheck source=lease_steps.sh disable=SC2317
-source "$(dirname "${BASH_SOURCE[0]}")/lease_steps.sh"
+# shellcheck source=measure_steps.sh disable=SC2317
+source "$(dirname "${BASH_SOURCE[0]}")/measure_steps.sh"
 
-[ $# -ge 1 ] || { echo "usage: lease.sh OUT [STEP...]" >&2; exit 2; }
+[ $# -ge 1 ] || { echo "usage: measure.sh OUT [STEP...]" >&2; exit 2; }
 total=${TOTAL_SECONDS:-480}
 into=$1
 shift
@@ -36,10 +36,10 @@ fi
 for name in "$@"; do
     case $name in
         tests | packed | latency | factor | smollm2 | shapes | hour | demo | sanitize | profile) ;;
-        *) echo "lease.sh: no step is called $name" >&2; exit 2 ;;
+        *) echo "measure.sh: no step is called $name" >&2; exit 2 ;;
     esac
 done
-lease_begin "$into"
+measure_begin "$into"
 demo_model=$root/examples/llama_compress/demo_model
 
 run_tests() {
@@ -69,7 +69,7 @@ run_factor() { bench factor factor_gpu_bench 110 '^(lb_admm_gpu|smollm2_block)' 
 # part N FILE: where the file of the Nth part of SmolLM2's package is.
 part() {
     local place
-    for place in "$root/build/lease/smollm2_$1" "/tmp/smollm2_$1"; do
+    for place in "$root/build/gpu/smollm2_$1" "/tmp/smollm2_$1"; do
         [ -f "$place/$2" ] && echo "$place/$2" && return
     done
 }

@@ -1,12 +1,12 @@
-# What the steps of lease.sh are made of; sourced by it.
+# What the steps of measure.sh are made of; sourced by it.
 # shellcheck shell=bash
 
-# lease_begin OUT: finds programs and libraries, or stops with status 2 or 3; says where this is.
-lease_begin() {
+# measure_begin OUT: finds programs and libraries, or stops with status 2 or 3; says where this is.
+measure_begin() {
     root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
     mkdir -p "$1"
     out=$(cd "$1" && pwd)
-    folder=${CARRIED:-$root/build/lease/carry}
+    folder=${CARRIED:-$root/build/gpu/carry}
     [ -d "$folder/bin" ] || { echo "$folder/bin is not there: run bench/gpu/prepare.sh first, and carry it" >&2; exit 2; }
     folder=$(cd "$folder" && pwd)
     work=$(mktemp -d)
