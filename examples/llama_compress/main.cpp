@@ -1,6 +1,6 @@
 // llama_compress: a Llama and a text go in, a model at or below one bit per weight comes out.
-#include "commands/commands.hpp"
-#include "commands/console.hpp"
+#include "program/commands.hpp"
+#include "program/console.hpp"
 
 #include <subbit/core/error.hpp>
 

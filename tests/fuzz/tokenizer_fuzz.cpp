@@ -1,6 +1,6 @@
 // libFuzzer: the bytes are a tokenizer.json, a zero byte, and a text. Whatever they are, either a subbit::error is
 // thrown or the text comes back from its tokens. Without a zero byte they are a text for a small sound tokenizer.
-#include "tokenizer.hpp"
+#include "tokenizer/tokenizer.hpp"
 
 #include <subbit/core/error.hpp>
 #include <subbit/io/json.hpp>

@@ -1,5 +1,5 @@
 // The moments of a whole model against a plain computation in double.
-#include "pipeline/calibration.hpp"
+#include "compress/calibration.hpp"
 #include "../support/temporary_directory.hpp"
 #include "tiny_model.hpp"
 

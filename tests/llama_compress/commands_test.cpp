@@ -1,6 +1,6 @@
 // The program as its users see it: every command on a tiny model, and one line for everything that can be wrong.
+#include "compress/run_folder.hpp"
 #include "model/evaluation.hpp"
-#include "pipeline/run_folder.hpp"
 #include "program.hpp"
 #include "tiny_model.hpp"
 

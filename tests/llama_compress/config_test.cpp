@@ -1,5 +1,5 @@
 // config.json: what is taken over, what is filled in, and forty ways to get it wrong.
-#include "model_config.hpp"
+#include "model/model_config.hpp"
 
 #include <subbit/core/error.hpp>
 

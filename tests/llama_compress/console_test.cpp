@@ -1,5 +1,5 @@
 // The time that is left, as the progress bar counts it, and quantities for people.
-#include "commands/console.hpp"
+#include "program/console.hpp"
 
 #include <doctest/doctest.h>
 

@@ -1,10 +1,10 @@
 // The model's kernels on the emulated GPU against the host's loops, and the whole of `compress` on it.
 #include "../support/strided.hpp"
 #include "../support/temporary_directory.hpp"
+#include "compress/compression.hpp"
+#include "compress/trial.hpp"
 #include "gpu/attention.hpp"
 #include "gpu/norm.hpp"
-#include "pipeline/compression.hpp"
-#include "pipeline/trial.hpp"
 #include "tiny_block.hpp"
 #include "tiny_model.hpp"
 

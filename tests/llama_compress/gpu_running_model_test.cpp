@@ -1,6 +1,6 @@
 // Generation on the GPU backend, emulated, against the host's, token by token.
-#include "gpu/running_model.hpp"
-#include "model/running_model.hpp"
+#include "generate/gpu_running_model.hpp"
+#include "generate/running_model.hpp"
 #include "support/temporary_directory.hpp"
 #include "tiny_model.hpp"
 

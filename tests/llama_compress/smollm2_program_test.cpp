@@ -1,9 +1,9 @@
 // The whole pipeline on a real model. Needs a directory written by get_smollm2.sh (SUBBIT_SMOLLM2_DIR) and, for the
 // numbers made outside this project, the WikiText-2 slices (SUBBIT_TEXT_DIR); skipped with a message where there are
 // none.
+#include "compress/compress.hpp"
+#include "generate/running_model.hpp"
 #include "model/evaluation.hpp"
-#include "model/running_model.hpp"
-#include "pipeline/compress.hpp"
 
 #include "../support/reference.hpp"
 #include "../support/temporary_directory.hpp"

@@ -1,6 +1,6 @@
 // The tokenizer of a real model, against ids made by another implementation. Needs a directory written by
 // get_smollm2.sh, named by SUBBIT_SMOLLM2_DIR; skipped with a message where there is none.
-#include "tokenizer.hpp"
+#include "tokenizer/tokenizer.hpp"
 
 #include <subbit/io/json.hpp>
 #include <subbit/io/mapped_file.hpp>

@@ -1,5 +1,5 @@
 // Tokenizer files that lie or are of another kind: each must end in a format_error that names the file and the key.
-#include "tokenizer.hpp"
+#include "tokenizer/tokenizer.hpp"
 
 #include <subbit/core/error.hpp>
 #include <subbit/io/json.hpp>

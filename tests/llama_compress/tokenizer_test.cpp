@@ -1,5 +1,5 @@
 // A tokenizer small enough to check by hand: all 256 bytes, a few merges, two special tokens.
-#include "tokenizer.hpp"
+#include "tokenizer/tokenizer.hpp"
 
 #include <subbit/core/error.hpp>
 #include <subbit/io/json.hpp>

@@ -7,7 +7,7 @@
 // shared.
 #pragma once
 
-#include "../model/attention.hpp"
+#include "model/attention.hpp"
 
 #include <subbit/backend/gpu.hpp>
 

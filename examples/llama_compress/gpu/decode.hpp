@@ -4,7 +4,7 @@
 // (gpu::overlaps): a token is some hundred short launches.
 #pragma once
 
-#include "../model/row_table.hpp"
+#include "model/row_table.hpp"
 
 #include <subbit/backend/gpu.hpp>
 

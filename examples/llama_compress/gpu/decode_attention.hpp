@@ -2,7 +2,7 @@
 // puts these together.
 #pragma once
 
-#include "decode.hpp"
+#include "gpu/decode.hpp"
 
 #include <subbit/backend/gpu.hpp>
 

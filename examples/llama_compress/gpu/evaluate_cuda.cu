@@ -1,8 +1,8 @@
-#include "evaluate_cuda.hpp"
+#include "gpu/evaluate_cuda.hpp"
 
-#include "attention.hpp"
-#include "norm.hpp"
-#include "running_model.hpp"
+#include "generate/gpu_running_model.hpp"
+#include "gpu/attention.hpp"
+#include "gpu/norm.hpp"
 
 #include <subbit/backend/cuda.cuh>
 

@@ -2,8 +2,8 @@
 // says so.
 #pragma once
 
-#include "../model/evaluation.hpp"
-#include "../model/token_model.hpp"
+#include "generate/token_model.hpp"
+#include "model/evaluation.hpp"
 
 #include <memory>
 #include <span>

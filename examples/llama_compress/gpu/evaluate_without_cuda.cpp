@@ -1,6 +1,6 @@
 // What takes the place of evaluate_cuda.cu where no CUDA compiler was found.
-#include "evaluate_cuda.hpp"
-#include "without_cuda.hpp"
+#include "gpu/evaluate_cuda.hpp"
+#include "gpu/without_cuda.hpp"
 
 namespace llama {
 

@@ -6,8 +6,8 @@
 // has_source() says where the first takes less time.
 #pragma once
 
-#include "decode_attention.hpp"
-#include "norm.hpp"
+#include "gpu/decode_attention.hpp"
+#include "gpu/norm.hpp"
 
 #include <subbit/backend/gpu.hpp>
 #include <subbit/backend/gpu/packed/vector_sources.hpp>

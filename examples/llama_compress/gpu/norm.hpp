@@ -1,7 +1,7 @@
 // RMSNorm and SwiGLU on a GPU (../model/norm.hpp).
 #pragma once
 
-#include "../model/norm.hpp"
+#include "model/norm.hpp"
 
 #include <subbit/backend/gpu.hpp>
 

@@ -3,8 +3,8 @@
 // are in ../gpu/attention.hpp.
 #pragma once
 
-#include "../model_config.hpp"
-#include "norm.hpp"
+#include "model/model_config.hpp"
+#include "model/norm.hpp"
 
 #include <subbit/backend/operations.hpp>
 #include <subbit/core/math.hpp>

@@ -1,9 +1,9 @@
 // One transformer block of a Llama, forward and backward, whatever its linear layers are made of.
 #pragma once
 
-#include "attention.hpp"
-#include "cached_attention.hpp"
-#include "norm.hpp"
+#include "model/attention.hpp"
+#include "model/cached_attention.hpp"
+#include "model/norm.hpp"
 
 #include <subbit/core/memory.hpp>
 #include <subbit/factor/rank_budget.hpp>

@@ -1,7 +1,7 @@
 // Attention of the newest tokens to all tokens before them: what generation spends its time on besides weights.
 #pragma once
 
-#include "attention.hpp"
+#include "model/attention.hpp"
 
 #include <subbit/backend/cpu/lanes.hpp>
 #include <subbit/backend/cpu/scratch.hpp>

@@ -1,7 +1,7 @@
 // Passes over a whole model with one block in memory at a time.
 #pragma once
 
-#include "model_directory.hpp"
+#include "model/model_directory.hpp"
 
 #include <subbit/core/progress.hpp>
 #include <subbit/train/losses.hpp>

@@ -1,11 +1,11 @@
 // A model on disk: config.json, tokenizer.json and tensors, of which the blocks' linear layers are dense or packed.
 #pragma once
 
-#include "../model_config.hpp"
-#include "../tokenizer.hpp"
-#include "block.hpp"
-#include "row_table.hpp"
-#include "stored_layer.hpp"
+#include "model/block.hpp"
+#include "model/model_config.hpp"
+#include "model/row_table.hpp"
+#include "model/stored_layer.hpp"
+#include "tokenizer/tokenizer.hpp"
 
 #include <subbit/backend/reference.hpp>
 #include <subbit/backend/row_operations.hpp>

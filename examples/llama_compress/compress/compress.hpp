@@ -1,0 +1,65 @@
+// The main job, step by step: calibrate, compress block after block, distill, write.
+#pragma once
+
+#include "compress/options.hpp"
+
+#include "model/evaluation.hpp"
+
+#include <subbit/core/progress.hpp>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace llama {
+
+/// What `compress` is asked to do.
+struct compress_job {
+    std::filesystem::path model, text, out;
+    compress_options options;
+    bool on_cuda = false;                            ///< on the first NVIDIA GPU; else on the processor
+    int threads = 0;                                 ///< of the processor; 0: all
+    std::optional<std::filesystem::path> test_text;  ///< its perplexity goes into the report
+    index test_context = 512;
+    index test_windows = 32;
+    bool keep_run = false;  ///< leaves the run's folder in place at the end
+};
+
+/// A part of a job that reports its steps under one name.
+struct planned_phase {
+    std::string what;    ///< as progress::step will call it
+    double seconds = 0;  ///< expected
+    index block = -1;    ///< that it belongs to, or -1
+};
+
+/// What a job will come to, before it starts.
+struct compress_estimate {
+    std::vector<index> ranks;  ///< per layer of a block; zeros with rabit
+    index paths = 0;           ///< of every layer; 0 without rabit
+    double bits_per_weight = 0;
+    std::size_t file_bytes = 0;
+    std::size_t memory_bytes = 0;
+    std::size_t disk_bytes = 0;  ///< while running, the result included
+    double seconds = 0;
+    std::vector<planned_phase> plan;  ///< in order; together `seconds`
+    double gflops = 0;                ///< of the matrix products while tuning, measured now
+    index calibration_windows = 0, distillation_windows = 0, text_tokens = 0;
+};
+
+/// Checks the whole job against the model and text, and says what it will take on this machine, by a short trial
+/// product, or on a GPU by a trial of the job's pieces.
+compress_estimate estimate(const compress_job& job);
+
+/// Throws value_error where a text of so many tokens is too short for the job.
+void require_tokens(const compress_job& job, index present);
+
+/// Runs the job, or continues it; returns the report. Everything appears in job.out by rename.
+nlohmann::json compress(const compress_job& job, subbit::progress& watcher);
+
+/// The ranks of a block's layers for these options, zeros for a method that has none; value_error where the bits do not
+/// buy them.
+std::vector<index> choose_ranks(const model_config& config, const compress_options& options);
+
+}  // namespace llama

@@ -1,0 +1,372 @@
+// The main job on any backend: its steps, and what they share.
+#pragma once
+
+#include "compress/calibration.hpp"
+#include "compress/compress.hpp"
+#include "compress/measure.hpp"
+#include "compress/probe.hpp"
+#include "compress/recipe.hpp"
+#include "compress/run_folder.hpp"
+#include "compress/student.hpp"
+#include "program/report.hpp"
+
+#include <subbit/backend/phase_clock.hpp>
+#include <subbit/backend/reference.hpp>
+#include <subbit/recon/model_reconstruction.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace llama {
+
+using subbit::const_view;
+using subbit::to_backend;
+
+namespace detail {
+
+inline double seconds_since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// The windows that calibrate and tune the blocks, and those that distill.
+struct text_windows {
+    window_list calibration, distillation;
+    index tokens = 0;
+};
+
+inline text_windows take_windows(const compress_job& job, const model_directory& model) {
+    const auto& o = job.options;
+    const auto tokens = model.load_tokenizer().encode_file(job.text);
+    text_windows result;
+    result.tokens = std::ssize(tokens);
+    require_tokens(job, result.tokens);
+    result.calibration = split_windows(tokens, o.window_tokens, o.windows);
+    if (o.distills_on_more())
+        result.distillation =
+            split_windows(std::span(tokens).subspan(static_cast<std::size_t>(o.windows * o.window_tokens)),
+                          o.distillation_length(), o.distill_windows);
+    return result;
+}
+
+}  // namespace detail
+
+/// One run on a backend, in its memory: what the steps share.
+template <class B>
+class compression {
+  public:
+    /// `evaluator` measures the finished model.
+    compression(const compress_job& job, subbit::progress& watcher, const B& backend, const B& evaluator)
+        : job_(job),
+          options_(job.options),
+          watcher_(watcher),
+          model_(job.model),
+          backend_(backend),
+          evaluator_(evaluator),
+          ranks_(choose_ranks(model_.config(), job.options)),
+          windows_(detail::take_windows(job, model_)),
+          context_(backend_, model_.config(), std::max(job.options.window_tokens, job.options.distillation_length())),
+          outer_(to_backend(backend_, model_.template load_outer_layers<float>())),
+          folder_(job.out, fingerprint(job)) {
+        if (model_.is_packed()) throw subbit::value_error(job.model.string() + " is compressed already");
+    }
+
+    nlohmann::json run() {
+        const auto start = clock::now();
+        clock_.skip(backend_);
+        calibrate_model();
+        compress_blocks();
+        distill_model();
+        std::vector<block_weights<float>> finished;
+        for (auto& blk : student_)
+            finished.push_back(subbit::to_host(backend_, std::move(blk.weights())));
+        const std::size_t bytes = write_model(job_.out, model_, finished);
+        clock_.end(backend_, "write");
+        auto report = summarize(detail::seconds_since(start));
+        report["totals"]["model_bytes"] = bytes;
+        if (job_.test_text) report["test"] = test_model();
+        write_report(job_.out, report);
+        if (!job_.keep_run) folder_.remove();
+        return report;
+    }
+
+  private:
+    using memory = memory_of<B>;
+    using states = matrix_in<float, memory>;
+    using block_type = block<float, memory>;
+    using clock = std::chrono::steady_clock;
+
+    void calibrate_model() {
+        if (folder_.has_moments()) {
+            moments_ = folder_.load_moments(blocks());
+        } else {
+            std::span<const std::vector<std::int32_t>> measured = windows_.calibration;
+            if (options_.calibration_windows > 0)
+                measured =
+                    measured.first(std::min(measured.size(), static_cast<std::size_t>(options_.calibration_windows)));
+            moments_ = calibrate<float>(backend_, model_, measured, moments_of(options_), watcher_);
+            folder_.save_moments(moments_);
+            clock_.end(backend_, "calibration");
+        }
+        for (auto& of_block : moments_)
+            for (auto& m : of_block)
+                m = {subbit::shrink(m.input, options_.shrinkage), subbit::shrink(m.output, options_.shrinkage)};
+    }
+
+    void compress_blocks() {
+        clock_.skip(backend_);
+        teacher_ = embed_windows<B, float>(backend_, outer_, windows_.calibration);
+        states compressed = subbit::copy_of(backend_, teacher_);
+        typename block_type::tape tape;
+        // Blocks are finished in order: where the last one is, nothing more is tuned on what the others produce.
+        const bool pending = !folder_.has_block(blocks() - 1);
+        const bool distills_here = options_.distill_epochs > 0 && windows_.distillation.empty();
+        for (index l = 0; l < blocks(); ++l) {
+            auto blk = load_original(l);
+            clock_.end(backend_, "blocks: read");
+            const bool done = folder_.has_block(l);
+            watcher_.step("block", static_cast<std::size_t>(l), static_cast<std::size_t>(blocks()), -1);
+            if (pending || distills_here) run_block(backend_, blk, options_.window_tokens, teacher_, tape);
+            clock_.end(backend_, "blocks: pass on");
+            if (!done) compress_block(l, blk, compressed);
+            clock_.skip(backend_);  // the block's report has its phases
+            blk.weights() = to_backend(backend_, folder_.load_block(l));
+            clock_.end(backend_, "blocks: read");
+            if (pending) run_block(backend_, blk, options_.window_tokens, compressed, tape);
+            clock_.end(backend_, "blocks: pass on");
+            reports_.push_back(folder_.load_report(l));
+            student_.push_back(std::move(blk));
+        }
+    }
+
+    void compress_block(index l, block_type& blk, const states& inputs) {
+        const auto& moments = moments_[static_cast<std::size_t>(l)];
+        std::vector<states> originals;  // to measure the layers against
+        for (const auto& layer : blk.layers)
+            originals.push_back(layer.dense().weight);
+        const auto probed = is_rabit(options_) ? weights_of(backend_, blk) : std::vector<matrix<float>>();
+        const auto importance =
+            subbit::to_backend(backend_, vector<float>(moments[down_proj].output / moments[down_proj].output.mean()));
+        const subbit::block_data<float> data{
+            const_view(inputs), const_view(teacher_),
+            weighted_loss(options_) ? subbit::const_span(importance) : std::span<const float>(),
+            options_.window_tokens};
+        const auto name = [&](index k) { return block_prefix(l) + layer_names[static_cast<std::size_t>(k)]; };
+        nlohmann::json probes = nlohmann::json::array();
+        block_signs first_signs;
+        auto report = to_json(subbit::reconstruct_block(
+            backend_, blk, data, block_recipe_of(options_, l),
+            [&](const B& stream, index k, matrix_view<const float> weight) {
+                const auto& m = moments[static_cast<std::size_t>(k)];
+                const auto seed = options_.seed * 1000003U + static_cast<std::uint64_t>(l * index{layer_count} + k);
+                return compress_layer(stream, weight, ranks_[static_cast<std::size_t>(k)], m.input, m.output, options_,
+                                      seed, name(k));
+            },
+            [&](index k, const linear_layer<float, memory>& layer) {
+                const auto& m = moments[static_cast<std::size_t>(k)];
+                const double power = metric_power(options_);
+                return layer.visit_compressed([&](const auto& compressed) {
+                    return weighted_error(backend_, originals[static_cast<std::size_t>(k)], compressed,
+                                          subbit::tempered(subbit::diagonal<float>(m.input), power),
+                                          subbit::tempered(subbit::diagonal<float>(m.output), power));
+                });
+            },
+            [&](index k, linear_layer<float, memory>& layer) { round_scales(layer, name(k)); }, watcher_,
+            [&](std::size_t epochs) {
+                if (!is_rabit(options_)) return;
+                if (epochs == 0) first_signs = signs_of(backend_, blk);
+                auto X = subbit::copy_of(backend_, const_view(inputs).middle_rows(0, options_.window_tokens));
+                probes.push_back(probe_block(backend_, host(), blk, probed, first_signs, options_.window_tokens, X));
+            }));
+        if (!probes.empty()) report["path_diagnostics"] = std::move(probes);
+        clock_.skip(backend_);
+        folder_.save_block(l, subbit::on_host(backend_, std::as_const(blk).weights()), options_.distill_latent_rate > 0,
+                           report);
+        clock_.end(backend_, "blocks: save");
+    }
+
+    /// The original's last hidden states, before the final norm, of every window to distill on.
+    states teacher_states() {
+        if (windows_.distillation.empty()) return std::move(teacher_);
+        teacher_ = states();
+        auto X = embed_windows<B, float>(backend_, outer_, windows_.distillation);
+        typename block_type::tape tape;
+        for (index l = 0; l < blocks(); ++l) {
+            run_block(backend_, load_original(l), options_.distillation_length(), X, tape);
+            report_step(watcher_, "teacher", static_cast<std::size_t>(l + 1), static_cast<std::size_t>(blocks()), -1);
+        }
+        return X;
+    }
+
+    void distill_model() {
+        if (options_.distill_epochs == 0) return;
+        clock_.skip(backend_);
+        const auto& windows = windows_.distillation.empty() ? windows_.calibration : windows_.distillation;
+        teacher_model<B> teacher(backend_, outer_, windows, teacher_states());
+        if (options_.distill_hidden_weight > 0) {
+            std::vector<block_type> originals;
+            for (index l = 0; l < blocks(); ++l)
+                originals.push_back(load_original(l));
+            teacher.hold(std::move(originals));
+        }
+        std::vector<block_signs> first_signs;
+        if (probes_paths())
+            for (const auto& blk : student_)
+                first_signs.push_back(signs_of(backend_, blk));
+        clock_.end(backend_, "distillation: teacher");
+        student_model<B> student{model_.config(), outer_, std::move(student_)};
+        subbit::distillation_state<float> state;
+        if (folder_.has_distillation())
+            state = folder_.load_distillation(backend_, student.blocks, distillation_probes_);
+        for (auto& blk : student.blocks)
+            blk.after_update(backend_);
+        const auto probe = [&](std::size_t steps) {
+            if (probes_paths() && steps % static_cast<std::size_t>(options_.probe_steps) == 0)
+                distillation_probes_.push_back({{"step", steps}, {"blocks", probe_model(student.blocks, first_signs)}});
+        };
+        if (state.steps_done == 0) probe(0);
+        state = subbit::distill(
+            backend_, student, std::span<const std::vector<std::int32_t>>(windows), teacher,
+            distillation_on<B>(options_), std::move(state),
+            [&](const auto& now) { folder_.save_distillation(backend_, now, student.blocks, distillation_probes_); },
+            watcher_, probe);
+        clock_.end(backend_, "distillation: steps");
+        distillation_phases_ = state.phases;
+        student_ = std::move(student.blocks);
+        for (index l = 0; l < blocks(); ++l)
+            for (std::size_t k = 0; k < layer_count; ++k) {
+                auto& layer = student_[static_cast<std::size_t>(l)].layers[k];
+                layer.visit_compressed([](auto& compressed) { compressed.harden(false); });
+                round_scales(layer, block_prefix(l) + layer_names[k]);
+            }
+        distillation_curve_ = state.curve;
+    }
+
+    bool probes_paths() const { return is_rabit(options_) && options_.probe_steps > 0; }
+
+    /// The paths of every layer on the first calibration window.
+    nlohmann::json probe_model(const std::vector<block_type>& student, const std::vector<block_signs>& first_signs) {
+        nlohmann::json entries = nlohmann::json::array();
+        const auto window = std::span<const std::vector<std::int32_t>>(windows_.calibration).first(1);
+        auto X = embed_windows<B, float>(backend_, outer_, window);
+        for (index l = 0; l < blocks(); ++l) {
+            const auto at = static_cast<std::size_t>(l);
+            entries.push_back(probe_block(backend_, host(), student[at], weights_of(backend_, load_original(l)),
+                                          first_signs[at], options_.window_tokens, X));
+        }
+        return entries;
+    }
+
+    nlohmann::json test_model() const {
+        const model_directory compressed(job_.out);
+        const auto windows =
+            read_windows(compressed.load_tokenizer(), *job_.test_text, job_.test_context, job_.test_windows);
+        const auto result = perplexity<float>(evaluator_, compressed, windows, watcher_);
+        return {{"perplexity", result.perplexity}, {"mean_loss", result.mean_loss},
+                {"tokens", result.tokens},         {"windows", result.windows},
+                {"context", job_.test_context},    {"text", job_.test_text->filename().string()}};
+    }
+
+    nlohmann::json summarize(double seconds) {
+        auto report = make_report(job_, model_, reports_, distillation_curve_, seconds_of_phases(seconds));
+        if (!distillation_probes_.empty()) report["distillation_path_diagnostics"] = distillation_probes_;
+        return report;
+    }
+
+    /// The seconds of this run, and of the phases of its parts: "blocks: tune" is the part "blocks" of the report, the
+    /// phase "tune" of all blocks together, those of an earlier run included.
+    nlohmann::json seconds_of_phases(double total) const {
+        auto all = clock_.seconds();
+        for (const auto& report : reports_) {
+            const auto phases = report.value("phases", nlohmann::json::object());
+            for (const auto& [phase, seconds] : phases.items())
+                all["blocks: " + phase] += seconds.template get<double>();
+        }
+        // Only some steps are looked at: their shares are those of all.
+        double looked_at = 0;
+        for (const auto& [phase, seconds] : distillation_phases_)
+            looked_at += seconds;
+        const auto steps = all.find("distillation: steps");
+        if (looked_at > 0 && steps != all.end()) {
+            for (const auto& [phase, seconds] : distillation_phases_)
+                all["distillation: " + phase] = steps->second * seconds / looked_at;
+            all.erase(steps);
+        }
+        return report_seconds(total, all);
+    }
+
+    block_type load_original(index l) { return model_.template load_block<B, float>(backend_, l, context_); }
+
+    /// Rounds a compressed layer's scales to what a file holds.
+    void round_scales(linear_layer<float, memory>& layer, const std::string& name) const {
+        layer.visit_compressed([&](auto& compressed) {
+            if constexpr (subbit::host_backend<B>) {
+                subbit::round_scales(compressed.layer, name);
+            } else {
+                auto rounded = subbit::on_host(backend_, compressed.layer);
+                subbit::round_scales(rounded, name);
+                compressed.layer = subbit::to_backend(backend_, std::move(rounded));
+            }
+        });
+    }
+
+    /// A backend of the host's memory, for the few steps that are too small or too rare for another.
+    decltype(auto) host() const {
+        if constexpr (subbit::host_backend<B>)
+            return (backend_);
+        else
+            return subbit::reference<float>();
+    }
+
+    index blocks() const { return model_.config().num_hidden_layers; }
+
+    static nlohmann::json fingerprint(const compress_job& job) {
+        nlohmann::json f = {{"backend", job.on_cuda ? "cuda" : "cpu"},
+                            {"recipe", job.options.recipe},
+                            {"text", file_hash(job.text)},
+                            {"config", file_hash(job.model / "config.json")},
+                            {"tokenizer", file_hash(job.model / "tokenizer.json")}};
+        compress_options::visit(job.options,
+                                [&](const char* name, const auto& value, const char*) { f[name] = value; });
+        for (const auto& entry : std::filesystem::directory_iterator(job.model))
+            if (entry.path().extension() == ".safetensors")
+                f[entry.path().filename().string()] = file_hash(entry.path());
+        return f;
+    }
+
+    const compress_job& job_;
+    const compress_options& options_;
+    subbit::progress& watcher_;
+    model_directory model_;
+    B backend_, evaluator_;
+    std::vector<index> ranks_;
+    detail::text_windows windows_;
+    block_context<float, memory> context_;
+    outer_layers<float, memory> outer_;
+    run_folder folder_;
+
+    std::vector<block_moments<float>> moments_;
+    states teacher_;
+    std::vector<block_type> student_;
+    std::vector<nlohmann::json> reports_;
+    std::vector<double> distillation_curve_;
+    nlohmann::json distillation_probes_ = nlohmann::json::array();
+    subbit::phase_clock clock_;
+    subbit::phase_seconds distillation_phases_;
+};
+
+/// Runs the job, or continues it, on a backend; `evaluator` measures the result. Returns the report.
+template <class B>
+nlohmann::json run_compression(const compress_job& job, subbit::progress& watcher, const B& backend,
+                               const B& evaluator) {
+    std::error_code failure;
+    std::filesystem::create_directories(job.out, failure);
+    if (failure) throw subbit::io_error(job.out.string() + ": cannot be created: " + failure.message());
+    const folder_lock lock(job.out);
+    return compression<B>(job, watcher, backend, evaluator).run();
+}
+
+}  // namespace llama

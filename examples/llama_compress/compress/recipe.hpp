@@ -1,0 +1,234 @@
+// From options, which are words and numbers, to the library's own settings.
+#pragma once
+
+#include "compress/options.hpp"
+
+#include "model/block.hpp"
+
+#include <subbit/factor/dbf_admm.hpp>
+#include <subbit/factor/dual_svid.hpp>
+#include <subbit/factor/lb_admm.hpp>
+#include <subbit/factor/residual_svid.hpp>
+#include <subbit/recon/model_reconstruction.hpp>
+
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace llama {
+
+/// The value that belongs to a word; value_error naming the option and the words it knows.
+template <class T>
+T parse_choice(const char* option, const std::string& word, std::initializer_list<std::pair<const char*, T>> choices) {
+    std::string known;
+    for (const auto& [name, value] : choices) {
+        if (word == name) return value;
+        known += (known.empty() ? "" : ", ") + std::string(name);
+    }
+    throw subbit::value_error("--" + std::string(option) + " is \"" + word + "\", expected one of: " + known);
+}
+
+enum class solver_kind { improved, paper, dbf, dual_svid };
+
+inline solver_kind solver_of(const compress_options& o) {
+    return parse_choice<solver_kind>("solver", o.solver,
+                                     {{"improved", solver_kind::improved},
+                                      {"paper", solver_kind::paper},
+                                      {"dbf", solver_kind::dbf},
+                                      {"dual_svid", solver_kind::dual_svid}});
+}
+
+inline subbit::penalty_schedule schedule_of(const compress_options& o) {
+    using subbit::penalty_schedule;
+    return parse_choice<penalty_schedule>("schedule", o.schedule,
+                                          {{"linear", penalty_schedule::linear},
+                                           {"cubic", penalty_schedule::cubic},
+                                           {"logistic", penalty_schedule::logistic},
+                                           {"exp_decay", penalty_schedule::exp_decay},
+                                           {"exp_growth", penalty_schedule::exp_growth}});
+}
+
+inline subbit::latent_solve solves_of(const compress_options& o) {
+    using subbit::latent_solve;
+    return parse_choice<latent_solve>("solves", o.solves,
+                                      {{"auto", latent_solve::by_backend},
+                                       {"exact", latent_solve::exact},
+                                       {"steps", latent_solve::conjugate_gradients}});
+}
+
+inline subbit::moment_options moments_of(const compress_options& o) {
+    using subbit::clipping;
+    subbit::moment_options m;
+    m.mode = parse_choice<clipping>(
+        "clipping", o.clipping,
+        {{"online", clipping::online}, {"two_phase", clipping::two_phase}, {"plain", clipping::plain}});
+    m.keep = subbit::percentile{o.keep};
+    return m;
+}
+
+inline bool uneven_ranks(const compress_options& o) {
+    return parse_choice<bool>("ranks", o.ranks, {{"even", false}, {"uneven", true}});
+}
+
+/// True for residual binarization, false for low-rank layers.
+inline bool is_rabit(const compress_options& o) {
+    return parse_choice<bool>("method", o.method, {{"nanoquant", false}, {"rabit", true}});
+}
+
+/// The paths that --bits asks of rabit; value_error unless it is a whole number of them.
+inline index paths_of(const compress_options& o) {
+    for (index paths = 1; paths <= subbit::max_paths; ++paths)
+        if (o.bits == static_cast<double>(paths)) return paths;
+    throw subbit::value_error("--bits is " + std::to_string(o.bits) + ", expected 1, 2, 3 or 4 with --method rabit");
+}
+
+inline subbit::path_coupling coupling_of(const compress_options& o) {
+    using subbit::path_coupling;
+    return parse_choice<path_coupling>(
+        "coupling", o.coupling, {{"coupled", path_coupling::coupled}, {"independent", path_coupling::independent}});
+}
+
+/// The power of the moments' roots in the metric that a layer is factorized in.
+inline double metric_power(const compress_options& o) {
+    return is_rabit(o) ? o.precondition : 1.0;
+}
+
+inline subbit::straight_through estimator_of(const compress_options& o) {
+    using subbit::straight_through;
+    return parse_choice<straight_through>("estimator", o.estimator,
+                                          {{"identity", straight_through::identity},
+                                           {"clipped", straight_through::clipped},
+                                           {"smooth", straight_through::smooth}});
+}
+
+inline bool weighted_loss(const compress_options& o) {
+    return parse_choice<bool>("importance", o.importance, {{"output", true}, {"ones", false}});
+}
+
+inline bool bf16_products(const compress_options& o) {
+    return parse_choice<bool>("products", o.products, {{"f32", false}, {"bf16", true}});
+}
+
+/// The phases of one block; each block and layer has random streams of its own, so the order of the work does not
+/// matter.
+inline subbit::block_recipe block_recipe_of(const compress_options& o, index block_number) {
+    using subbit::reconstruction_order;
+    const subbit::learning_rate none{0, false};
+    subbit::block_recipe r;
+    r.order = parse_choice<reconstruction_order>(
+        "order", o.order, {{"joint", reconstruction_order::joint}, {"layer", reconstruction_order::layer_by_layer}});
+    r.layer_order = {q_proj, v_proj, o_proj, k_proj, gate_proj, up_proj, down_proj};
+    r.keep_latents = o.distill_latent_rate > 0;
+    const auto rate = [&](double v) { return v > 0 ? subbit::learning_rate{v, o.relative_rates} : none; };
+    r.tune_weights.epochs = static_cast<std::size_t>(o.weight_epochs);
+    r.tune_weights.batch_windows = static_cast<std::size_t>(o.weight_batch);
+    r.tune_weights.weights = subbit::learning_rate::absolute(o.weight_rate);
+    r.tune_weights.final_fraction = o.final_fraction;
+    r.tune_binary.epochs = static_cast<std::size_t>(o.epochs);
+    r.tune_binary.batch_windows = static_cast<std::size_t>(o.batch);
+    r.tune_binary.latents = rate(o.latent_rate);
+    r.tune_binary.scales = rate(o.scale_rate);
+    r.tune_binary.biases = rate(o.scale_rate);
+    r.tune_binary.norms = rate(o.norm_rate);
+    r.tune_binary.final_fraction = o.final_fraction;
+    r.tune_weights.seed = r.tune_binary.seed = o.seed * 1000003U + static_cast<std::uint64_t>(block_number);
+    return r;
+}
+
+inline subbit::distillation_options distillation_of(const compress_options& o) {
+    subbit::distillation_options d;
+    const auto rate = [&](double v) { return subbit::learning_rate{v, o.relative_rates}; };
+    d.phase.epochs = static_cast<std::size_t>(o.distill_epochs);
+    d.phase.scales = rate(o.distill_scale_rate);
+    d.phase.biases = rate(o.distill_scale_rate);
+    d.phase.latents = rate(o.distill_latent_rate);
+    d.phase.norms = rate(o.distill_norm_rate);
+    d.latent_margin = o.distill_latent_margin;
+    d.phase.warmup = static_cast<std::size_t>(o.distill_warmup);
+    d.phase.seed = o.seed * 1000003U + 999983U;
+    d.phase.batch_windows = static_cast<std::size_t>(o.distill_batch);
+    d.phase.matrices = parse_choice<subbit::matrix_optimizer>(
+        "matrix-optimizer", o.matrix_optimizer,
+        {{"adamw", subbit::matrix_optimizer::adamw}, {"muon", subbit::matrix_optimizer::muon}});
+    d.hidden_weight = o.distill_hidden_weight;
+    return d;
+}
+
+/// The same on a backend: a GPU has the memory to keep more activations than the host.
+template <class B>
+subbit::distillation_options distillation_on(const compress_options& o) {
+    auto d = distillation_of(o);
+    if constexpr (!subbit::host_backend<B>) d.tape_bytes = std::size_t{16} << 30;
+    return d;
+}
+
+/// A layer's weight as signs, scales and latents, by the solver that the options name.
+template <class B, class S>
+subbit::factorization<S> run_solver(const B& b, matrix_view<const S> weight, index rank, const vector<S>& input,
+                                    const vector<S>& output, const compress_options& o, std::uint64_t seed,
+                                    const std::string& name) {
+    const auto kind = solver_of(o);
+    const auto scales = o.scales == 3 ? subbit::scale_form::three : subbit::scale_form::two;
+    const auto filled = [&](auto options) {
+        options.rank = rank;
+        options.input = input;
+        options.output = output;
+        options.refine =
+            o.refine ? subbit::refine_options{} : subbit::refine_options{.refit_rounds = 0, .descent = false};
+        options.name = name;
+        return options;
+    };
+    if (kind == solver_kind::dbf) {
+        auto options = filled(subbit::dbf_admm_options<S>{});
+        options.iterations = o.iterations;
+        options.solve = solves_of(o);
+        options.seed = seed;
+        return subbit::dbf_admm(b, weight, options);
+    }
+    if (kind == solver_kind::dual_svid) {
+        auto options = filled(subbit::dual_svid_options<S>{});
+        options.scales = scales;
+        return subbit::dual_svid(b, weight, options);
+    }
+    auto options = filled(subbit::lb_admm_options<S>{});
+    options.iterations = o.iterations;
+    options.seed = seed;
+    options.scales = scales;
+    options.iteration = kind == solver_kind::paper ? subbit::admm_iteration::paper : subbit::admm_iteration::improved;
+    options.schedule = schedule_of(o);
+    options.reg = o.reg;
+    options.solve = solves_of(o);
+    return subbit::lb_admm(b, weight, options);
+}
+
+/// A layer's weight compressed, with its latents, by the method that the options name; and its relative error in the
+/// metric of the method. Both layers are on the host.
+template <class B, class S>
+std::pair<linear_layer<S>, double> compress_layer(const B& b, matrix_view<const S> weight, index rank,
+                                                  const vector<S>& input, const vector<S>& output,
+                                                  const compress_options& o, std::uint64_t seed,
+                                                  const std::string& name) {
+    if (is_rabit(o)) {
+        subbit::residual_svid_options<S> options{.paths = paths_of(o), .rounds = o.rounds};
+        options.input = input;
+        options.output = output;
+        options.power = o.precondition;
+        options.name = name;
+        auto f = subbit::residual_svid(b, weight, options);
+        subbit::residual_linear<S> residual;
+        residual.layer = std::move(f.layer);
+        auto moved = subbit::to_backend(b, std::move(residual));
+        moved.follow(b, subbit::upload(b, weight), coupling_of(o));
+        return {subbit::to_host(b, std::move(moved)), f.error};
+    }
+    auto f = run_solver(b, weight, rank, input, output, o, seed, name);
+    subbit::binary_linear<S> binary;
+    binary.layer = f.pack();
+    binary.U_latent = std::move(f.U_latent);
+    binary.V_latent = std::move(f.V_latent);
+    binary.estimator = estimator_of(o);
+    return {std::move(binary), f.error};
+}
+
+}  // namespace llama

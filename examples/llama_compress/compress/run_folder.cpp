@@ -1,0 +1,235 @@
+#include "compress/run_folder.hpp"
+
+#include "model/stored_layer.hpp"
+
+#include <subbit/io/atomic_file.hpp>
+#include <subbit/io/json.hpp>
+#include <subbit/io/mapped_file.hpp>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace llama {
+
+namespace fs = std::filesystem;
+using subbit::dtype;
+using subbit::safetensors_reader;
+using subbit::safetensors_writer;
+using subbit::span_of;
+
+folder_lock::folder_lock(const fs::path& folder) : path_(folder / ".lock") {
+    while (true) {
+        descriptor_ = ::open(path_.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+        if (descriptor_ < 0) throw subbit::io_error(folder.string() + ": cannot be written to");
+        if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+            ::close(descriptor_);
+            throw subbit::io_error(folder.string() + ": another run is writing here");
+        }
+        // A run that ends removes its file: a lock on a file that is no longer there holds nobody off.
+        struct stat locked {
+        }, named{};
+        if (::fstat(descriptor_, &locked) == 0 && ::stat(path_.c_str(), &named) == 0 && locked.st_ino == named.st_ino)
+            break;
+        ::close(descriptor_);
+    }
+    // What a killed run left half-written: nobody else is writing here now.
+    for (const auto& entry : fs::directory_iterator(folder))
+        if (entry.path().filename().string().find(".tmp-") != std::string::npos) fs::remove(entry.path());
+}
+
+folder_lock::~folder_lock() {
+    ::unlink(path_.c_str());
+    ::close(descriptor_);
+}
+
+std::string file_hash(const fs::path& file) {
+    const subbit::mapped_file mapped(file);
+    std::uint64_t hash = 0xcbf29ce484222325U;
+    // Eight bytes a step: the hash tells files apart by accident, not by malice, and models are large.
+    const auto bytes = mapped.bytes();
+    std::size_t i = 0;
+    for (; i + 8 <= bytes.size(); i += 8) {
+        std::uint64_t word;
+        std::memcpy(&word, bytes.data() + i, 8);
+        hash = (hash ^ word) * 0x100000001b3U;
+        hash ^= hash >> 29;
+    }
+    for (; i < bytes.size(); ++i)
+        hash = (hash ^ static_cast<std::uint64_t>(bytes[i])) * 0x100000001b3U;
+    return fmt::format("{:016x}-{}", hash, bytes.size());
+}
+
+run_folder::run_folder(const fs::path& out, const nlohmann::json& fingerprint) : path_(out / "run") {
+    const fs::path file = path_ / "run.json";
+    if (!fs::exists(file)) {
+        std::error_code failure;
+        fs::remove_all(path_, failure);  // what a run left that was killed while it removed this folder
+        fs::create_directories(path_, failure);
+        if (failure) throw subbit::io_error(path_.string() + ": cannot be created: " + failure.message());
+        subbit::write_file_atomically(file, fingerprint.dump(2) + "\n");
+        return;
+    }
+    const auto present = subbit::read_json(file);
+    std::string differences;
+    for (const auto& [key, value] : fingerprint.items())
+        if (!present.contains(key) || present[key] != value)
+            differences += fmt::format("{}{}: {} there, {} asked for", differences.empty() ? "" : "; ", key,
+                                       present.contains(key) ? present[key].dump() : "nothing", value.dump());
+    if (!differences.empty())
+        throw subbit::value_error(path_.string() + " belongs to another run (" + differences + ")");
+}
+
+namespace {
+
+std::string moment_name(index number, std::size_t layer, const char* which) {
+    return block_prefix(number) + layer_names[layer] + "." + which;
+}
+
+void add_vector(safetensors_writer& file, const std::string& name, std::span<const float> values) {
+    file.add(name, {std::ssize(values)}, values);
+}
+
+}  // namespace
+
+bool run_folder::has_moments() const {
+    return fs::exists(path_ / "moments.safetensors");
+}
+
+void run_folder::save_moments(const std::vector<block_moments<float>>& moments) const {
+    safetensors_writer file;
+    for (std::size_t l = 0; l < moments.size(); ++l)
+        for (std::size_t k = 0; k < layer_count; ++k) {
+            add_vector(file, moment_name(static_cast<index>(l), k, "input"), span_of(moments[l][k].input));
+            add_vector(file, moment_name(static_cast<index>(l), k, "output"), span_of(moments[l][k].output));
+        }
+    file.write(path_ / "moments.safetensors");
+}
+
+std::vector<block_moments<float>> run_folder::load_moments(index blocks) const {
+    const safetensors_reader file(path_ / "moments.safetensors");
+    std::vector<block_moments<float>> moments(static_cast<std::size_t>(blocks));
+    for (std::size_t l = 0; l < moments.size(); ++l)
+        for (std::size_t k = 0; k < layer_count; ++k)
+            moments[l][k] = {file.read_vector<float>(moment_name(static_cast<index>(l), k, "input")),
+                             file.read_vector<float>(moment_name(static_cast<index>(l), k, "output"))};
+    return moments;
+}
+
+fs::path run_folder::block_file(index number, const char* extension) const {
+    return path_ / fmt::format("block-{:04}.{}", number, extension);
+}
+
+bool run_folder::has_block(index number) const {
+    return fs::exists(block_file(number, "json"));
+}
+
+void run_folder::save_block(index number, const block_weights<float>& blk, bool with_latents,
+                            const nlohmann::json& report) const {
+    safetensors_writer file;
+    for (std::size_t k = 0; k < layer_count; ++k) {
+        add_compressed_layer(file, layer_names[k], blk.layers[k]);
+        if (!with_latents) continue;
+        blk.layers[k].visit_compressed([&](const auto& compressed) {
+            compressed.visit_latents([&](const std::string& name, const matrix<float>& latent) {
+                file.add(std::string(layer_names[k]) + "." + name, view(latent), dtype::f32);
+            });
+        });
+    }
+    add_vector(file, "input_layernorm.weight", span_of(blk.attention_norm));
+    add_vector(file, "post_attention_layernorm.weight", span_of(blk.mlp_norm));
+    file.write(block_file(number, "safetensors"));
+    // The report comes last: it is what says that the block is finished.
+    subbit::write_file_atomically(block_file(number, "json"), report.dump(2) + "\n");
+}
+
+namespace {
+
+void read_latents(const safetensors_reader& file, const std::string& layer, subbit::binary_linear<float>& binary) {
+    if (!file.contains(layer + ".U_latent")) return;
+    binary.U_latent = file.read_matrix<float>(layer + ".U_latent");
+    binary.V_latent = file.read_matrix<float>(layer + ".V_latent");
+}
+
+void read_latents(const safetensors_reader& file, const std::string& layer, subbit::residual_linear<float>& residual) {
+    for (int p = 0; file.contains(fmt::format("{}.latent{}", layer, p)); ++p)
+        residual.latents.push_back(file.read_matrix<float>(fmt::format("{}.latent{}", layer, p)));
+}
+
+}  // namespace
+
+block_weights<float> run_folder::load_block(index number) const {
+    const safetensors_reader file(block_file(number, "safetensors"));
+    block_weights<float> blk;
+    for (std::size_t k = 0; k < layer_count; ++k) {
+        blk.layers[k] = read_compressed_layer<float>(file, layer_names[k]);
+        blk.layers[k].visit_compressed([&](auto& compressed) { read_latents(file, layer_names[k], compressed); });
+    }
+    blk.attention_norm = file.read_vector<float>("input_layernorm.weight");
+    blk.mlp_norm = file.read_vector<float>("post_attention_layernorm.weight");
+    return blk;
+}
+
+nlohmann::json run_folder::load_report(index number) const {
+    return subbit::read_json(block_file(number, "json"));
+}
+
+bool run_folder::has_distillation() const {
+    return fs::exists(distillation_file());
+}
+
+void run_folder::add_lazily(safetensors_writer& file, const std::string& name, index size,
+                            std::function<std::vector<float>()> values) {
+    if (size == 0) return;
+    file.add_lazily(name, dtype::f32, {size}, [values = std::move(values)] {
+        const std::vector<float> numbers = values();
+        const auto bytes = std::as_bytes(std::span(numbers));
+        return std::vector<std::byte>(bytes.begin(), bytes.end());
+    });
+}
+
+void run_folder::save_state(safetensors_writer& file, const subbit::distillation_state<float>& state,
+                            const nlohmann::json& probes) const {
+    const auto add = [&](const std::string& name, const std::vector<float>& values) {
+        add_lazily(file, name, std::ssize(values), [&values] { return values; });
+    };
+    for (std::size_t i = 0; i < state.moments.size(); ++i) {
+        add(fmt::format("moments.{}.first", i), state.moments[i].first);
+        add(fmt::format("moments.{}.second", i), state.moments[i].second);
+    }
+    const nlohmann::json numbers = {{"steps_done", state.steps_done},
+                                    {"epoch_loss", state.epoch_loss},
+                                    {"curve", state.curve},
+                                    {"peak_rates", state.peak_rates},
+                                    {"probes", probes}};
+    file.metadata("state", numbers.dump());
+    file.write(distillation_file());
+}
+
+subbit::distillation_state<float> run_folder::load_state(const safetensors_reader& file, nlohmann::json& probes) const {
+    const auto numbers = subbit::parse_json(file.metadata().at("state"), path_.string());
+    subbit::distillation_state<float> state;
+    state.steps_done = numbers.at("steps_done");
+    state.epoch_loss = numbers.at("epoch_loss");
+    state.curve = numbers.at("curve").get<std::vector<double>>();
+    state.peak_rates = numbers.at("peak_rates").get<std::vector<double>>();
+    probes = numbers.at("probes");
+    const auto moment = [&](const std::string& name) {
+        if (!file.contains(name)) return std::vector<float>();
+        const auto values = file.read_vector<float>(name);
+        return std::vector<float>(values.begin(), values.end());
+    };
+    for (std::size_t i = 0; file.contains(fmt::format("moments.{}.first", i)); ++i)
+        state.moments.push_back(
+            {moment(fmt::format("moments.{}.first", i)), moment(fmt::format("moments.{}.second", i))});
+    return state;
+}
+
+void run_folder::remove() const {
+    std::error_code ignored;  // what is left behind is only space
+    fs::remove_all(path_, ignored);
+}
+
+}  // namespace llama

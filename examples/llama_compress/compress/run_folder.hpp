@@ -1,0 +1,111 @@
+// The folder of an unfinished run: what was computed so far, and the fingerprint that says whose it is. A file is there
+// whole or not at all, so a run that was killed at any moment goes on from its last finished file.
+#pragma once
+
+#include "compress/calibration.hpp"
+#include "model/block.hpp"
+
+#include <subbit/io/safetensors.hpp>
+#include <subbit/recon/model_reconstruction.hpp>
+
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace llama {
+
+/// Takes the folder for this process alone, and gives it back at the end; throws io_error when another one has it.
+class folder_lock {
+  public:
+    explicit folder_lock(const std::filesystem::path& folder);
+    ~folder_lock();
+    folder_lock(const folder_lock&) = delete;
+    folder_lock& operator=(const folder_lock&) = delete;
+
+  private:
+    std::filesystem::path path_;
+    int descriptor_ = -1;
+};
+
+/// A 64-bit hash (FNV-1a) of a file's bytes, in hexadecimal.
+std::string file_hash(const std::filesystem::path& file);
+
+/// OUT/run and its files.
+class run_folder {
+  public:
+    /// Creates the folder, or continues the one that is there: its fingerprint must be `fingerprint`, or value_error
+    /// says which entries differ.
+    run_folder(const std::filesystem::path& out, const nlohmann::json& fingerprint);
+
+    bool has_moments() const;
+    void save_moments(const std::vector<block_moments<float>>& moments) const;
+    std::vector<block_moments<float>> load_moments(index blocks) const;
+
+    bool has_block(index number) const;
+    /// Packed layers, norms, and latents where they are given; then the block's report.
+    void save_block(index number, const block_weights<float>& blk, bool with_latents,
+                    const nlohmann::json& report) const;
+    /// The packed layers of the file, with latents where it holds them.
+    block_weights<float> load_block(index number) const;
+    nlohmann::json load_report(index number) const;
+
+    bool has_distillation() const;
+    /// `probes`: what the report will say of the paths so far.
+    template <class B>
+    void save_distillation(const B& b, const subbit::distillation_state<float>& state,
+                           std::vector<block<float, memory_of<B>>>& student, const nlohmann::json& probes) const {
+        subbit::safetensors_writer file;
+        // Latents and moments are large: each is copied while it is written, not before.
+        visit_student(student, [&](const std::string& name, std::span<float> values) {
+            add_lazily(file, name, std::ssize(values),
+                       [&b, values] { return subbit::read_entries(b, std::span<const float>(values)); });
+        });
+        save_state(file, state, probes);
+    }
+    template <class B>
+    subbit::distillation_state<float> load_distillation(const B& b, std::vector<block<float, memory_of<B>>>& student,
+                                                        nlohmann::json& probes) const {
+        const subbit::safetensors_reader file(distillation_file());
+        visit_student(student, [&](const std::string& name, std::span<float> values) {
+            std::vector<float> numbers(values.size());
+            file.read_into(name, std::span<float>(numbers));
+            subbit::write_entries(b, std::span<const float>(numbers), values);
+        });
+        return load_state(file, probes);
+    }
+
+    /// Removes the folder and what is in it.
+    void remove() const;
+
+  private:
+    /// Every number that distillation may have moved, in a fixed order.
+    template <class Block, class F>
+    static void visit_student(std::vector<Block>& student, F&& f) {
+        for (std::size_t l = 0; l < student.size(); ++l) {
+            const std::string prefix = block_prefix(static_cast<index>(l));
+            for (std::size_t k = 0; k < layer_count; ++k) {
+                const std::string name = prefix + layer_names[k] + ".";
+                student[l].layers[k].visit_compressed([&](auto& compressed) {
+                    compressed.visit_scales([&](const std::string& part, std::span<float> v) { f(name + part, v); });
+                    compressed.visit_latents(
+                        [&](const std::string& part, auto& latent) { f(name + part, subbit::entries(latent)); });
+                });
+            }
+            f(prefix + "input_layernorm.weight", span_of(student[l].attention_norm));
+            f(prefix + "post_attention_layernorm.weight", span_of(student[l].mlp_norm));
+        }
+    }
+    static void add_lazily(subbit::safetensors_writer& file, const std::string& name, index size,
+                           std::function<std::vector<float>()> values);
+    void save_state(subbit::safetensors_writer& file, const subbit::distillation_state<float>& state,
+                    const nlohmann::json& probes) const;
+    subbit::distillation_state<float> load_state(const subbit::safetensors_reader& file, nlohmann::json& probes) const;
+
+    std::filesystem::path distillation_file() const { return path_ / "distillation.safetensors"; }
+    std::filesystem::path block_file(index number, const char* extension) const;
+    std::filesystem::path path_;
+};
+
+}  // namespace llama

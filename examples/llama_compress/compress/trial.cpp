@@ -1,0 +1,40 @@
+#include "compress/trial.hpp"
+
+namespace llama {
+
+std::vector<planned_phase> plan_of(const trial_seconds& t, const model_config& config, const compress_options& o) {
+    const auto blocks = static_cast<double>(config.num_hidden_layers), windows = static_cast<double>(o.windows);
+    const double tokens = windows * static_cast<double>(o.window_tokens);
+    const auto measured = o.calibration_windows > 0 ? std::min(o.calibration_windows, o.windows) : o.windows;
+    const double calibrated = static_cast<double>(measured) * static_cast<double>(o.window_tokens);
+    const double passes = moments_of(o).mode == subbit::clipping::two_phase ? 2 : 1;
+    std::vector<planned_phase> plan;
+    plan.push_back({"calibrate", passes * blocks * (2 * t.read + calibrated * (t.forward + t.calibration)), -1});
+
+    // A block is read twice, as the original and as what is stored of it, and the tokens go through both.
+    const double solve =
+        2 * t.read + t.factorize.of(o.iterations) + t.install + t.measure.of(tokens) + 2 * tokens * t.forward;
+    for (index l = 0; l < config.num_hidden_layers; ++l) {
+        if (block_recipe_of(o, l).order == subbit::reconstruction_order::joint) {
+            plan.push_back({"factorize", solve, l});
+            if (o.epochs > 0) plan.push_back({"tune block", t.tune.of(windows * static_cast<double>(o.epochs)), l});
+            continue;
+        }
+        // The trial's windows went through one epoch of either kind.
+        const double epochs = static_cast<double>(o.epochs + o.weight_epochs) / (o.weight_epochs > 0 ? 2 : 1);
+        const double layer = (solve + t.tune.of(windows * epochs)) / static_cast<double>(layer_count);
+        for (std::size_t k = 0; k < layer_count; ++k) {
+            if (o.weight_epochs > 0) plan.push_back({"tune weights", layer / 2, l});
+            plan.push_back({"tune layer", o.weight_epochs > 0 ? layer / 2 : layer, l});
+        }
+    }
+    if (o.distill_epochs == 0) return plan;
+    const double learned = static_cast<double>(o.distills_on_more() ? o.distill_windows : o.windows);
+    if (o.distills_on_more())
+        plan.push_back(
+            {"teacher", blocks * (t.read + learned * static_cast<double>(o.distillation_length()) * t.forward), -1});
+    plan.push_back({"distill", static_cast<double>(o.distill_epochs) * learned * t.learn.of(blocks), -1});
+    return plan;
+}
+
+}  // namespace llama

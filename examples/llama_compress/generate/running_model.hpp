@@ -1,0 +1,85 @@
+// A model that continues a text, token by token.
+#pragma once
+
+#include "generate/token_model.hpp"
+#include "model/model_directory.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace llama {
+
+/// A whole model in memory, and the keys and values of the tokens that it has seen. Its buffers are kept from token to
+/// token.
+template <class B>
+class running_model : public token_model {
+  public:
+    /// Room for `capacity` tokens.
+    running_model(const B& backend, const model_directory& directory, index capacity,
+                  const model_rounding& rounding = {})
+        : backend_(backend),
+          config_(directory.config()),
+          context_(config_, capacity, rounding.packed),
+          embedding_(directory.load_embedding(rounding.head)),
+          own_head_(directory.load_own_head(rounding.head)),
+          final_norm_(directory.load_final_norm<float>()) {
+        for (index l = 0; l < config_.num_hidden_layers; ++l) {
+            blocks_.push_back(directory.load_block<float>(l, context_));
+            blocks_.back().gather(signs_);
+            caches_.emplace_back(capacity, config_.num_key_value_heads * config_.head_dim);
+            directory.tensors().release();
+        }
+        scores_.resize(static_cast<std::size_t>(config_.vocab_size));
+        last_.resize(1, config_.hidden_size);
+    }
+
+    /// The scores of the token after `tokens`, which come after all tokens before; value_error for an id outside the
+    /// vocabulary, shape_error where the room is used up.
+    std::span<const float> next_scores(std::span<const std::int32_t> tokens) override {
+        constexpr std::size_t most = 256;  // tokens at once: enough for fast products, and the activations stay small
+        for (; tokens.size() > most; tokens = tokens.subspan(most))
+            append(tokens.first(most));
+        append(tokens);
+        rms_norm(backend_, const_view(X_).middle_rows(X_.rows() - 1, 1), subbit::const_span(final_norm_),
+                 config_.rms_norm_eps, view(last_), inverse_rms_);
+        const row_table& head = own_head_.rows() != 0 ? own_head_ : embedding_;
+        head.multiply(backend_, {last_.data(), static_cast<std::size_t>(last_.size())}, scores_);
+        return scores_;
+    }
+
+  private:
+    /// Leaves the tokens' last hidden states in X_.
+    void append(std::span<const std::int32_t> tokens) {
+        X_.resize(std::ssize(tokens), config_.hidden_size);
+        Y_.resize(X_.rows(), X_.cols());
+        for (index t = 0; t < X_.rows(); ++t) {
+            const std::int32_t id = tokens[static_cast<std::size_t>(t)];
+            if (id < 0 || id >= embedding_.rows())
+                throw subbit::value_error("token " + std::to_string(id) + " is outside the vocabulary of " +
+                                          std::to_string(embedding_.rows()));
+            embedding_.read_row(id, {&X_(t, 0), static_cast<std::size_t>(X_.cols())});
+        }
+        for (std::size_t l = 0; l < blocks_.size(); ++l) {
+            blocks_[l].infer_cached(backend_, const_view(X_), caches_[l], view(Y_), tape_);
+            X_.swap(Y_);
+        }
+    }
+
+    const B& backend_;
+    const model_config& config_;
+    block_context<float> context_;
+    row_table embedding_, own_head_;  // own_head_ empty: tied to the embedding
+    vector<float> final_norm_;
+    subbit::streaming_arena signs_;  // of all blocks, in the order of a pass
+    std::vector<block<float>> blocks_;
+    std::vector<key_value_cache<float>> caches_;
+    block_tape<float> tape_;
+    matrix<float> X_, Y_, last_;
+    std::vector<float> scores_;
+    vector<float> inverse_rms_;
+};
+
+}  // namespace llama

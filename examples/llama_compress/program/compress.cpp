@@ -1,0 +1,138 @@
+#include "compress/compress.hpp"
+#include "program/commands.hpp"
+#include "program/console.hpp"
+
+#include <fmt/format.h>
+#include <cstdio>
+#include <memory>
+
+namespace llama {
+
+namespace {
+
+struct compress_command {
+    compress_job job;
+    machine_options machine;
+    std::string recipe, preset, test_text;
+    bool dry_run = false, json = false, verbose = false;
+
+    void run();
+};
+
+nlohmann::json to_json(const compress_estimate& e) {
+    nlohmann::json ranks;
+    for (std::size_t k = 0; k < layer_count; ++k)
+        ranks[layer_names[k]] = e.ranks[k];
+    return {{"seconds", e.seconds},
+            {"memory_bytes", e.memory_bytes},
+            {"disk_bytes", e.disk_bytes},
+            {"bits_per_weight", e.bits_per_weight},
+            {"file_bytes", e.file_bytes},
+            {"ranks", ranks},
+            {"paths", e.paths},
+            {"gflops", e.gflops},
+            {"text_tokens", e.text_tokens},
+            {"calibration_windows", e.calibration_windows},
+            {"distillation_windows", e.distillation_windows}};
+}
+
+std::string to_text(const compress_estimate& e, const compress_job& job) {
+    std::string ranks = e.paths > 0 ? fmt::format("{} of every layer", e.paths) : "";
+    for (std::size_t k = 0; k < layer_count && e.paths == 0; ++k)
+        ranks += fmt::format("{}{} {}", k == 0 ? "" : ", ",
+                             layer_names[k] + std::string_view(layer_names[k]).find('.') + 1, e.ranks[k]);
+    std::string windows = fmt::format("{} windows of {} tokens", e.calibration_windows, job.options.window_tokens);
+    if (e.distillation_windows > 0)
+        windows +=
+            fmt::format(", {} more of {} to distill on", e.distillation_windows, job.options.distillation_length());
+    return fmt::format(
+        "{:<8}{:.3f} bits per weight in the blocks, a file of {}\n"
+        "{:<8}{}\n"
+        "{:<8}{} of the {} tokens in {}\n"
+        "{:<8}about {} at {:.0f} GFLOP/s\n"
+        "{:<8}about {} of memory, {} of disk\n",
+        "result", e.bits_per_weight, bytes_text(e.file_bytes), e.paths > 0 ? "paths" : "ranks", ranks, "text", windows,
+        e.text_tokens, job.text.filename().string(), "time", duration_text(e.seconds), e.gflops, "needs",
+        bytes_text(e.memory_bytes), bytes_text(e.disk_bytes));
+}
+
+void compress_command::run() {
+    job.options.recipe = recipe;
+    job.threads = machine.threads;
+    job.on_cuda = machine.backend == "cuda";
+    if (!test_text.empty()) job.test_text = test_text;
+    const auto expected = estimate(job);
+    if (dry_run && json) {
+        fmt::print("{}\n", to_json(expected).dump(2));
+        return;
+    }
+    fmt::print(json ? stderr : stdout, "{}", to_text(expected, job));
+    std::fflush(stdout);
+    if (dry_run) return;
+
+    catch_interrupts();
+    nlohmann::json report;
+    try {
+        console_progress progress(expected.plan, verbose);
+        report = compress(job, progress);
+    } catch (const subbit::cancelled_error&) {
+        throw subbit::cancelled_error("stopped; the same command goes on from here");
+    }
+    if (json) {
+        fmt::print("{}\n", report.dump(2));
+        return;
+    }
+    const auto& totals = report.at("totals");
+    fmt::print("{:<8}{}: {:.3f} bits per weight in the blocks, {} in {}\n", "wrote", job.out.string(),
+               totals.at("bits_per_weight").get<double>(), bytes_text(totals.at("model_bytes").get<std::size_t>()),
+               duration_text(report.at("seconds").at("total").get<double>()));
+    if (report.contains("test"))
+        fmt::print("{:<8}{:.2f} on {}\n", "test", report["test"].at("perplexity").get<double>(), test_text);
+}
+
+}  // namespace
+
+void add_compress(CLI::App& app, const compress_options& defaults) {
+    auto command = std::make_shared<compress_command>();
+    command->job.options = defaults;
+    command->recipe = defaults.recipe;
+    auto* c = app.add_subcommand("compress", "Compress a Llama; a run that was stopped goes on where it was");
+    c->add_option("MODEL", command->job.model, "Model directory: config.json, *.safetensors, tokenizer.json")
+        ->required();
+    c->add_option("--text", command->job.text, "Calibration text (UTF-8)")->required()->type_name("FILE");
+    c->add_option("--out", command->job.out, "Directory for the compressed model")->required()->type_name("DIR");
+    auto* recipe = c->add_option("--recipe", command->recipe, "Defaults of the options below: paper or tuned")
+                       ->check(CLI::IsMember({"paper", "tuned"}))
+                       ->type_name("NAME")
+                       ->capture_default_str();
+    c->add_option("--preset", command->preset, "hour: what fits an hour on two cores for a model of 135M weights")
+        ->check(CLI::IsMember({"hour"}))
+        ->type_name("NAME")
+        ->excludes(recipe);
+    compress_options::visit(command->job.options, [&](const std::string& name, auto& member, const char* help) {
+        using T = std::remove_reference_t<decltype(member)>;
+        const char* type = std::is_same_v<T, std::string> ? "NAME"
+                           : std::is_same_v<T, bool>      ? "0|1"
+                           : std::is_floating_point_v<T>  ? "X"
+                                                          : "N";
+        c->add_option("--" + name, member, help)->type_name(type)->capture_default_str()->group("Hyperparameters");
+    });
+    c->add_option("--test-text", command->test_text, "Text whose perplexity goes into the report (default: none)")
+        ->type_name("FILE");
+    c->add_option("--test-context", command->job.test_context, "Tokens per window of it")
+        ->check(CLI::Range(2, 1 << 20))
+        ->type_name("N")
+        ->capture_default_str();
+    c->add_option("--test-windows", command->job.test_windows, "Windows of it (0: all)")
+        ->check(CLI::NonNegativeNumber)
+        ->type_name("N")
+        ->capture_default_str();
+    command->machine.add_to(*c, {"cpu", "cuda"});
+    c->add_flag("--keep-run", command->job.keep_run, "Leave DIR/run, the unfinished run's files, in place");
+    c->add_flag("--dry-run", command->dry_run, "Only say what the run will take and give");
+    c->add_flag("--json", command->json, "Print the report (or the estimate, of a dry run) as JSON");
+    c->add_flag("--verbose", command->verbose, "A line for every block where there is no terminal for a bar");
+    c->callback([command] { command->run(); });
+}
+
+}  // namespace llama

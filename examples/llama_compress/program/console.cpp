@@ -1,0 +1,214 @@
+#include "program/console.hpp"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+
+namespace llama {
+
+std::string duration_text(double seconds) {
+    if (seconds < 10) return fmt::format("{:.1f} s", seconds);
+    const auto s = static_cast<long long>(seconds + 0.5);
+    if (s < 60) return fmt::format("{} s", s);
+    if (s < 3600) return fmt::format("{} min {:02} s", s / 60, s % 60);
+    return fmt::format("{} h {:02} min", s / 3600, s % 3600 / 60);
+}
+
+std::string bytes_text(std::size_t bytes) {
+    const auto b = static_cast<double>(bytes);
+    if (b < 1e3) return fmt::format("{} B", bytes);
+    if (b < 1e6) return fmt::format("{:.1f} kB", b / 1e3);
+    if (b < 1e9) return fmt::format("{:.1f} MB", b / 1e6);
+    return fmt::format("{:.2f} GB", b / 1e9);
+}
+
+namespace {
+
+std::atomic<bool> stop_asked = false;
+static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may touch nothing else");
+
+}  // namespace
+
+void catch_interrupts() {
+    struct sigaction action {};
+    action.sa_handler = [](int) { stop_asked.store(true); };
+    action.sa_flags = static_cast<int>(SA_RESTART | SA_RESETHAND);
+    ::sigaction(SIGINT, &action, nullptr);
+    ::sigaction(SIGTERM, &action, nullptr);
+}
+
+bool interrupted() {
+    return stop_asked.load();
+}
+
+void machine_options::add_to(CLI::App& command, const std::vector<std::string>& backends) {
+    command.add_option("--threads", threads, "Threads (0: all)")
+        ->check(CLI::Range(0, 4096))
+        ->type_name("N")
+        ->capture_default_str();
+    command.add_option("--backend", backend, "Where it runs: " + fmt::format("{}", fmt::join(backends, " or ")))
+        ->check(CLI::IsMember(backends))
+        ->type_name("NAME")
+        ->capture_default_str();
+}
+
+subbit::cpu machine_options::make(subbit::precision products) const {
+    return subbit::cpu({.threads = threads, .products = products});
+}
+
+void add_products_option(CLI::App& command, std::string& products) {
+    command.add_option("--products", products, "Matrix products: f32 or bf16 (accumulation in f32)")
+        ->check(CLI::IsMember({"f32", "bf16"}))
+        ->type_name("NAME")
+        ->capture_default_str();
+}
+
+subbit::precision precision_of(const std::string& products) {
+    return products == "bf16" ? subbit::precision::bf16 : subbit::precision::f32;
+}
+
+void rounding_options::add_to(CLI::App& command) {
+    command.add_option("--head", head, "Embedding and output head: f32, bf16, or int8 with one scale a row")
+        ->check(CLI::IsMember({"f32", "bf16", "int8"}))
+        ->type_name("NAME")
+        ->capture_default_str();
+    command
+        .add_option("--packed-products", packed_products,
+                    "Products with packed signs: exact, or int8, which rounds sums of four inputs to 8 bits")
+        ->check(CLI::IsMember({"exact", "int8"}))
+        ->type_name("NAME")
+        ->capture_default_str();
+}
+
+model_rounding rounding_options::make() const {
+    return {parse_row_format(head),
+            {packed_products == "int8" ? subbit::packed_precision::int8 : subbit::packed_precision::exact}};
+}
+
+void job_clock::step(std::string_view what, std::size_t done, std::size_t total, clock::time_point now) {
+    if (what == "block") {
+        enter_block(static_cast<index>(done));
+    } else if (!plan_.empty()) {
+        enter(what, done <= last_done_);
+        auto& phase = plan_[at_];
+        if (phase.what == what && total > 0) {
+            const double share = static_cast<double>(done) / static_cast<double>(total);
+            auto& seen = rates_[phase.what];
+            // What was taken over from an earlier run cost nothing now, and must not count as speed.
+            if (done == last_done_ + 1) {
+                seen.planned += phase.seconds / static_cast<double>(total);
+                seen.actual += std::chrono::duration<double>(now - last_time_).count();
+            }
+            share_ = share;
+        }
+        last_done_ = done;
+    }
+    last_time_ = now;
+}
+
+/// Moves to the next phase of that name: to another one than the present if that has begun `anew`.
+void job_clock::enter(std::string_view what, bool anew) {
+    if (plan_[at_].what == what && !anew) return;
+    const std::size_t from = at_ + (plan_[at_].what == what && anew ? 1 : 0);
+    for (std::size_t i = from; i < plan_.size(); ++i)
+        if (plan_[i].what == what) {
+            at_ = i;
+            share_ = 0;
+            last_done_ = 0;
+            return;
+        }
+}
+
+void job_clock::enter_block(index block) {
+    for (std::size_t i = 0; i < plan_.size(); ++i)
+        if (plan_[i].block == block) {
+            at_ = i;
+            share_ = 0;
+            last_done_ = 0;
+            return;
+        }
+}
+
+double job_clock::fraction() const {
+    double before = 0, total = 0;
+    for (std::size_t i = 0; i < plan_.size(); ++i) {
+        total += plan_[i].seconds;
+        before += i < at_ ? plan_[i].seconds : i == at_ ? share_ * plan_[i].seconds : 0;
+    }
+    return total > 0 ? std::min(1.0, before / total) : 0;
+}
+
+double job_clock::seconds_left() const {
+    rate all;
+    for (const auto& [name, r] : rates_) {
+        all.planned += r.planned;
+        all.actual += r.actual;
+    }
+    const double usual = all.planned > 0 ? all.actual / all.planned : 1;
+    double left = 0;
+    for (std::size_t i = at_; i < plan_.size(); ++i) {
+        const double planned = plan_[i].seconds * (i == at_ ? 1 - share_ : 1);
+        const auto seen = rates_.find(plan_[i].what);
+        const bool known = seen != rates_.end() && seen->second.planned > 0;
+        left += planned * (known ? seen->second.actual / seen->second.planned : usual);
+    }
+    return left;
+}
+
+console_progress::console_progress(std::vector<planned_phase> plan, bool verbose)
+    : clock_(std::move(plan)), terminal_(::isatty(STDERR_FILENO) == 1), verbose_(verbose) {}
+
+console_progress::~console_progress() {
+    clear();
+}
+
+void console_progress::clear() {
+    if (drawn_) std::fputs("\r\033[K", stderr);
+    drawn_ = false;
+}
+
+void console_progress::step(std::string_view what, std::size_t done, std::size_t total, double loss) {
+    const auto now = job_clock::clock::now();
+    clock_.step(what, done, total, now);
+    const bool new_block = what == "block";
+    if (new_block) {
+        block_ = done + 1;
+        blocks_ = total;
+        if (verbose_ && !terminal_)
+            fmt::print(stderr, "block {} of {}, {:.0f} % done, {} left\n", block_, total, 100 * clock_.fraction(),
+                       duration_text(clock_.seconds_left()));
+        return;
+    }
+    if (what == "teacher" || what == "distill") blocks_ = 0;
+    if (!terminal_ || (done != total && now - last_drawn_ < std::chrono::milliseconds(100))) return;
+    last_drawn_ = now;
+    draw(what, done, total, loss);
+}
+
+void console_progress::draw(std::string_view what, std::size_t done, std::size_t total, double loss) {
+    winsize size{};
+    const std::size_t width = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+    std::string left = blocks_ > 0 ? fmt::format("block {}/{}  ", block_, blocks_) : std::string();
+    left += fmt::format("{} {}/{}", what, done, total);
+    if (loss >= 0) left += fmt::format("  loss {:.4f}", loss);
+    const std::string right =
+        fmt::format(" {:3.0f} %  {} left", 100 * clock_.fraction(), duration_text(clock_.seconds_left()));
+    std::string line = left;
+    constexpr std::size_t least = 8;
+    if (left.size() + right.size() + least + 5 < width) {
+        const std::size_t cells = std::min<std::size_t>(40, width - left.size() - right.size() - 5);
+        const auto full = static_cast<std::size_t>(clock_.fraction() * static_cast<double>(cells));
+        line += "  [" + std::string(full, '#') + std::string(cells - full, '.') + "]";
+    }
+    line += right;
+    if (line.size() >= width) line.resize(width - 1);
+    fmt::print(stderr, "\r{}\033[K", line);
+    std::fflush(stderr);
+    drawn_ = true;
+}
+
+}  // namespace llama

@@ -1,0 +1,280 @@
+// What a job will take: on the processor from counts of its multiplications and a short trial product, on a GPU from a
+// trial of its pieces (trial.hpp).
+#include "compress/compress.hpp"
+#include "compress/compress_cuda.hpp"
+#include "compress/rate.hpp"
+#include "compress/recipe.hpp"
+#include "compress/run_folder.hpp"
+
+#include <subbit/backend/cpu.hpp>
+#include <subbit/factor/rank_budget.hpp>
+
+#include <fmt/format.h>
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace llama {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// The sizes that everything else is counted in.
+struct job_sizes {
+    double blocks, hidden, vocabulary, window, distillation_window;
+    double dense = 0;    // weights of a block's linear layers
+    double packed = 0;   // signs that stand for them
+    double latents = 0;  // numbers whose signs they are while they are tuned
+    double learned = 0;  // operations for one token that make the latents' gradients
+    double muon = 0;     // operations of a step of Muon
+    double attention;    // operations of a block's attention for one token, forward
+    double distillation_attention;
+    double factorization_step = 0;
+
+    job_sizes(const model_config& c, const compress_options& o, const std::vector<index>& ranks)
+        : blocks(static_cast<double>(c.num_hidden_layers)),
+          hidden(static_cast<double>(c.hidden_size)),
+          vocabulary(static_cast<double>(c.vocab_size)),
+          window(static_cast<double>(o.window_tokens)),
+          distillation_window(static_cast<double>(o.distillation_length())),
+          attention(2 * window * static_cast<double>(c.num_attention_heads * c.head_dim)),
+          distillation_attention(attention * distillation_window / window) {
+        for (std::size_t k = 0; k < layer_count; ++k) {
+            const auto shape = shape_of(c, k);
+            const auto m = static_cast<double>(shape.rows), n = static_cast<double>(shape.cols);
+            const auto r = static_cast<double>(ranks[k]);
+            dense += m * n;
+            if (is_rabit(o)) {
+                const auto paths = static_cast<double>(paths_of(o));
+                packed += paths * m * n;
+                latents += (coupling_of(o) == subbit::path_coupling::coupled ? 1 : paths) * m * n;
+                learned += 2 * m * n;
+                // Two powers of the matrix and its product with the smaller Gram matrix, five times.
+                const double s = std::min(m, n);
+                if (o.matrix_optimizer == "muon") muon += 5 * (4 * m * n * s + 2 * s * s * s) * latents / dense;
+                continue;
+            }
+            packed += r * (m + n);
+            latents += r * (m + n);
+            learned += 2 * r * (m + n);
+            // Two right-hand sides, two Gram matrices, two Cholesky factorizations and their substitutions.
+            factorization_step += 4 * m * n * r + 3 * r * r * (m + n) + 2 * r * r * r / 3;
+        }
+    }
+};
+
+/// Seconds of every phase, in the order in which the job reports them.
+std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o, double rate) {
+    // Between the products lie norms, activations and softmax: these shares of the product's rate were measured.
+    constexpr double forward_share = 0.7, tuning_share = 0.8, solver_share = 0.8;
+    constexpr double adam_bytes = 40, memory_rate = 8e9;  // a step reads and writes a latent's moments, gradient, bits
+    constexpr double refine_iterations = 25;              // what refits and bit descent cost, in iterations
+    const double tokens = static_cast<double>(o.windows) * s.window;
+    const double forward = rate * forward_share, tuning = rate * tuning_share;
+    const auto passes = [](std::int64_t epochs) { return static_cast<double>(epochs); };
+    const double head = 2 * s.hidden * s.vocabulary;
+
+    constexpr auto layers = static_cast<double>(layer_count);
+    std::vector<planned_phase> plan;
+    const auto measured = o.calibration_windows > 0 ? std::min(o.calibration_windows, o.windows) : o.windows;
+    const double calibration_passes = moments_of(o).mode == subbit::clipping::two_phase ? 2 : 1;
+    plan.push_back({"calibrate",
+                    calibration_passes * static_cast<double>(measured) * s.window *
+                        (s.blocks * (6 * s.dense + 4 * s.attention) / forward + 2 * head / forward),
+                    -1});
+
+    const double iterations = o.iterations + (o.refine ? refine_iterations : 0);
+    const double steps = passes(o.windows) / static_cast<double>(o.batch);
+    const double adam = steps * s.latents * adam_bytes / memory_rate;
+    constexpr double sweep_bytes = 80;  // a path's turn in residual SVID: mostly the passes of the power iteration
+    const double sweeps = is_rabit(o) ? static_cast<double>(o.rounds) * s.packed * sweep_bytes / memory_rate : 0;
+    const double solve = iterations * s.factorization_step / (rate * solver_share) + sweeps +
+                         tokens * (2 * (s.dense + s.packed) + 2 * s.attention) / forward;
+    const double tune = passes(o.epochs) * (tokens * (4 * s.packed + s.learned + 4 * s.attention) / tuning + adam);
+    const double check = 2 * tokens * (2 * s.packed + s.attention) / forward;
+    for (index l = 0; l < static_cast<index>(s.blocks); ++l) {
+        if (block_recipe_of(o, l).order == subbit::reconstruction_order::joint) {
+            plan.push_back({"factorize", solve + check, l});
+            if (o.epochs > 0) plan.push_back({"tune block", tune, l});
+            continue;
+        }
+        const double dense_steps = passes(o.windows) / static_cast<double>(o.weight_batch);
+        const double dense_adam = dense_steps * s.dense * adam_bytes / memory_rate / 2;
+        for (std::size_t k = 0; k < layer_count; ++k) {
+            const double factorization = (solve + check) / layers;
+            if (o.weight_epochs > 0)
+                plan.push_back(
+                    {"tune weights",
+                     passes(o.weight_epochs) * (tokens * (5 * s.dense + 4 * s.attention) / tuning + dense_adam), l});
+            plan.push_back({"tune layer",
+                            factorization +
+                                passes(o.epochs) * (tokens * (4 * s.packed + 4 * s.attention) / tuning + adam / layers),
+                            l});
+        }
+    }
+    if (o.distill_epochs == 0) return plan;
+    const double windows = passes(o.distills_on_more() ? o.distill_windows : o.windows);
+    if (o.distills_on_more())
+        plan.push_back({"teacher",
+                        windows * s.distillation_window * s.blocks * (2 * s.dense + s.distillation_attention) / forward,
+                        -1});
+    const bool latents = o.distill_latent_rate > 0;
+    const double teacher = o.distill_hidden_weight > 0 ? 2 * s.dense + s.distillation_attention : 0;
+    const double per_token =
+        s.blocks * (6 * s.packed + (latents ? s.learned : 0) + teacher + 5 * s.distillation_attention) + 3 * head;
+    const double step = s.blocks * (s.muon / rate + s.latents * adam_bytes / memory_rate);
+    plan.push_back({"distill",
+                    passes(o.distill_epochs) * windows *
+                        (s.distillation_window * per_token / tuning +
+                         (latents ? step / static_cast<double>(o.distill_batch) : 0.0)),
+                    -1});
+    return plan;
+}
+
+/// Peak of resident memory, the mapped model included.
+double peak_memory(const job_sizes& s, const model_config& c, const compress_options& o, double model_bytes) {
+    const double tokens = static_cast<double>(o.windows) * s.window;
+    const double outer = s.vocabulary * s.hidden * 4 * (c.tie_word_embeddings ? 1 : 2);
+    const double states = 2 * tokens * s.hidden * 4;
+    const double student = s.blocks * s.packed / 8;
+    // Of a block: originals, dense weights, latents with gradients and moments.
+    const double block = 2 * s.dense * 4 + s.latents * 16;
+    const double tape_numbers = 12 * (2 * s.hidden + static_cast<double>(c.intermediate_size));  // of a token, a block
+    const double tapes = s.window * static_cast<double>(o.batch) * tape_numbers * 4;
+    const double blocks_phase = states + block + tapes + student;
+    const double distillation_tokens =
+        o.distills_on_more() ? static_cast<double>(o.distill_windows) * s.distillation_window : tokens;
+    const double kept_tapes = std::min(static_cast<double>(subbit::distillation_options{}.tape_bytes),
+                                       s.blocks * s.distillation_window * tape_numbers * 4) +
+                              s.blocks * s.distillation_window * s.hidden * 4;
+    const double head_chunks = 3 * 256 * s.vocabulary * 4;
+    const double latents = o.distill_latent_rate > 0 ? s.blocks * s.latents * (o.distill_batch > 1 ? 20 : 16) : 0;
+    const double distillation =
+        o.distill_epochs > 0
+            ? distillation_tokens * s.hidden * 4 + kept_tapes + student + latents + head_chunks +
+                  (o.distill_hidden_weight > 0 ? s.blocks * (s.dense + s.distillation_window * s.hidden) * 4 : 0)
+            : 0;
+    const double calibration = static_cast<double>(calibration_bytes) + s.dense * 4 + tapes + head_chunks;
+    constexpr double program = 60e6;
+    return program + model_bytes + outer + std::max({calibration, blocks_phase, distillation});
+}
+
+void check_numbers(const compress_options& o) {
+    const auto require = [](bool good, const char* name, auto value, const char* expected) {
+        if (!good) throw subbit::value_error(fmt::format("--{} is {}, expected {}", name, value, expected));
+    };
+    compress_options::visit(o, [&](const char* name, const auto& value, const char*) {
+        using T = std::remove_cvref_t<decltype(value)>;
+        if constexpr (std::is_arithmetic_v<T> && std::is_signed_v<T>)
+            require(value >= 0 && std::isfinite(static_cast<double>(value)), name, value, "a number from 0 on");
+    });
+    require(o.bits > 0, "bits", o.bits, "a positive number");
+    require(o.granularity >= 1, "granularity", o.granularity, "1 or more");
+    require(o.scales == 2 || o.scales == 3, "scales", o.scales, "2 or 3");
+    require(o.windows >= 1, "windows", o.windows, "1 or more");
+    require(o.window_tokens >= 2, "window-tokens", o.window_tokens, "2 or more");
+    require(o.distillation_length() >= 2, "distill-window-tokens", o.distill_window_tokens, "2 or more, or 0");
+    require(o.keep > 0 && o.keep <= 1, "keep", o.keep, "a fraction above 0, at most 1");
+    require(o.shrinkage <= 1, "shrinkage", o.shrinkage, "0 to 1");
+    require(o.iterations >= 1, "iterations", o.iterations, "1 or more");
+    require(o.batch >= 1, "batch", o.batch, "1 or more");
+    require(o.rounds >= 1, "rounds", o.rounds, "1 or more");
+    require(o.distill_batch >= 1, "distill-batch", o.distill_batch, "1 or more");
+    require(o.weight_batch >= 1, "weight-batch", o.weight_batch, "1 or more");
+    require(o.final_fraction <= 1, "final-fraction", o.final_fraction, "0 to 1");
+    const auto solver = solver_of(o);
+    require((solver != solver_kind::dbf && solver != solver_kind::dual_svid) || o.scales == 3, "scales", o.scales,
+            "3 with this solver");
+}
+
+/// Words that stand for choices, and numbers: value_error for the first that is not one.
+void check_options(const compress_options& o) {
+    check_numbers(o);
+    if (is_rabit(o)) paths_of(o);
+    coupling_of(o);
+    estimator_of(o);
+    distillation_of(o);
+    schedule_of(o);
+    solves_of(o);
+    moments_of(o);
+    uneven_ranks(o);
+    weighted_loss(o);
+    bf16_products(o);
+    block_recipe_of(o, 0);
+}
+
+}  // namespace
+
+void require_tokens(const compress_job& job, index present) {
+    const auto& o = job.options;
+    if (present >= o.tokens_wanted()) return;
+    std::string windows = fmt::format("{} windows of {}", o.windows, o.window_tokens);
+    if (o.distills_on_more())
+        windows += fmt::format(" and {} of {} to distill on", o.distill_windows, o.distillation_length());
+    throw subbit::value_error(fmt::format("{}: {} tokens, expected at least {} for {}", job.text.string(), present,
+                                          o.tokens_wanted(), windows));
+}
+
+compress_estimate estimate(const compress_job& job) {
+    const auto& o = job.options;
+    check_options(o);
+    const model_directory model(job.model);
+    std::error_code different;
+    if (fs::equivalent(job.model, job.out, different))
+        throw subbit::value_error("--out is the model's own directory, " + job.out.string());
+    if (model.is_packed()) throw subbit::value_error(job.model.string() + " is compressed already");
+
+    compress_estimate e;
+    e.ranks = choose_ranks(model.config(), o);
+    e.paths = is_rabit(o) ? paths_of(o) : 0;
+    const tokenizer vocabulary = model.load_tokenizer();
+    e.text_tokens = std::ssize(vocabulary.encode_file(job.text));
+    e.calibration_windows = o.windows;
+    e.distillation_windows = o.distills_on_more() ? o.distill_windows : 0;
+    require_tokens(job, e.text_tokens);
+    if (job.test_text) read_windows(vocabulary, *job.test_text, job.test_context, job.test_windows);
+
+    const auto blocks = static_cast<std::size_t>(model.config().num_hidden_layers);
+    double bits = 0, weights = 0, model_bytes = 0;
+    std::size_t packed_bytes = 0;
+    for (std::size_t k = 0; k < layer_count; ++k) {
+        const auto shape = shape_of(model.config(), k);
+        const auto m = shape.rows, n = shape.cols, r = e.ranks[k];
+        weights += static_cast<double>(m) * static_cast<double>(n);
+        using layout = subbit::bit_layout;
+        constexpr std::size_t header = 560;  // names, shapes and offsets of one layer's tensors, or of one path's
+        const index words =
+            e.paths > 0 ? e.paths * layout::word_count(m, n) : layout::word_count(m, r) + layout::word_count(r, n);
+        const index scales = e.paths > 0 ? e.paths * (m + n) : m + n + (o.scales == 3 ? r : 0);
+        bits += e.paths > 0 ? static_cast<double>(e.paths * m * n + 16 * scales)
+                            : static_cast<double>(subbit::storage_bits(m, n, r, {.scales = o.scales}));
+        packed_bytes += static_cast<std::size_t>(4 * words + 2 * scales) + header;
+    }
+    e.bits_per_weight = bits / weights;
+    for (const auto& name : model.tensors().names()) {
+        const auto size = model.tensors().info(name).bytes.size();
+        model_bytes += static_cast<double>(size);
+        if (!name.starts_with("model.layers.")) e.file_bytes += size;
+    }
+    const auto norms = static_cast<std::size_t>(8 * model.config().hidden_size);
+    e.file_bytes += blocks * (packed_bytes + norms);
+
+    const job_sizes sizes(model.config(), o, e.ranks);
+    const auto with_latents =
+        o.distill_latent_rate > 0 ? static_cast<std::size_t>(sizes.blocks * sizes.latents * 4) : 0;
+    const std::size_t checkpoint = o.distill_epochs > 0 ? blocks * packed_bytes + 4 * with_latents : 0;
+    e.disk_bytes = e.file_bytes + blocks * packed_bytes + with_latents + checkpoint;
+    e.memory_bytes = static_cast<std::size_t>(peak_memory(sizes, model.config(), o, model_bytes));
+
+    const auto products = bf16_products(o) ? subbit::precision::bf16 : subbit::precision::f32;
+    const double rate = job.on_cuda ? measure_rate_on_cuda(o)
+                                    : measure_rate(subbit::cpu({.threads = job.threads, .products = products}));
+    e.gflops = rate / 1e9;
+    e.plan = job.on_cuda ? plan_on_cuda(job, e.ranks) : plan_of(sizes, o, rate);
+    e.seconds = std::accumulate(e.plan.begin(), e.plan.end(), 0.0,
+                                [](double sum, const planned_phase& phase) { return sum + phase.seconds; });
+    return e;
+}
+
+}  // namespace llama

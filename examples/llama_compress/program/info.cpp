@@ -1,0 +1,67 @@
+#include "program/commands.hpp"
+#include "program/console.hpp"
+
+#include <subbit/version.hpp>
+
+#include <fmt/format.h>
+#include <memory>
+
+namespace llama {
+
+namespace {
+
+std::string compiler() {
+#if defined(__clang__)
+    return fmt::format("clang {}.{}.{}", __clang_major__, __clang_minor__, __clang_patchlevel__);
+#else
+    return fmt::format("gcc {}.{}.{}", __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
+#endif
+}
+
+/// The kernels that `--packed-products int8` runs on.
+const char* int8_kernels(const subbit::cpu& backend) {
+    if (backend.instructions() == subbit::isa::portable) return "none";
+    return backend.instructions() == subbit::isa::avx512 && subbit::detect_byte_tables() ? "avx512 vbmi" : "avx2";
+}
+
+void print_info(const machine_options& machine, bool json) {
+    const auto backend = machine.make();
+    const auto version = fmt::format("{}.{}.{}", SUBBIT_VERSION_MAJOR, SUBBIT_VERSION_MINOR, SUBBIT_VERSION_PATCH);
+    const char* asked = std::getenv("SUBBIT_ISA");
+    if (json) {
+        fmt::print("{}\n", nlohmann::json{{"version", version},
+                                          {"backend", machine.backend},
+                                          {"instructions", subbit::isa_name(backend.instructions())},
+                                          {"widest_instructions", subbit::isa_name(subbit::detect_isa())},
+                                          {"bf16_instructions", backend.bf16_instructions()},
+                                          {"int8_kernels", int8_kernels(backend)},
+                                          {"threads", backend.threads()},
+                                          {"compiler", compiler()}}
+                               .dump(2));
+        return;
+    }
+    fmt::print("{:<14}{}\n", "version", version);
+    fmt::print("{:<14}{}\n", "backend", machine.backend);
+    fmt::print("{:<14}{} (SUBBIT_ISA {}; widest here {})\n", "instructions", subbit::isa_name(backend.instructions()),
+               asked != nullptr && *asked != '\0' ? asked : "not set", subbit::isa_name(subbit::detect_isa()));
+    fmt::print("{:<14}{}\n", "bf16 products", backend.bf16_instructions() ? "by instruction" : "by rounding");
+    fmt::print("{:<14}{}\n", "int8 products", int8_kernels(backend));
+    fmt::print("{:<14}{}\n", "threads", backend.threads());
+    fmt::print("{:<14}{}\n", "compiler", compiler());
+}
+
+}  // namespace
+
+void add_info(CLI::App& app) {
+    struct info_command {
+        machine_options machine;
+        bool json = false;
+    };
+    auto command = std::make_shared<info_command>();
+    auto* c = app.add_subcommand("info", "What this program is and which implementation it runs on this machine");
+    command->machine.add_to(*c);
+    c->add_flag("--json", command->json, "Print JSON");
+    c->callback([command] { print_info(command->machine, command->json); });
+}
+
+}  // namespace llama

@@ -1,0 +1,103 @@
+#include "program/report.hpp"
+
+#include <subbit/io/atomic_file.hpp>
+#include <subbit/version.hpp>
+
+namespace llama {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+json to_json(const subbit::block_report& r) {
+    json layers = json::array();
+    for (const auto& l : r.layers)
+        layers.push_back({{"name", l.name},
+                          {"rows", l.rows},
+                          {"cols", l.cols},
+                          {"rank", l.rank},
+                          {"paths", l.paths},
+                          {"bits_per_weight", l.bits_per_weight},
+                          {"error_after_factorization", l.factor_error},
+                          {"error_after_tuning", l.tuned_error},
+                          {"signs_flipped", l.flipped},
+                          {"seconds", l.seconds}});
+    return {{"layers", layers},
+            {"block_error_after_factorization", r.factor_error},
+            {"block_error_after_tuning", r.tuned_error},
+            {"weight_tuning_curve", r.tune_weights_curve},
+            {"binary_tuning_curve", r.tune_binary_curve},
+            {"seconds", r.seconds},
+            {"phases", r.phases}};
+}
+
+json report_seconds(double total, const subbit::phase_seconds& phases) {
+    json seconds = {{"total", total}, {"phases", json::object()}};
+    for (const auto& [name, value] : phases) {
+        const auto colon = name.find(": ");
+        const std::string part = name.substr(0, colon);
+        const double before = seconds.value(part, 0.0);
+        seconds[part] = before + value;
+        if (colon != std::string::npos) seconds["phases"][part][name.substr(colon + 2)] = value;
+    }
+    return seconds;
+}
+
+json make_report(const compress_job& job, const model_directory& model, const std::vector<json>& blocks,
+                 const std::vector<double>& distillation_curve, const json& seconds) {
+    json settings = {{"recipe", job.options.recipe}};
+    compress_options::visit(job.options,
+                            [&](const char* name, const auto& value, const char*) { settings[name] = value; });
+    double bits = 0, weights = 0;
+    for (const auto& b : blocks)
+        for (const auto& l : b["layers"]) {
+            const double n = l["rows"].get<double>() * l["cols"].get<double>();
+            weights += n;
+            bits += n * l["bits_per_weight"].get<double>();
+        }
+    return {{"program", "llama_compress"},
+            {"model", fs::weakly_canonical(model.path()).filename().string()},
+            {"text", job.text.filename().string()},
+            {"settings", settings},
+            {"totals",
+             {{"bits_per_weight_asked", job.options.bits},
+              {"bits_per_weight", weights > 0 ? bits / weights : 0.0},
+              {"factorized_weights", weights},
+              {"factorized_bytes", bits / 8}}},
+            {"seconds", seconds},
+            {"distillation_curve", distillation_curve},
+            {"blocks", blocks}};
+}
+
+std::size_t write_model(const fs::path& out, const model_directory& original,
+                        const std::vector<block_weights<float>>& student) {
+    subbit::safetensors_writer file;
+    file.metadata("format", "subbit");
+    // What is not factorized keeps its type and bytes; norms are written anew, for they may have been tuned.
+    for (const auto& name : original.tensors().names()) {
+        if (name.starts_with("model.layers.")) continue;
+        const auto& tensor = original.tensors().info(name);
+        file.add_lazily(name, tensor.type, tensor.shape,
+                        [&tensor] { return std::vector<std::byte>(tensor.bytes.begin(), tensor.bytes.end()); });
+    }
+    for (std::size_t l = 0; l < student.size(); ++l) {
+        const std::string prefix = block_prefix(static_cast<index>(l));
+        for (std::size_t k = 0; k < layer_count; ++k)
+            add_compressed_layer(file, prefix + layer_names[k], student[l].layers[k]);
+        file.add(prefix + "input_layernorm.weight", {student[l].attention_norm.size()},
+                 subbit::span_of(student[l].attention_norm));
+        file.add(prefix + "post_attention_layernorm.weight", {student[l].mlp_norm.size()},
+                 subbit::span_of(student[l].mlp_norm));
+    }
+    fs::copy_file(original.path() / "config.json", out / "config.json", fs::copy_options::overwrite_existing);
+    for (const auto& from : original.companions())
+        fs::copy_file(from, out / from.filename(), fs::copy_options::overwrite_existing);
+    file.write(out / "model.safetensors");
+    return fs::file_size(out / "model.safetensors");
+}
+
+void write_report(const fs::path& out, const json& report) {
+    subbit::write_file_atomically(out / "report.svg", draw_report(report));
+    subbit::write_file_atomically(out / "report.json", report.dump(2) + "\n");
+}
+
+}  // namespace llama

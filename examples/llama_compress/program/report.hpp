@@ -1,0 +1,38 @@
+// What a run writes for people and scripts: report.json, its picture, and the compressed model itself.
+#pragma once
+
+#include "compress/compress.hpp"
+
+#include "model/model_directory.hpp"
+
+#include <subbit/recon/block_reconstruction.hpp>
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace llama {
+
+/// One block's part of the report.
+nlohmann::json to_json(const subbit::block_report& report);
+
+/// Seconds as the report has them: "total", and of each part the sum; "phases" has the parts' phases. A name is "part:
+/// phase", or "part".
+nlohmann::json report_seconds(double total, const subbit::phase_seconds& phases);
+
+/// The whole report: settings, per-layer rows, loss curves, bits, seconds.
+nlohmann::json make_report(const compress_job& job, const model_directory& model,
+                           const std::vector<nlohmann::json>& blocks, const std::vector<double>& distillation_curve,
+                           const nlohmann::json& seconds);
+
+/// Writes config, tokenizer and tensors; returns the bytes of model.safetensors.
+std::size_t write_model(const std::filesystem::path& out, const model_directory& original,
+                        const std::vector<block_weights<float>>& student);
+
+/// Writes report.svg and report.json.
+void write_report(const std::filesystem::path& out, const nlohmann::json& report);
+
+/// The picture of a report: error per layer and stage, and loss curves (SVG).
+std::string draw_report(const nlohmann::json& report);
+
+}  // namespace llama
