@@ -112,6 +112,7 @@ class trial {
         auto options = options_;
         options.iterations = iterations;
         auto recipe = block_recipe_of(options, 0);
+        recipe.layer_order = model_.config().block(0).turns();
         recipe.tune_binary.epochs = std::min<std::size_t>(recipe.tune_binary.epochs, 1);
         recipe.tune_weights.epochs = std::min<std::size_t>(recipe.tune_weights.epochs, 1);
         compressed_.assign(1, load());
@@ -124,7 +125,7 @@ class trial {
                    b_, compressed_.front(), data, recipe,
                    [&](const B& stream, index k, matrix_view<const float> weight) {
                        return compress_layer(stream, weight, ranks_[static_cast<std::size_t>(k)], ones(weight.cols),
-                                             ones(weight.rows), options, 0, layer_names[static_cast<std::size_t>(k)]);
+                                             ones(weight.rows), options, 0, compressed_.front().layer_name(k));
                    },
                    [&](index k, const linear_layer<float, memory>& layer) {
                        return layer.visit_compressed([&](const auto& compressed) {
