@@ -1,7 +1,7 @@
 // LB-ADMM on a GPU against the float product of cuBLAS there; the flop formula is in bench/README.md.
 #include "gpu_bench.hpp"
 
-#include <subbit/backend/streams.hpp>
+#include <subbit/backend/jobs/streams.hpp>
 #include <subbit/factor/lb_admm.hpp>
 
 #include <chrono>

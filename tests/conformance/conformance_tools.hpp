@@ -1,9 +1,10 @@
 // What the conformance checks share: operands, the way to the backend's memory and back, and comparisons.
 #pragma once
 
-#include <subbit/backend/conjugate_operations.hpp>
-#include <subbit/backend/factor_operations.hpp>
-#include <subbit/backend/path_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/backend/ops/paths.hpp>
+#include <subbit/backend/ops/solver.hpp>
 #include <subbit/backend/reference.hpp>
 
 #include <doctest/doctest.h>

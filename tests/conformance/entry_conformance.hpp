@@ -1,9 +1,9 @@
-// Checks of what works entry by entry or row by row, of sums, and of memory (backend/operations.hpp).
+// Checks of what works entry by entry or row by row, of sums, and of memory (backend/ops/).
 #pragma once
 
 #include "conformance/conformance_tools.hpp"
 
-#include <subbit/backend/memory_operations.hpp>
+#include <subbit/backend/ops/memory.hpp>
 
 namespace subbit::testing {
 

@@ -1,4 +1,4 @@
-// Checks of products and solves, and of the steps of the solvers that stand on them (backend/factor_operations.hpp).
+// Checks of products and solves, and of the steps of the solvers that stand on them (backend/ops/).
 #pragma once
 
 #include "conformance/conformance_tools.hpp"

@@ -1,7 +1,7 @@
 // The cuda backend on a GPU; says skipped where there is none.
 #include <subbit/backend/cpu.hpp>
 #include <subbit/backend/cuda.cuh>
-#include <subbit/backend/streams.hpp>
+#include <subbit/backend/jobs/streams.hpp>
 #include <subbit/factor/lb_admm.hpp>
 
 #include "cuda/gpu.cuh"

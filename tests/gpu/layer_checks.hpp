@@ -2,8 +2,8 @@
 // tests/cuda.
 #pragma once
 
-#include <subbit/backend/factor_operations.hpp>
 #include <subbit/backend/gpu.hpp>
+#include <subbit/backend/ops/memory.hpp>
 #include <subbit/backend/reference.hpp>
 
 #include <doctest/doctest.h>

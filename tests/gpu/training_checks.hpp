@@ -4,8 +4,8 @@
 
 #include "../support/strided.hpp"
 
+#include <subbit/backend/jobs/repeated.hpp>
 #include <subbit/backend/reference.hpp>
-#include <subbit/backend/repeated.hpp>
 #include <subbit/recon/linear_layer.hpp>
 #include <subbit/recon/tuning.hpp>
 #include <subbit/train/losses.hpp>

@@ -10,7 +10,7 @@
 #include "compress/student.hpp"
 #include "program/report.hpp"
 
-#include <subbit/backend/phase_clock.hpp>
+#include <subbit/backend/jobs/phase_clock.hpp>
 #include <subbit/backend/reference.hpp>
 #include <subbit/recon/model_reconstruction.hpp>
 

@@ -3,7 +3,7 @@
 
 #include "model/block.hpp"
 
-#include <subbit/backend/train_operations.hpp>
+#include <subbit/backend/ops/train.hpp>
 
 #include <span>
 

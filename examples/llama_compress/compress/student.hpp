@@ -3,7 +3,7 @@
 
 #include "model/evaluation.hpp"
 
-#include <subbit/backend/repeated.hpp>
+#include <subbit/backend/jobs/repeated.hpp>
 
 #include <span>
 #include <utility>

@@ -8,7 +8,7 @@
 #include "compress/recipe.hpp"
 #include "compress/student.hpp"
 
-#include <subbit/backend/phase_clock.hpp>
+#include <subbit/backend/jobs/phase_clock.hpp>
 #include <subbit/recon/model_reconstruction.hpp>
 
 #include <algorithm>

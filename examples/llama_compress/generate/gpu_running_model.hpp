@@ -10,8 +10,9 @@
 #include "gpu/norm.hpp"
 #include "model/model_directory.hpp"
 
-#include <subbit/backend/factor_operations.hpp>
 #include <subbit/backend/gpu.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
 
 #include <algorithm>
 #include <cstdint>

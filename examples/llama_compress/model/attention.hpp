@@ -6,7 +6,8 @@
 #include "model/model_config.hpp"
 #include "model/norm.hpp"
 
-#include <subbit/backend/operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
 #include <subbit/core/math.hpp>
 
 #include <algorithm>

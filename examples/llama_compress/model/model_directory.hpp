@@ -7,8 +7,8 @@
 #include "model/stored_layer.hpp"
 #include "tokenizer/tokenizer.hpp"
 
+#include <subbit/backend/ops/rows.hpp>
 #include <subbit/backend/reference.hpp>
-#include <subbit/backend/row_operations.hpp>
 #include <subbit/io/safetensors.hpp>
 
 #include <algorithm>

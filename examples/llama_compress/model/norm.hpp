@@ -1,7 +1,7 @@
 // RMSNorm and SwiGLU, forward and backward: on the host here, on a GPU in ../gpu/norm.hpp.
 #pragma once
 
-#include <subbit/backend/memory_operations.hpp>
+#include <subbit/backend/ops/memory.hpp>
 #include <subbit/core/math.hpp>
 #include <subbit/core/matrix.hpp>
 

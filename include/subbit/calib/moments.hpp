@@ -1,7 +1,8 @@
 // Second moments of activations and gradients, robust against single loud tokens (nanoquant.md section 2).
 #pragma once
 
-#include <subbit/backend/factor_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/finite.hpp>
 #include <subbit/core/types.hpp>

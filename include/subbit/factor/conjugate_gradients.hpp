@@ -1,9 +1,9 @@
 // Ridge regressions of many right-hand sides by matrix products alone: conjugate gradients, all rows side by side.
 #pragma once
 
-#include <subbit/backend/conjugate_operations.hpp>
-#include <subbit/backend/factor_operations.hpp>
-#include <subbit/backend/memory_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/backend/ops/solver.hpp>
 
 #include <span>
 

@@ -2,7 +2,7 @@
 // sum of a few sign matrices with vector scales.
 #pragma once
 
-#include <subbit/backend/path_operations.hpp>
+#include <subbit/backend/ops/paths.hpp>
 #include <subbit/bits/residual_binary_linear.hpp>
 #include <subbit/factor/balance.hpp>
 #include <subbit/factor/target.hpp>

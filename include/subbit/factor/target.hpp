@@ -1,8 +1,8 @@
 // What every solver factorizes: the weight with its rows and columns weighted by the square roots of the curvature.
 #pragma once
 
-#include <subbit/backend/factor_operations.hpp>
-#include <subbit/backend/memory_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
 #include <subbit/core/finite.hpp>
 
 #include <algorithm>

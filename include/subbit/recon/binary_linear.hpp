@@ -1,11 +1,11 @@
 // A low-rank binary layer in training: packed bits, and perhaps the latents whose signs they are.
 #pragma once
 
-#include <subbit/backend/layer_memory.hpp>
-#include <subbit/backend/layer_operations.hpp>
-#include <subbit/backend/operations.hpp>
-#include <subbit/backend/path_operations.hpp>
-#include <subbit/backend/row_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/layers.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/backend/ops/paths.hpp>
+#include <subbit/backend/ops/rows.hpp>
 #include <subbit/bits/low_rank_binary_linear.hpp>
 #include <subbit/recon/linear_tape.hpp>
 #include <subbit/train/adamw.hpp>

@@ -2,9 +2,9 @@
 // still maps the compressed prefix's activations to the original block's outputs.
 #pragma once
 
-#include <subbit/backend/phase_clock.hpp>
-#include <subbit/backend/repeated.hpp>
-#include <subbit/backend/streams.hpp>
+#include <subbit/backend/jobs/phase_clock.hpp>
+#include <subbit/backend/jobs/repeated.hpp>
+#include <subbit/backend/jobs/streams.hpp>
 #include <subbit/recon/block_concept.hpp>
 #include <subbit/recon/sign_flips.hpp>
 #include <subbit/recon/tuning.hpp>

@@ -1,8 +1,9 @@
 // A linear layer as the original model has it.
 #pragma once
 
-#include <subbit/backend/operations.hpp>
-#include <subbit/backend/row_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/backend/ops/rows.hpp>
 #include <subbit/recon/linear_tape.hpp>
 #include <subbit/train/adamw.hpp>
 

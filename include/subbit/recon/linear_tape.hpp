@@ -1,7 +1,7 @@
 // What the kinds of linear layer share: which parameters train, what a forward pass leaves, buffers.
 #pragma once
 
-#include <subbit/backend/memory_operations.hpp>
+#include <subbit/backend/ops/memory.hpp>
 #include <subbit/core/matrix.hpp>
 
 #include <iterator>

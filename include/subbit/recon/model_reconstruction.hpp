@@ -2,8 +2,8 @@
 // distribution of the next token. Scales move; norms and latents on request.
 #pragma once
 
-#include <subbit/backend/phase_clock.hpp>
-#include <subbit/backend/repeated.hpp>
+#include <subbit/backend/jobs/phase_clock.hpp>
+#include <subbit/backend/jobs/repeated.hpp>
 #include <subbit/recon/block_concept.hpp>
 #include <subbit/recon/tuning.hpp>
 #include <subbit/train/losses.hpp>

@@ -2,7 +2,8 @@
 // section 2.)
 #pragma once
 
-#include <subbit/backend/operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
 #include <subbit/recon/residual_linear.hpp>
 
 #include <algorithm>

@@ -1,10 +1,9 @@
 // A residual binary layer in training: packed paths, and the weight or the latents that their signs follow.
 #pragma once
 
-#include <subbit/backend/layer_memory.hpp>
-#include <subbit/backend/layer_operations.hpp>
-#include <subbit/backend/path_operations.hpp>
-#include <subbit/backend/row_operations.hpp>
+#include <subbit/backend/ops/layers.hpp>
+#include <subbit/backend/ops/paths.hpp>
+#include <subbit/backend/ops/rows.hpp>
 #include <subbit/recon/linear_tape.hpp>
 #include <subbit/train/adamw.hpp>
 

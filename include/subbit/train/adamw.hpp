@@ -1,8 +1,8 @@
 // AdamW over a list of parameters.
 #pragma once
 
-#include <subbit/backend/memory_operations.hpp>
-#include <subbit/backend/train_operations.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/backend/ops/train.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
 

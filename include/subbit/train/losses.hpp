@@ -1,9 +1,9 @@
 // Losses over a vocabulary and their gradients. They run over chunks of tokens, so that no (tokens x vocabulary) matrix
-// of all tokens ever exists. The squared errors are operations of the backend (train_operations.hpp).
+// of all tokens ever exists. The squared errors are operations of the backend (ops/train.hpp).
 #pragma once
 
-#include <subbit/backend/memory_operations.hpp>
-#include <subbit/backend/train_operations.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/backend/ops/train.hpp>
 
 #include <algorithm>
 #include <cstdint>

@@ -1,7 +1,8 @@
 // Muon (Jordan et al. 2024): momentum for matrices, made orthogonal by Newton-Schulz before the step.
 #pragma once
 
-#include <subbit/backend/factor_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
 #include <subbit/train/adamw.hpp>
 
 #include <algorithm>
