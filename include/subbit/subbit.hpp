@@ -50,6 +50,7 @@
 #include <subbit/train/adamw.hpp>
 #include <subbit/train/losses.hpp>
 #include <subbit/train/muon.hpp>
+#include <subbit/train/parameter.hpp>  // what trains
 #include <subbit/train/schedules.hpp>
 
 // recon: tuning after factorization, over any model made of blocks

@@ -3,8 +3,8 @@
 
 #include "model/attention.hpp"
 
-#include <subbit/backend/cpu/kernels/lanes.hpp>
-#include <subbit/backend/cpu/kernels/scratch.hpp>
+#include <subbit/backend/cpu/lanes.hpp>
+#include <subbit/backend/cpu/scratch.hpp>
 
 #include <algorithm>
 #include <cmath>

@@ -11,6 +11,7 @@
 
 namespace llama {
 
+using subbit::device_backend;
 using subbit::index;
 using subbit::matrix;
 using subbit::matrix_in;
@@ -19,10 +20,6 @@ using subbit::memory_of;
 using subbit::vector;
 using subbit::vector_in;
 using subbit::view;
-
-/// A backend whose memory is not the host's; what the model does there is declared beside the host's version.
-template <class B>
-concept device_backend = subbit::backend<B> && !subbit::host_backend<B>;
 
 /// Y = X / rms(X) o weight per row, rms = sqrt(mean x^2 + eps); keeps 1/rms per row in inverse_rms.
 template <device_backend B, class S>

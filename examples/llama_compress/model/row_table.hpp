@@ -3,7 +3,7 @@
 #pragma once
 
 #include <subbit/backend/concept.hpp>
-#include <subbit/backend/cpu/kernels/scratch.hpp>
+#include <subbit/backend/cpu/scratch.hpp>
 #include <subbit/backend/ops/bytes.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/half.hpp>

@@ -5,6 +5,7 @@
 #include <subbit/backend/ops/train.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
+#include <subbit/train/parameter.hpp>
 
 #include <cmath>
 #include <span>
@@ -13,34 +14,6 @@
 #include <vector>
 
 namespace subbit {
-
-/// What a parameter is; rates are chosen by it.
-enum class parameter_kind { weight, latent, scale, bias, norm };
-
-/// One trainable tensor: its values and the gradient of the current step, both owned elsewhere, in the backend's
-/// memory.
-template <class S>
-struct parameter {
-    std::string name;
-    parameter_kind kind = parameter_kind::weight;
-    std::span<S> value;
-    std::span<S> gradient;
-    index rows = 0;  ///< of a matrix whose rows lie one after the other; 0: a vector
-};
-
-/// All entries of an owner whose rows lie one after the other.
-template <class M>
-auto entries(M& m) {
-    const auto v = view(m);
-    return std::span(v.data, static_cast<std::size_t>(v.size()));
-}
-
-/// A matrix as a parameter.
-template <class M>
-auto matrix_parameter(std::string name, parameter_kind kind, M& value, M& gradient) {
-    using S = typename decltype(view(value))::value_type;
-    return parameter<S>{std::move(name), kind, entries(value), entries(gradient), view(value).rows};
-}
 
 /// First and second moments of one parameter on the host, for saving and restoring a run.
 template <class S>

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <subbit/backend/cpu/isa.hpp>
-#include <subbit/backend/cpu/kernels/gemm_products.hpp>
 #include <subbit/backend/cpu/kernels/simd_loop.hpp>
 #include <subbit/backend/cpu/tag.hpp>
 #include <subbit/backend/cpu/thread_pool.hpp>
@@ -14,6 +13,12 @@
 #include <utility>
 
 namespace subbit {
+
+/// The element type of the cpu backend's dense float32 products.
+enum class precision {
+    f32,  ///< IEEE single precision
+    bf16  ///< operands rounded to bfloat16 (nearest, ties to even), float32 accumulation
+};
 
 struct cpu_options {
     int threads = 0;                      ///< 0: as many as the machine has
@@ -72,10 +77,10 @@ class cpu {
     template <class F>
     void vectorized(F&& f) const {
 #if SUBBIT_X86
-        if (isa_ == isa::avx512) return run_loop(avx512_arch{}, f);
-        if (isa_ == isa::avx2) return run_loop(avx2_arch{}, f);
+        if (isa_ == isa::avx512) return cpu_kernels::run_loop(avx512_arch{}, f);
+        if (isa_ == isa::avx2) return cpu_kernels::run_loop(avx2_arch{}, f);
 #endif
-        run_loop(portable_arch{}, f);
+        cpu_kernels::run_loop(portable_arch{}, f);
     }
 
   private:

@@ -14,7 +14,7 @@ namespace subbit {
 template <class B>
 void do_byte_products(cpu_tag, const B& b, matrix_view<const std::int8_t> W, std::span<const std::int16_t> x,
                       std::span<std::int32_t> y) {
-    with_arch(b, [&](auto arch) { byte_product(arch, b.exec(), W, x.data(), y.data()); });
+    cpu_kernels::with_arch(b, [&](auto arch) { cpu_kernels::byte_product(arch, b.exec(), W, x.data(), y.data()); });
 }
 
 }  // namespace subbit

@@ -1,7 +1,7 @@
 // Which kernels a backend runs: those of its instruction set, its precision and its packed products.
 #pragma once
 
-#include <subbit/backend/cpu/isa.hpp>
+#include <subbit/backend/cpu/backend.hpp>
 #include <subbit/backend/cpu/kernels/gemm_kernel_x86.hpp>
 #include <subbit/backend/cpu/kernels/gemm_pack_x86.hpp>
 #include <subbit/backend/cpu/kernels/gemm_products.hpp>
@@ -11,7 +11,7 @@
 
 #include <concepts>
 
-namespace subbit {
+namespace subbit::cpu_kernels {
 
 /// Calls f(arch) with the tag of the backend's instruction set.
 template <class B, class F>
@@ -51,4 +51,4 @@ void with_packed_kernel(const B& b, [[maybe_unused]] packed_precision wanted, F&
     with_arch(b, [&](auto arch) { f(arch, packed_kernel<decltype(arch), S>{}); });
 }
 
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels

@@ -4,8 +4,8 @@
 #include <subbit/backend/cpu/dispatch.hpp>
 #include <subbit/backend/cpu/kernels/descent.hpp>
 #include <subbit/backend/cpu/kernels/rank_one.hpp>
-#include <subbit/backend/cpu/kernels/scratch.hpp>
 #include <subbit/backend/cpu/kernels/spd.hpp>
+#include <subbit/backend/cpu/scratch.hpp>
 #include <subbit/backend/cpu/tag.hpp>
 #include <subbit/backend/ops/solver.hpp>
 
@@ -21,8 +21,8 @@ void do_spd_solve(cpu_tag, const B& b, matrix_view<S> G, matrix_view<S> R) {
     struct kept;
     const matrix_view<S> original(thread_scratch<kept>().template reserve<S>(G.size()), G.rows, G.cols);
     do_axpby(cpu_tag{}, b, S(1), matrix_view<const S>(G), S(0), original);
-    const bool solved = with_arch(b, [&](auto arch) {
-        cholesky_solver<decltype(arch), S> solver(b.exec(), G);
+    const bool solved = cpu_kernels::with_arch(b, [&](auto arch) {
+        cpu_kernels::cholesky_solver<decltype(arch), S> solver(b.exec(), G);
         if (solver.positive()) solver.solve_right(R);
         return solver.positive();
     });
@@ -34,9 +34,9 @@ void do_spd_solve(cpu_tag, const B& b, matrix_view<S> G, matrix_view<S> R) {
 template <class B, class S>
 void do_rank1_magnitude(cpu_tag, const B& b, matrix_view<const S> T, std::span<S> u, std::span<S> v) {
     if (T.is_row_major())
-        detail::power_iteration(b, T, true, u, v);
+        cpu_kernels::power_iteration(b, T, true, u, v);
     else if (T.row_stride == 1)
-        detail::power_iteration(b, T.t(), false, v, u);
+        cpu_kernels::power_iteration(b, T.t(), false, v, u);
     else
         do_rank1_magnitude(reference_tag{}, b, T, u, v);
 }
@@ -53,13 +53,13 @@ void do_project_dual(cpu_tag, const B& b, magnitude_form form, S leak, matrix_vi
         do_axpby(cpu_tag{}, b, S(1), L, S(1), D);  // D holds t = L + D from here on
         do_rank1_magnitude(cpu_tag{}, b, matrix_view<const S>(D), std::span<S>(u), std::span<S>(v));
         if (rows)
-            detail::split_signs(b, leak, std::span<const S>(u), std::span<const S>(v), D, Z);
+            cpu_kernels::split_signs(b, leak, std::span<const S>(u), std::span<const S>(v), D, Z);
         else
-            detail::split_signs(b, leak, std::span<const S>(v), std::span<const S>(u), D.t(), Z.t());
+            cpu_kernels::split_signs(b, leak, std::span<const S>(v), std::span<const S>(u), D.t(), Z.t());
         return;
     }
     // A row's mean is known once the row was read, and the row is still in the nearest cache: one pass over memory.
-    vectorized_for(b, L.rows, detail::row_grain(L.cols), [&](index begin, index end) {
+    vectorized_for(b, L.rows, cpu_kernels::row_grain(L.cols), [&](index begin, index end) {
         for (index i = begin; i < end; ++i) {
             const S* l = L.row(i);
             S *d = D.row(i), *z = Z.row(i);
@@ -94,8 +94,8 @@ index do_descend_bits(cpu_tag, const B& b, matrix_view<const S> C, matrix_view<c
     vectorized_for(b, U.rows, 8, [&](index begin, index end) {
         for (index i = begin; i < end; ++i)
             flips[static_cast<std::size_t>(i)] =
-                detail::descend_row(C.row(i), Q.data, Q.row_stride, diagonal.data(),
-                                    scales[static_cast<std::size_t>(i)], U.row(i), F.row(i), U.cols);
+                cpu_kernels::descend_row(C.row(i), Q.data, Q.row_stride, diagonal.data(),
+                                         scales[static_cast<std::size_t>(i)], U.row(i), F.row(i), U.cols);
     });
     index total = 0;
     for (const index row : flips)
@@ -108,7 +108,7 @@ double do_fit_row_scales(cpu_tag, const B& b, matrix_view<const S> C, matrix_vie
                          std::span<S> scales) {
     if (!C.is_row_major() || !U.is_row_major() || !F.is_row_major())
         return do_fit_row_scales(reference_tag{}, b, C, U, F, scales);
-    return detail::ordered_sum(b, U.rows, detail::row_grain(U.cols), [&](index begin, index end) {
+    return cpu_kernels::ordered_sum(b, U.rows, cpu_kernels::row_grain(U.cols), [&](index begin, index end) {
         double explained = 0;
         for (index i = begin; i < end; ++i) {
             S *u = U.row(i), *f = F.row(i);

@@ -81,7 +81,6 @@ void do_regularize(gpu_tag, const B& b, std::span<const double> penalty, double 
 template <class B, class S>
 void do_rank1_magnitude(gpu_tag, const B& b, matrix_view<const S> T, std::span<S> u, std::span<S> v) {
     if (T.size() == 0) return;
-    constexpr int power_iterations = 5;
     const S start = S(1) / std::sqrt(static_cast<S>(T.cols));
     b.launch(gpu::cover(T.cols), gpu::entries<gpu::fill_entry<S>>{1, T.cols, {v.data(), start}});
     const auto rows = [&] {

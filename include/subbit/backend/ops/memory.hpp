@@ -3,6 +3,7 @@
 
 #include <subbit/backend/concept.hpp>
 #include <subbit/bits/bit_matrix.hpp>
+#include <subbit/bits/host_memory.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
 

@@ -69,6 +69,9 @@ void path_gradients(const B& b, const M& G, std::span<const binary_path<S, Memor
     do_path_gradients(typename B::tag{}, b, g, paths, d_post, d_pre);
 }
 
+/// How often fit_path_rows goes over a row's scales.
+inline constexpr int path_fit_sweeps = 16;
+
 /// Refits the row scales of all paths together: for each row of T (m,n) the non-negative least squares
 /// T(i,:) ~ sum_p rows_p[i] signs_p(i,:) o cols_p, by exact minimization of one scale after the other from the present
 /// ones, so that the error never rises. Sums are in double.

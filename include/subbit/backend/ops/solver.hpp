@@ -10,6 +10,16 @@
 
 namespace subbit {
 
+/// How the ADMM's auxiliary step projects a latent onto signs times magnitudes (nanoquant.md section 3; refinement.md).
+enum class magnitude_form {
+    rank_one,   ///< sign(T) o (sigma u v^T): the leading singular triplet of |T| by power iterations
+    row_means,  ///< sign(T) o (mean of |T| over the row): the exact two-scale form, no iteration
+};
+
+/// How often the rank-one magnitudes are multiplied from either side, and below what a vector's norm does not count.
+inline constexpr int power_iterations = 5;
+inline constexpr double least_norm = 1e-12;
+
 /// R <- R G^-1 for symmetric positive definite G (k,k), R (n,k): Cholesky, or LU where that fails. G is destroyed.
 /// Throws value_error when G is singular; a device that runs ahead of the host throws when it is next waited for.
 template <class B, class MG, class MR>
@@ -43,7 +53,7 @@ void project_dual(const B& b, magnitude_form form, double leak, const ML& L, MD&
     do_project_dual(typename B::tag{}, b, form, static_cast<S>(leak), l, d, z);
 }
 
-/// Non-negative u (rows), v (cols) with |T| ~ u v^T, the leading singular triplet by 5 power iterations from ones; u
+/// Non-negative u (rows), v (cols) with |T| ~ u v^T, the leading singular triplet by power_iterations from ones; u
 /// carries the singular value, |v| = 1.
 template <class B, class M, class S>
 void rank1_magnitude(const B& b, const M& T, std::span<S> u, std::span<S> v) {

@@ -42,7 +42,6 @@ void do_path_gradients(reference_tag, const B&, matrix_view<const S> G, std::spa
 template <class B, class S>
 void do_fit_path_rows(reference_tag, const B& b, matrix_view<const S> T, std::span<const path_scales<S>> paths) {
     const std::size_t k = paths.size();
-    constexpr int sweeps = 16;
     b.parallel_for(T.rows, 16, [&](index begin, index end) {
         std::vector<double> gram(k * k), overlap(k), term(k);
         for (index i = begin; i < end; ++i) {
@@ -58,7 +57,7 @@ void do_fit_path_rows(reference_tag, const B& b, matrix_view<const S> T, std::sp
                         gram[p * k + q] += term[p] * term[q];
                 }
             }
-            for (int sweep = 0; sweep < sweeps; ++sweep)
+            for (int sweep = 0; sweep < path_fit_sweeps; ++sweep)
                 for (std::size_t p = 0; p < k; ++p) {
                     if (gram[p * k + p] <= 0) continue;
                     double rest = overlap[p];

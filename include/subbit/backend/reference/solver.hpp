@@ -40,8 +40,7 @@ template <class B, class S>
 void do_rank1_magnitude(reference_tag, const B&, matrix_view<const S> T, std::span<S> u, std::span<S> v) {
     const matrix<S> magnitude = as_eigen(T).cwiseAbs();
     Eigen::Map<vector<S>> um(u.data(), T.rows), vm(v.data(), T.cols);
-    constexpr int power_iterations = 5;
-    const S tiny = static_cast<S>(1e-12);
+    const S tiny = static_cast<S>(least_norm);
     vm.setConstant(S(1) / std::sqrt(static_cast<S>(T.cols)));
     for (int k = 0; k < power_iterations; ++k) {
         um = magnitude * vm;

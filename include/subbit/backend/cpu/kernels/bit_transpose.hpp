@@ -8,7 +8,7 @@
 #include <immintrin.h>
 #endif
 
-namespace subbit {
+namespace subbit::cpu_kernels {
 
 #if SUBBIT_X86
 /// Two tiles, one below the other, that is 32 x 32 bits, at once: bytes are gathered into 8 x 8 blocks, an affine
@@ -55,4 +55,4 @@ void transpose_row_groups(Arch, bit_view in, index begin, index end, std::uint32
     transpose_groups(in, begin, end, words);
 }
 
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels

@@ -13,7 +13,7 @@
 #include <immintrin.h>
 #endif
 
-namespace subbit {
+namespace subbit::cpu_kernels {
 
 /// dot(w, x, n) = sum_j w_j x_j. Rows are taken one after the other: a stream in the order of memory is what the
 /// processor fetches ahead; four rows at once, which share what is read of x, ran at a third of the speed.
@@ -81,4 +81,4 @@ void byte_product(Arch, executor ex, matrix_view<const std::int8_t> W, const std
     });
 }
 
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels

@@ -2,14 +2,12 @@
 #pragma once
 
 #include <subbit/backend/concept.hpp>
-#include <subbit/backend/cpu/kernels/lanes.hpp>
+#include <subbit/backend/cpu/lanes.hpp>
 
 #include <algorithm>
 #include <cstdint>
 
-namespace subbit {
-
-namespace detail {
+namespace subbit::cpu_kernels {
 
 /// True where any of the n costs u (c - a f) + a q at the pointers is negative; n is at most one register.
 template <class S>
@@ -45,6 +43,4 @@ template <class S>
     return flips;
 }
 
-}  // namespace detail
-
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels

@@ -6,12 +6,12 @@
 #pragma once
 
 #include <subbit/backend/cpu/kernels/gemm_pack.hpp>
-#include <subbit/backend/cpu/kernels/scratch.hpp>
+#include <subbit/backend/cpu/scratch.hpp>
 #include <subbit/backend/cpu/thread_pool.hpp>
 
 #include <algorithm>
 
-namespace subbit {
+namespace subbit::cpu_kernels {
 
 /// The sizes of the cache blocks, in elements along k, panels of A and panels of B.
 struct gemm_blocking {
@@ -138,4 +138,4 @@ void dense_gemm(Arch arch, executor ex, matrix_view<const typename Products::rea
                            operand{X.data, X.col_stride, X.row_stride}, C, alpha, beta, shape);
 }
 
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels

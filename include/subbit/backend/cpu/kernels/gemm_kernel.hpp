@@ -12,7 +12,7 @@
 
 #include <algorithm>
 
-namespace subbit {
+namespace subbit::cpu_kernels {
 
 /// The block of C that one call computes: rows x cols of the mr x nr are stored, C = alpha * A B + beta * C.
 template <class Real>
@@ -61,4 +61,4 @@ struct gemm_kernel<portable_arch, Products> {
     }
 };
 
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels

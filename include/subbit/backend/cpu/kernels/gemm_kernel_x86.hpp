@@ -7,7 +7,7 @@
 #if SUBBIT_X86
 #include <immintrin.h>
 
-namespace subbit {
+namespace subbit::cpu_kernels {
 
 /// The register operations that a sweep is written in: width, zero, load_b, load_a, add_product, store.
 template <class Arch, class Products>
@@ -212,5 +212,5 @@ struct gemm_kernel<avx2_arch, Products> {
     }
 };
 
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels
 #endif

@@ -11,7 +11,7 @@
 #include <algorithm>
 #include <cstdint>
 
-namespace subbit {
+namespace subbit::cpu_kernels {
 
 /// A dense operand: lane l at k is data[l*lane_stride + k*k_stride].
 template <class Real>
@@ -80,4 +80,4 @@ void pack_panels(Arch, Products, typename Products::packed* out, const bit_opera
     }
 }
 
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels

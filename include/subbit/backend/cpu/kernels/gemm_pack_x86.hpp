@@ -9,7 +9,7 @@
 
 #include <concepts>
 
-namespace subbit {
+namespace subbit::cpu_kernels {
 
 /// The products whose packed elements are 32 bits.
 template <class Products>
@@ -168,5 +168,5 @@ void pack_panels(avx512_arch arch, Products products, typename Products::packed*
     }
 }
 
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels
 #endif

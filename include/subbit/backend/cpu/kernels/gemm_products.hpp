@@ -7,13 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-namespace subbit {
-
-/// The element type of the cpu backend's dense float32 products.
-enum class precision {
-    f32,  ///< IEEE single precision
-    bf16  ///< operands rounded to bfloat16 (nearest, ties to even), float32 accumulation
-};
+namespace subbit::cpu_kernels {
 
 /// Products of panels that hold plain numbers.
 template <class Real>
@@ -43,4 +37,4 @@ struct rounded_products {
     static packed pack(const float* x, index, index) { return from_bf16(to_bf16(*x)); }
 };
 
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels

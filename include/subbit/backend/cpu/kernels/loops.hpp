@@ -5,16 +5,14 @@
 #pragma once
 
 #include <subbit/backend/concept.hpp>
-#include <subbit/backend/cpu/kernels/scratch.hpp>
+#include <subbit/backend/cpu/scratch.hpp>
 #include <subbit/core/matrix.hpp>
 
 #include <algorithm>
 #include <span>
 #include <vector>
 
-namespace subbit {
-
-namespace detail {
+namespace subbit::cpu_kernels {
 
 /// Rows of one chunk: about 16 thousand elements, so that small matrices are not split.
 inline index row_grain(index cols) {
@@ -64,6 +62,4 @@ std::span<const S> ordered_row_sum(const B& b, index rows, index cols, index siz
     return {parts, static_cast<std::size_t>(size)};
 }
 
-}  // namespace detail
-
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels

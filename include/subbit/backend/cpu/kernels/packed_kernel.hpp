@@ -20,7 +20,7 @@
 #include <cstdint>
 #include <type_traits>
 
-namespace subbit {
+namespace subbit::cpu_kernels {
 
 /// Any processor and any scalar: no tables, the sign bit of each value is flipped in batches of rows.
 template <class Arch, class Real, class Simd = xsimd::default_arch>
@@ -72,4 +72,4 @@ struct packed_kernel {
     }
 };
 
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels

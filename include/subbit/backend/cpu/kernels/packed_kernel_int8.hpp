@@ -10,7 +10,7 @@
 
 #if SUBBIT_X86
 
-namespace subbit {
+namespace subbit::cpu_kernels {
 
 /// How tables lie in memory: for each run of 128 columns, for each of its tiles of 32 columns and for each vector 128
 /// bytes, then 16 equal floats for each vector, the run's scale. Of these 128 bytes, the first 64 belong to the low
@@ -279,6 +279,6 @@ struct int8_kernel<avx2_arch> {
     }
 };
 
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels
 
 #endif

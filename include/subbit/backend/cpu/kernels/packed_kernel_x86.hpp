@@ -9,7 +9,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace subbit {
+namespace subbit::cpu_kernels {
 
 /// Calls f(index_constant<G>, at) for runs of G <= Most that cover [0, groups), as even as can be: a short run at the
 /// end would leave the processor waiting for its own additions.
@@ -221,6 +221,6 @@ struct packed_kernel<avx2_arch, float> {
     }
 };
 
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels
 
 #endif

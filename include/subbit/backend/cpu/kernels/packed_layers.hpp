@@ -10,7 +10,7 @@
 #include <array>
 #include <span>
 
-namespace subbit {
+namespace subbit::cpu_kernels {
 
 struct packed_hidden_scratch;
 struct packed_scaled_scratch;
@@ -138,4 +138,4 @@ void packed_paths(Arch arch, executor ex, const residual_binary_linear<Real>& la
     }
 }
 
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels

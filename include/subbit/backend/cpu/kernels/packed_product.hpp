@@ -7,8 +7,8 @@
 #include <subbit/backend/cpu/kernels/bit_transpose.hpp>
 #include <subbit/backend/cpu/kernels/gemm.hpp>
 #include <subbit/backend/cpu/kernels/packed_kernel.hpp>
-#include <subbit/backend/cpu/kernels/scratch.hpp>
 #include <subbit/backend/cpu/kernels/simd_loop.hpp>
+#include <subbit/backend/cpu/scratch.hpp>
 #include <subbit/backend/cpu/thread_pool.hpp>
 
 #include <algorithm>
@@ -16,7 +16,7 @@
 #include <cstdint>
 #include <span>
 
-namespace subbit {
+namespace subbit::cpu_kernels {
 
 /// Multiply-adds below which a loop of packed products stays on one thread: some 1.5 microseconds, what it takes to
 /// share it with threads that are awake.
@@ -240,4 +240,4 @@ void packed_gemm(Arch arch, executor ex, matrix_view<const Real> X, bit_view bit
                            });
 }
 
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels

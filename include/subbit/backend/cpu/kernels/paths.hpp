@@ -6,9 +6,7 @@
 
 #include <cstdint>
 
-namespace subbit {
-
-namespace detail {
+namespace subbit::cpu_kernels {
 
 /// The signs of n numbers as a word, and r <- r - post sign(r) o pre; a loop that is vectorized where n is a constant.
 template <class S>
@@ -53,6 +51,4 @@ template <class F>
     if (const index tail = cols % width; tail != 0) f(g, width * g, tail);
 }
 
-}  // namespace detail
-
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels

@@ -1,16 +1,15 @@
 // The rank-one magnitudes of a matrix, with each pair of products of the power iteration in one pass over it.
 #pragma once
 
-#include <subbit/backend/cpu/kernels/lanes.hpp>
 #include <subbit/backend/cpu/kernels/loops.hpp>
+#include <subbit/backend/cpu/lanes.hpp>
+#include <subbit/backend/ops/solver.hpp>
 
 #include <algorithm>
 #include <cmath>
 #include <span>
 
-namespace subbit {
-
-namespace detail {
+namespace subbit::cpu_kernels {
 
 /// One pass of the power iteration over T (n,k), rows contiguous: u = |T| v and w = |T|' u.
 template <class B, class S>
@@ -27,13 +26,13 @@ void power_pass(const B& b, matrix_view<const S> T, std::span<S> u, std::span<S>
     std::copy(w.begin(), w.end(), v.begin());
 }
 
-/// v <- v / max(|v|, 1e-12); returns what it divided by.
+/// v <- v / max(|v|, least_norm); returns what it divided by.
 template <class S>
 S normalize(std::span<S> v) {
     double square = 0;
     for (const S x : v)
         square += static_cast<double>(x) * static_cast<double>(x);
-    const double norm = std::max(std::sqrt(square), 1e-12);
+    const double norm = std::max(std::sqrt(square), least_norm);
     for (S& x : v)
         x = static_cast<S>(static_cast<double>(x) / norm);
     return static_cast<S>(norm);
@@ -43,7 +42,6 @@ S normalize(std::span<S> v) {
 /// same iterates as the reference's, with each pair of products in one pass over T.
 template <class B, class S>
 void power_iteration(const B& b, matrix_view<const S> T, bool from_columns, std::span<S> u, std::span<S> v) {
-    constexpr int power_iterations = 5;
     if (from_columns) {
         std::fill(v.begin(), v.end(), S(1) / std::sqrt(static_cast<S>(T.cols)));
         for (int k = 0; k < power_iterations; ++k) {
@@ -88,6 +86,4 @@ void split_signs(const B& b, S leak, std::span<const S> u, std::span<const S> v,
     });
 }
 
-}  // namespace detail
-
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels

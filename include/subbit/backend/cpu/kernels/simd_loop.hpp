@@ -5,7 +5,7 @@
 
 #include <subbit/backend/cpu/isa.hpp>
 
-namespace subbit {
+namespace subbit::cpu_kernels {
 
 template <class F>
 [[gnu::flatten]] inline void run_loop(portable_arch, F& f) {
@@ -22,4 +22,4 @@ template <class F>
 }
 #endif
 
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels

@@ -13,7 +13,7 @@
 #include <array>
 #include <cmath>
 
-namespace subbit {
+namespace subbit::cpu_kernels {
 
 inline constexpr index spd_leaf = 48;
 
@@ -139,4 +139,4 @@ class cholesky_solver {
     bool positive_;
 };
 
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels

@@ -131,8 +131,6 @@ struct fitted_path {
 /// The refit of all paths' scales of a row: a warp sums the normal equations, and every lane solves them.
 template <class S>
 struct fit_rows_of_paths {
-    static constexpr int sweeps = 16;
-
     matrix_view<const S> T;
     int count;
     fitted_path<S> paths[max_paths];
@@ -157,7 +155,7 @@ struct fit_rows_of_paths {
                 for (int q = 0; q < count; ++q)
                     gram[p][q] = block.warp_sum(gram[p][q]);
             }
-            for (int sweep = 0; sweep < sweeps; ++sweep)
+            for (int sweep = 0; sweep < path_fit_sweeps; ++sweep)
                 for (int p = 0; p < count; ++p) {
                     if (gram[p][p] <= 0) continue;
                     double rest = overlap[p];

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <subbit/backend/gpu/kernels/reductions.hpp>
+#include <subbit/backend/ops/solver.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -24,7 +25,7 @@ struct abs_product {
     SUBBIT_KERNEL void store(index i, double sum) const { y[i] = static_cast<S>(sum); }
 };
 
-/// x <- x / max(|x|, 1e-12), by one block.
+/// x <- x / max(|x|, least_norm), by one block.
 template <class S>
 struct normalize_vector {
     static constexpr int most_threads = lone_threads;
@@ -38,8 +39,7 @@ struct normalize_vector {
         for (index i = block.thread(); i < size; i += block.threads())
             sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
         const double norm = std::sqrt(block.sum(sum));
-        constexpr double tiny = 1e-12;
-        const double inverse = 1 / (norm < tiny ? tiny : norm);
+        const double inverse = 1 / (norm < least_norm ? least_norm : norm);
         for (index i = block.thread(); i < size; i += block.threads())
             x[i] = static_cast<S>(static_cast<double>(x[i]) * inverse);
     }
@@ -59,15 +59,14 @@ struct raw_vector {
     double* squares;
     index shares;
 
-    /// 1 / max(|x|, 1e-12), to every thread of the block.
+    /// 1 / max(|x|, least_norm), to every thread of the block.
     template <class Block>
     SUBBIT_KERNEL double inverse_norm(Block& block) const {
         double sum = 0;
         for (index s = block.thread(); s < shares; s += block.threads())
             sum += squares[s];
         const double norm = std::sqrt(block.sum(sum));
-        constexpr double tiny = 1e-12;
-        return 1 / (norm < tiny ? tiny : norm);
+        return 1 / (norm < least_norm ? least_norm : norm);
     }
 };
 
@@ -211,7 +210,6 @@ struct project_row_means {
 template <class B, class S>
 void project_rank_one_rows(const B& b, bool turned, S leak, matrix_view<const S> L, matrix_view<S> D,
                            matrix_view<S> Z) {
-    constexpr int power_iterations = 5;
     constexpr index most_blocks = 512, rows_a_block = 4;
     const index blocks = std::clamp<index>(D.rows / rows_a_block, 1, most_blocks);
     const index tiles = (D.cols + warp_size - 1) / warp_size;
