@@ -17,7 +17,7 @@ double product_of(index a, index b, index c) {
 matrix<float> random_matrix(const cuda& b, index rows, index cols) {
     auto X = allocate<float>(b, rows, cols);
     fill_normal(b, random_stream(1), X);
-    return to_host(b, std::move(X));
+    return download(b, std::move(X));
 }
 
 /// What all benches here time: all of lb_admm(), that is upload, iterations, signs and scales.

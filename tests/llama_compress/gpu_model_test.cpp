@@ -58,12 +58,12 @@ TEST_CASE("norms and SwiGLU on a GPU") {
             const auto X = random_matrix<double>(tokens, d, 1), dY = random_matrix<double>(tokens, d, 2);
             const vector<double> weight = random_matrix<double>(d, 1, 3);
             const auto x = subbit::upload(on_gpu, X), dy = subbit::upload(on_gpu, dY);
-            const auto w = subbit::to_backend(on_gpu, weight);
+            const auto w = subbit::upload(on_gpu, weight);
             matrix<double> Y(tokens, d), dX = random_matrix<double>(tokens, d, 4);
             auto y = subbit::allocate<double>(on_gpu, tokens, d), dx = subbit::upload(on_gpu, dX);
             vector<double> inverse, d_weight(d);
             emulated::vector<double> device_inverse;
-            auto device_d_weight = subbit::allocate_vector<double>(on_gpu, d);
+            auto device_d_weight = subbit::allocate<double>(on_gpu, d);
             rms_norm(on_cpu, const_view(X), span_of(weight), 1e-2, subbit::view(Y), inverse);
             rms_norm(on_gpu, const_view(x), subbit::const_span(w), 1e-2, view(y), device_inverse);
             CHECK(largest_difference(y, Y) < 1e-12);
@@ -152,7 +152,7 @@ TEST_CASE("a block on a GPU: outputs, every gradient, and back to the host") {
     block_context<double, emulated> device_context(on_gpu, config, window);
     block<double> host = testing::random_block(context, 1);
     block<double, emulated> device(device_context);
-    device.weights() = to_backend(on_gpu, block_weights<double>(host.weights()));
+    device.weights() = upload(on_gpu, block_weights<double>(host.weights()));
 
     const subbit::trainable train{.weights = true, .norms = true};
     std::vector<subbit::parameter<double>> parameters, device_parameters;
@@ -178,7 +178,7 @@ TEST_CASE("a block on a GPU: outputs, every gradient, and back to the host") {
     CHECK(largest_difference(dx, dX) < 1e-10);
     for (std::size_t i = 0; i < parameters.size(); ++i) {
         CAPTURE(parameters[i].name);
-        const auto got = subbit::download_vector(on_gpu, std::span<const double>(device_parameters[i].gradient));
+        const auto got = subbit::download(on_gpu, std::span<const double>(device_parameters[i].gradient));
         for (std::size_t j = 0; j < parameters[i].gradient.size(); ++j)
             CHECK(std::abs(got(static_cast<index>(j)) - parameters[i].gradient[j]) < 1e-10);
     }

@@ -34,7 +34,7 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
     using memory = memory_of<B>;
     using states = matrix_in<S, memory>;
     block_context<S, memory> context(b, config, length);
-    const auto outer = to_backend(b, model.load_outer_layers<S>());
+    const auto outer = upload(b, model.load_outer_layers<S>());
 
     struct accumulators {
         subbit::clipped_moments<S> input, output;

@@ -24,7 +24,7 @@
 namespace llama {
 
 using subbit::const_view;
-using subbit::to_backend;
+using subbit::upload;
 
 namespace detail {
 
@@ -69,7 +69,7 @@ class compression {
           ranks_(choose_ranks(model_.config(), job.options)),
           windows_(detail::take_windows(job, model_)),
           context_(backend_, model_.config(), std::max(job.options.window_tokens, job.options.distillation_length())),
-          outer_(to_backend(backend_, model_.template load_outer_layers<float>())),
+          outer_(upload(backend_, model_.template load_outer_layers<float>())),
           folder_(job.out, fingerprint(job)) {
         if (model_.is_packed()) throw subbit::value_error(job.model.string() + " is compressed already");
     }
@@ -82,7 +82,7 @@ class compression {
         distill_model();
         std::vector<block_weights<float>> finished;
         for (auto& blk : student_)
-            finished.push_back(subbit::to_host(backend_, std::move(blk.weights())));
+            finished.push_back(subbit::download(backend_, std::move(blk.weights())));
         const std::size_t bytes = write_model(job_.out, model_, finished);
         clock_.end(backend_, "write");
         auto report = summarize(detail::seconds_since(start));
@@ -133,7 +133,7 @@ class compression {
             clock_.end(backend_, "blocks: pass on");
             if (!done) compress_block(l, blk, compressed);
             clock_.skip(backend_);  // the block's report has its phases
-            blk.weights() = to_backend(backend_, folder_.load_block(l));
+            blk.weights() = upload(backend_, folder_.load_block(l));
             clock_.end(backend_, "blocks: read");
             if (pending) run_block(backend_, blk, options_.window_tokens, compressed, tape);
             clock_.end(backend_, "blocks: pass on");
@@ -149,7 +149,7 @@ class compression {
             originals.push_back(layer.dense().weight);
         const auto probed = is_rabit(options_) ? weights_of(backend_, blk) : std::vector<matrix<float>>();
         const auto importance =
-            subbit::to_backend(backend_, vector<float>(moments[down_proj].output / moments[down_proj].output.mean()));
+            subbit::upload(backend_, vector<float>(moments[down_proj].output / moments[down_proj].output.mean()));
         const subbit::block_data<float> data{
             const_view(inputs), const_view(teacher_),
             weighted_loss(options_) ? subbit::const_span(importance) : std::span<const float>(),
@@ -308,7 +308,7 @@ class compression {
             } else {
                 auto rounded = subbit::on_host(backend_, compressed.layer);
                 subbit::round_scales(rounded, name);
-                compressed.layer = subbit::to_backend(backend_, std::move(rounded));
+                compressed.layer = subbit::upload(backend_, std::move(rounded));
             }
         });
     }

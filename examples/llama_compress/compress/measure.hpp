@@ -17,7 +17,7 @@ double weighted_error(const B& b, matrix_in<float, memory_of<B>> W, const Layer&
     auto difference = subbit::allocate<float>(b, layer.rows(), layer.cols());
     layer.expand(b, view(difference));
     subbit::axpby(b, 1, W, -1, difference);
-    const auto columns = subbit::to_backend(b, input), rows = subbit::to_backend(b, vector<float>(output.cwiseSqrt()));
+    const auto columns = subbit::upload(b, input), rows = subbit::upload(b, vector<float>(output.cwiseSqrt()));
     for (auto* m : {&W, &difference})
         subbit::scale(b, *m, subbit::const_span(rows), std::span<const float>());
     const double norm = subbit::weighted_square(b, const_view(W), subbit::const_span(columns));

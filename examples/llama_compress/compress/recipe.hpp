@@ -218,9 +218,9 @@ std::pair<linear_layer<S>, double> compress_layer(const B& b, matrix_view<const 
         auto f = subbit::residual_svid(b, weight, options);
         subbit::residual_linear<S> residual;
         residual.layer = std::move(f.layer);
-        auto moved = subbit::to_backend(b, std::move(residual));
+        auto moved = subbit::upload(b, std::move(residual));
         moved.follow(b, subbit::upload(b, weight), coupling_of(o));
-        return {subbit::to_host(b, std::move(moved)), f.error};
+        return {subbit::download(b, std::move(moved)), f.error};
     }
     auto f = run_solver(b, weight, rank, input, output, o, seed, name);
     subbit::binary_linear<S> binary;

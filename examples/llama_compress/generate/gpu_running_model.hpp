@@ -133,7 +133,7 @@ class gpu_running_model : public token_model {
 
     index query_width() const { return config_.num_attention_heads * config_.head_dim; }
     index key_width() const { return config_.num_key_value_heads * config_.head_dim; }
-    vector_type uploaded(const vector<float>& x) const { return subbit::upload_vector(b_, subbit::const_span(x)); }
+    vector_type uploaded(const vector<float>& x) const { return subbit::upload(b_, subbit::const_span(x)); }
 
     /// Tokens on their way to the device, as one copy: the position of the first one, an int in the place of a number,
     /// three unused, and rows of embeddings.

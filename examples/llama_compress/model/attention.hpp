@@ -31,8 +31,8 @@ struct rotary_table {
     template <class B>
     rotary_table(const B& b, const model_config& config, index positions) {
         rotary_table<S> host(config, positions);
-        cosine = to_backend(b, std::move(host.cosine));
-        sine = to_backend(b, std::move(host.sine));
+        cosine = upload(b, std::move(host.cosine));
+        sine = upload(b, std::move(host.sine));
     }
     rotary_table(const model_config& config, index positions) requires(std::same_as<Memory, subbit::host_memory>)
         : cosine(positions, config.head_dim / 2), sine(positions, config.head_dim / 2) {

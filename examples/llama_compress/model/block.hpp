@@ -89,16 +89,16 @@ struct block_weights {
 
 /// Weights moved into the backend's memory, and as the host can read them (subbit::on_host).
 template <class B, class S>
-block_weights<S, memory_of<B>> to_backend(const B& b, block_weights<S> host) {
+block_weights<S, memory_of<B>> upload(const B& b, block_weights<S> host) {
     block_weights<S, memory_of<B>> result;
     for (std::size_t l = 0; l < layer_count; ++l)
-        result.layers[l] = subbit::to_backend(b, std::move(host.layers[l]));
-    result.attention_norm = subbit::to_backend(b, std::move(host.attention_norm));
-    result.mlp_norm = subbit::to_backend(b, std::move(host.mlp_norm));
+        result.layers[l] = subbit::upload(b, std::move(host.layers[l]));
+    result.attention_norm = subbit::upload(b, std::move(host.attention_norm));
+    result.mlp_norm = subbit::upload(b, std::move(host.mlp_norm));
     return result;
 }
 template <device_backend B, class S>
-block_weights<S> do_on_host(subbit::backend_tag, const B& b, const block_weights<S, B>& weights) {
+block_weights<S> do_download(subbit::backend_tag, const B& b, const block_weights<S, B>& weights) {
     block_weights<S> result;
     for (std::size_t l = 0; l < layer_count; ++l)
         result.layers[l] = subbit::on_host(b, weights.layers[l]);
@@ -261,8 +261,8 @@ class block : public block_weights<S, Memory> {
     template <class B>
     void prepare_gradients(const B& b) {
         if (!subbit::const_span(d_attention_norm).empty()) return;
-        d_attention_norm = subbit::allocate_vector<S>(b, context_->config.hidden_size);
-        d_mlp_norm = subbit::allocate_vector<S>(b, context_->config.hidden_size);
+        d_attention_norm = subbit::allocate<S>(b, context_->config.hidden_size);
+        d_mlp_norm = subbit::allocate<S>(b, context_->config.hidden_size);
     }
 
     template <class B>

@@ -88,7 +88,7 @@ perplexity_result perplexity(const B& b, const model_directory& model,
     const index length = std::ssize(windows[0]);
     using memory = memory_of<B>;
     block_context<S, memory> context(b, model.config(), length, rounding.packed);
-    const auto outer = to_backend(b, model.load_outer_layers<S>(rounding.head));
+    const auto outer = upload(b, model.load_outer_layers<S>(rounding.head));
     const index chunk = std::max<index>(1, 16384 / length);  // windows whose hidden states are held at once
     const index chunks = (std::ssize(windows) + chunk - 1) / chunk, blocks = model.config().num_hidden_layers;
     double loss = 0;

@@ -79,7 +79,7 @@ requires reconstruction_block<Block, B> std::vector<double> tune_block(
     typename Block::tape tape;
     const auto rows_of_batch = [&] { return allocate<S>(b, batch * data.window, d); };
     auto X = rows_of_batch(), target = rows_of_batch(), Y = rows_of_batch(), dY = rows_of_batch(), dX = rows_of_batch();
-    auto loss = allocate_vector<double>(b, 1);  // of the epoch so far
+    auto loss = allocate<double>(b, 1);  // of the epoch so far
     const double norm = weighted_square(b, data.targets, data.importance);
     const auto step_on = [&](index rows) {
         const auto part = [&](auto& m) { return view(m).middle_rows(0, rows); };
@@ -113,8 +113,7 @@ requires reconstruction_block<Block, B> std::vector<double> tune_block(
             else
                 (count == batch ? whole : rest)(b, step);
             ++done;
-            if (done % steps_unseen<B> == 0 || first + batch >= windows)
-                epoch_loss = read_entries(b, std::span<const double>(const_span(loss))).front();
+            if (done % steps_unseen<B> == 0 || first + batch >= windows) epoch_loss = download(b, loss)(0);
             report_step(watcher, what, done, steps, norm > 0 ? epoch_loss / norm : epoch_loss);
         }
         curve.push_back(norm > 0 ? epoch_loss / norm : epoch_loss);
@@ -213,7 +212,7 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
         auto& entry = report.layers[static_cast<std::size_t>(l)];
         const auto start = clock::now();
         auto& weight = block.layer(l).dense().weight;
-        const auto host = to_host(stream, std::move(weight));
+        const auto host = download(stream, std::move(weight));
         std::tie(factorized[static_cast<std::size_t>(l)], entry.factor_error) = factorize(stream, l, const_view(host));
         entry.seconds = seconds_since(start);
     };
@@ -222,7 +221,7 @@ requires reconstruction_block<Block, B> block_report reconstruct_block(
         auto& entry = report.layers[static_cast<std::size_t>(l)];
         entry.name = block.layer_name(l);
         auto bias = std::move(layer.dense().bias);
-        layer = to_backend(b, std::move(factorized[static_cast<std::size_t>(l)]));
+        layer = upload(b, std::move(factorized[static_cast<std::size_t>(l)]));
         layer.visit_compressed([&](auto& compressed) {
             compressed.layer.bias = std::move(bias);
             entry.rows = compressed.rows();

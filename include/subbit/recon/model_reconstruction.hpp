@@ -144,8 +144,8 @@ requires distillable_model<Model, B> && distilling_teacher<Teacher, S> distillat
     state.peak_rates = tune.peaks();
 
     distillation_pass<Model> pass(student, options);
-    auto tokens = allocate_vector<std::int32_t>(b, std::ssize(windows[0]));  // of the present window
-    auto loss = upload_vector(b, std::span<const double>(&state.epoch_loss, 1));
+    auto tokens = allocate<std::int32_t>(b, std::ssize(windows[0]));  // of the present window
+    auto loss = upload(b, std::span<const double>(&state.epoch_loss, 1));
     const auto learn = [&] {
         pass.run(b, train, const_span(tokens), std::as_const(teacher), span_of(loss));
         if (batch > 1) tune.gather(b);
@@ -169,7 +169,7 @@ requires distillable_model<Model, B> && distilling_teacher<Teacher, S> distillat
         if (looked_at) phases.skip(b);
         for (std::size_t at = first; at < last; ++at) {
             const index w = order[at];
-            write_entries(b, std::span<const std::int32_t>(windows[static_cast<std::size_t>(w)]), span_of(tokens));
+            upload(b, std::span<const std::int32_t>(windows[static_cast<std::size_t>(w)]), span_of(tokens));
             teacher.begin(w);
             learning(b, learn);
         }
@@ -186,8 +186,7 @@ requires distillable_model<Model, B> && distilling_teacher<Teacher, S> distillat
         const bool ends = last == windows.size();
         const bool saves = options.checkpoint_steps > 0 && state.steps_done % options.checkpoint_steps == 0;
         if (ends || saves || looked_at) {
-            const double before =
-                std::exchange(state.epoch_loss, read_entries(b, std::span<const double>(const_span(loss))).front());
+            const double before = std::exchange(state.epoch_loss, download(b, loss)(0));
             shown = (state.epoch_loss - before) / static_cast<double>(std::exchange(windows_unseen, 0));
         }
         if (ends) {

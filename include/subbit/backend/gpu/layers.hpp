@@ -130,7 +130,7 @@ void apply_layers(const gpu_backend<Device>& b, matrix_view<const In> X,
                  options);
 }
 
-/// The layers' parts are the host's here, and travel with the call; to_backend() is for those that stay.
+/// The layers' parts are the host's here, and travel with the call; upload() is for those that stay.
 template <class Device, class S>
 void do_apply_layers(gpu_tag, const gpu_backend<Device>& b, std::span<const layer_output<S>> layers,
                      matrix_view<const S> X, apply_options options) {
@@ -138,7 +138,7 @@ void do_apply_layers(gpu_tag, const gpu_backend<Device>& b, std::span<const laye
     uploaded.reserve(layers.size());
     std::vector<device_layer_output<Device, S, S>> outputs;
     for (const auto& part : layers) {
-        uploaded.push_back(to_backend(b, part.layer));
+        uploaded.push_back(upload(b, part.layer));
         outputs.push_back({uploaded.back(), part.Y});
     }
     gpu::packed_workspace<Device, S> work(b);
@@ -155,7 +155,7 @@ void do_apply_layer(gpu_tag, const gpu_backend<Device>& b, const residual_binary
 template <class Device, class S>
 void do_apply_layer(gpu_tag tag, const gpu_backend<Device>& b, const residual_binary_linear<S>& layer,
                     matrix_view<const S> X, matrix_view<S> Y) {
-    do_apply_layer(tag, b, to_backend(b, layer), X, Y);
+    do_apply_layer(tag, b, upload(b, layer), X, Y);
 }
 
 }  // namespace subbit

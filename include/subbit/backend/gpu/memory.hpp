@@ -21,7 +21,7 @@ gpu::device_matrix<Device, S> do_allocate(gpu_tag, const gpu_backend<Device>& b,
 }
 
 template <class Device, class S>
-gpu::device_vector<Device, S> do_allocate_vector(gpu_tag, const gpu_backend<Device>& b, S, index n) {
+gpu::device_vector<Device, S> do_allocate(gpu_tag, const gpu_backend<Device>& b, S, index n) {
     gpu::device_vector<Device, S> x(b.device(), n);
     b.device().clear(span_of(x).data(), span_of(x).size_bytes());
     return x;
@@ -45,7 +45,7 @@ gpu::device_matrix<Device, S> do_upload(gpu_tag tag, const gpu_backend<Device>& 
 }
 
 template <class Device, class S>
-gpu::device_vector<Device, S> do_upload_vector(gpu_tag, const gpu_backend<Device>& b, std::span<const S> host) {
+gpu::device_vector<Device, S> do_upload(gpu_tag, const gpu_backend<Device>& b, std::span<const S> host) {
     gpu::device_vector<Device, S> x(b.device(), std::ssize(host));
     b.device().copy_to_device(span_of(x).data(), host.data(), host.size_bytes());
     return x;
@@ -64,7 +64,7 @@ subbit::matrix<S> do_download(gpu_tag tag, const gpu_backend<Device>& b, matrix_
 }
 
 template <class Device, class S>
-subbit::vector<S> do_download_vector(gpu_tag, const gpu_backend<Device>& b, std::span<const S> device) {
+subbit::vector<S> do_download(gpu_tag, const gpu_backend<Device>& b, std::span<const S> device) {
     subbit::vector<S> host(std::ssize(device));
     b.device().copy_to_host(host.data(), device.data(), device.size_bytes());
     return host;
@@ -100,7 +100,7 @@ bit_matrix do_pack_signs(gpu_tag, const gpu_backend<Device>& b, matrix_view<cons
 }
 
 template <class Device, class S>
-void do_write_entries(gpu_tag, const gpu_backend<Device>& b, std::span<const S> host, std::span<S> entries) {
+void do_upload(gpu_tag, const gpu_backend<Device>& b, std::span<const S> host, std::span<S> entries) {
     using kernel = gpu::store_numbers<S>;
     if (std::ssize(host) > 4 * kernel::most)
         return b.device().copy_to_device(entries.data(), host.data(), host.size_bytes());
@@ -111,35 +111,15 @@ void do_write_entries(gpu_tag, const gpu_backend<Device>& b, std::span<const S> 
     }
 }
 
-template <class Device, class S>
-auto do_to_backend(gpu_tag tag, const gpu_backend<Device>& b, const matrix<S>& host) {
-    return do_upload(tag, b, const_view(host));
-}
-
-template <class Device, class S>
-auto do_to_backend(gpu_tag tag, const gpu_backend<Device>& b, const vector<S>& host) {
-    return do_upload_vector(tag, b, span_of(host));
+template <class Device>
+gpu::device_bit_matrix<Device> do_upload(gpu_tag, const gpu_backend<Device>& b, bit_view host) {
+    return gpu::upload_bits(b, host);
 }
 
 template <class Device>
-auto do_to_backend(gpu_tag, const gpu_backend<Device>& b, const bit_matrix& host) {
-    return gpu::upload_bits(b, host.view());
-}
-
-template <class Device, class S>
-matrix<S> do_on_host(gpu_tag tag, const gpu_backend<Device>& b, const gpu::device_matrix<Device, S>& X) {
-    return do_download(tag, b, view(X));
-}
-
-template <class Device, class S>
-vector<S> do_on_host(gpu_tag tag, const gpu_backend<Device>& b, const gpu::device_vector<Device, S>& x) {
-    return do_download_vector(tag, b, span_of(x));
-}
-
-template <class Device>
-bit_matrix do_on_host(gpu_tag, const gpu_backend<Device>& b, const gpu::device_bit_matrix<Device>& bits) {
-    if (bits.view().word_count() == 0) return bit_matrix(bits.rows(), bits.cols());
-    return gpu::download_bits(b, bits.view().words(), bits.rows(), bits.cols());
+bit_matrix do_download(gpu_tag, const gpu_backend<Device>& b, bit_view bits) {
+    if (bits.word_count() == 0) return bit_matrix(bits.rows(), bits.cols());
+    return gpu::download_bits(b, bits.words(), bits.rows(), bits.cols());
 }
 
 }  // namespace subbit

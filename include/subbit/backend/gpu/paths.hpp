@@ -41,8 +41,8 @@ void do_path_gradients(gpu_tag tag, const gpu_backend<Device>& b, matrix_view<co
                       gpu::signed_sum<S>{G, all.bits[p], false, all.pre[p], span_of(post).data()});
         gpu::sum_rows(b, G.cols, G.rows, gpu::runs_along(G.t()),
                       gpu::signed_sum<S>{G.t(), all.bits[p], true, all.post[p], span_of(pre).data()});
-        d_post[p] = do_download_vector(tag, b, std::span<const S>(span_of(post)));
-        d_pre[p] = do_download_vector(tag, b, std::span<const S>(span_of(pre)));
+        d_post[p] = do_download(tag, b, std::span<const S>(span_of(post)));
+        d_pre[p] = do_download(tag, b, std::span<const S>(span_of(pre)));
     }
 }
 

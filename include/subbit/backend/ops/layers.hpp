@@ -12,18 +12,17 @@ namespace subbit {
 
 /// Layers moved into the backend's memory.
 template <class B, class S>
-low_rank_binary_linear<S, memory_of<B>> to_backend(const B& b, low_rank_binary_linear<S> host) {
-    return {to_backend(b, std::move(host.U)),      to_backend(b, std::move(host.V)),
-            to_backend(b, std::move(host.s_post)), to_backend(b, std::move(host.s_pre)),
-            to_backend(b, std::move(host.s_mid)),  to_backend(b, std::move(host.bias))};
+low_rank_binary_linear<S, memory_of<B>> upload(const B& b, low_rank_binary_linear<S> host) {
+    return {upload(b, std::move(host.U)),     upload(b, std::move(host.V)),     upload(b, std::move(host.s_post)),
+            upload(b, std::move(host.s_pre)), upload(b, std::move(host.s_mid)), upload(b, std::move(host.bias))};
 }
 
 template <class B, class S>
-residual_binary_linear<S, memory_of<B>> to_backend(const B& b, residual_binary_linear<S> host) {
+residual_binary_linear<S, memory_of<B>> upload(const B& b, residual_binary_linear<S> host) {
     residual_binary_linear<S, memory_of<B>> layer;
     for (auto& path : host.paths)
-        layer.paths.push_back(to_backend(b, std::move(path)));
-    layer.bias = to_backend(b, std::move(host.bias));
+        layer.paths.push_back(upload(b, std::move(path)));
+    layer.bias = upload(b, std::move(host.bias));
     return layer;
 }
 

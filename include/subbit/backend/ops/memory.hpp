@@ -1,4 +1,13 @@
 // Owners in a backend's memory: how they are made, change their shape, and come and go between it and the host.
+//
+//     allocate        zeros in the backend's memory
+//     reshape         another size for what is there
+//     upload          from the host's memory to the backend's
+//     download        from the backend's memory to the host's
+//     on_host         a look at what may lie on either side: copied only where it must be
+//
+// There are no other words for it. What a device itself is asked for (copy_to_device, send, fetch) is in
+// gpu/backend.hpp.
 #pragma once
 
 #include <subbit/backend/concept.hpp>
@@ -7,8 +16,10 @@
 #include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
 
+#include <concepts>
 #include <span>
-#include <vector>
+#include <type_traits>
+#include <utility>
 
 namespace subbit {
 
@@ -52,32 +63,84 @@ auto allocate(const B& b, index rows, index cols) {
 
 /// n zeros in the backend's memory.
 template <class S, class B>
-auto allocate_vector(const B& b, index n) {
-    return do_allocate_vector(typename B::tag{}, b, S{}, n);
+auto allocate(const B& b, index n) {
+    return do_allocate(typename B::tag{}, b, S{}, n);
 }
 
-/// Copies a host matrix into the backend's memory.
-template <class B, class M>
-auto upload(const B& b, const M& host) {
-    return do_upload(typename B::tag{}, b, const_view(host));
+namespace detail {
+
+template <class T>
+inline constexpr bool is_span = false;
+template <class S>
+inline constexpr bool is_span<std::span<S>> = true;
+
+/// What shows numbers that another owns: a span or a matrix_view.
+template <class T>
+concept window = is_span<T> || requires(const T& x) {
+    x.row_stride;
+};
+
+/// What is copied as it stands: a window, or the owner of a matrix, of a vector or of packed signs.
+template <class T>
+concept numbers = window<T> || requires(const T& x) {
+    span_of(x);
+} || requires(const T& x) {
+    view(x);
+} || requires(const T& x) {
+    { x.view() } -> std::same_as<bit_view>;
+};
+
+template <numbers T>
+auto read_only(const T& x) {
+    if constexpr (is_span<T>)
+        return std::span<const typename T::value_type>(x);
+    else if constexpr (requires { span_of(x); })
+        return const_span(x);
+    else if constexpr (requires { view(x); })
+        return const_view(x);
+    else
+        return x.view();
 }
 
-/// Copies host numbers into a vector of the backend's memory.
+}  // namespace detail
+
+/// A host's matrix, vector, bit_matrix, matrix_view or span as an owner in the backend's memory. An owner that is given
+/// up (an rvalue) is moved where that memory is the host's. What has several parts, as a layer has, overloads it.
+template <class B, class T>
+requires detail::numbers<std::remove_cvref_t<T>>
+auto upload(const B& b, T&& host) {
+    if constexpr (host_backend<B> && !detail::window<std::remove_cvref_t<T>>)
+        return std::remove_cvref_t<T>(std::forward<T>(host));
+    else
+        return do_upload(typename B::tag{}, b, detail::read_only(host));
+}
+/// Copies host numbers over a span of the backend's memory of the same size.
 template <class B, class S>
-auto upload_vector(const B& b, std::span<const S> host) {
-    return do_upload_vector(typename B::tag{}, b, host);
+void upload(const B& b, std::span<const S> host, std::span<S> entries) {
+    require_size("upload", std::ssize(host), std::ssize(entries));
+    do_upload(typename B::tag{}, b, host, entries);
 }
 
-/// Copies a matrix of the backend's memory to the host.
-template <class B, class M>
-auto download(const B& b, const M& device) {
-    return do_download(typename B::tag{}, b, const_view(device));
+/// The way back: what lies in the backend's memory as an owner of the host. An owner that is given up is moved where
+/// its memory is the host's. What has several parts has a do_download(backend_tag, ..) of its own.
+template <class B, class T>
+auto download(const B& b, T&& x) {
+    using type = std::remove_cvref_t<T>;
+    if constexpr (host_backend<B> && !detail::window<type>)
+        return type(std::forward<T>(x));
+    else if constexpr (detail::numbers<type>)
+        return do_download(typename B::tag{}, b, detail::read_only(x));
+    else
+        return do_download(typename B::tag{}, b, x);
 }
 
-/// Copies numbers of the backend's memory to the host.
-template <class B, class S>
-vector<S> download_vector(const B& b, std::span<const S> device) {
-    return do_download_vector(typename B::tag{}, b, device);
+/// An owner as the host can read it: itself where its memory is the host's, else a download.
+template <class B, class T>
+decltype(auto) on_host(const B& b, const T& owner) {
+    if constexpr (host_backend<B>)
+        return (owner);
+    else
+        return download(b, owner);
 }
 
 /// A vector of the backend's memory as an n x 1 matrix, for the operations that take matrices.
@@ -117,52 +180,12 @@ bit_matrix pack_signs(const B& b, const M& X) {
     return do_pack_signs(typename B::tag{}, b, const_view(X));
 }
 
-/// A host matrix, vector or bit_matrix in the backend's memory: moved where that is the host's.
-template <class B, class T>
-auto to_backend(const B& b, T host) {
-    if constexpr (host_backend<B>)
-        return host;
-    else
-        return do_to_backend(typename B::tag{}, b, host);
-}
-
-/// What is in the backend's memory as the host can read it: itself where that is the host's, else a copy.
-template <class B, class T>
-decltype(auto) on_host(const B& b, const T& owner) {
-    if constexpr (host_backend<B>)
-        return (owner);
-    else
-        return do_on_host(typename B::tag{}, b, owner);
-}
-
-/// The same as the host's own: moved where it is the host's already.
-template <class B, class T>
-auto to_host(const B& b, T owner) {
-    if constexpr (host_backend<B>)
-        return owner;
-    else
-        return do_on_host(typename B::tag{}, b, owner);
-}
-
-/// Copies host numbers over a span of the backend's memory, or such a span to the host; both of one size.
-template <class B, class S>
-void write_entries(const B& b, std::span<const S> host, std::span<S> entries) {
-    require_size("write_entries", std::ssize(host), std::ssize(entries));
-    do_write_entries(typename B::tag{}, b, host, entries);
-}
-
-template <class B, class S>
-std::vector<S> read_entries(const B& b, std::span<const S> entries) {
-    const auto host = download_vector(b, entries);
-    return {host.begin(), host.end()};
-}
-
 /// What f(total) adds to a number of the backend's memory, a span of one double; waits for the backend.
 template <class B, class F>
 double total_of(const B& b, F&& f) {
-    auto total = allocate_vector<double>(b, 1);
+    auto total = allocate<double>(b, 1);
     f(span_of(total));
-    return read_entries(b, std::span<const double>(span_of(total))).front();
+    return download(b, total)(0);
 }
 
 }  // namespace subbit

@@ -88,9 +88,8 @@ void fit_path_rows(const B& b, const M& T, std::span<const path_scales<S>> paths
 
 /// A path moved into the backend's memory.
 template <class B, class S>
-binary_path<S, memory_of<B>> to_backend(const B& b, binary_path<S> host) {
-    return {to_backend(b, std::move(host.B)), to_backend(b, std::move(host.s_post)),
-            to_backend(b, std::move(host.s_pre))};
+binary_path<S, memory_of<B>> upload(const B& b, binary_path<S> host) {
+    return {upload(b, std::move(host.B)), upload(b, std::move(host.s_post)), upload(b, std::move(host.s_pre))};
 }
 
 }  // namespace subbit

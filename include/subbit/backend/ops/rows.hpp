@@ -35,7 +35,7 @@ void gather_rows(const B& b, matrix_view<const S> table, std::span<const std::in
     if constexpr (host_backend<B>)
         do_gather_rows(typename B::tag{}, b, table, ids, X);
     else
-        do_gather_rows(typename B::tag{}, b, table, const_span(upload_vector(b, ids)), X);
+        do_gather_rows(typename B::tag{}, b, table, const_span(upload(b, ids)), X);
 }
 
 /// The same with ids in the backend's memory, which are known to be in the table.

@@ -206,4 +206,16 @@ double log_sum_exp(const S* logits, index n) {
     return static_cast<double>(top) + std::log(total);
 }
 
+namespace detail {
+
+/// The sum of numbers, in their order.
+inline double sum_in_order(std::span<const double> numbers) {
+    double sum = 0;
+    for (const double x : numbers)
+        sum += x;
+    return sum;
+}
+
+}  // namespace detail
+
 }  // namespace subbit

@@ -14,7 +14,7 @@ matrix<S> do_allocate(reference_tag, const B&, S, index rows, index cols) {
 }
 
 template <class B, class S>
-vector<S> do_allocate_vector(reference_tag, const B&, S, index n) {
+vector<S> do_allocate(reference_tag, const B&, S, index n) {
     return vector<S>::Zero(n);
 }
 
@@ -24,7 +24,7 @@ matrix<S> do_upload(reference_tag, const B&, matrix_view<const S> host) {
 }
 
 template <class B, class S>
-vector<S> do_upload_vector(reference_tag, const B&, std::span<const S> host) {
+vector<S> do_upload(reference_tag, const B&, std::span<const S> host) {
     return Eigen::Map<const vector<S>>(host.data(), std::ssize(host));
 }
 
@@ -34,7 +34,7 @@ matrix<S> do_download(reference_tag, const B&, matrix_view<const S> device) {
 }
 
 template <class B, class S>
-vector<S> do_download_vector(reference_tag, const B&, std::span<const S> device) {
+vector<S> do_download(reference_tag, const B&, std::span<const S> device) {
     return Eigen::Map<const vector<S>>(device.data(), std::ssize(device));
 }
 
@@ -64,7 +64,7 @@ bit_matrix do_pack_signs(reference_tag, const B&, matrix_view<const S> X) {
 }
 
 template <host_backend B, class S>
-void do_write_entries(reference_tag, const B&, std::span<const S> host, std::span<S> entries) {
+void do_upload(reference_tag, const B&, std::span<const S> host, std::span<S> entries) {
     std::copy(host.begin(), host.end(), entries.begin());
 }
 

@@ -11,18 +11,6 @@
 
 namespace subbit {
 
-namespace detail {
-
-/// The sum of numbers, in their order.
-inline double sum_in_order(std::span<const double> numbers) {
-    double sum = 0;
-    for (const double x : numbers)
-        sum += x;
-    return sum;
-}
-
-}  // namespace detail
-
 template <host_backend B, class S>
 void do_apply_straight_through(reference_tag, const B& b, straight_through kind, matrix_view<const S> latent,
                                matrix_view<S> gradient) {

@@ -35,8 +35,8 @@ class device_paths {
                 b.device().copy_to_device(words_.back().data(), host.words(), words_.back().bytes());
             else
                 b.device().clear(words_.back().data(), words_.back().bytes());
-            post_.push_back(do_upload_vector(gpu_tag{}, b, span_of(path.s_post)));
-            pre_.push_back(do_upload_vector(gpu_tag{}, b, span_of(path.s_pre)));
+            post_.push_back(do_upload(gpu_tag{}, b, span_of(path.s_post)));
+            pre_.push_back(do_upload(gpu_tag{}, b, span_of(path.s_pre)));
             const int p = pointers_.count++;
             pointers_.bits[p] = {words_.back().data(), host.rows(), host.cols()};
             pointers_.post[p] = span_of(post_.back()).data();
