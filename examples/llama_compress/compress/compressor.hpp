@@ -12,6 +12,7 @@
 #include <subbit/recon/compressor.hpp>
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -39,7 +40,7 @@ subbit::factorization<S> run_solver(const B& b, matrix_view<const S> weight, con
         options.input = task.moments.input;
         options.output = task.moments.output;
         options.refine =
-            o.refine ? subbit::refine_options{} : subbit::refine_options{.refit_rounds = 0, .descent = false};
+            o.refine ? subbit::refine_options{} : subbit::refine_options{.refit_rounds = 0, .descent = std::nullopt};
         options.name = task.name;
         return options;
     };
@@ -59,9 +60,7 @@ subbit::factorization<S> run_solver(const B& b, matrix_view<const S> weight, con
     options.iterations = o.iterations;
     options.seed = task.seed;
     options.scales = scales;
-    options.iteration = kind == solver_kind::paper ? subbit::admm_iteration::paper : subbit::admm_iteration::improved;
-    options.schedule = schedule_of(o);
-    options.reg = o.reg;
+    if (kind == solver_kind::paper) options.iteration = subbit::paper_iteration{schedule_of(o), o.reg};
     options.solve = solves_of(o);
     return subbit::lb_admm(b, weight, options);
 }
