@@ -12,11 +12,7 @@ namespace llama {
 
 /// Per linear layer: i (inputs) and o (output gradients), not yet shrunk.
 template <class S>
-struct layer_moments {
-    vector<S> input, output;
-};
-template <class S>
-using block_moments = std::array<layer_moments<S>, layer_count>;
+using block_moments = std::array<subbit::layer_moments<S>, layer_count>;
 
 /// Bytes of hidden states that the pass may hold: with more blocks it takes fewer windows at a time, so that its memory
 /// does not grow with the depth of the model.
