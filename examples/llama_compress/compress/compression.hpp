@@ -37,19 +37,23 @@ inline double seconds_since(std::chrono::steady_clock::time_point start) {
 struct text_windows {
     window_list calibration, distillation;
     index tokens = 0;
+    nlohmann::json bos;  // what begins each of them
 };
 
 inline text_windows take_windows(const compress_job& job, const model_directory& model) {
     const auto& o = job.options;
-    const auto tokens = model.load_tokenizer().encode_file(job.text);
+    const auto words = model.load_tokenizer();
+    const auto tokens = words.encode_file(job.text, job.reading.specials);
+    const auto first = job.reading.first_tokens(words);
     text_windows result;
     result.tokens = std::ssize(tokens);
     require_tokens(job, result.tokens);
-    result.calibration = split_windows(tokens, o.window_tokens, o.windows);
+    result.bos = job.reading.bos_of(words);
+    result.calibration = split_windows(tokens, o.window_tokens, o.windows, first);
     if (o.distills_on_more())
         result.distillation =
             split_windows(std::span(tokens).subspan(static_cast<std::size_t>(o.windows * o.window_tokens)),
-                          o.distillation_length(), o.distill_windows);
+                          o.distillation_length(), o.distill_windows, first);
     return result;
 }
 
@@ -260,8 +264,8 @@ class compression {
 
     nlohmann::json test_model() const {
         const model_directory compressed(job_.out);
-        const auto windows =
-            read_windows(compressed.load_tokenizer(), *job_.test_text, job_.test_context, job_.test_windows);
+        const auto windows = read_windows(compressed.load_tokenizer(), *job_.test_text, job_.test_context,
+                                          job_.test_windows, job_.reading);
         const auto result = perplexity<float>(evaluator_, compressed, windows, watcher_);
         return {{"perplexity", result.perplexity}, {"mean_loss", result.mean_loss},
                 {"tokens", result.tokens},         {"windows", result.windows},
@@ -270,6 +274,7 @@ class compression {
 
     nlohmann::json summarize(double seconds) {
         auto report = make_report(job_, model_, reports_, distillation_curve_, seconds_of_phases(seconds));
+        report["bos"] = windows_.bos;
         if (!distillation_probes_.empty()) report["distillation_path_diagnostics"] = distillation_probes_;
         return report;
     }
@@ -312,6 +317,8 @@ class compression {
         nlohmann::json f = {{"backend", job.on_cuda ? "cuda" : "cpu"},
                             {"recipe", job.options.recipe},
                             {"text", file_hash(job.text)},
+                            {"bos", job.reading.bos},
+                            {"special tokens", job.reading.specials == special_tokens::recognized},
                             {"config", file_hash(job.model / "config.json")},
                             {"tokenizer", file_hash(job.model / "tokenizer.json")}};
         compress_options::visit(job.options,
