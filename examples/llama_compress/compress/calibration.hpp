@@ -11,11 +11,7 @@ namespace llama {
 
 /// Per linear layer: i (inputs) and o (output gradients), not yet shrunk.
 template <class S>
-struct layer_moments {
-    vector<S> input, output;
-};
-template <class S>
-using block_moments = per_linear<layer_moments<S>>;
+using block_moments = per_linear<subbit::layer_moments<S>>;
 
 /// Bytes of hidden states that the pass may hold: with more blocks it takes fewer windows at a time, so that its memory
 /// does not grow with the depth of the model.
@@ -33,7 +29,7 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
     using memory = memory_of<B>;
     using states = matrix_in<S, memory>;
     block_context<S, memory> context(b, config, length);
-    const auto outer = to_backend(b, model.load_outer_layers<S>());
+    const auto outer = upload(b, model.load_outer_layers<S>());
 
     struct accumulators {
         subbit::clipped_moments<S> input, output;
@@ -77,8 +73,9 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
                 subbit::cross_entropy(b, subbit::const_view(normed), subbit::const_view(outer.head()),
                                       std::span<const std::int32_t>(labels), 1.0 / static_cast<double>(length - 1),
                                       view(d_normed));
-                rms_norm_backward(b, x, subbit::const_span(outer.final_norm), config.norm, inverse_rms, subbit::const_view(d_normed),
-                                  view(gradient).middle_rows(w * length, length), std::span<S>());
+                rms_norm_backward(b, x, subbit::const_span(outer.final_norm), config.norm, inverse_rms,
+                                  subbit::const_view(d_normed), view(gradient).middle_rows(w * length, length),
+                                  std::span<S>());
             }
             // Several windows share a product; the moments still take them one by one, as batches of their own.
             const index together = std::max<index>(1, subbit::rows_at_once<B> / length) * length;

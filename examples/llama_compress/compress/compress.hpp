@@ -19,6 +19,7 @@ namespace llama {
 struct compress_job {
     std::filesystem::path model, text, out;
     compress_options options;
+    text_reading reading;                            ///< of both texts
     bool on_cuda = false;                            ///< on the first NVIDIA GPU; else on the processor
     int threads = 0;                                 ///< of the processor; 0: all
     std::optional<std::filesystem::path> test_text;  ///< its perplexity goes into the report
@@ -38,7 +39,7 @@ struct planned_phase {
 struct compress_estimate {
     std::vector<std::string> layers;  ///< the names of a block's linear layers
     std::vector<index> ranks;         ///< of each; zeros with rabit
-    index paths = 0;           ///< of every layer; 0 without rabit
+    index paths = 0;                  ///< of every layer; 0 without rabit
     double bits_per_weight = 0;
     std::size_t file_bytes = 0;
     std::size_t memory_bytes = 0;

@@ -3,7 +3,7 @@
 
 #include "model/evaluation.hpp"
 
-#include <subbit/backend/repeated.hpp>
+#include <subbit/backend/jobs/repeated.hpp>
 
 #include <span>
 #include <utility>
@@ -35,8 +35,8 @@ struct student_model {
         matrix_in<float, memory_of<B>> t, s, d;
         for (auto* m : {&t, &s, &d})
             *m = subbit::allocate<float>(b, hidden.rows, hidden.cols);
-        auto inverse_rms = subbit::allocate_vector<float>(b, hidden.rows);
-        auto losses = subbit::allocate_vector<double>(b, hidden.rows);
+        auto inverse_rms = subbit::allocate<float>(b, hidden.rows);
+        auto losses = subbit::allocate<double>(b, hidden.rows);
         rms_norm(b, teacher, norm, config.norm, view(t), inverse_rms);
         rms_norm(b, hidden, norm, config.norm, view(s), inverse_rms);
         subbit::forward_kl(b, const_view(t), const_view(s), const_view(outer.head()), per_token, view(d),

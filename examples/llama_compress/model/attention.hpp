@@ -6,7 +6,9 @@
 #include "model/norm.hpp"
 #include "model/rotary.hpp"
 
-#include <subbit/backend/operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/core/kernel.hpp>
 #include <subbit/core/math.hpp>
 
 #include <algorithm>
@@ -47,7 +49,7 @@ void rotate(const B& b, const rotary_table<S>& table, matrix_view<S> X, index he
 
 /// The earliest position that a query at `position` sees: of a sliding window of `span` tokens, its own among them, or
 /// of all tokens where span is 0.
-constexpr index first_seen(index position, index span) {
+SUBBIT_KERNEL constexpr index first_seen(index position, index span) {
     return span == 0 || position < span ? 0 : position - span + 1;
 }
 
@@ -57,6 +59,10 @@ struct attention_shape {
     index windows, queries, keys, heads, kv_heads, head_dim;
     double scale;
     index span = 0;
+
+    SUBBIT_KERNEL constexpr bool sees(index position, index key) const {
+        return key <= position && (span == 0 || key > position - span);
+    }
 };
 
 inline constexpr index query_block = 128;

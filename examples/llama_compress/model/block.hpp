@@ -1,7 +1,7 @@
 // One transformer block, forward and backward, whatever its family and whatever its linear layers are made of.
 //
-// In the shapes, T is the tokens of all windows, d the hidden size, f the width of the MLP, q = heads * head_dim the width of
-// the queries and k = kv_heads * head_dim that of keys and values.
+// In the shapes, T is the tokens of all windows, d the hidden size, f the width of the MLP, q = heads * head_dim the
+// width of the queries and k = kv_heads * head_dim that of keys and values.
 #pragma once
 
 #include "model/attention.hpp"
@@ -23,18 +23,18 @@ namespace llama {
 /// What a forward pass leaves for the backward pass. Matrices of norms that a block does not have stay empty.
 template <class S, class Memory = subbit::host_memory>
 struct block_tape {
-    matrix_in<S, Memory> x;           // (T, d)
-    matrix_in<S, Memory> normed;      // (T, d): what queries, keys and values read
-    matrix_in<S, Memory> plain_q;     // (T, q): queries before their norm
-    matrix_in<S, Memory> plain_k;     // (T, k): keys before their norm
-    matrix_in<S, Memory> q, k, v;     // (T, q), (T, k), (T, k): q and k rotated
-    matrix_in<S, Memory> attended;    // (T, q)
-    matrix_in<S, Memory> plain_mid;   // (T, d): the attention's output before its norm
-    matrix_in<S, Memory> x_mid;       // (T, d): x and the attention's output
-    matrix_in<S, Memory> normed_mid;  // (T, d): what gate and up read
-    matrix_in<S, Memory> gate, up;    // (T, f)
-    matrix_in<S, Memory> hidden;      // (T, f): activation(gate) o up
-    matrix_in<S, Memory> plain_out;   // (T, d): the MLP's output before its norm
+    matrix_in<S, Memory> x;                      // (T, d)
+    matrix_in<S, Memory> normed;                 // (T, d): what queries, keys and values read
+    matrix_in<S, Memory> plain_q;                // (T, q): queries before their norm
+    matrix_in<S, Memory> plain_k;                // (T, k): keys before their norm
+    matrix_in<S, Memory> q, k, v;                // (T, q), (T, k), (T, k): q and k rotated
+    matrix_in<S, Memory> attended;               // (T, q)
+    matrix_in<S, Memory> plain_mid;              // (T, d): the attention's output before its norm
+    matrix_in<S, Memory> x_mid;                  // (T, d): x and the attention's output
+    matrix_in<S, Memory> normed_mid;             // (T, d): what gate and up read
+    matrix_in<S, Memory> gate, up;               // (T, f)
+    matrix_in<S, Memory> hidden;                 // (T, f): activation(gate) o up
+    matrix_in<S, Memory> plain_out;              // (T, d): the MLP's output before its norm
     per_norm<vector_in<S, Memory>> inverse_rms;  // (T) each, (T * heads) and (T * kv_heads) of the heads' norms
     per_linear<subbit::linear_tape<S, Memory>> linear;
     bool for_backward = true;  // false: what the linear layers leave is not kept
@@ -57,14 +57,14 @@ struct block_context {
     const model_config& config;
     std::vector<rotary_table<S, Memory>> rotary;  // as config.rotary
     subbit::linear_workspace<S, Memory> linear;
-    subbit::apply_options packed;          // how packed layers are multiplied where no backward pass follows
-    matrix_in<S, Memory> d_mid, d_out;     // (T, d): gradients at x_mid, and at the output of attention or MLP
-    matrix_in<S, Memory> d_hidden, d_up;   // (T, f)
-    matrix_in<S, Memory> d_normed;         // (T, d): of either norm's output
-    matrix_in<S, Memory> d_attended, dq;   // (T, q)
-    matrix_in<S, Memory> dk, dv;           // (T, k)
-    matrix_in<S, Memory> d_plain_q;        // (T, q): before the norm of the heads
-    matrix_in<S, Memory> d_plain_k;        // (T, k)
+    subbit::apply_options packed;         // how packed layers are multiplied where no backward pass follows
+    matrix_in<S, Memory> d_mid, d_out;    // (T, d): gradients at x_mid, and at the output of attention or MLP
+    matrix_in<S, Memory> d_hidden, d_up;  // (T, f)
+    matrix_in<S, Memory> d_normed;        // (T, d): of either norm's output
+    matrix_in<S, Memory> d_attended, dq;  // (T, q)
+    matrix_in<S, Memory> dk, dv;          // (T, k)
+    matrix_in<S, Memory> d_plain_q;       // (T, q): before the norm of the heads
+    matrix_in<S, Memory> d_plain_k;       // (T, k)
 
     block_context(const model_config& c, index positions,
                   subbit::apply_options options = {}) requires(std::same_as<Memory, subbit::host_memory>)
@@ -200,8 +200,7 @@ class block : public block_weights<S, Memory> {
     template <class B>
     void prepare_gradients(const B& b) {
         for (const auto& spec : schema->norms)
-            if (subbit::const_span(d_norms_[spec.id]).empty())
-                d_norms_[spec.id] = subbit::allocate_vector<S>(b, spec.size);
+            if (subbit::const_span(d_norms_[spec.id]).empty()) d_norms_[spec.id] = subbit::allocate<S>(b, spec.size);
     }
 
     const model_config& config() const { return context_->config; }
@@ -241,6 +240,8 @@ class block : public block_weights<S, Memory> {
                 config().attention_scale,
                 schema->attention.span};
     }
+    double attention_scale() const { return 1 / std::sqrt(static_cast<double>(context_->config.head_dim)); }
+    norm_rule norm() const { return {context_->config.rms_norm_eps}; }
     /// A layer, and where its outputs go.
     struct output {
         linear_id id;

@@ -53,13 +53,13 @@ struct block_weights {
 
 /// Weights moved into the backend's memory, and as the host can read them (subbit::on_host).
 template <class B, class S>
-block_weights<S, memory_of<B>> to_backend(const B& b, block_weights<S> host) {
+block_weights<S, memory_of<B>> upload(const B& b, block_weights<S> host) {
     block_weights<S, memory_of<B>> result{host.schema};
-    result.visit([&](const auto& spec, auto& part) { part = subbit::to_backend(b, std::move(host.at(spec))); });
+    result.visit([&](const auto& spec, auto& part) { part = subbit::upload(b, std::move(host.at(spec))); });
     return result;
 }
 template <device_backend B, class S>
-block_weights<S> do_on_host(subbit::backend_tag, const B& b, const block_weights<S, B>& weights) {
+block_weights<S> do_download(subbit::backend_tag, const B& b, const block_weights<S, B>& weights) {
     block_weights<S> result{weights.schema};
     result.visit([&](const auto& spec, auto& part) { part = subbit::on_host(b, weights.at(spec)); });
     return result;

@@ -3,7 +3,8 @@
 
 #include "model/norm.hpp"
 
-#include <subbit/backend/memory_operations.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/core/kernel.hpp>
 #include <subbit/core/math.hpp>
 #include <subbit/core/matrix.hpp>
 
@@ -18,7 +19,7 @@ enum class activation { silu, gelu_tanh };
 
 /// u(x).
 template <class S>
-constexpr S gate_exponent(activation kind, S x) {
+SUBBIT_KERNEL constexpr S gate_exponent(activation kind, S x) {
     constexpr S linear = static_cast<S>(1.5957691216057307118), cubic = static_cast<S>(0.044715);  // 2 sqrt(2/pi)
     return kind == activation::silu ? x : linear * (x + cubic * x * x * x);
 }
@@ -26,7 +27,7 @@ constexpr S gate_exponent(activation kind, S x) {
 /// The derivative of x sigmoid(u(x)), where sigmoid(u(x)) = s. GELU's cube is taken of an x within 32, beyond which s
 /// is 0 or 1 in either precision and u'(x) does not matter.
 template <class S>
-constexpr S gate_slope(activation kind, S x, S s) {
+SUBBIT_KERNEL constexpr S gate_slope(activation kind, S x, S s) {
     if (kind == activation::silu) return s * (S(1) + x * (S(1) - s));
     constexpr S linear = static_cast<S>(1.5957691216057307118), three_cubic = static_cast<S>(3 * 0.044715), most = 32;
     const S near = x > most ? most : (x > -most ? x : -most);

@@ -2,14 +2,14 @@
 #pragma once
 
 #include "model/block.hpp"
-#include "model/model_tensors.hpp"
 #include "model/model_config.hpp"
+#include "model/model_tensors.hpp"
 #include "model/row_table.hpp"
 #include "model/stored_layer.hpp"
 #include "tokenizer/tokenizer.hpp"
 
+#include <subbit/backend/ops/rows.hpp>
 #include <subbit/backend/reference.hpp>
-#include <subbit/backend/row_operations.hpp>
 #include <subbit/io/safetensors.hpp>
 
 #include <algorithm>
@@ -30,9 +30,9 @@ struct model_rounding {
 /// What lies outside the blocks: embedding, final norm, output head.
 template <class S, class Memory = subbit::host_memory>
 struct outer_layers {
-    matrix_in<S, Memory> embedding;  // (vocabulary, d)
+    matrix_in<S, Memory> embedding;   // (vocabulary, d)
     vector_in<S, Memory> final_norm;  // (d)
-    matrix_in<S, Memory> own_head;   // (vocabulary, d), or empty: tied to the embedding
+    matrix_in<S, Memory> own_head;    // (vocabulary, d), or empty: tied to the embedding
     double embedding_scale = 1;       // of X, not of the head
 
     const matrix_in<S, Memory>& head() const { return view(own_head).size() != 0 ? own_head : embedding; }
@@ -59,13 +59,13 @@ struct outer_layers {
 
 /// The layers moved into the backend's memory.
 template <class B, class S>
-outer_layers<S, memory_of<B>> to_backend(const B& b, outer_layers<S> host) {
-    return {subbit::to_backend(b, std::move(host.embedding)), subbit::to_backend(b, std::move(host.final_norm)),
-            subbit::to_backend(b, std::move(host.own_head)), host.embedding_scale};
+outer_layers<S, memory_of<B>> upload(const B& b, outer_layers<S> host) {
+    return {subbit::upload(b, std::move(host.embedding)), subbit::upload(b, std::move(host.final_norm)),
+            subbit::upload(b, std::move(host.own_head)), host.embedding_scale};
 }
 
-/// Opens a directory and reads blocks from it one at a time. Opening throws format_error for a tensor that the model would
-/// not read.
+/// Opens a directory and reads blocks from it one at a time. Opening throws format_error for a tensor that the model
+/// would not read.
 class model_directory {
   public:
     explicit model_directory(const std::filesystem::path& path)
@@ -91,7 +91,9 @@ class model_directory {
     }
 
     /// True where the first block is packed.
-    bool is_packed() const { return holds_compressed_layer(tensors_, block_prefix(0) + config_.block(0).linears[0].name); }
+    bool is_packed() const {
+        return holds_compressed_layer(tensors_, block_prefix(0) + config_.block(0).linears[0].name);
+    }
 
     /// Embedding and head rounded as a table of that format would hold them.
     template <class S>
@@ -128,9 +130,8 @@ class model_directory {
         const std::string prefix = block_prefix(number);
         const auto load = [&](const linear_spec& spec) { return load_layer<S>(prefix, spec); };
         const auto load_norm = [&](const norm_spec& spec) { return norm<S>(prefix + spec.name, spec.size); };
-        result.visit(
-            [&](const linear_spec& spec, auto& layer) { layer = subbit::to_backend(b, load(spec)); },
-            [&](const norm_spec& spec, auto& weight) { weight = subbit::to_backend(b, load_norm(spec)); });
+        result.visit([&](const linear_spec& spec, auto& layer) { layer = subbit::upload(b, load(spec)); },
+                     [&](const norm_spec& spec, auto& weight) { weight = subbit::upload(b, load_norm(spec)); });
         return result;
     }
 
@@ -192,7 +193,8 @@ class model_directory {
             subbit::require_shape(name.c_str(), layer.rows(), layer.cols(), spec.shape.rows, spec.shape.cols);
             return layer;
         }
-        const std::string weight = prefix + spec.stored_name() + ".weight", bias = prefix + spec.stored_name() + ".bias";
+        const std::string weight = prefix + spec.stored_name() + ".weight",
+                          bias = prefix + spec.stored_name() + ".bias";
         const index first = spec.fused ? spec.fused->first : 0;
         subbit::dense_linear<S> dense;
         tensors_.expect_shape(weight, {spec.stored_rows(), spec.shape.cols});

@@ -1,7 +1,7 @@
 // RMSNorm, forward and backward: on the host here, on a GPU in ../gpu/norm.hpp.
 #pragma once
 
-#include <subbit/backend/memory_operations.hpp>
+#include <subbit/backend/ops/memory.hpp>
 #include <subbit/core/math.hpp>
 #include <subbit/core/matrix.hpp>
 
@@ -11,6 +11,7 @@
 
 namespace llama {
 
+using subbit::device_backend;
 using subbit::index;
 using subbit::matrix;
 using subbit::matrix_in;
@@ -19,10 +20,6 @@ using subbit::memory_of;
 using subbit::vector;
 using subbit::vector_in;
 using subbit::view;
-
-/// A backend whose memory is not the host's; what the model does there is declared beside the host's version.
-template <class B>
-concept device_backend = subbit::backend<B> && !subbit::host_backend<B>;
 
 /// What an RMSNorm adds: `eps` to the mean of squares, `offset` to every weight (1 where a model stores weight - 1).
 struct norm_rule {

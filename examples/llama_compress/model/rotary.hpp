@@ -12,8 +12,8 @@
 
 namespace llama {
 
-/// How the frequencies theta^(-2j / head_dim) are changed for contexts longer than the model was first trained on; the names
-/// and formulas are those of transformers' rope_type.
+/// How the frequencies theta^(-2j / head_dim) are changed for contexts longer than the model was first trained on; the
+/// names and formulas are those of transformers' rope_type.
 enum class rope_type { plain, linear, llama3, yarn };
 
 /// One rotary embedding.
@@ -81,11 +81,11 @@ struct rotary_table {
     template <class B>
     rotary_table(const B& b, const rotary_rule& rule, index head_dim, index positions) {
         rotary_table<S> host(rule, head_dim, positions);
-        cosine = to_backend(b, std::move(host.cosine));
-        sine = to_backend(b, std::move(host.sine));
+        cosine = upload(b, std::move(host.cosine));
+        sine = upload(b, std::move(host.sine));
     }
-    rotary_table(const rotary_rule& rule, index head_dim, index positions)
-        requires(std::same_as<Memory, subbit::host_memory>)
+    rotary_table(const rotary_rule& rule, index head_dim,
+                 index positions) requires(std::same_as<Memory, subbit::host_memory>)
         : cosine(positions, head_dim / 2), sine(positions, head_dim / 2) {
         for (index j = 0; j < cosine.cols(); ++j) {
             const double frequency = rule.frequency(j, head_dim);

@@ -39,8 +39,7 @@ nlohmann::json to_json(const compress_estimate& e) {
 std::string to_text(const compress_estimate& e, const compress_job& job) {
     std::string ranks = e.paths > 0 ? fmt::format("{} of every layer", e.paths) : "";
     for (std::size_t k = 0; k < layer_count && e.paths == 0; ++k)
-        ranks += fmt::format("{}{} {}", k == 0 ? "" : ", ",
-                             e.layers[k].substr(e.layers[k].find('.') + 1), e.ranks[k]);
+        ranks += fmt::format("{}{} {}", k == 0 ? "" : ", ", e.layers[k].substr(e.layers[k].find('.') + 1), e.ranks[k]);
     std::string windows = fmt::format("{} windows of {} tokens", e.calibration_windows, job.options.window_tokens);
     if (e.distillation_windows > 0)
         windows +=
@@ -127,6 +126,7 @@ void add_compress(CLI::App& app, const compress_options& defaults) {
         ->check(CLI::NonNegativeNumber)
         ->type_name("N")
         ->capture_default_str();
+    add_reading_options(*c, command->job.reading);
     command->machine.add_to(*c, {"cpu", "cuda"});
     c->add_flag("--keep-run", command->job.keep_run, "Leave DIR/run, the unfinished run's files, in place");
     c->add_flag("--dry-run", command->dry_run, "Only say what the run will take and give");
