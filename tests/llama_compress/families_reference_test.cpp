@@ -13,8 +13,8 @@
 namespace llama {
 namespace {
 
-using subbit::safetensors_reader;
 using subbit::matrix;
+using subbit::safetensors_reader;
 using subbit::span_of;
 
 /// How near an exact evaluation can come to the file's numbers: 1e-9, or 1e-6 where the file shows that the program
@@ -66,8 +66,9 @@ class model_check {
         std::transform(raw.begin(), raw.end(), std::back_inserter(ids_),
                        [](auto id) { return static_cast<std::int32_t>(id); });
         const bool has_states = expected_.contains(state_name(blocks()));
-        tolerance_ = has_states ? tolerance_of(expected_, state_name(blocks()), tokens(), subbit::const_span(outer_.final_norm))
-                                : 1e-5;
+        tolerance_ =
+            has_states ? tolerance_of(expected_, state_name(blocks()), tokens(), subbit::const_span(outer_.final_norm))
+                       : 1e-5;
     }
 
     template <class B>
@@ -128,7 +129,8 @@ class model_check {
         const index count = tokens() / window_;
         matrix<double> normed(tokens(), width()), logits(tokens(), config.vocab_size);
         subbit::vector<double> inverse_rms;
-        rms_norm(b, const_view(X), subbit::const_span(outer_.final_norm), config.norm, subbit::view(normed), inverse_rms);
+        rms_norm(b, const_view(X), subbit::const_span(outer_.final_norm), config.norm, subbit::view(normed),
+                 inverse_rms);
         check_state(blocks(), normed);
         gemm(b, normed, const_view(outer_.head()).t(), logits);
         check_tensor(expected_, "logits", logits, tolerance_);
@@ -147,8 +149,8 @@ class model_check {
                             scored;
         check_tensor(expected_, "loss", std::span<const double>(&loss, 1), tolerance_);
         vector<double> d_norm(width());
-        rms_norm_backward(b, const_view(X), subbit::const_span(outer_.final_norm), config.norm, inverse_rms, const_view(d_normed),
-                          subbit::view(gradient), span_of(d_norm));
+        rms_norm_backward(b, const_view(X), subbit::const_span(outer_.final_norm), config.norm, inverse_rms,
+                          const_view(d_normed), subbit::view(gradient), span_of(d_norm));
         check_gradient(config.final_norm_name, span_of(std::as_const(d_norm)));
         return d_head;
     }

@@ -1,5 +1,5 @@
-// A family of models: how its config.json is read, which is all that tells it from the others. Each family is one .cpp file
-// here that defines `const family NAME_family`, NAME being the file's; the build lists them (CMakeLists.txt).
+// A family of models: how its config.json is read, which is all that tells it from the others. Each family is one .cpp
+// file here that defines `const family NAME_family`, NAME being the file's; the build lists them (CMakeLists.txt).
 #pragma once
 
 #include "model/config_section.hpp"

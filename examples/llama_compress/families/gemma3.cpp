@@ -1,5 +1,5 @@
-// Gemma 3, text alone: four norms a block of weight 1 + w, norms of every head, GELU, a scaled embedding, and blocks that see
-// a window of tokens beside blocks that see all, with a rotary embedding for each kind.
+// Gemma 3, text alone: four norms a block of weight 1 + w, norms of every head, GELU, a scaled embedding, and blocks
+// that see a window of tokens beside blocks that see all, with a rotary embedding for each kind.
 #include "families/shared/config_parts.hpp"
 
 #include <subbit/core/half.hpp>
@@ -26,8 +26,7 @@ std::vector<rotary_rule> read_rotaries(const config_section& from, const model_c
     rotary_rule sliding{.theta = from.positive("rope_local_base_freq", local)};
     if (from.has("rope_parameters")) {
         const auto parameters = from.at("rope_parameters");
-        if (parameters.has("full_attention"))
-            full = read_rotary_rule(parameters.at("full_attention"), full.theta, c);
+        if (parameters.has("full_attention")) full = read_rotary_rule(parameters.at("full_attention"), full.theta, c);
         if (parameters.has("sliding_attention"))
             sliding = read_rotary_rule(parameters.at("sliding_attention"), sliding.theta, c);
     }

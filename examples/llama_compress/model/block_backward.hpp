@@ -38,8 +38,8 @@ struct block<S, Memory>::backward_pass {
         const index inner = view(t.up).cols;
         const auto d_hidden = sized(buffers.d_hidden, inner), d_up = sized(buffers.d_up, inner);
         through(linear_id::down, buffers.d_out, d_hidden, false);
-        gated_backward(b, blk.config().gate, const_view(t.gate), const_view(t.up), const_view(buffers.d_hidden), d_hidden,
-                       d_up);
+        gated_backward(b, blk.config().gate, const_view(t.gate), const_view(t.up), const_view(buffers.d_hidden),
+                       d_hidden, d_up);
         const auto d_normed = sized(buffers.d_normed, d);
         through(linear_id::gate, buffers.d_hidden, d_normed, false);
         through(linear_id::up, buffers.d_up, d_normed, true);

@@ -14,7 +14,8 @@ namespace llama {
 
 using subbit::index;
 
-/// The object must outlive the section. Every complaint is a format_error of the form "WHERE: KEY is VALUE, expected ...".
+/// The object must outlive the section. Every complaint is a format_error of the form "WHERE: KEY is VALUE, expected
+/// ...".
 class config_section {
   public:
     /// format_error where `object` is not a JSON object; `where` begins every complaint.

@@ -57,8 +57,8 @@ inline std::string block_prefix(index block) {
     return "model.layers." + std::to_string(block) + ".";
 }
 
-/// Checks and takes over a parsed config.json by the family that its model_type names; format_error beginning with `where`
-/// and naming the key and what was expected.
+/// Checks and takes over a parsed config.json by the family that its model_type names; format_error beginning with
+/// `where` and naming the key and what was expected.
 model_config parse_model_config(const nlohmann::json& document, const std::string& where);
 
 /// Reads a config.json; io_error if it cannot be read, format_error as above.

@@ -37,9 +37,9 @@ std::set<std::string> block_tensors(const model_config& config, const safetensor
 }  // namespace
 
 bool is_harmless_buffer(const std::string& name) {
-    for (const char* end : {"rotary_emb.inv_freq", "rotary_emb.original_inv_freq", "rotary_emb.cos_cached",
-                            "rotary_emb.sin_cached", "attn.masked_bias", "attn.mask", "attention_mask", "causal_mask",
-                            "position_ids"})
+    for (const char* end :
+         {"rotary_emb.inv_freq", "rotary_emb.original_inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached",
+          "attn.masked_bias", "attn.mask", "attention_mask", "causal_mask", "position_ids"})
         if (name.ends_with(end)) return true;
     return false;
 }
@@ -62,8 +62,7 @@ void require_known_tensors(const model_config& config, const safetensors_reader&
     require_tied_head(config, tensors);
     const auto of_blocks = block_tensors(config, tensors);
     for (const auto& name : tensors.names()) {
-        const bool outer =
-            name == config.embedding_name || name == config.final_norm_name || name == config.head_name;
+        const bool outer = name == config.embedding_name || name == config.final_norm_name || name == config.head_name;
         if (outer || of_blocks.contains(name) || is_harmless_buffer(name)) continue;
         throw subbit::format_error("tensor \"" + name + "\" (" + subbit::shape_text(tensors.info(name).shape) +
                                    ") has no place in a model of type " + config.model_type + " with " +

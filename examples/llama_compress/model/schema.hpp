@@ -1,5 +1,5 @@
-// The tensors of a block, described once: what a family says here is all that loading, calibration, compression, resuming,
-// reports and export know of them.
+// The tensors of a block, described once: what a family says here is all that loading, calibration, compression,
+// resuming, reports and export know of them.
 #pragma once
 
 #include <subbit/factor/rank_budget.hpp>
@@ -15,13 +15,13 @@ namespace llama {
 using subbit::index;
 using subbit::layer_shape;
 
-/// The linear layers of a block by their place in its pass; families give them names. `output` ends the attention, `down`
-/// the MLP.
+/// The linear layers of a block by their place in its pass; families give them names. `output` ends the attention,
+/// `down` the MLP.
 enum class linear_id : std::size_t { query, key, value, output, gate, up, down };
 inline constexpr std::size_t layer_count = 7;
 
-/// The norms that a block may have: before attention and MLP, of every head of queries and keys, and of what attention and
-/// MLP add to the residual stream.
+/// The norms that a block may have: before attention and MLP, of every head of queries and keys, and of what attention
+/// and MLP add to the residual stream.
 enum class norm_id : std::size_t { attention, query, key, attention_output, mlp, mlp_output };
 inline constexpr std::size_t norm_count = 6;
 
@@ -39,7 +39,9 @@ using per_norm = slots<norm_id, T, norm_count>;
 
 /// The layers that read the same input, in the order of a pass.
 inline const std::vector<std::vector<linear_id>> layers_by_input = {
-    {linear_id::query, linear_id::key, linear_id::value}, {linear_id::output}, {linear_id::gate, linear_id::up},
+    {linear_id::query, linear_id::key, linear_id::value},
+    {linear_id::output},
+    {linear_id::gate, linear_id::up},
     {linear_id::down}};
 
 /// Where a layer lies in a tensor that several layers share, such as one for q, k and v.
@@ -52,8 +54,8 @@ struct fused_rows {
 /// One linear layer. Names are those below the block's prefix, "model.layers.3.".
 struct linear_spec {
     linear_id id{};
-    std::string name;    ///< NAME.weight and NAME.bias in the original; also what reports call the layer
-    layer_shape shape;   ///< (outputs, inputs)
+    std::string name;   ///< NAME.weight and NAME.bias in the original; also what reports call the layer
+    layer_shape shape;  ///< (outputs, inputs)
     bool bias = false;
     double rank_share = 1;  ///< of the bits, relative to spending them evenly
     index turn = 0;         ///< its place where layers are factorized one after the other

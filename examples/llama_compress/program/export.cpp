@@ -89,8 +89,9 @@ void add_layers(subbit::safetensors_writer& file, const model_directory& model, 
             });
         });
         if (spec.bias)
-            file.add_lazily(name + ".bias", dtype::bf16, {spec.stored_rows()},
-                            [rows_of] { return rows_of([](const auto& layer) { return subbit::span_of(layer.bias); }); });
+            file.add_lazily(name + ".bias", dtype::bf16, {spec.stored_rows()}, [rows_of] {
+                return rows_of([](const auto& layer) { return subbit::span_of(layer.bias); });
+            });
     }
 }
 
