@@ -11,7 +11,6 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-using llama::index;
 using llama::linear_id;
 using llama::norm_id;
 using llama::rope_type;
@@ -135,7 +134,7 @@ TEST_CASE("what families say of their blocks") {
         document.update(changes);
         return llama::parse_model_config(document, "config.json");
     };
-    const auto span = [](const llama::model_config& c, index block) { return c.block(block).attention.span; };
+    const auto span = [](const llama::model_config& c, llama::index block) { return c.block(block).attention.span; };
     CHECK(span(family("mistral"), 0) == 4096);
     CHECK(span(family("mistral", {{"sliding_window", nullptr}}), 0) == 0);
     CHECK(span(family("mistral", {{"sliding_window", 16}}), 1) == 16);
@@ -159,7 +158,7 @@ TEST_CASE("what families say of their blocks") {
     CHECK(gemma.embedding_scale == 6.9375);  // sqrt(48) as a bfloat16
     CHECK(gemma.attention_scale == 1.0 / 16);
     CHECK(gemma.block(0).norms.size() == 6);
-    for (index l = 0; l < 7; ++l) {
+    for (llama::index l = 0; l < 7; ++l) {
         CHECK(span(gemma, l) == (l == 5 ? 0 : 8));
         CHECK(gemma.rotary[gemma.block(l).attention.rotary].theta == (l == 5 ? 1e6 : 1e4));
     }

@@ -44,12 +44,12 @@ std::vector<tiny_shape> family_shapes() {
 subbit::vector<double> scores_after(const model_directory& model, std::span<const std::int32_t> tokens) {
     const subbit::reference<double> backend;
     const auto outer = model.load_outer_layers<double>();
-    const index window = std::ssize(tokens);
+    const llama::index window = std::ssize(tokens);
     block_context<double> context(model.config(), window);
     subbit::matrix<double> X(window, model.config().hidden_size), normed(1, X.cols());
     outer.embed(backend, tokens, subbit::view(X));
     block_tape<double> tape;
-    for (index l = 0; l < model.config().num_hidden_layers; ++l)
+    for (llama::index l = 0; l < model.config().num_hidden_layers; ++l)
         run_block(backend, model.load_block<double>(l, context), window, X, tape);
     subbit::vector<double> inverse_rms;
     rms_norm(backend, const_view(X).middle_rows(window - 1, 1), subbit::const_span(outer.final_norm),
@@ -141,7 +141,7 @@ TEST_CASE("token by token, every family has the scores of one pass over the text
             taken += piece;
             const auto expected = scores_after(model, std::span(tokens).first(taken));
             double worst = 0;
-            for (index i = 0; i < expected.size(); ++i)
+            for (llama::index i = 0; i < expected.size(); ++i)
                 worst =
                     std::max(worst, std::abs(static_cast<double>(scores[static_cast<std::size_t>(i)]) - expected(i)));
             CHECK(worst < 1e-4 * expected.cwiseAbs().maxCoeff());
@@ -156,9 +156,10 @@ template <class Add>
 void write_with(const fs::path& folder, const tiny_shape& shape, Add&& add) {
     write_tiny_model(folder, shape);
     subbit::safetensors_writer file;
-    make_tiny_tensors(shape, [&](const std::string& name, std::vector<index> sizes, const std::vector<float>& values) {
-        file.add(name, std::move(sizes), std::span<const float>(values), subbit::dtype::f32);
-    });
+    make_tiny_tensors(shape,
+                      [&](const std::string& name, std::vector<llama::index> sizes, const std::vector<float>& values) {
+                          file.add(name, std::move(sizes), std::span<const float>(values), subbit::dtype::f32);
+                      });
     add(file);
     file.write(folder / "model.safetensors");
 }
@@ -216,7 +217,7 @@ TEST_CASE("layers that share a tensor are its rows, and go back to it") {
     auto config =
         parse_model_config(tiny_config({.hidden = 64, .intermediate = 96, .model_type = "qwen2"}), "config.json");
     for (auto& block : config.blocks) {
-        index first = 0;
+        llama::index first = 0;
         for (const linear_id id : {linear_id::query, linear_id::key, linear_id::value}) {
             block.linears[id].fused = fused_rows{"self_attn.qkv_proj", first, 128};
             first += block.linears[id].shape.rows;
