@@ -44,7 +44,7 @@ block_schema gemma_block(const model_config& c) {
     return block;
 }
 
-void read(const config_section& from, model_config& c) {
+void read_gemma3(const config_section& from, model_config& c) {
     read_sizes(from, c, {.head_dim = 256, .max_position_embeddings = 131072, .tie_word_embeddings = true});
     from.choice("hidden_activation", {"gelu_pytorch_tanh"});
     from.refuse("attention_bias");
@@ -67,6 +67,6 @@ void read(const config_section& from, model_config& c) {
 }  // namespace
 
 extern const family gemma3_family;
-const family gemma3_family = {{"gemma3_text"}, read};
+const family gemma3_family = {{"gemma3_text"}, read_gemma3};
 
 }  // namespace llama

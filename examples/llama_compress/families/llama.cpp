@@ -5,7 +5,7 @@ namespace llama {
 
 namespace {
 
-void read(const config_section& from, model_config& c) {
+void read_llama(const config_section& from, model_config& c) {
     read_sizes(from, c);
     from.choice("hidden_act", {"silu", "swish"});
     const bool attention = from.flag("attention_bias"), mlp = from.flag("mlp_bias");
@@ -16,6 +16,6 @@ void read(const config_section& from, model_config& c) {
 }  // namespace
 
 extern const family llama_family;
-const family llama_family = {{"llama"}, read};
+const family llama_family = {{"llama"}, read_llama};
 
 }  // namespace llama

@@ -5,7 +5,7 @@ namespace llama {
 
 namespace {
 
-void read(const config_section& from, model_config& c) {
+void read_mistral(const config_section& from, model_config& c) {
     read_sizes(from, c, {.max_position_embeddings = 131072});
     from.choice("hidden_act", {"silu", "swish"});
     c.rotary = {read_rotary(from, c)};
@@ -19,6 +19,6 @@ void read(const config_section& from, model_config& c) {
 }  // namespace
 
 extern const family mistral_family;
-const family mistral_family = {{"mistral"}, read};
+const family mistral_family = {{"mistral"}, read_mistral};
 
 }  // namespace llama

@@ -5,7 +5,7 @@ namespace llama {
 
 namespace {
 
-void read(const config_section& from, model_config& c) {
+void read_qwen2(const config_section& from, model_config& c) {
     read_sizes(from, c, {.max_position_embeddings = 32768});
     from.choice("hidden_act", {"silu", "swish"});
     c.rotary = {read_rotary(from, c)};
@@ -18,6 +18,6 @@ void read(const config_section& from, model_config& c) {
 }  // namespace
 
 extern const family qwen2_family;
-const family qwen2_family = {{"qwen2"}, read};
+const family qwen2_family = {{"qwen2"}, read_qwen2};
 
 }  // namespace llama

@@ -5,7 +5,7 @@ namespace llama {
 
 namespace {
 
-void read(const config_section& from, model_config& c) {
+void read_qwen3(const config_section& from, model_config& c) {
     read_sizes(from, c, {.head_dim = 128, .max_position_embeddings = 32768});
     from.choice("hidden_act", {"silu", "swish"});
     c.rotary = {read_rotary(from, c)};
@@ -21,6 +21,6 @@ void read(const config_section& from, model_config& c) {
 }  // namespace
 
 extern const family qwen3_family;
-const family qwen3_family = {{"qwen3"}, read};
+const family qwen3_family = {{"qwen3"}, read_qwen3};
 
 }  // namespace llama
