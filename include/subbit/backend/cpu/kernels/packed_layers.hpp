@@ -3,6 +3,7 @@
 #pragma once
 
 #include <subbit/backend/cpu/kernels/packed_product.hpp>
+#include <subbit/backend/ops/layers.hpp>
 #include <subbit/bits/low_rank_binary_linear.hpp>
 #include <subbit/bits/residual_binary_linear.hpp>
 
