@@ -20,9 +20,10 @@ matrix<float> random_matrix(const cuda& b, index rows, index cols) {
     return download(b, std::move(X));
 }
 
-/// What all benches here time: all of lb_admm(), that is upload, iterations, signs and scales.
+/// What all benches here time: all of lb_admm() with the paper's iteration, that is upload, iterations, signs and
+/// scales.
 double factorize(const cuda& b, const matrix<float>& W, index rank, int iterations) {
-    return lb_admm(b, W, {.rank = rank, .iterations = iterations}).error;
+    return lb_admm(b, W, {.rank = rank, .iterations = iterations, .iteration = paper_iteration{}}).error;
 }
 
 template <class F>

@@ -20,6 +20,7 @@
 #include <subbit/bits/bit_view.hpp>                // the view, and the layout in memory and on disk
 #include <subbit/bits/low_rank_binary_linear.hpp>  // the layer that replaces a dense one
 #include <subbit/bits/residual_binary_linear.hpp>  // another: a sum of sign matrices with vector scales
+#include <subbit/bits/round_scales.hpp>            // the 16-bit scales of files
 
 // backend: where it runs
 #include <subbit/backend/concept.hpp>     // what a backend is
@@ -54,8 +55,9 @@
 #include <subbit/train/schedules.hpp>
 
 // recon: tuning after factorization, over any model made of blocks
-#include <subbit/recon/block_reconstruction.hpp>
-#include <subbit/recon/model_reconstruction.hpp>
-#include <subbit/recon/path_diagnostics.hpp>
+#include <subbit/recon/block_reconstruction.hpp>  // every layer of a block compressed and tuned
+#include <subbit/recon/lb_compressor.hpp>         // by LB-ADMM, with statistics and ranks
+#include <subbit/recon/model_reconstruction.hpp>  // a whole model, against the original
+#include <subbit/recon/path_diagnostics.hpp>      // how the paths of residual layers work together
 
 // io needs nlohmann-json, so it is asked for by name: <subbit/io/safetensors.hpp>, <subbit/io/packed_layer.hpp>

@@ -64,7 +64,7 @@ TEST_CASE("LB-ADMM replays what it would launch, to the bit, and ends as well as
         if (watched) options.callback = [](const admm_status&) {};  // a step that is watched is not recorded
         return lb_admm(b, W, options);
     };
-    for (const auto iteration : {admm_iteration::paper, admm_iteration::improved})
+    for (const auto iteration : {admm_iteration(paper_iteration{}), admm_iteration(improved_iteration{})})
         for (const bool tf32 : {false, true}) {
             const cuda b(cuda_device({.tf32 = tf32}));
             const auto replays = run(b, iteration, false), launches = run(b, iteration, true);

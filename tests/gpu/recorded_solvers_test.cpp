@@ -36,7 +36,7 @@ TEST_CASE("an operation that has run once may be recorded") {
 TEST_CASE("LB-ADMM's recorded iterations are those that are not, to the bit") {
     const emulated b;
     const matrix<float> W = weight_like(3, 61, 45).cast<float>();
-    for (const auto iteration : {admm_iteration::paper, admm_iteration::improved}) {
+    for (const auto iteration : {admm_iteration(paper_iteration{}), admm_iteration(improved_iteration{})}) {
         const auto run = [&](bool recorded) {
             lb_admm_options<float> options{.rank = 19, .iterations = 25, .iteration = iteration};
             options.callback_every = 1;

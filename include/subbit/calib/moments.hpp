@@ -158,6 +158,12 @@ class clipped_moments {
     index batches_ = 0;
 };
 
+/// The second moments of one linear layer: of its inputs (n) and of its output gradients (m); empty for ones.
+template <class S>
+struct layer_moments {
+    vector<S> input, output;
+};
+
 /// Shrinkage toward the mean, (1 - gamma) v + gamma mean(v), gamma in [0,1] (0.4 in the authors' code, 0.2 in the
 /// paper); throws value_error for another gamma.
 template <class S>

@@ -42,8 +42,7 @@ enum class scale_form {
 /// Refits and bit descent after a solver, in this order.
 struct refine_options {
     int refit_rounds = 3;
-    bool descent = true;
-    descent_options stop = {};
+    std::optional<descent_options> descent = descent_options{};
 };
 
 /// The real factors of a target that a solver ended with, in the target's orientation: T ~ left right'.
@@ -84,7 +83,7 @@ index refine(const B& b, const weighted_target<B, S>& target, sign_factors<B, S>
     const auto t = const_view(target.T);
     fit_workspace<B, S> work(b, t.rows, t.cols, factors.rank());
     fit_scales(b, t, factors, options.refit_rounds, work);
-    return options.descent ? descend(b, t, target.squared_norm, factors, options.stop, work).flips : 0;
+    return options.descent ? descend(b, t, target.squared_norm, factors, *options.descent, work).flips : 0;
 }
 
 /// The balance (Proposition 1) of left and right, factors of the weighted target, once the weighting is taken off.
