@@ -22,8 +22,8 @@ std::string message_of(int code) {
     return reinterpret_cast<const char*>(text.data());
 }
 
-/// Tokenizers' expressions are written for Ruby's syntax. What PCRE2 reads otherwise is spelled out: \w has marks and
-/// no fractions, \b is its edge, \h is a hexadecimal digit. (^ and $ are lines' ends: PCRE2_MULTILINE.)
+/// Tokenizers' expressions are written for Ruby's syntax. What PCRE2 reads otherwise is spelled out: \w has marks,
+/// \b is its edge, \h is a hexadecimal digit. (^ and $ are lines' ends: PCRE2_MULTILINE.)
 std::string for_pcre2(const std::string& expression) {
     const std::string word = R"(\p{L}\p{M}\p{N}\p{Pc}\x{24b6}-\x{24e9})";
     const std::string in = "[" + word + "]", edge = "(?<=" + in + ")(?!" + in + ")|(?<!" + in + ")(?=" + in + ")";
