@@ -113,7 +113,7 @@ perplexity_result perplexity(const B& b, const model_directory& model,
     const index length = std::ssize(windows[0]);
     using memory = memory_of<B>;
     block_context<S, memory> context(b, model.config(), length, rounding.packed);
-    const auto outer = to_backend(b, model.load_outer_layers<S>(rounding.head));
+    const auto outer = upload(b, model.load_outer_layers<S>(rounding.head));
     const index chunk = std::max<index>(1, 16384 / length);  // windows whose hidden states are held at once
     const index chunks = (std::ssize(windows) + chunk - 1) / chunk, blocks = model.config().num_hidden_layers;
     double loss = 0;
@@ -128,7 +128,7 @@ perplexity_result perplexity(const B& b, const model_directory& model,
             run_block(b, model.load_block<B, S>(b, l, context), length, X, tape);
             subbit::report_step(watcher, "perplexity", ++done, static_cast<std::size_t>(chunks * (blocks + 1)), -1);
         }
-        rms_norm(b, subbit::const_view(X), subbit::const_span(outer.final_norm), model.config().rms_norm_eps, view(X),
+        rms_norm(b, subbit::const_view(X), subbit::const_span(outer.final_norm), {model.config().rms_norm_eps}, view(X),
                  inverse_rms);
         for (index w = 0; w < count; ++w) {
             const auto labels = next_tokens(windows[static_cast<std::size_t>(first + w)]);

@@ -145,7 +145,7 @@ double peak_memory(const job_sizes& s, const model_config& c, const compress_opt
     const double blocks_phase = states + block + tapes + student;
     const double distillation_tokens =
         o.distills_on_more() ? static_cast<double>(o.distill_windows) * s.distillation_window : tokens;
-    const double kept_tapes = std::min(static_cast<double>(subbit::distillation_options{}.tape_bytes),
+    const double kept_tapes = std::min(static_cast<double>(subbit::distillation_recipe{}.tape_bytes),
                                        s.blocks * s.distillation_window * tape_numbers * 4) +
                               s.blocks * s.distillation_window * s.hidden * 4;
     const double head_chunks = 3 * 256 * s.vocabulary * 4;
