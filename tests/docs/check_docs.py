@@ -67,7 +67,7 @@ def check_links(root, name, page):
 
 def check_paths(files, folders, page):
     text = re.sub(r"\w+://\S+", "", page)
-    for path in sorted(set(re.findall(rf"[\w./*-]*\w\.{MENTIONED}\b(?![\w/(])", text))):
+    for path in sorted(set(re.findall(rf"(?<![>\w./*-])[\w./*-]*\w\.{MENTIONED}\b(?![\w/(])", text))):
         path = re.sub(r"^(?:\.\.?/)+", "", path)
         if path not in PROGRAMS and not path.startswith("build/") and not ends_in(files, path):
             yield f"there is no file {path}"
