@@ -1,4 +1,4 @@
-// How well a compressed layer stands for its original.
+// The weighted error of a compressed layer.
 #pragma once
 
 #include "model/block.hpp"
@@ -9,8 +9,8 @@
 
 namespace llama {
 
-/// ||D (W - What) E||^2 / ||D W E||^2 with W (m,n), a copy that is used up, What a compressed layer's weight, and D and
-/// E the roots of the moments; empty moments are ones.
+/// ||D (W - What) E||^2 / ||D W E||^2 (docs/method.md, eq. 12) with W (m,n), a copy that is overwritten, What the
+/// weight of a compressed layer, and D and E the roots of the moments; empty moments are ones.
 template <class B, class Layer>
 double weighted_error(const B& b, matrix_in<float, memory_of<B>> W, const Layer& layer, const vector<float>& input,
                       const vector<float>& output) {
