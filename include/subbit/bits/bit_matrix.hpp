@@ -107,7 +107,7 @@ class bit_matrix {
 
 namespace detail {
 
-/// The signs of 32 adjacent numbers as one word. The trick: the bits' weights are selected and summed as numbers of S,
+/// The signs of 32 adjacent numbers as one word. The trick: the bits' weights are selected and summed as numbers,
 /// 16 at a time, so that every sum is exact and the loop vectorizes.
 template <class Scalar, class Simd = xsimd::default_arch>
 std::uint32_t pack_word(const Scalar* x) {
