@@ -1,7 +1,8 @@
 // How fast this machine multiplies, for the estimate of a job's time.
 #pragma once
 
-#include <subbit/backend/operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
 
 #include <algorithm>
 #include <chrono>

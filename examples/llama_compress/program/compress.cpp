@@ -131,6 +131,7 @@ void add_compress(CLI::App& app, const compress_options& defaults) {
         ->check(CLI::NonNegativeNumber)
         ->type_name("N")
         ->capture_default_str();
+    add_reading_options(*c, command->job.reading);
     command->machine.add_to(*c, {"cpu", "cuda"});
     c->add_flag("--keep-run", command->job.keep_run, "Keep DIR/run, the files from which a run resumes");
     c->add_flag("--dry-run", command->dry_run, "Only estimate the run's time, memory and result");

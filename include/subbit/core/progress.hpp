@@ -23,6 +23,12 @@ class progress {
     virtual bool cancelled() const { return false; }
 };
 
+/// A watcher for work that nobody watches: it hears every step and never stops one.
+inline progress& unwatched() {
+    static progress nobody;
+    return nobody;
+}
+
 /// Reports a step to the watcher, and throws cancelled_error if it asks to stop.
 inline void report_step(progress& watcher, std::string_view what, std::size_t done, std::size_t total, double loss) {
     watcher.step(what, done, total, loss);

@@ -2,9 +2,9 @@
 // (docs/method.md, eq. 28).
 #pragma once
 
-#include <subbit/backend/conjugate_operations.hpp>
-#include <subbit/backend/factor_operations.hpp>
-#include <subbit/backend/memory_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/backend/ops/solver.hpp>
 
 #include <span>
 
@@ -19,9 +19,9 @@ class conjugate_gradients {
     conjugate_gradients(const B& b, index rows, index rank)
         : product_(allocate<S>(b, rows, rank)),
           direction_(allocate<S>(b, rows, rank)),
-          energy_(allocate_vector<S>(b, rows)),
-          gained_(allocate_vector<S>(b, rows)),
-          last_(allocate_vector<S>(b, rows)) {}
+          energy_(allocate<S>(b, rows)),
+          gained_(allocate<S>(b, rows)),
+          last_(allocate<S>(b, rows)) {}
 
     /// Takes `steps` steps from the given X; R is overwritten.
     template <class MG, class MR, class MX>
@@ -46,7 +46,7 @@ class conjugate_gradients {
     /// or if the numbers were not finite. Waits for the backend.
     double last_share(const B& b) {
         const auto sum_and_clear = [&](auto& v) {
-            const double sum = download_vector(b, std::span<const S>(const_span(v))).template cast<double>().sum();
+            const double sum = download(b, v).template cast<double>().sum();
             fill(b, 0, as_column(span_of(v)));
             return sum;
         };

@@ -1,23 +1,15 @@
-// What the kinds of linear layer share: which parameters train, what a forward pass leaves, buffers.
+// What the kinds of linear layer share: what a forward pass leaves, buffers.
 #pragma once
 
-#include <subbit/backend/memory_operations.hpp>
+#include <subbit/backend/ops/memory.hpp>
 #include <subbit/core/matrix.hpp>
+#include <subbit/train/parameter.hpp>
 
 #include <iterator>
 
 namespace subbit {
 
-/// Which parameters a backward pass makes gradients for; the others are constants.
-struct trainable {
-    bool weights = false;  ///< dense weights
-    bool latents = false;  ///< U and V of binary layers, through the straight-through estimator
-    bool scales = false;   ///< s_post, s_mid, s_pre of binary layers
-    bool biases = false;
-    bool norms = false;  ///< used by models, not by linear layers
-};
-
-/// What a layer's forward pass leaves for its backward pass; empty but for low-rank layers.
+/// What a layer's forward pass keeps for its backward pass; empty except for low-rank layers.
 template <class S, class Memory = host_memory>
 struct linear_tape {
     matrix_in<S, Memory> rank_activations;  ///< (T, r): (X o s_pre) V^T
@@ -26,8 +18,8 @@ struct linear_tape {
     index size() const { return view(rank_activations).size() + view(unscaled).size(); }
 };
 
-/// Buffers that the layers of a model share: what lives only during one forward or backward call. They grow to what the
-/// largest layer needs.
+/// Buffers that live only during one forward or backward call, shared by all layers of a model. They grow to the size
+/// that the largest layer needs.
 template <class S, class Memory = host_memory>
 class linear_workspace {
   public:
