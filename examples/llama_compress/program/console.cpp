@@ -75,10 +75,10 @@ subbit::precision precision_of(const std::string& products) {
 void add_reading_options(CLI::App& command, text_reading& reading) {
     command.add_flag_callback(
         "--no-bos", [&reading] { reading.bos = false; },
-        "Do not begin texts with the token that the tokenizer begins them with");
+        "Do not put the token that begins a text (BOS) before texts and windows");
     command.add_flag_callback(
         "--specials-as-text", [&reading] { reading.specials = special_tokens::plain_text; },
-        "Special tokens that a text spells out are text like any other");
+        "Treat the names of special tokens in a text as ordinary text");
 }
 
 void rounding_options::add_to(CLI::App& command) {

@@ -18,10 +18,10 @@ class vocabulary {
     /// Ids from 0 to id_limit - 1.
     explicit vocabulary(std::size_t id_limit) : id_limit_(id_limit) {}
 
-    /// A number from JSON as an id; format_error beginning with `where` if it is none.
+    /// A number from JSON as an id; format_error beginning with `where` if it is not an id.
     std::int32_t id_of(const nlohmann::json& value, const std::string& where) const;
 
-    /// format_error beginning with `where` if the id is another token's; a name is given once.
+    /// Adds a token; format_error beginning with `where` if the id is another token's. A name may be added once.
     void add(std::int32_t id, const std::string& name, const std::string& where);
 
     std::optional<std::int32_t> find(std::string_view name) const;

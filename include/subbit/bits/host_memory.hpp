@@ -1,4 +1,4 @@
-// What a layer is made of where its numbers lie in the host's memory; a device's backend names its own.
+// The types of a layer's parts in the host's memory; a device's backend has its own.
 #pragma once
 
 #include <subbit/bits/bit_matrix.hpp>

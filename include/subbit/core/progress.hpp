@@ -23,7 +23,7 @@ class progress {
     virtual bool cancelled() const { return false; }
 };
 
-/// A watcher for work that nobody watches: it hears every step and never stops one.
+/// The watcher of work that nobody watches: it ignores every step and never stops one.
 inline progress& unwatched() {
     static progress nobody;
     return nobody;

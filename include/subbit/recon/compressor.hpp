@@ -50,7 +50,7 @@ class compressor_reference {
     void finish(const B& b, index l, layer_type& layer) const { finish_(object_, b, l, layer); }
 
   private:
-    /// The compressor as it was given: const where it was const.
+    /// The compressor with the constness with which it was given.
     template <class C>
     static std::remove_reference_t<C>& get(const void* object) {
         return *static_cast<std::remove_reference_t<C>*>(const_cast<void*>(object));

@@ -1,4 +1,4 @@
-// What the kinds of linear layer share: what a forward pass leaves, buffers.
+// What the kinds of linear layers share: the tape, and buffers.
 #pragma once
 
 #include <subbit/backend/ops/memory.hpp>

@@ -30,7 +30,8 @@ namespace subbit {
 /// The instruction sets that the cpu backend has kernels for, narrowest first.
 enum class isa { portable, avx2, avx512 };
 
-/// Architecture tags: each kernel is a template on one of them. The portable one names what the compiler was told of.
+/// Architecture tags: each kernel is a template on one of them. The portable one uses the instructions for which the
+/// compiler compiles the file.
 template <class Simd>
 struct compiled_arch {};
 using portable_arch = compiled_arch<xsimd::default_arch>;

@@ -40,8 +40,8 @@ class thread_pool {
 
     int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-    /// Calls f(c) once for each c of [0, chunks). Runs in the calling thread alone where that is a chunk of a loop
-    /// itself, or where another loop has the pool. Throws the first exception of f, after all chunks have stopped.
+    /// Calls f(c) once for each c of [0, chunks). Runs in the calling thread alone if that is running a chunk of a loop
+    /// itself, or if another loop has the pool. Throws the first exception of f, after all chunks have stopped.
     template <class F>
     void run(index chunks, F&& f) {
         if (workers_.empty() || chunks <= 1 || inside_chunk() || !owner_.try_lock()) {
