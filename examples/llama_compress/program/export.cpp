@@ -13,7 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 using subbit::dtype;
 
-/// A directory that gets its name when it is complete; without commit() nothing is left.
+/// A directory that gets its name when all of it is there; without commit() nothing is left.
 class new_directory {
   public:
     explicit new_directory(const fs::path& path)
@@ -41,7 +41,7 @@ class new_directory {
     bool committed_ = false;
 };
 
-/// All tensors; each is made when it is written.
+/// All tensors, made one at a time while the file is written.
 subbit::safetensors_writer dense_tensors(const model_directory& model, subbit::progress& watcher) {
     subbit::safetensors_writer file;
     file.metadata("format", "pt");
@@ -85,7 +85,7 @@ subbit::safetensors_writer dense_tensors(const model_directory& model, subbit::p
     return file;
 }
 
-/// config.json with the new element type, and the other files unchanged.
+/// config.json for the new element type, and the companions as they are.
 void copy_companions(const model_directory& model, const fs::path& out) {
     auto config = model.config().original;
     config["torch_dtype"] = "bfloat16";
@@ -116,7 +116,7 @@ void add_export(CLI::App& app) {
         fs::path model, out;
     };
     auto command = std::make_shared<export_command>();
-    auto* c = app.add_subcommand("export", "Write a compressed model as an ordinary dense model in BF16");
+    auto* c = app.add_subcommand("export", "Write a compressed model as an ordinary dense BF16 directory");
     c->add_option("DIR", command->model, "Model directory")->required();
     c->add_option("--out", command->out, "New directory")->required()->type_name("DENSE");
     c->callback([command] { export_model(command->model, command->out); });

@@ -72,8 +72,7 @@ std::size_t write_model(const fs::path& out, const model_directory& original,
                         const std::vector<block_weights<float>>& student) {
     subbit::safetensors_writer file;
     file.metadata("format", "subbit");
-    // Tensors that are not factorized keep their type and bytes; norms are written again, since they may have been
-    // tuned.
+    // What is not factorized keeps its type and bytes; norms are written anew, for they may have been tuned.
     for (const auto& name : original.tensors().names()) {
         if (name.starts_with("model.layers.")) continue;
         const auto& tensor = original.tensors().info(name);
