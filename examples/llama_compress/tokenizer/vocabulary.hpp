@@ -18,7 +18,7 @@ class vocabulary {
     /// Ids from 0 to id_limit - 1.
     explicit vocabulary(std::size_t id_limit) : id_limit_(id_limit) {}
 
-    /// A number from JSON as an id; format_error beginning with `where` if it is none.
+    /// A number from JSON as an id; format_error beginning with `where` if it is not an id.
     std::int32_t id_of(const nlohmann::json& value, const std::string& where) const;
 
     /// A token of the model, or one that was added to it. format_error beginning with `where` if the id is another
