@@ -71,7 +71,8 @@ void write_mixed_model(const std::filesystem::path& directory, const tiny_shape&
                                      subbit::vector<float>::Ones(W.cols)});
             add_packed_layer(file, layer, sum);
         } else {
-            const auto fit = subbit::lb_admm(backend, W, {.rank = 14, .iterations = 5});
+            const auto fit =
+                subbit::lb_admm(backend, W, {.rank = std::min({index{14}, W.rows, W.cols}), .iterations = 5});
             add_packed_layer(file, layer, fit.pack());
         }
     });
