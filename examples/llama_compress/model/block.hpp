@@ -241,7 +241,6 @@ class block : public block_weights<S, Memory> {
                 schema->attention.span};
     }
     double attention_scale() const { return 1 / std::sqrt(static_cast<double>(context_->config.head_dim)); }
-    norm_rule norm() const { return {context_->config.rms_norm_eps}; }
     /// A layer, and where its outputs go.
     struct output {
         linear_id id;

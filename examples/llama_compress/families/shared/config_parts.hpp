@@ -33,6 +33,9 @@ block_schema llama_block(const model_config& c, const block_biases& biases = {})
 /// Adds norms of every head of queries and keys.
 void add_head_norms(block_schema& block, const model_config& c);
 
+/// Says that the layers lie below each other in one tensor, in this order.
+void fuse(block_schema& block, const std::string& name, const std::vector<linear_id>& layers);
+
 /// Gives the blocks whose layer_types entry is "sliding_attention" that span of tokens; where the list is absent,
 /// `slides(block)` says which. The schemas must be there.
 template <class Slides>
