@@ -32,7 +32,8 @@ struct distillation_state {
 
 /// The settings of a distillation beyond those of its phase, whose batch_windows are gathered one after the other.
 struct distillation_recipe {
-    phase_options phase;
+    phase_options phase{.scales = learning_rate::share_of_magnitude(0.008),
+                        .biases = learning_rate::share_of_magnitude(0.008)};
     /// Before the first step every layer's latents move this far from where their signs would flip: a low-rank layer's
     /// by this share of their mean magnitude, away from zero; a coupled weight by this share of the way to the value
     /// that it stands for. Tuning of the blocks leaves many at the very edge, and Adam's first steps would flip all of
