@@ -23,16 +23,17 @@
 #include <subbit/bits/round_scales.hpp>            // the 16-bit scales of files
 
 // backend: where it runs
-#include <subbit/backend/byte_operations.hpp>    // products of 8-bit rows
-#include <subbit/backend/concept.hpp>            // what a backend is
-#include <subbit/backend/cpu.hpp>                // all threads, the widest SIMD of this machine
-#include <subbit/backend/factor_operations.hpp>  // the operations of the solvers
-#include <subbit/backend/memory_operations.hpp>  // owners in a backend's memory, and the way to and from the host
-#include <subbit/backend/operations.hpp>         // the operations of everyone
-#include <subbit/backend/path_operations.hpp>    // those of residual binarization
-#include <subbit/backend/reference.hpp>          // plain loops: the oracle
-#include <subbit/backend/row_operations.hpp>     // those of layers in training
-#include <subbit/backend/train_operations.hpp>   // those of optimizers and losses
+#include <subbit/backend/concept.hpp>     // what a backend is
+#include <subbit/backend/cpu.hpp>         // all threads, the widest SIMD of this machine
+#include <subbit/backend/ops/bytes.hpp>   // what a backend does: products of 8-bit rows
+#include <subbit/backend/ops/dense.hpp>   // dense products, entries, rows, sums
+#include <subbit/backend/ops/layers.hpp>  // binary layers
+#include <subbit/backend/ops/memory.hpp>  // owners in its memory, and the way to and from the host
+#include <subbit/backend/ops/paths.hpp>   // residual binarization
+#include <subbit/backend/ops/rows.hpp>    // the steps around a layer's products
+#include <subbit/backend/ops/solver.hpp>  // the steps of the solvers
+#include <subbit/backend/ops/train.hpp>   // optimizers and losses
+#include <subbit/backend/reference.hpp>   // plain loops: the oracle
 
 // factor: a weight matrix in, signs and scales out
 #include <subbit/factor/bit_descent.hpp>    // exact coordinate descent over the bits
@@ -50,6 +51,7 @@
 #include <subbit/train/adamw.hpp>
 #include <subbit/train/losses.hpp>
 #include <subbit/train/muon.hpp>
+#include <subbit/train/parameter.hpp>  // what trains
 #include <subbit/train/schedules.hpp>
 
 // recon: tuning after factorization, over any model made of blocks

@@ -1,6 +1,8 @@
 // The operations of a solver, recorded and replayed.
 #include <subbit/backend/emulated.hpp>
-#include <subbit/backend/factor_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/backend/ops/solver.hpp>
 #include <subbit/factor/lb_admm.hpp>
 
 #include "factor/random_matrices.hpp"

@@ -10,7 +10,7 @@
 #include "compress/student.hpp"
 #include "program/report.hpp"
 
-#include <subbit/backend/phase_clock.hpp>
+#include <subbit/backend/jobs/phase_clock.hpp>
 #include <subbit/backend/reference.hpp>
 #include <subbit/recon/model_reconstruction.hpp>
 
@@ -25,7 +25,7 @@
 namespace llama {
 
 using subbit::const_view;
-using subbit::to_backend;
+using subbit::upload;
 
 namespace detail {
 
@@ -37,19 +37,23 @@ inline double seconds_since(std::chrono::steady_clock::time_point start) {
 struct text_windows {
     window_list calibration, distillation;
     index tokens = 0;
+    nlohmann::json bos;  // what begins each of them
 };
 
 inline text_windows take_windows(const compress_job& job, const model_directory& model) {
     const auto& o = job.options;
-    const auto tokens = model.load_tokenizer().encode_file(job.text);
+    const auto words = model.load_tokenizer();
+    const auto tokens = words.encode_file(job.text, job.reading.specials);
+    const auto first = job.reading.first_tokens(words);
     text_windows result;
     result.tokens = std::ssize(tokens);
     require_tokens(job, result.tokens);
-    result.calibration = split_windows(tokens, o.window_tokens, o.windows);
+    result.bos = job.reading.bos_of(words);
+    result.calibration = split_windows(tokens, o.window_tokens, o.windows, first);
     if (o.distills_on_more())
         result.distillation =
             split_windows(std::span(tokens).subspan(static_cast<std::size_t>(o.windows * o.window_tokens)),
-                          o.distillation_length(), o.distill_windows);
+                          o.distillation_length(), o.distill_windows, first);
     return result;
 }
 
@@ -70,7 +74,7 @@ class compression {
           ranks_(choose_ranks(model_.config(), job.options)),
           windows_(detail::take_windows(job, model_)),
           context_(backend_, model_.config(), std::max(job.options.window_tokens, job.options.distillation_length())),
-          outer_(to_backend(backend_, model_.template load_outer_layers<float>())),
+          outer_(upload(backend_, model_.template load_outer_layers<float>())),
           folder_(job.out, fingerprint(job)) {
         if (model_.is_packed()) throw subbit::value_error(job.model.string() + " is compressed already");
     }
@@ -83,7 +87,7 @@ class compression {
         distill_model();
         std::vector<block_weights<float>> finished;
         for (auto& blk : student_)
-            finished.push_back(subbit::to_host(backend_, std::move(blk.weights())));
+            finished.push_back(subbit::download(backend_, std::move(blk.weights())));
         const std::size_t bytes = write_model(job_.out, model_, finished);
         clock_.end(backend_, "write");
         auto report = summarize(detail::seconds_since(start));
@@ -134,7 +138,7 @@ class compression {
             clock_.end(backend_, "blocks: pass on");
             if (!done) compress_block(l, blk, compressed);
             clock_.skip(backend_);  // the block's report has its phases
-            blk.weights() = to_backend(backend_, folder_.load_block(l));
+            blk.weights() = upload(backend_, folder_.load_block(l));
             clock_.end(backend_, "blocks: read");
             if (pending) run_block(backend_, blk, options_.window_tokens, compressed, tape);
             clock_.end(backend_, "blocks: pass on");
@@ -152,7 +156,7 @@ class compression {
              .prefix = block_prefix(l),
              .seed = options_.seed * 1000003U + static_cast<std::uint64_t>(l * blk.layer_total())});
         const auto importance =
-            subbit::to_backend(backend_, vector<float>(moments[down_proj].output / moments[down_proj].output.mean()));
+            subbit::upload(backend_, vector<float>(moments[down_proj].output / moments[down_proj].output.mean()));
         const subbit::block_data<float> data{
             const_view(inputs), const_view(teacher_),
             weighted_loss(options_) ? subbit::const_span(importance) : std::span<const float>(),
@@ -260,8 +264,8 @@ class compression {
 
     nlohmann::json test_model() const {
         const model_directory compressed(job_.out);
-        const auto windows =
-            read_windows(compressed.load_tokenizer(), *job_.test_text, job_.test_context, job_.test_windows);
+        const auto windows = read_windows(compressed.load_tokenizer(), *job_.test_text, job_.test_context,
+                                          job_.test_windows, job_.reading);
         const auto result = perplexity<float>(evaluator_, compressed, windows, watcher_);
         return {{"perplexity", result.perplexity}, {"mean_loss", result.mean_loss},
                 {"tokens", result.tokens},         {"windows", result.windows},
@@ -270,6 +274,7 @@ class compression {
 
     nlohmann::json summarize(double seconds) {
         auto report = make_report(job_, model_, reports_, distillation_curve_, seconds_of_phases(seconds));
+        report["bos"] = windows_.bos;
         if (!distillation_probes_.empty()) report["distillation_path_diagnostics"] = distillation_probes_;
         return report;
     }
@@ -312,6 +317,8 @@ class compression {
         nlohmann::json f = {{"backend", job.on_cuda ? "cuda" : "cpu"},
                             {"recipe", job.options.recipe},
                             {"text", file_hash(job.text)},
+                            {"bos", job.reading.bos},
+                            {"special tokens", job.reading.specials == special_tokens::recognized},
                             {"config", file_hash(job.model / "config.json")},
                             {"tokenizer", file_hash(job.model / "tokenizer.json")}};
         compress_options::visit(job.options,

@@ -78,9 +78,9 @@ subbit::compressed_layer<S> split_into_paths(const B& b, matrix_view<const S> we
                                     .name = task.name});
     subbit::residual_linear<S> residual;
     residual.layer = std::move(f.layer);
-    auto moved = subbit::to_backend(b, std::move(residual));
+    auto moved = subbit::upload(b, std::move(residual));
     moved.follow(b, subbit::upload(b, weight), coupling_of(o));
-    return {subbit::to_host(b, std::move(moved)), f.error};
+    return {subbit::download(b, std::move(moved)), f.error};
 }
 
 /// A layer's weight (m, n), on the host, compressed by the method that the options name; and its relative error in the

@@ -8,7 +8,7 @@
 #include "compress/recipe.hpp"
 #include "compress/student.hpp"
 
-#include <subbit/backend/phase_clock.hpp>
+#include <subbit/backend/jobs/phase_clock.hpp>
 #include <subbit/recon/model_reconstruction.hpp>
 
 #include <algorithm>
@@ -146,7 +146,7 @@ class trial {
         const index batch = options_.distill_batch, length = options_.distillation_length(), most = 9 * batch;
         outer_layers<float, memory> outer;
         outer.embedding = subbit::allocate<float>(b_, c.vocab_size, c.hidden_size);
-        outer.final_norm = subbit::allocate_vector<float>(b_, c.hidden_size);
+        outer.final_norm = subbit::allocate<float>(b_, c.hidden_size);
         const window_list windows(static_cast<std::size_t>(most),
                                   std::vector<std::int32_t>(static_cast<std::size_t>(length), 0));
         student_model<B> student{c, outer, std::vector<block_type>(blocks, compressed_.front())};

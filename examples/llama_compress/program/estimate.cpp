@@ -229,11 +229,11 @@ compress_estimate estimate(const compress_job& job) {
     e.ranks = choose_ranks(model.config(), o);
     e.paths = is_rabit(o) ? paths_of(o) : 0;
     const tokenizer vocabulary = model.load_tokenizer();
-    e.text_tokens = std::ssize(vocabulary.encode_file(job.text));
+    e.text_tokens = std::ssize(vocabulary.encode_file(job.text, job.reading.specials));
     e.calibration_windows = o.windows;
     e.distillation_windows = o.distills_on_more() ? o.distill_windows : 0;
     require_tokens(job, e.text_tokens);
-    if (job.test_text) read_windows(vocabulary, *job.test_text, job.test_context, job.test_windows);
+    if (job.test_text) read_windows(vocabulary, *job.test_text, job.test_context, job.test_windows, job.reading);
 
     const auto blocks = static_cast<std::size_t>(model.config().num_hidden_layers);
     double bits = 0, weights = 0, model_bytes = 0;

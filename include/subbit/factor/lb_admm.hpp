@@ -2,7 +2,7 @@
 // iteration of the same kind that reaches about its error in a quarter of the steps (docs/numerics.md).
 #pragma once
 
-#include <subbit/backend/repeated.hpp>
+#include <subbit/backend/jobs/repeated.hpp>
 #include <subbit/core/random.hpp>
 #include <subbit/factor/factorization.hpp>
 #include <subbit/factor/latent_admm.hpp>

@@ -2,8 +2,8 @@
 // still maps the compressed prefix's activations to the original block's outputs.
 #pragma once
 
-#include <subbit/backend/phase_clock.hpp>
-#include <subbit/backend/streams.hpp>
+#include <subbit/backend/jobs/phase_clock.hpp>
+#include <subbit/backend/jobs/streams.hpp>
 #include <subbit/recon/block_tuning.hpp>
 #include <subbit/recon/compressor.hpp>
 #include <subbit/recon/sign_flips.hpp>
@@ -203,7 +203,7 @@ class block_reconstruction {
     /// Turns the layer's weight, which the block loses, into a compressed layer on the host.
     void factorize(const B& stream, index l) {
         const auto start = clock::now();
-        const auto weight = to_host(stream, std::move(block_.layer(l).dense().weight));
+        const auto weight = download(stream, std::move(block_.layer(l).dense().weight));
         auto [layer, error] = options_.compressor.factorize(stream, l, const_view(weight));
         factorized_[static_cast<std::size_t>(l)] = std::move(layer);
         entry(l).factor_error = error;
@@ -214,7 +214,7 @@ class block_reconstruction {
     void install(index l) {
         auto& layer = block_.layer(l);
         auto bias = std::move(layer.dense().bias);
-        layer = to_backend(b_, std::move(factorized_[static_cast<std::size_t>(l)]));
+        layer = upload(b_, std::move(factorized_[static_cast<std::size_t>(l)]));
         entry(l).name = block_.layer_name(l);
         layer.visit_compressed([&](auto& compressed) {
             compressed.layer.bias = std::move(bias);

@@ -1,7 +1,7 @@
 // Tuning a block: some of its parameters move so that it maps its inputs to given targets.
 #pragma once
 
-#include <subbit/backend/repeated.hpp>
+#include <subbit/backend/jobs/repeated.hpp>
 #include <subbit/core/progress.hpp>
 #include <subbit/recon/block_concept.hpp>
 #include <subbit/recon/tuning.hpp>
@@ -84,7 +84,7 @@ class block_steps {
           block_(block),
           data_(data),
           batch_(batch),
-          loss_(allocate_vector<double>(b, 1)),
+          loss_(allocate<double>(b, 1)),
           norm_(weighted_square(b, data.targets, data.importance)) {
         for (auto* m : {&X_, &target_, &Y_, &dY_, &dX_})
             reshape(b, *m, batch * data.window, data.inputs.cols);
@@ -104,7 +104,7 @@ class block_steps {
 
     /// The relative error of the epoch's windows so far, each taken as its step found it; waits for the backend.
     double error() const {
-        const double loss = read_entries(b_, std::span<const double>(const_span(loss_))).front();
+        const double loss = download(b_, std::span<const double>(const_span(loss_)))(0);
         return norm_ > 0 ? loss / norm_ : loss;
     }
 

@@ -1,7 +1,7 @@
 // A layer on its way from the solver to the file: it can be tuned, measured against its original, and rounded.
 #pragma once
 
-#include <subbit/backend/train_operations.hpp>
+#include <subbit/backend/ops/train.hpp>
 #include <subbit/bits/round_scales.hpp>
 #include <subbit/calib/moments.hpp>
 #include <subbit/factor/factorization.hpp>
@@ -40,7 +40,7 @@ double weighted_error(const B& b, matrix_in<S, memory_of<B>> W, const linear_lay
     auto difference = allocate<S>(b, layer.rows(), layer.cols());
     layer.visit_compressed([&](const auto& compressed) { compressed.expand(b, view(difference)); });
     axpby(b, 1, W, -1, difference);
-    const auto columns = to_backend(b, moments.input), rows = to_backend(b, vector<S>(moments.output.cwiseSqrt()));
+    const auto columns = upload(b, moments.input), rows = upload(b, vector<S>(moments.output.cwiseSqrt()));
     for (auto* m : {&W, &difference})
         scale(b, *m, const_span(rows), std::span<const S>());
     const double norm = weighted_square(b, const_view(W), const_span(columns));
@@ -54,7 +54,7 @@ void round_scales(const B& b, linear_layer<S, memory_of<B>>& layer, const std::s
     layer.visit_compressed([&](auto& compressed) {
         auto rounded = on_host(b, compressed.layer);
         round_scales(rounded, name);
-        compressed.layer = to_backend(b, std::move(rounded));
+        compressed.layer = upload(b, std::move(rounded));
     });
 }
 

@@ -64,7 +64,7 @@ class lb_compressor {
     template <class B>
     double measure(const B& b, index l, const linear_layer<S, memory_of<B>>& layer) const {
         const auto at = static_cast<std::size_t>(l);
-        return weighted_error(b, to_backend(b, weights_[at]), layer, moments_[at]);
+        return weighted_error(b, upload(b, weights_[at]), layer, moments_[at]);
     }
 
     template <class B>

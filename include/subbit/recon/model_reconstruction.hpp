@@ -2,8 +2,8 @@
 // distribution of the next token. Scales move; norms and latents on request.
 #pragma once
 
-#include <subbit/backend/phase_clock.hpp>
-#include <subbit/backend/repeated.hpp>
+#include <subbit/backend/jobs/phase_clock.hpp>
+#include <subbit/backend/jobs/repeated.hpp>
 #include <subbit/recon/block_concept.hpp>
 #include <subbit/recon/tuning.hpp>
 #include <subbit/train/losses.hpp>
@@ -185,8 +185,8 @@ class distillation {
         if (state_.steps_done > 0) tune_->restore(b_, state_.steps_done, std::move(state_.moments), state_.peak_rates);
         state_.moments.clear();
         state_.peak_rates = tune_->peaks();
-        tokens_ = allocate_vector<std::int32_t>(b_, std::ssize(data_.windows[0]));
-        loss_ = upload_vector(b_, std::span<const double>(&state_.epoch_loss, 1));
+        tokens_ = allocate<std::int32_t>(b_, std::ssize(data_.windows[0]));
+        loss_ = upload(b_, std::span<const double>(&state_.epoch_loss, 1));
     }
 
     void step() {
@@ -207,7 +207,7 @@ class distillation {
         const auto order = visiting_order(options_.recipe.phase.seed, now.epoch, std::ssize(data_.windows));
         for (std::size_t at = now.first; at < now.last; ++at) {
             const auto& window = data_.windows[static_cast<std::size_t>(order[at])];
-            write_entries(b_, std::span<const std::int32_t>(window), span_of(tokens_));
+            upload(b_, std::span<const std::int32_t>(window), span_of(tokens_));
             data_.teacher.begin(order[at]);
             learning_(b_, [&] {
                 pass_.run(b_, train_, const_span(tokens_), std::as_const(data_.teacher), span_of(loss_));
@@ -238,7 +238,7 @@ class distillation {
         const bool saves = recipe.checkpoint_steps > 0 && state_.steps_done % recipe.checkpoint_steps == 0;
         windows_unseen_ += done.last - done.first;
         if (ends || saves || looked_at) {
-            const double now = read_entries(b_, std::span<const double>(const_span(loss_))).front();
+            const double now = download(b_, std::span<const double>(const_span(loss_)))(0);
             const double before = std::exchange(state_.epoch_loss, now);
             shown_ = (now - before) / static_cast<double>(std::exchange(windows_unseen_, 0));
         }

@@ -114,7 +114,7 @@ class tuner {
     void gather(const B& b) {
         if (sums_.empty())
             for (const auto& p : parameters_) {
-                sums_.push_back(allocate_vector<S>(b, std::ssize(p.gradient)));
+                sums_.push_back(allocate<S>(b, std::ssize(p.gradient)));
                 gathered_.push_back(p);
                 gathered_.back().gradient = span_of(sums_.back());
             }
