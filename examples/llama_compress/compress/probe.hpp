@@ -1,4 +1,4 @@
-// Looks at how the paths of residual layers work together while they are trained: entries of the report.
+// Measures, for the report, how the paths of residual layers work together while they are trained.
 #pragma once
 
 #include "model/model_directory.hpp"
@@ -6,15 +6,14 @@
 #include <subbit/recon/path_diagnostics.hpp>
 #include <subbit/recon/sign_flips.hpp>
 
-#include <array>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
 
 namespace llama {
 
-/// The signs of every layer of a block, to count flips against.
-using block_signs = std::array<std::vector<subbit::bit_matrix>, layer_count>;
+/// The signs of every layer of a block, to count later flips.
+using block_signs = per_linear<std::vector<subbit::bit_matrix>>;
 
 template <class B>
 block_signs signs_of(const B& b, const block<float, memory_of<B>>& blk) {
@@ -24,9 +23,9 @@ block_signs signs_of(const B& b, const block<float, memory_of<B>>& blk) {
     return signs;
 }
 
-/// Runs residual layers on a few windows X (T, d), which become the block's outputs, and compares their paths with what
-/// the original block's weights make of the same inputs: one list a quantity, one number a layer. `host` makes the
-/// comparison.
+/// Runs a block on a few windows X (T, d), which become the block's outputs, and compares each layer's paths with the
+/// outputs of the original weight for the same inputs: a list for each quantity, a number for each layer. The
+/// comparison runs on `host`.
 template <class B, class Host>
 nlohmann::json probe_block(const B& b, const Host& host, const block<float, memory_of<B>>& blk,
                            const std::vector<matrix<float>>& originals, const block_signs& first_signs, index window,
@@ -39,7 +38,7 @@ nlohmann::json probe_block(const B& b, const Host& host, const block<float, memo
     nlohmann::json entry;
     for (std::size_t k = 0; k < layer_count; ++k) {
         const auto& layer = subbit::on_host(b, blk.layers[k].residual());
-        const auto& inputs = subbit::on_host(b, block_type::input_of(tape, k));
+        const auto& inputs = subbit::on_host(b, block_type::input_of(tape, static_cast<linear_id>(k)));
         const auto d = subbit::diagnose_paths(host, layer, const_view(originals[k]), const_view(inputs));
         entry["correlation"].push_back(d.correlation);
         entry["alignment"].push_back(d.alignment);
