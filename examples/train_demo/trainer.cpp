@@ -112,14 +112,14 @@ double trainer::backward_from_loss(std::span<const std::int32_t> tokens) {
     d_normed_.resize(rows, d);
     d_input_.resize(rows, d);
     d_embedding_.setZero();
-    llama::rms_norm(backend_, const_view(states_.back()), final_norm, config_.rms_norm_eps, view(normed_),
+    llama::rms_norm(backend_, const_view(states_.back()), final_norm, {config_.rms_norm_eps}, view(normed_),
                     inverse_rms_);
     const double loss =
         subbit::cross_entropy(backend_, const_view(normed_), const_view(outer_.embedding),
                               std::span<const std::int32_t>(labels), weight, view(d_normed_), view(d_embedding_));
     gradient_.setZero(rows, d);
-    llama::rms_norm_backward(backend_, const_view(states_.back()), final_norm, inverse_rms_, const_view(d_normed_),
-                             view(gradient_), span_of(d_final_norm_));
+    llama::rms_norm_backward(backend_, const_view(states_.back()), final_norm, {config_.rms_norm_eps}, inverse_rms_,
+                             const_view(d_normed_), view(gradient_), span_of(d_final_norm_));
     for (std::size_t l = blocks_.size(); l-- > 0;) {
         blocks_[l].backward(backend_, everything, tapes_[l], window, const_view(gradient_), view(d_input_));
         gradient_.swap(d_input_);

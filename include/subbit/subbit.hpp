@@ -20,18 +20,20 @@
 #include <subbit/bits/bit_view.hpp>                // the view, and the layout in memory and on disk
 #include <subbit/bits/low_rank_binary_linear.hpp>  // the layer that replaces a dense one
 #include <subbit/bits/residual_binary_linear.hpp>  // another: a sum of sign matrices with vector scales
+#include <subbit/bits/round_scales.hpp>            // the 16-bit scales of files
 
 // backend: where it runs
-#include <subbit/backend/byte_operations.hpp>    // products of 8-bit rows
-#include <subbit/backend/concept.hpp>            // what a backend is
-#include <subbit/backend/cpu.hpp>                // all threads, the widest SIMD of this machine
-#include <subbit/backend/factor_operations.hpp>  // the operations of the solvers
-#include <subbit/backend/memory_operations.hpp>  // owners in a backend's memory, and the way to and from the host
-#include <subbit/backend/operations.hpp>         // the operations of everyone
-#include <subbit/backend/path_operations.hpp>    // those of residual binarization
-#include <subbit/backend/reference.hpp>          // plain loops: the oracle
-#include <subbit/backend/row_operations.hpp>     // those of layers in training
-#include <subbit/backend/train_operations.hpp>   // those of optimizers and losses
+#include <subbit/backend/concept.hpp>     // what a backend is
+#include <subbit/backend/cpu.hpp>         // all threads, the widest SIMD of this machine
+#include <subbit/backend/ops/bytes.hpp>   // what a backend does: products of 8-bit rows
+#include <subbit/backend/ops/dense.hpp>   // dense products, entries, rows, sums
+#include <subbit/backend/ops/layers.hpp>  // binary layers
+#include <subbit/backend/ops/memory.hpp>  // owners in its memory, and the way to and from the host
+#include <subbit/backend/ops/paths.hpp>   // residual binarization
+#include <subbit/backend/ops/rows.hpp>    // the steps around a layer's products
+#include <subbit/backend/ops/solver.hpp>  // the steps of the solvers
+#include <subbit/backend/ops/train.hpp>   // optimizers and losses
+#include <subbit/backend/reference.hpp>   // plain loops: the oracle
 
 // factor: a weight matrix in, signs and scales out
 #include <subbit/factor/bit_descent.hpp>    // exact coordinate descent over the bits
@@ -49,11 +51,13 @@
 #include <subbit/train/adamw.hpp>
 #include <subbit/train/losses.hpp>
 #include <subbit/train/muon.hpp>
+#include <subbit/train/parameter.hpp>  // what trains
 #include <subbit/train/schedules.hpp>
 
 // recon: tuning after factorization, over any model made of blocks
-#include <subbit/recon/block_reconstruction.hpp>
-#include <subbit/recon/model_reconstruction.hpp>
-#include <subbit/recon/path_diagnostics.hpp>
+#include <subbit/recon/block_reconstruction.hpp>  // every layer of a block compressed and tuned
+#include <subbit/recon/lb_compressor.hpp>         // by LB-ADMM, with statistics and ranks
+#include <subbit/recon/model_reconstruction.hpp>  // a whole model, against the original
+#include <subbit/recon/path_diagnostics.hpp>      // how the paths of residual layers work together
 
 // io needs nlohmann-json, so it is asked for by name: <subbit/io/safetensors.hpp>, <subbit/io/packed_layer.hpp>

@@ -1,9 +1,10 @@
 // What the conformance checks share: operands, the way to the backend's memory and back, and comparisons.
 #pragma once
 
-#include <subbit/backend/conjugate_operations.hpp>
-#include <subbit/backend/factor_operations.hpp>
-#include <subbit/backend/path_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/backend/ops/paths.hpp>
+#include <subbit/backend/ops/solver.hpp>
 #include <subbit/backend/reference.hpp>
 
 #include <doctest/doctest.h>
@@ -52,10 +53,10 @@ class conformance_tools {
     host down(const M& X) const {
         return download(b, X);
     }
-    auto up_vector(const host_vector& x) const { return upload_vector(b, span_of(x)); }
+    auto up_vector(const host_vector& x) const { return upload(b, span_of(x)); }
     template <class V>
     host_vector down_vector(const V& x) const {
-        return download_vector(b, std::span<const S>(const_span(x)));
+        return download(b, x);
     }
 
     /// |got - expected| <= bound, entry by entry; NaN fails.

@@ -1,9 +1,9 @@
-// Checks of what works entry by entry or row by row, of sums, and of memory (backend/operations.hpp).
+// Checks of what works entry by entry or row by row, of sums, and of memory (backend/ops/).
 #pragma once
 
 #include "conformance/conformance_tools.hpp"
 
-#include <subbit/backend/memory_operations.hpp>
+#include <subbit/backend/ops/memory.hpp>
 
 namespace subbit::testing {
 
@@ -27,7 +27,7 @@ class entry_conformance : conformance_tools<S, B> {
     void check_errors() const {
         const auto X = up(normal(3, 4)), Y = up(normal(4, 3));
         auto C = allocate<S>(b, 3, 3);
-        auto small = allocate_vector<S>(b, 2);
+        auto small = allocate<S>(b, 2);
         const auto ones = std::span<const S>(const_span(small));
         CHECK_THROWS_AS(scale(b, C, ones, ones), shape_error);
         CHECK_THROWS_AS(axpby(b, 1, X, 0, C), shape_error);
@@ -57,7 +57,7 @@ class entry_conformance : conformance_tools<S, B> {
 
     void check_vectors(index n) const {
         const host_vector x = normal(n, 1);
-        CHECK(down_vector(allocate_vector<S>(b, n)) == host_vector::Zero(n));
+        CHECK(down_vector(allocate<S>(b, n)) == host_vector::Zero(n));
         CHECK(down_vector(up_vector(x)) == x);
     }
 
@@ -76,7 +76,7 @@ class entry_conformance : conformance_tools<S, B> {
         for (const double relative : {0.5, -1e3}) {  // the second falls below the least
             auto regularized = up(G);
             const vector<double> penalty{{relative, 0.125}};
-            const auto device_penalty = upload_vector(b, span_of(penalty));
+            const auto device_penalty = upload(b, span_of(penalty));
             regularize(b, const_span(device_penalty), 0.25, regularized);
             host ridge = G;
             regularize(oracle, span_of(penalty), 0.25, ridge);
@@ -136,7 +136,7 @@ class entry_conformance : conformance_tools<S, B> {
 
         auto difference = allocate<S>(b, m, n);
         const vector<double> three_quarters = vector<double>::Constant(1, 0.75);
-        const auto alpha = upload_vector(b, span_of(three_quarters));
+        const auto alpha = upload(b, span_of(three_quarters));
         scaled_difference(b, const_span(alpha), x, y, difference);
         check_within("scaled_difference", down(difference), host(S(0.75) * (X - Y)), 4 * eps * size);
         auto product = up(Y);
@@ -168,7 +168,7 @@ class entry_conformance : conformance_tools<S, B> {
         check_number("squared_distance", squared_distance(b, x, y), distance, 1e-5 + 8 * eps);
         check_number("squared_norm of a transpose", squared_norm(b, view(x).t()), norm, 1e-6 + 8 * eps);
 
-        auto rows = allocate_vector<S>(b, m), cols = allocate_vector<S>(b, n);
+        auto rows = allocate<S>(b, m), cols = allocate<S>(b, n);
         host_vector row_means(m), col_means(n), norms(n), dots(n);
         abs_row_means(b, x, span_of(rows));
         abs_row_means(oracle, X, span_of(row_means));
@@ -187,10 +187,10 @@ class entry_conformance : conformance_tools<S, B> {
         const host_vector weights = normal(m, 1, 9);
         const auto device_weights = up_vector(weights);
         vector<double> expected = vector<double>::Ones(n);
-        auto sums = upload_vector(b, std::span<const double>(span_of(expected)));
+        auto sums = upload(b, std::span<const double>(span_of(expected)));
         add_square_sums(b, x, std::span<const S>(const_span(device_weights)), span_of(sums));
         add_square_sums(oracle, X, span_of(weights), span_of(expected));
-        const auto got = download_vector(b, std::span<const double>(const_span(sums)));
+        const auto got = download(b, sums);
         for (index j = 0; j < n; ++j)
             check_number("add_square_sums", got(j), expected(j), 8 * eps);
     }

@@ -1,4 +1,4 @@
-// Checks of products and solves, and of the steps of the solvers that stand on them (backend/factor_operations.hpp).
+// Checks of products and solves, and of the steps of the solvers that stand on them (backend/ops/).
 #pragma once
 
 #include "conformance/conformance_tools.hpp"
@@ -27,7 +27,7 @@ class factor_conformance : conformance_tools<S, B> {
     void check_errors() const {
         const auto X = up(normal(3, 4)), Y = up(normal(4, 3));
         auto C = allocate<S>(b, 3, 3);
-        auto small = allocate_vector<S>(b, 2);
+        auto small = allocate<S>(b, 2);
         CHECK_THROWS_AS(gemm(b, X, X, C), shape_error);
         CHECK_THROWS_AS(gemm(b, X, Y, view(C).middle_rows(0, 2)), shape_error);
         CHECK_THROWS_AS(gram(b, X, C), shape_error);
@@ -142,7 +142,7 @@ class factor_conformance : conformance_tools<S, B> {
         const double bound = 64 + static_cast<double>(m + n);
         host_vector energy(m), gained = normal(m, 1, 27).cwiseAbs(), last = gained;
         auto r = up(R), q = up(Q);
-        auto device_energy = allocate_vector<S>(b, m);
+        auto device_energy = allocate<S>(b, m);
         auto device_gained = up_vector(gained), device_last = up_vector(last);
         const descent_rows<S> device{span_of(device_energy), span_of(device_gained), span_of(device_last)};
         const descent_rows<S> on_host{span_of(energy), span_of(gained), span_of(last)};
@@ -172,7 +172,7 @@ class factor_conformance : conformance_tools<S, B> {
     void check_rank_one(index m, index n) const {
         const host T = normal(m, n, 11);
         const auto compare = [&](const char* name, const auto& device, const auto& host_view) {
-            auto u = allocate_vector<S>(b, device.rows), v = allocate_vector<S>(b, device.cols);
+            auto u = allocate<S>(b, device.rows), v = allocate<S>(b, device.cols);
             host_vector eu(device.rows), ev(device.cols);
             rank1_magnitude(b, device, span_of(u), span_of(v));
             rank1_magnitude(oracle, host_view, span_of(eu), span_of(ev));
@@ -183,7 +183,7 @@ class factor_conformance : conformance_tools<S, B> {
         const auto device = up(T);
         compare("rank1_magnitude", view(device), view(T));
         compare("rank1_magnitude of a transpose", view(device).t(), view(T).t());
-        auto u = allocate_vector<S>(b, m), v = allocate_vector<S>(b, n);
+        auto u = allocate<S>(b, m), v = allocate<S>(b, n);
         rank1_magnitude(b, up(host::Zero(m, n)), span_of(u), span_of(v));
         CHECK(down_vector(u) == host_vector::Zero(m));
     }
@@ -234,7 +234,7 @@ class factor_conformance : conformance_tools<S, B> {
         host_vector expected(n);
         const double explained = fit_row_scales(oracle, C, eu, ef, span_of(expected));
         auto u = up(U), f = up(F);
-        auto scales = allocate_vector<S>(b, n);
+        auto scales = allocate<S>(b, n);
         check_number("fit_row_scales", fit_row_scales(b, up(C), u, f, span_of(scales)), explained, 16 * eps);
         check_near("fit_row_scales: scales", down_vector(scales), expected, 8);
         check_equal("fit_row_scales: U", down(u), eu);

@@ -1,10 +1,10 @@
-// Checks of packed layers (backend/layer_operations.hpp) and of sums of paths (backend/path_operations.hpp).
+// Checks of packed layers (backend/ops/layers.hpp) and of sums of paths (backend/ops/paths.hpp).
 #pragma once
 
 #include "conformance/conformance_tools.hpp"
 #include "support/int8_bound.hpp"
 
-#include <subbit/backend/layer_operations.hpp>
+#include <subbit/backend/ops/layers.hpp>
 
 namespace subbit::testing {
 

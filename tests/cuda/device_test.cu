@@ -1,7 +1,7 @@
 // The cuda backend on a GPU; says skipped where there is none.
 #include <subbit/backend/cpu.hpp>
 #include <subbit/backend/cuda.cuh>
-#include <subbit/backend/streams.hpp>
+#include <subbit/backend/jobs/streams.hpp>
 #include <subbit/factor/lb_admm.hpp>
 
 #include "cuda/gpu.cuh"
@@ -21,38 +21,38 @@ TEST_CASE("threads of a GPU exchange values") {
     const cuda b;
     for (const int threads : {32, 96, 256, 1024}) {
         const subbit::index blocks = 3;
-        auto counts = allocate_vector<int>(b, blocks * threads);
+        auto counts = allocate<int>(b, blocks * threads);
         b.launch({blocks, threads, static_cast<std::size_t>(threads) * sizeof(int)}, exchanges{span_of(counts).data()});
-        check_exchanges(download_vector(b, std::span<const int>(const_span(counts))), threads);
+        check_exchanges(download(b, std::span<const int>(const_span(counts))), threads);
     }
 }
 
 TEST_CASE("more shared memory than a launch has without asking") {
     if (no_gpu()) return;
     const cuda b;
-    auto counts = allocate_vector<int>(b, 96);
+    auto counts = allocate<int>(b, 96);
     b.launch({1, 96, std::size_t{100} * 1024}, exchanges{span_of(counts).data()});
-    check_exchanges(download_vector(b, std::span<const int>(const_span(counts))), 96);
+    check_exchanges(download(b, std::span<const int>(const_span(counts))), 96);
 }
 
 TEST_CASE("more shared memory than a GPU has is an error that says so, and the last") {
     if (no_gpu()) return;
     const cuda b;
-    auto counts = allocate_vector<int>(b, 96);
+    auto counts = allocate<int>(b, 96);
     const auto launch = [&](std::size_t bytes) { b.launch({1, 96, bytes}, exchanges{span_of(counts).data()}); };
     // On an H100: 227 KB, of which the block's reductions take some.
     check_throws<value_error>([&] { launch(std::size_t{227} * 1024); }, {"shared memory", "this GPU has"});
     launch(1024);
-    check_exchanges(download_vector(b, std::span<const int>(const_span(counts))), 96);
+    check_exchanges(download(b, std::span<const int>(const_span(counts))), 96);
 }
 
 TEST_CASE("a recording that fails leaves nothing behind") {
     if (no_gpu()) return;
     const cuda b;
-    auto counts = allocate_vector<int>(b, 96);
+    auto counts = allocate<int>(b, 96);
     CHECK_THROWS_AS(b.device().record([&] { b.device().synchronize(); }), cuda_error);
     b.launch({1, 96, 96 * sizeof(int)}, exchanges{span_of(counts).data()});
-    check_exchanges(download_vector(b, std::span<const int>(const_span(counts))), 96);
+    check_exchanges(download(b, std::span<const int>(const_span(counts))), 96);
 }
 
 TEST_CASE("LB-ADMM replays what it would launch, to the bit, and ends as well as on the cpu") {
@@ -64,7 +64,7 @@ TEST_CASE("LB-ADMM replays what it would launch, to the bit, and ends as well as
         if (watched) options.callback = [](const admm_status&) {};  // a step that is watched is not recorded
         return lb_admm(b, W, options);
     };
-    for (const auto iteration : {admm_iteration::paper, admm_iteration::improved})
+    for (const auto iteration : {admm_iteration(paper_iteration{}), admm_iteration(improved_iteration{})})
         for (const bool tf32 : {false, true}) {
             const cuda b(cuda_device({.tf32 = tf32}));
             const auto replays = run(b, iteration, false), launches = run(b, iteration, true);

@@ -69,11 +69,11 @@ outcome<S> solve(const B& b, int which, const matrix<S>& W, const vector<S>& in 
     };
     switch (which) {
         case 0:
-            return lb(admm_iteration::paper, scale_form::two);
+            return lb(paper_iteration{}, scale_form::two);
         case 1:
-            return lb(admm_iteration::paper, scale_form::three);
+            return lb(paper_iteration{}, scale_form::three);
         case 2:
-            return lb(admm_iteration::improved, scale_form::two);
+            return lb(improved_iteration{}, scale_form::two);
         case 3:
             return outcome_of(dbf_admm(b, W, {.rank = 5, .input = in, .output = out, .iterations = 4, .name = "q"}));
         case 4:
@@ -170,7 +170,7 @@ TEST_CASE("what no scale can hold is refused by name") {
     // Starts 10^20 times the largest float, in the weight's units.
     const matrix<float> small = (1e-20 * W).cast<float>();
     const matrix<float> left = matrix<float>::Constant(9, 2, 1e38F), right = matrix<float>::Constant(2, 8, 1e38F);
-    for (const auto iteration : {admm_iteration::paper, admm_iteration::improved})
+    for (const auto iteration : {admm_iteration(paper_iteration{}), admm_iteration(improved_iteration{})})
         check_throws<value_error>(
             [&] {
                 lb_admm(device, small,

@@ -128,7 +128,7 @@ TEST_CASE("easy systems take few steps, and what is not a number is solved exact
 
 TEST_CASE("LB-ADMM with conjugate gradients ends where it does with exact solves, to 1 percent") {
     const cpu backend({.threads = 2});
-    for (const auto iteration : {admm_iteration::paper, admm_iteration::improved}) {
+    for (const auto iteration : {admm_iteration(paper_iteration{}), admm_iteration(improved_iteration{})}) {
         double exact = 0, steps = 0;
         for (const auto& [rows, cols, rank] : {std::array<index, 3>{97, 61, 29}, {64, 64, 33}, {51, 130, 48}})
             for (std::uint64_t seed = 0; seed < 4; ++seed) {

@@ -33,7 +33,7 @@ struct reference_run {
                                 .input = input,
                                 .output = output,
                                 .iterations = iterations,
-                                .schedule = schedule,
+                                .iteration = subbit::paper_iteration{.schedule = schedule},
                                 .start_left = subbit::view(left),
                                 .start_right = subbit::view(right)});
     }

@@ -56,7 +56,7 @@ TEST_CASE("shapes, signs and the error of the result, tall and wide, both iterat
                                   .iterations = 6,
                                   .seed = seed,
                                   .scales = three ? scale_form::three : scale_form::two,
-                                  .iteration = improved ? admm_iteration::improved : admm_iteration::paper,
+                                  .iteration = improved ? admm_iteration() : paper_iteration{},
                                   .refine = refined ? std::optional(refine_options{}) : std::nullopt});
         RC_ASSERT(fit.U.rows() == m && fit.V.cols() == n && fit.U.cols() == r && fit.V.rows() == r);
         RC_ASSERT(fit.U_latent.rows() == m && fit.V_latent.cols() == n);
@@ -87,17 +87,34 @@ TEST_CASE("the improved iteration is no worse than the paper's at the same K") {
     for (std::uint64_t seed = 1; seed <= 4; ++seed) {
         const matrix<float> W = weight_like(10 * seed, 96, 64).cast<float>();
         const cpu backend({.threads = 1});
-        improved += lb_admm(backend, W, {.rank = 32, .iterations = 60, .iteration = admm_iteration::improved}).error;
-        paper += lb_admm(backend, W, {.rank = 32, .iterations = 60, .refine = refine_options{}}).error;
+        improved += lb_admm(backend, W, {.rank = 32}).error;
+        paper += lb_admm(backend, W,
+                         {.rank = 32, .iterations = 60, .iteration = paper_iteration{}, .refine = refine_options{}})
+                     .error;
     }
     CHECK(improved <= paper);
 }
 
+TEST_CASE("the improved solver is what one gets, the paper's is one word away") {
+    const matrix<double> W = weight_like(6, 24, 20);
+    const auto improved = lb_admm(oracle, W, {.rank = 8}),
+               paper = lb_admm(oracle, W, {.rank = 8, .iteration = paper_iteration{}});
+    CHECK(improved.iterations == 60);
+    CHECK(paper.iterations == 400);
+    const auto spelled_out = lb_admm(
+        oracle, W, {.rank = 8, .iterations = 60, .iteration = improved_iteration{}, .refine = refine_options{}});
+    CHECK(improved.U == spelled_out.U);
+    CHECK(improved.flips == spelled_out.flips);
+    CHECK(paper.flips == 0);
+}
+
 TEST_CASE("more iterations, and refinement, lower the error") {
     const matrix<double> W = weight_like(7, 48, 40);
-    const double few = lb_admm(oracle, W, {.rank = 16, .iterations = 10}).error;
-    const double many = lb_admm(oracle, W, {.rank = 16, .iterations = 200}).error;
-    const double refined = lb_admm(oracle, W, {.rank = 16, .iterations = 200, .refine = refine_options{}}).error;
+    const auto error = [&](int iterations, std::optional<refine_options> refine = {}) {
+        const paper_iteration paper;  // which has no refinement unless it is asked for
+        return lb_admm(oracle, W, {.rank = 16, .iterations = iterations, .iteration = paper, .refine = refine}).error;
+    };
+    const double few = error(10), many = error(200), refined = error(200, refine_options{});
     CHECK(many < few);
     CHECK(refined < many);
     CHECK(refined > 0.0);
@@ -105,7 +122,7 @@ TEST_CASE("more iterations, and refinement, lower the error") {
 
 TEST_CASE("same seed, same bits, whatever the thread count; another seed, other bits") {
     const matrix<float> W = weight_like(5, 150, 90).cast<float>();
-    for (const auto iteration : {admm_iteration::paper, admm_iteration::improved}) {
+    for (const auto iteration : {admm_iteration(paper_iteration{}), admm_iteration(improved_iteration{})}) {
         const auto run = [&](int threads, std::uint64_t seed) {
             return lb_admm(
                 cpu({.threads = threads}), W,
@@ -200,8 +217,7 @@ TEST_CASE("zero weights and zero moments are survived") {
     CHECK(reconstruct(zero).allFinite());
     vector<double> in = vector<double>::Ones(6);
     in(2) = 0;
-    const auto fit = lb_admm(oracle, weight_like(4, 8, 6),
-                             {.rank = 3, .input = in, .iterations = 20, .iteration = admm_iteration::improved});
+    const auto fit = lb_admm(oracle, weight_like(4, 8, 6), {.rank = 3, .input = in, .iterations = 20});
     CHECK(fit.s_pre.allFinite());
     CHECK(fit.error < 1.0);
 }

@@ -116,9 +116,9 @@ TEST_CASE("threads exchange values") {
     const emulated b;
     for (const int threads : {32, 96, 256}) {
         const index blocks = 3;
-        auto counts = allocate_vector<int>(b, blocks * threads);
+        auto counts = allocate<int>(b, blocks * threads);
         b.launch({blocks, threads, static_cast<std::size_t>(threads) * sizeof(int)}, exchanges{span_of(counts).data()});
-        check_exchanges(download_vector(b, std::span<const int>(const_span(counts))), threads);
+        check_exchanges(download(b, std::span<const int>(const_span(counts))), threads);
     }
 }
 
@@ -127,9 +127,9 @@ TEST_CASE("a missing sync shows in one of the orders") {
         bool shows = false;
         for (const bool falling : {false, true}) {
             const emulated b(emulated_device({.falling = falling}));
-            auto out = allocate_vector<float>(b, 64);
+            auto out = allocate<float>(b, 64);
             b.launch({1, 64, 64 * sizeof(float)}, neighbour_without_sync{span_of(out).data(), step});
-            shows = shows || download_vector(b, std::span<const float>(const_span(out))).array().isNaN().any();
+            shows = shows || download(b, out).array().isNaN().any();
         }
         CHECK(shows);
     }
@@ -154,13 +154,13 @@ TEST_CASE("bulk copies come when they are waited for, and in their order alone")
     for (const bool falling : {false, true}) {
         const emulated b(emulated_device({.falling = falling}));
         const std::vector<float> values = {1, 2, 3, 4, 50, 60, 70, 80};
-        const auto from = upload_vector(b, std::span<const float>(values));
-        auto sums = allocate_vector<float>(b, 64);
+        const auto from = upload(b, std::span<const float>(values));
+        auto sums = allocate<float>(b, 64);
         const auto launch = [&](copies::fault with) {
             b.launch({1, 64, 32}, copies{span_of(from).data(), span_of(sums).data(), with});
         };
         launch(copies::none);
-        CHECK((download_vector(b, std::span<const float>(const_span(sums))).array() == 270).all());
+        CHECK((download(b, sums).array() == 270).all());
         check_throws<error>([&] { launch(copies::no_begin); }, {"wait at a barrier"});
         check_throws<error>([&] { launch(copies::no_end); }, {"ends before"});
         check_throws<error>([&] { launch(copies::early); }, {"begins before"});
@@ -171,9 +171,9 @@ TEST_CASE("bulk copies come when they are waited for, and in their order alone")
 
 TEST_CASE("a warpgroup's products are done when they are waited for") {
     const emulated b;
-    auto sums = allocate_vector<float>(b, 128);
+    auto sums = allocate<float>(b, 128);
     b.launch({1, 128, 1024}, warpgroup_product{span_of(sums).data(), true});
-    CHECK((download_vector(b, std::span<const float>(const_span(sums))).array() == 16).all());
+    CHECK((download(b, sums).array() == 16).all());
     check_throws<error>(
         [&] {
             b.launch({1, 128, 1024}, warpgroup_product{span_of(sums).data(), false});
@@ -187,7 +187,7 @@ TEST_CASE("the host cannot touch the device's memory, and new memory is not a nu
     float* const p = view(X).data;
     CHECK(is_refused([&] { *p = 1; }));
     const auto fresh = b.scratch<float>(7);
-    const vector<float> got = download_vector(b, std::span<const float>(fresh.data(), 7));
+    const vector<float> got = download(b, std::span<const float>(fresh.data(), 7));
     CHECK(got.array().isNaN().all());
 }
 

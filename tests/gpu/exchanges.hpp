@@ -1,8 +1,8 @@
 // Kernels that use what a block and a recording offer, for the emulation and for a GPU.
 #pragma once
 
-#include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/memory.hpp>
+#include <subbit/backend/gpu/device/block.hpp>
+#include <subbit/backend/gpu/device/owners.hpp>
 
 #include <doctest/doctest.h>
 

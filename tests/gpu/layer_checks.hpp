@@ -2,8 +2,8 @@
 // tests/cuda.
 #pragma once
 
-#include <subbit/backend/factor_operations.hpp>
 #include <subbit/backend/gpu.hpp>
+#include <subbit/backend/ops/memory.hpp>
 #include <subbit/backend/reference.hpp>
 
 #include <doctest/doctest.h>
@@ -68,7 +68,7 @@ std::vector<matrix<float>> outputs(const B& b, const std::vector<low_rank_binary
     std::vector<low_rank_binary_linear<float, B>> on_device;
     std::vector<gpu::buffer<typename B::device_type, T>> Y;
     for (const auto& layer : layers) {
-        on_device.push_back(to_backend(b, layer));
+        on_device.push_back(upload(b, layer));
         Y.push_back(b.template scratch<T>(X.rows() * layer.rows()));
         const std::vector<T> old = converted<T>(old_output(X.rows(), layer.rows(), Y.size() - 1));
         if (beta != 0) b.device().copy_to_device(Y.back().data(), old.data(), Y.back().bytes());
@@ -203,7 +203,7 @@ void check_residual_layers(const B& b) {
 template <class B>
 void check_recorded_layers(const B& b) {
     const auto layer = normal_layer(33, 20, 40, 95, true);
-    const auto on_device = to_backend(b, layer);
+    const auto on_device = upload(b, layer);
     gpu::packed_workspace<typename B::device_type, float> work(b);
     auto x = allocate<float>(b, 1, 40), y = allocate<float>(b, 1, 33);
     const auto run = [&] {
@@ -236,12 +236,12 @@ void check_byte_rows(const B& b) {
                 x[j] = static_cast<std::int16_t>(static_cast<int>(random.below(1000 + j, 65536)) - 32768);
             std::vector<std::int32_t> expected(static_cast<std::size_t>(m));
             byte_products(reference<float>(), matrix_view<const std::int8_t>(w.data(), m, n, stride), x, expected);
-            const auto rows = upload_vector(b, std::span<const std::int8_t>(w));
-            const auto entries = upload_vector(b, std::span<const std::int16_t>(x));
-            auto y = allocate_vector<std::int32_t>(b, m);
+            const auto rows = upload(b, std::span<const std::int8_t>(w));
+            const auto entries = upload(b, std::span<const std::int16_t>(x));
+            auto y = allocate<std::int32_t>(b, m);
             byte_products(b, matrix_view<const std::int8_t>(span_of(rows).data(), m, n, stride), span_of(entries),
                           span_of(y));
-            const auto got = download_vector(b, std::span<const std::int32_t>(span_of(y)));
+            const auto got = download(b, std::span<const std::int32_t>(span_of(y)));
             CHECK(std::vector<std::int32_t>(got.begin(), got.end()) == expected);
         }
 }

@@ -1,6 +1,8 @@
 // The operations of a solver, recorded and replayed.
 #include <subbit/backend/emulated.hpp>
-#include <subbit/backend/factor_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/backend/ops/solver.hpp>
 #include <subbit/factor/lb_admm.hpp>
 
 #include "factor/random_matrices.hpp"
@@ -34,7 +36,7 @@ TEST_CASE("an operation that has run once may be recorded") {
 TEST_CASE("LB-ADMM's recorded iterations are those that are not, to the bit") {
     const emulated b;
     const matrix<float> W = weight_like(3, 61, 45).cast<float>();
-    for (const auto iteration : {admm_iteration::paper, admm_iteration::improved}) {
+    for (const auto iteration : {admm_iteration(paper_iteration{}), admm_iteration(improved_iteration{})}) {
         const auto run = [&](bool recorded) {
             lb_admm_options<float> options{.rank = 19, .iterations = 25, .iteration = iteration};
             options.callback_every = 1;

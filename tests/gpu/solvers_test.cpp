@@ -35,7 +35,7 @@ void check_same_factors(Solve solve) {
 TEST_CASE("LB-ADMM gives the cpu's factors") {
     const vector<double> in = vector<double>::LinSpaced(33, 0.1, 3), out = vector<double>::LinSpaced(47, 0.5, 2);
     for (const bool wide : {false, true})
-        for (const auto iteration : {admm_iteration::paper, admm_iteration::improved})
+        for (const auto iteration : {admm_iteration(paper_iteration{}), admm_iteration(improved_iteration{})})
             for (const auto scales : {scale_form::two, scale_form::three}) {
                 CAPTURE(wide);
                 const auto solve = scales == scale_form::two ? latent_solve::exact : latent_solve::conjugate_gradients;
@@ -57,9 +57,7 @@ TEST_CASE("LB-ADMM gives the cpu's factors") {
 // The cpu's systems are solved exactly, the device's by conjugate gradients: another way to an end as good.
 TEST_CASE("LB-ADMM in float is as good as the cpu's") {
     const matrix<float> W = weight_like(3, 65, 48).cast<float>();
-    const auto solve = [&](const auto& b) {
-        return lb_admm(b, W, {.rank = 24, .iterations = 30, .iteration = admm_iteration::improved}).error;
-    };
+    const auto solve = [&](const auto& b) { return lb_admm(b, W, {.rank = 24, .iterations = 30}).error; };
     CHECK(solve(gpu_device) == doctest::Approx(solve(host_device)).epsilon(0.02));
     CHECK(solve(gpu_device) == solve(gpu_device));
 }
@@ -96,7 +94,7 @@ TEST_CASE("the scale of the weights changes nothing but the scales, and zeros ha
         CHECK(zero.s_post == vector<float>::Zero(33));
         CHECK(zero.s_pre == vector<float>::Zero(18));
     };
-    for (const auto iteration : {admm_iteration::paper, admm_iteration::improved})
+    for (const auto iteration : {admm_iteration(paper_iteration{}), admm_iteration(improved_iteration{})})
         check([&](const matrix<float>& X) {
             return lb_admm(gpu_device, X, {.rank = 5, .iterations = 12, .iteration = iteration});
         });

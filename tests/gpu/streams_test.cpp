@@ -1,6 +1,6 @@
 // Jobs side by side on the streams of a device.
 #include <subbit/backend/emulated.hpp>
-#include <subbit/backend/streams.hpp>
+#include <subbit/backend/jobs/streams.hpp>
 #include <subbit/factor/lb_admm.hpp>
 
 #include "factor/random_matrices.hpp"

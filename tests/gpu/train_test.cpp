@@ -60,16 +60,16 @@ TEST_CASE("recorded steps of a tuner are those that are asked for one by one") {
 TEST_CASE("work whose memory went to others is done as it stands until there is some, or always") {
     const emulated b;
     repeated_work<emulated> work;
-    emulated::vector<double> total = allocate_vector<double>(b, 1), taken;
+    emulated::vector<double> total = allocate<double>(b, 1), taken;
     index calls = 0;
     const auto add_one = [&] {
         ++calls;
-        auto one = allocate_vector<double>(b, 5000);
+        auto one = allocate<double>(b, 5000);
         fill(b, 1, as_column(span_of(one)));
         axpby(b, 1, as_column(span_of(one).first(1)), 1, as_column(span_of(total)));
     };
     work(b, add_one);
-    taken = allocate_vector<double>(b, 5000);  // the memory that the work has given back
+    taken = allocate<double>(b, 5000);  // the memory that the work has given back
     for (int k = 0; k < 4; ++k)
         work(b, add_one);
     CHECK(calls == 4);  // as it stands, recorded in vain, as it stands, recorded
@@ -81,7 +81,7 @@ TEST_CASE("work whose memory went to others is done as it stands until there is 
     for (int k = 0; k < 9; ++k)
         hoarder(b, [&] {
             ++calls;
-            hoard.push_back(allocate_vector<double>(b, 6000));
+            hoard.push_back(allocate<double>(b, 6000));
         });
     CHECK(calls == 9 + 3);
 }

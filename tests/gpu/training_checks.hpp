@@ -4,8 +4,8 @@
 
 #include "../support/strided.hpp"
 
+#include <subbit/backend/jobs/repeated.hpp>
 #include <subbit/backend/reference.hpp>
-#include <subbit/backend/repeated.hpp>
 #include <subbit/recon/linear_layer.hpp>
 #include <subbit/recon/tuning.hpp>
 #include <subbit/train/losses.hpp>
@@ -27,7 +27,7 @@ double distance(const A& a, const C& c) {
 
 template <class B>
 vector<double> down(const B& b, const typename B::template vector<double>& x) {
-    return download_vector(b, const_span(x));
+    return download(b, const_span(x));
 }
 
 /// A loss that is linear in a layer's outputs, and all that its passes leave; on any backend.
@@ -41,7 +41,7 @@ struct layer_run {
 
     layer_run(const B& b, linear_layer<double> host, index tokens, bool accumulate, matrix_optimizer optimizer) {
         const trainable train{.weights = true, .latents = true, .scales = true, .biases = true};
-        auto layer = to_backend(b, std::move(host));
+        auto layer = upload(b, std::move(host));
         const index m = layer.rows(), n = layer.cols();
         const auto X = upload(b, random_matrix<double>(tokens, n, 1));
         auto dY = upload(b, random_matrix<double>(tokens, m, 2)), d_in = upload(b, random_matrix<double>(tokens, n, 3));
@@ -62,13 +62,13 @@ struct layer_run {
             tune.gather(b);
             if (step == 0)
                 for (const auto& p : list)
-                    gradients.push_back(download_vector(b, std::span<const double>(p.gradient)));
+                    gradients.push_back(download(b, p.gradient));
             tune.step(b, 1);
             layer.after_update(b);
         }
         dX = download(b, d_in);
         for (const auto& p : list)
-            values.push_back(download_vector(b, std::span<const double>(p.value)));
+            values.push_back(download(b, p.value));
         if (!layer.is_dense()) signs = layer.visit_compressed([&](const auto& l) { return l.signs(b); });
         const auto back = on_host(b, layer);
         CHECK(back.rows() == m);
@@ -102,7 +102,7 @@ void check_row_steps(const B& b) {
             const auto X = random_matrix<double>(tokens, n, 1), Y = random_matrix<double>(tokens, n, 2);
             const vector<double> factor = random_matrix<double>(n, 1, 3);
             const auto x = upload(b, X), y = upload(b, Y);
-            const auto f = upload_vector(b, span_of(factor));
+            const auto f = upload(b, span_of(factor));
             const auto same = [&](auto&& step) {
                 matrix<double> want = Y;
                 auto got = upload(b, Y);
@@ -116,7 +116,7 @@ void check_row_steps(const B& b) {
             same([](const auto& on, auto in, auto, auto out) { fill(on, 0.25, out), axpby(on, 1, in, 1, out); });
 
             vector<double> want(n);
-            auto got = allocate_vector<double>(b, n);
+            auto got = allocate<double>(b, n);
             token_dots(on_cpu, const_view(X), const_view(Y), span_of(want));
             token_dots(b, const_view(x), const_view(y), span_of(got));
             CHECK(distance(down(b, got), want) < 1e-11);
@@ -135,8 +135,7 @@ void check_row_steps(const B& b) {
             for (index t = 0; t < 9; ++t)
                 ids.push_back(static_cast<std::int32_t>(t * 7 % tokens));
             auto rows = allocate<double>(b, 9, n);
-            gather_known_rows(b, const_view(x), const_span(upload_vector(b, std::span<const std::int32_t>(ids))),
-                              view(rows));
+            gather_known_rows(b, const_view(x), const_span(upload(b, std::span<const std::int32_t>(ids))), view(rows));
             const auto gathered_known = download(b, rows);
             gather_rows(b, const_view(x), ids, view(rows));
             const auto gathered = download(b, rows);
@@ -163,7 +162,7 @@ void check_owners(const B& b) {
         typename B::bits bits;
         take_bits(b, device, bits);
         CHECK(on_host(b, bits) == bit_matrix::pack(W));
-        CHECK(on_host(b, to_backend(b, bit_matrix::pack(W))) == bit_matrix::pack(W));
+        CHECK(on_host(b, upload(b, bit_matrix::pack(W))) == bit_matrix::pack(W));
         auto latent = upload(b, W);
         matrix<double> widened = W;
         widen_margin(b, entries(latent), 0.5);
@@ -197,7 +196,7 @@ void check_losses(const B& b) {
         const auto Y = random_matrix<double>(tokens, d, 7), target = random_matrix<double>(tokens, d, 8);
         const vector<double> importance = random_matrix<double>(d, 1, 9).cwiseAbs();
         const auto y = upload(b, Y), t = upload(b, target);
-        const auto i = upload_vector(b, span_of(importance));
+        const auto i = upload(b, span_of(importance));
         matrix<double> want = Y;
         auto got = upload(b, Y);
         for (const bool weighted : {false, true}) {
@@ -303,10 +302,9 @@ template <class B>
 void check_moments(const B& b) {
     phase_options options;
     options.latents = learning_rate::absolute(0.01);
-    const auto gradient =
-        upload_vector(b, std::span<const double>(span_of(vector<double>(random_matrix<double>(37, 1, 40)))));
+    const auto gradient = upload(b, std::span<const double>(span_of(vector<double>(random_matrix<double>(37, 1, 40)))));
     const auto run = [&](int stop) {
-        auto value = allocate_vector<double>(b, 37);
+        auto value = allocate<double>(b, 37);
         auto slope = gradient;
         const std::vector<parameter<double>> list = {{"x", parameter_kind::latent, span_of(value), span_of(slope)}};
         tuner<double, B> tune(b, list, options, 6);
@@ -365,8 +363,8 @@ void check_recorded_steps(const B& b) {
         const auto run = [&](bool records) {
             std::vector<typename B::template vector<double>> values, slopes;
             for (const index n : {index{1}, index{37}, index{2048}, index{2049}, index{5000}}) {
-                values.push_back(allocate_vector<double>(b, n));
-                slopes.push_back(allocate_vector<double>(b, n));
+                values.push_back(allocate<double>(b, n));
+                slopes.push_back(allocate<double>(b, n));
             }
             std::vector<parameter<double>> list;
             for (std::size_t i = 0; i < 5; ++i)
@@ -389,7 +387,7 @@ void check_recorded_steps(const B& b) {
             }
             std::vector<vector<double>> result;
             for (auto& p : list)
-                result.push_back(download_vector(b, std::span<const double>(p.value)));
+                result.push_back(download(b, p.value));
             return result;
         };
         const auto recorded = run(true);
@@ -403,8 +401,8 @@ template <class B>
 void check_written_numbers(const B& b) {
     for (const index n : {index{1}, index{255}, index{256}, index{257}, index{1025}}) {
         const vector<double> host = random_matrix<double>(n, 1, 50);
-        auto x = allocate_vector<double>(b, n);
-        write_entries(b, span_of(host), span_of(x));
+        auto x = allocate<double>(b, n);
+        upload(b, span_of(host), span_of(x));
         CHECK(down(b, x) == host);
     }
 }

@@ -37,7 +37,7 @@ TEST_CASE("axpby and scale of windows touch nothing else") {
     const auto x = upload(b, X);
     auto y = upload(b, Y);
     axpby(b, 2, view(x).t(), -1, view(y).block(3, 5, 20, 33));
-    const auto l = upload_vector(b, span_of(left)), r = upload_vector(b, span_of(right));
+    const auto l = upload(b, span_of(left)), r = upload(b, span_of(right));
     scale(b, view(y).block(3, 5, 20, 33), const_span(l), const_span(r));
     matrix<float> expected = Y;
     auto window = expected.block(3, 5, 20, 33);

@@ -73,7 +73,7 @@ void check_products(const B& b, index n, const Input& input) {
     check(download(b, second), product(1) + product(2) + bias.cast<double>() + old.cast<double>());
 }
 
-/// A product makes the norm or the SwiGLU that it reads.
+/// A product makes the norm or the gate that it reads.
 template <class B>
 void check_layer_inputs(const B& b) {
     for (const index n : {1, 2, 33, 128, 131, 576, 1540, 9001})
@@ -84,10 +84,14 @@ void check_layer_inputs(const B& b) {
             if (nan) X(0, n / 2) = G(0, n / 2) = NAN;
             const auto x = upload(b, X), weight = upload(b, normal_matrix(1, n, 3)),
                        up = upload(b, normal_matrix(1, n, 4));
-            auto made = subbit::allocate<float>(b, 1, n), gate = upload(b, G);
+            auto made = subbit::allocate<float>(b, 1, n);
             const std::span<const float> weights(view(weight).data, static_cast<std::size_t>(n));
-            check_products(b, n, normed_input{view(x), weights, 0.01F, view(made)});
-            check_products(b, n, swiglu_input{view(gate), view(up)});
+            check_products(b, n, normed_input{view(x), weights, {0.01}, view(made)});
+            check_products(b, n, normed_input{view(x), weights, {0.01, 1.0}, view(made)});
+            for (const activation kind : {activation::silu, activation::gelu_tanh}) {
+                auto gate = upload(b, G);
+                check_products(b, n, gated_input{kind, view(gate), view(up)});
+            }
         }
 }
 
@@ -114,49 +118,88 @@ void check_attention_input(const B& b) {
         }
 }
 
-/// Attention of a token that its kernel rotates and keeps, as if it had been rotated and kept before.
+/// The rows of a cache that hold the tokens at positions begin .. end - 1 of X, NaN the others.
+inline matrix<float> ring_of(const matrix<float>& X, index begin, index end, index rows) {
+    matrix<float> ring = matrix<float>::Constant(rows, X.cols(), NAN);
+    for (index position = begin; position < end; ++position)
+        ring.row(position % rows) = X.row(position);
+    return ring;
+}
+
+struct fresh_case {
+    index head_dim;
+    std::int32_t at, span;
+    bool norms;
+};
+
+/// Attention of a token that its kernel norms, rotates and keeps, as if all that had been done before.
+template <class B>
+void check_fresh_token(const B& b, const fresh_case& c) {
+    const int heads = 6;
+    const index kv_heads = 2, width = kv_heads * c.head_dim, rows = gpu_decode::cache_rows(c.at + 2, c.span, 1);
+    const auto q = upload(b, normal_matrix(1, heads * c.head_dim, 3)), k = upload(b, normal_matrix(1, width, 4)),
+               v = upload(b, normal_matrix(1, width, 5)),
+               angles = upload(b, normal_matrix(c.at + 1, c.head_dim / 2, 6)),
+               other_angles = upload(b, normal_matrix(c.at + 1, c.head_dim / 2, 7)),
+               q_weight = upload(b, normal_matrix(1, c.head_dim, 8)),
+               k_weight = upload(b, normal_matrix(1, c.head_dim, 9));
+    const gpu_decode::rotary_view table{view(angles), view(other_angles)};
+    gpu_decode::head_norms norms{nullptr, nullptr, 0.1F, 1};
+    if (c.norms) norms.queries = view(q_weight).data, norms.keys = view(k_weight).data;
+    auto position = b.template scratch<std::int32_t>(1);
+    b.device().copy_to_device(position.data(), &c.at, sizeof(c.at));
+    auto numbers = b.template scratch<float>(gpu_decode::attention_numbers(1, heads, c.head_dim));
+    const index begin = first_seen(c.at, c.span);
+    const auto old_keys = ring_of(normal_matrix(c.at + 2, width, 1), begin, c.at, rows),
+               old_values = ring_of(normal_matrix(c.at + 2, width, 2), begin, c.at, rows);
+    struct kept {
+        matrix<float> O, keys, values;
+    };
+    const auto attend = [&](bool fresh) {
+        auto keys = upload(b, old_keys), values = upload(b, old_values), turned = q, key = k,
+             out = subbit::allocate<float>(b, 1, heads * c.head_dim);
+        const gpu_decode::cache_view cache{view(keys).data, view(values).data, width, static_cast<int>(rows), c.span};
+        const gpu_decode::fresh_token token{view(k).data, view(v).data, table, norms};
+        if (!fresh) {
+            if (c.norms)
+                for (const auto& [x, weight] : {std::pair{view(turned), norms.queries}, {view(key), norms.keys}})
+                    gpu_decode::norm_heads(b, x, c.head_dim, weight, norms);
+            b.launch({3}, gpu_decode::rotate_and_keep{view(turned), view(std::as_const(key)), view(v), table,
+                                                      c.head_dim, position.data(), cache});
+        }
+        const auto parts = gpu_decode::attend(b, view(std::as_const(turned)), heads, 0.3, position.data(), cache,
+                                              numbers.data(), fresh ? &token : nullptr);
+        gpu_decode::merge(b, parts, view(out));
+        return kept{download(b, out), download(b, keys), download(b, values)};
+    };
+    const kept expected = attend(false), got = attend(true);
+    CHECK((got.O - expected.O).cwiseAbs().maxCoeff() < 1e-5);
+    const index row = c.at % rows;
+    CHECK((got.keys - expected.keys).row(row).cwiseAbs().maxCoeff() < 1e-5);
+    CHECK(got.values.row(row) == expected.values.row(row));
+    for (index other = 0; other < rows; ++other) {
+        if (other == row) continue;
+        const auto unchanged = [&](const matrix<float>& now, const matrix<float>& before) {
+            return now.row(other) == before.row(other) ||
+                   (now.row(other).array().isNaN().all() && before.row(other).array().isNaN().all());
+        };
+        CHECK(unchanged(got.keys, old_keys));
+        CHECK(unchanged(got.values, old_values));
+    }
+}
+
 template <class B>
 void check_fresh_attention(const B& b) {
     for (const index head_dim : {2, 30, 64, 96, 160})
-        for (const std::int32_t at : {0, 5, 41, 300}) {
-            const int heads = 6;
-            const index kv_heads = 2, width = kv_heads * head_dim;
-            CAPTURE(head_dim);
-            CAPTURE(at);
-            auto K = normal_matrix(at + 2, width, 1), V = normal_matrix(at + 2, width, 2);
-            K.bottomRows(2).setConstant(NAN);
-            V.bottomRows(2).setConstant(NAN);
-            const auto q = upload(b, normal_matrix(1, heads * head_dim, 3)), k = upload(b, normal_matrix(1, width, 4)),
-                       v = upload(b, normal_matrix(1, width, 5)),
-                       angles = upload(b, normal_matrix(at + 1, head_dim / 2, 6)),
-                       other_angles = upload(b, normal_matrix(at + 1, head_dim / 2, 7));
-            const gpu_decode::rotary_view table{view(angles), view(other_angles)};
-            auto position = b.template scratch<std::int32_t>(1);
-            b.device().copy_to_device(position.data(), &at, sizeof(at));
-            auto numbers = b.template scratch<float>(gpu_decode::attention_numbers(1, heads, head_dim));
-            struct kept {
-                matrix<float> O, keys, values;
-            };
-            const auto attend = [&](bool fresh) {
-                auto keys = upload(b, K), values = upload(b, V), turned = q,
-                     out = subbit::allocate<float>(b, 1, heads * head_dim);
-                const gpu_decode::cache_view cache{view(keys).data, view(values).data, width};
-                const gpu_decode::fresh_token token{view(k).data, view(v).data, table};
-                if (!fresh)
-                    b.launch({3}, gpu_decode::rotate_and_keep{view(turned), view(k), view(v), table, head_dim,
-                                                              position.data(), cache});
-                const auto parts = gpu_decode::attend(b, view(std::as_const(turned)), heads, position.data(), cache,
-                                                      numbers.data(), fresh ? &token : nullptr);
-                gpu_decode::merge(b, parts, view(out));
-                return kept{download(b, out), download(b, keys), download(b, values)};
-            };
-            const kept expected = attend(false), got = attend(true);
-            CHECK((got.O - expected.O).cwiseAbs().maxCoeff() < 1e-5);
-            CHECK((got.keys - expected.keys).topRows(at + 1).cwiseAbs().maxCoeff() < 1e-5);
-            CHECK(got.values.topRows(at + 1) == expected.values.topRows(at + 1));
-            CHECK(got.keys.row(at + 1).array().isNaN().all());
-            CHECK(got.values.row(at + 1).array().isNaN().all());
-        }
+        for (const std::int32_t at : {0, 5, 41, 300})
+            for (const std::int32_t span : {0, 1, 7, 40})
+                for (const bool norms : {false, true}) {
+                    CAPTURE(head_dim);
+                    CAPTURE(at);
+                    CAPTURE(span);
+                    CAPTURE(norms);
+                    check_fresh_token(b, {head_dim, at, span, norms});
+                }
 }
 
 }  // namespace llama::testing

@@ -4,6 +4,7 @@
 #include "compress/compression.hpp"
 #include "compress/trial.hpp"
 #include "gpu/attention.hpp"
+#include "gpu/gate.hpp"
 #include "gpu/norm.hpp"
 #include "tiny_block.hpp"
 #include "tiny_model.hpp"
@@ -51,41 +52,56 @@ void check_phases(const nlohmann::json& seconds) {
 
 }  // namespace
 
-TEST_CASE("norms and SwiGLU on a GPU") {
-    for (const index d : {1, 15, 33, 130})
-        for (const index tokens : {1, 31}) {
-            CAPTURE(d);
-            const auto X = random_matrix<double>(tokens, d, 1), dY = random_matrix<double>(tokens, d, 2);
-            const vector<double> weight = random_matrix<double>(d, 1, 3);
+TEST_CASE("norms on a GPU, with and without an offset of the weights, for few rows and many narrow ones") {
+    struct sizes {
+        index rows, cols;
+    };
+    for (const auto& [rows, cols] :
+         {sizes{1, 1}, {31, 1}, {1, 15}, {31, 15}, {1, 33}, {31, 33}, {1, 130}, {31, 130}, {999, 16}})
+        for (const double offset : {0.0, 1.0}) {
+            CAPTURE(rows);
+            CAPTURE(cols);
+            const norm_rule rule{1e-2, offset};
+            const auto X = random_matrix<double>(rows, cols, 1), dY = random_matrix<double>(rows, cols, 2);
+            const vector<double> weight = random_matrix<double>(cols, 1, 3);
             const auto x = subbit::upload(on_gpu, X), dy = subbit::upload(on_gpu, dY);
-            const auto w = subbit::to_backend(on_gpu, weight);
-            matrix<double> Y(tokens, d), dX = random_matrix<double>(tokens, d, 4);
-            auto y = subbit::allocate<double>(on_gpu, tokens, d), dx = subbit::upload(on_gpu, dX);
-            vector<double> inverse, d_weight(d);
+            const auto w = subbit::upload(on_gpu, weight);
+            matrix<double> Y(rows, cols), dX = random_matrix<double>(rows, cols, 4);
+            auto y = subbit::allocate<double>(on_gpu, rows, cols), dx = subbit::upload(on_gpu, dX);
+            vector<double> inverse, d_weight(cols);
             emulated::vector<double> device_inverse;
-            auto device_d_weight = subbit::allocate_vector<double>(on_gpu, d);
-            rms_norm(on_cpu, const_view(X), span_of(weight), 1e-2, subbit::view(Y), inverse);
-            rms_norm(on_gpu, const_view(x), subbit::const_span(w), 1e-2, view(y), device_inverse);
+            auto device_d_weight = subbit::allocate<double>(on_gpu, cols);
+            rms_norm(on_cpu, const_view(X), span_of(weight), rule, subbit::view(Y), inverse);
+            rms_norm(on_gpu, const_view(x), subbit::const_span(w), rule, view(y), device_inverse);
             CHECK(largest_difference(y, Y) < 1e-12);
             CHECK(largest_difference(device_inverse, inverse) < 1e-12);
-            rms_norm_backward(on_cpu, const_view(X), span_of(weight), inverse, const_view(dY), subbit::view(dX),
+            rms_norm_backward(on_cpu, const_view(X), span_of(weight), rule, inverse, const_view(dY), subbit::view(dX),
                               span_of(d_weight));
-            rms_norm_backward(on_gpu, const_view(x), subbit::const_span(w), device_inverse, const_view(dy), view(dx),
-                              span_of(device_d_weight));
+            rms_norm_backward(on_gpu, const_view(x), subbit::const_span(w), rule, device_inverse, const_view(dy),
+                              view(dx), span_of(device_d_weight));
             CHECK(largest_difference(dx, dX) < 1e-12);
-            CHECK(largest_difference(device_d_weight, d_weight) < 1e-12);
-
-            matrix<double> dG = dY, dU(tokens, d);
-            auto dg = subbit::upload(on_gpu, dY), du = subbit::allocate<double>(on_gpu, tokens, d);
-            const auto u = subbit::upload(on_gpu, Y);
-            swiglu_backward(on_cpu, const_view(X), const_view(Y), const_view(dG), subbit::view(dG), subbit::view(dU));
-            swiglu_backward(on_gpu, const_view(x), const_view(u), const_view(dg), view(dg), view(du));
-            CHECK(largest_difference(dg, dG) < 1e-12);
-            CHECK(largest_difference(du, dU) < 1e-12);
-            swiglu(on_cpu, const_view(X), const_view(Y), subbit::view(dG));
-            swiglu(on_gpu, const_view(x), const_view(u), view(dg));
-            CHECK(largest_difference(dg, dG) < 1e-12);
+            CHECK(largest_difference(device_d_weight, d_weight) < 1e-11);
         }
+}
+
+TEST_CASE("the gate on a GPU") {
+    for (const activation kind : {activation::silu, activation::gelu_tanh})
+        for (const index d : {1, 15, 33, 130})
+            for (const index tokens : {1, 31}) {
+                CAPTURE(d);
+                const auto G = random_matrix<double>(tokens, d, 1), U = random_matrix<double>(tokens, d, 2);
+                matrix<double> dG = random_matrix<double>(tokens, d, 3), dU(tokens, d);
+                auto dg = subbit::upload(on_gpu, dG), du = subbit::allocate<double>(on_gpu, tokens, d);
+                const auto g = subbit::upload(on_gpu, G), u = subbit::upload(on_gpu, U);
+                gated_backward(on_cpu, kind, const_view(G), const_view(U), const_view(dG), subbit::view(dG),
+                               subbit::view(dU));
+                gated_backward(on_gpu, kind, const_view(g), const_view(u), const_view(dg), view(dg), view(du));
+                CHECK(largest_difference(dg, dG) < 1e-12);
+                CHECK(largest_difference(du, dU) < 1e-12);
+                gated(on_cpu, kind, const_view(G), const_view(U), subbit::view(dG));
+                gated(on_gpu, kind, const_view(g), const_view(u), view(dg));
+                CHECK(largest_difference(dg, dG) < 1e-12);
+            }
 }
 
 TEST_CASE("the rotary embedding on a GPU") {
@@ -107,12 +123,16 @@ TEST_CASE("the rotary embedding on a GPU") {
 TEST_CASE("attention on a GPU, forward and backward, at odd sizes, its threads in either order") {
     for (const bool falling : {false, true}) {
         const emulated b(subbit::emulated_device({.falling = falling}));
-        const attention_shape shapes[] = {{1, 1, 1, 1, 1, 4},    {2, 15, 15, 4, 2, 6},   {1, 33, 33, 3, 3, 33},
-                                          {2, 31, 31, 6, 2, 64}, {1, 65, 65, 2, 1, 128}, {1, 7, 40, 4, 1, 65},
-                                          {1, 3, 3, 1, 1, 160}};
+        const attention_shape shapes[] = {
+            {1, 1, 1, 1, 1, 4, 0.5},       {2, 15, 15, 4, 2, 6, 0.4},     {1, 33, 33, 3, 3, 33, 0.2},
+            {2, 31, 31, 6, 2, 64, 0.1},    {1, 65, 65, 2, 1, 128, 0.1},   {1, 7, 40, 4, 1, 65, 0.1},
+            {1, 3, 3, 1, 1, 160, 0.1},     {1, 1, 1, 1, 1, 4, 0.5, 1},    {2, 70, 70, 2, 1, 5, 0.5, 1},
+            {2, 15, 15, 4, 2, 6, 0.4, 4},  {1, 131, 131, 2, 1, 7, 1, 33}, {1, 99, 99, 2, 1, 6, 0.7, 32},
+            {1, 40, 40, 1, 1, 4, 0.5, 50}, {1, 7, 140, 4, 1, 65, 0.1, 3}, {2, 67, 140, 2, 1, 9, 0.4, 45}};
         for (const auto& s : shapes) {
             CAPTURE(s.queries);
             CAPTURE(s.head_dim);
+            CAPTURE(s.span);
             const auto Q = random_matrix<double>(s.windows * s.queries, s.heads * s.head_dim, 6);
             const auto K = random_matrix<double>(s.windows * s.keys, s.kv_heads * s.head_dim, 7);
             const auto V = random_matrix<double>(s.windows * s.keys, s.kv_heads * s.head_dim, 8);
@@ -140,7 +160,7 @@ TEST_CASE("attention on a GPU, forward and backward, at odd sizes, its threads i
         const auto wide = subbit::allocate<double>(b, 1, 257);
         auto out = subbit::allocate<double>(b, 1, 257);
         CHECK_THROWS_AS(
-            attention(b, {1, 1, 1, 1, 1, 257}, const_view(wide), const_view(wide), const_view(wide), view(out)),
+            attention(b, {1, 1, 1, 1, 1, 257, 1}, const_view(wide), const_view(wide), const_view(wide), view(out)),
             subbit::value_error);
     }
 }
@@ -152,7 +172,7 @@ TEST_CASE("a block on a GPU: outputs, every gradient, and back to the host") {
     block_context<double, emulated> device_context(on_gpu, config, window);
     block<double> host = testing::random_block(context, 1);
     block<double, emulated> device(device_context);
-    device.weights() = to_backend(on_gpu, block_weights<double>(host.weights()));
+    device.weights() = upload(on_gpu, block_weights<double>(host.weights()));
 
     const subbit::trainable train{.weights = true, .norms = true};
     std::vector<subbit::parameter<double>> parameters, device_parameters;
@@ -178,7 +198,7 @@ TEST_CASE("a block on a GPU: outputs, every gradient, and back to the host") {
     CHECK(largest_difference(dx, dX) < 1e-10);
     for (std::size_t i = 0; i < parameters.size(); ++i) {
         CAPTURE(parameters[i].name);
-        const auto got = subbit::download_vector(on_gpu, std::span<const double>(device_parameters[i].gradient));
+        const auto got = subbit::download(on_gpu, std::span<const double>(device_parameters[i].gradient));
         for (std::size_t j = 0; j < parameters[i].gradient.size(); ++j)
             CHECK(std::abs(got(static_cast<index>(j)) - parameters[i].gradient[j]) < 1e-10);
     }

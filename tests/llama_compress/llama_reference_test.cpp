@@ -88,7 +88,7 @@ void check_model(const B& b) {
     }
     matrix<double> normed(tokens, d), logits(tokens, config.vocab_size);
     subbit::vector<double> inverse_rms;
-    rms_norm(b, const_view(X), span_of(outer.final_norm), config.rms_norm_eps, subbit::view(normed), inverse_rms);
+    rms_norm(b, const_view(X), span_of(outer.final_norm), {config.rms_norm_eps}, subbit::view(normed), inverse_rms);
     check_tensor(expected, "hidden_states." + std::to_string(blocks), normed, tolerance);
     gemm(b, normed, const_view(outer.head()).t(), logits);
     check_tensor(expected, "logits", logits, tolerance);
@@ -103,8 +103,8 @@ void check_model(const B& b) {
 
     matrix<double> gradient = matrix<double>::Zero(tokens, d), d_input(tokens, d);
     vector<double> d_norm(d);
-    rms_norm_backward(b, const_view(X), span_of(outer.final_norm), inverse_rms, const_view(d_normed),
-                      subbit::view(gradient), span_of(d_norm));
+    rms_norm_backward(b, const_view(X), span_of(outer.final_norm), {config.rms_norm_eps}, inverse_rms,
+                      const_view(d_normed), subbit::view(gradient), span_of(d_norm));
     check_tensor(expected, "grad.model.norm.weight", span_of(std::as_const(d_norm)), tolerance);
     const subbit::trainable train{.weights = true, .norms = true};
     index checked = 0;

@@ -7,6 +7,9 @@
 #include <subbit/backend/reference.hpp>
 
 #include <doctest/doctest.h>
+#include <limits>
+#include <numbers>
+#include <span>
 #include <type_traits>
 #include <utility>
 
@@ -32,37 +35,94 @@ matrix<double> loss_weights(index rows, index cols) {
 
 }  // namespace
 
-TEST_CASE("gradients of RMSNorm") {
-    auto X = random_matrix<double>(5, 7, 1);
-    vector<double> weight = random_matrix<double>(7, 1, 2), d_weight(7);
-    matrix<double> Y(5, 7), dX = matrix<double>::Constant(5, 7, 3.0);
-    subbit::vector<double> inverse;
-    const auto loss = [&] {
-        rms_norm(exact, const_view(X), span_of(std::as_const(weight)), 1e-2, view(Y), inverse);
-        return weighted_sum(Y);
+TEST_CASE("gradients of RMSNorm, with and without an offset of the weights, for few rows and many narrow ones") {
+    struct sizes {
+        index rows, cols;
     };
-    loss();
-    CHECK(Y(2, 3) == doctest::Approx(X(2, 3) * weight(3) / std::sqrt(X.row(2).squaredNorm() / 7 + 1e-2)));
-    const auto dY = loss_weights(5, 7);
-    rms_norm_backward(exact, const_view(X), span_of(std::as_const(weight)), inverse, const_view(dY), view(dX),
-                      span_of(d_weight));
-    dX.array() -= 3.0;  // the input's gradient is added to what was there
-    CHECK(gradient_error(entries(X), entries(dX), loss) < 1e-8);
-    CHECK(gradient_error(span_of(weight), span_of(std::as_const(d_weight)), loss) < 1e-8);
+    for (const double offset : {0.0, 1.0})
+        for (const auto& [rows, cols] : {sizes{5, 7}, {1, 1}, {2077, 16}}) {
+            CAPTURE(offset);
+            CAPTURE(rows);
+            const norm_rule rule{1e-2, offset};
+            auto X = random_matrix<double>(rows, cols, 1);
+            vector<double> weight = random_matrix<double>(cols, 1, 2), d_weight(cols);
+            matrix<double> Y(rows, cols), dX = matrix<double>::Constant(rows, cols, 3.0);
+            subbit::vector<double> inverse;
+            const auto loss = [&] {
+                rms_norm(exact, const_view(X), span_of(std::as_const(weight)), rule, view(Y), inverse);
+                return weighted_sum(Y);
+            };
+            loss();
+            const index last = cols - 1;
+            CHECK(Y(0, last) == doctest::Approx(X(0, last) * (offset + weight(last)) /
+                                                std::sqrt(X.row(0).squaredNorm() / static_cast<double>(cols) + 1e-2)));
+            const auto dY = loss_weights(rows, cols);
+            rms_norm_backward(exact, const_view(X), span_of(std::as_const(weight)), rule, inverse, const_view(dY),
+                              view(dX), span_of(d_weight));
+            dX.array() -= 3.0;  // the input's gradient is added to what was there
+            CHECK(directional_error(entries(X), entries(dX), loss) < 1e-7);
+            CHECK(gradient_error(span_of(weight), span_of(std::as_const(d_weight)), loss) < 1e-6);
+            if (rows < 10) CHECK(gradient_error(entries(X), entries(dX), loss) < 1e-8);
+        }
 }
 
-TEST_CASE("gradients of SwiGLU, also where they replace the incoming one") {
-    auto G = random_matrix<double>(5, 7, 1), U = random_matrix<double>(5, 7, 2);
-    matrix<double> H(5, 7), dU(5, 7), dG = loss_weights(5, 7);
-    const auto loss = [&] {
-        swiglu(exact, const_view(G), const_view(U), view(H));
-        return weighted_sum(H);
+TEST_CASE("the gradient of a norm's weights does not depend on the number of threads") {
+    const auto X = random_matrix<float>(5001, 64, 1), dY = random_matrix<float>(5001, 64, 2);
+    const vector<float> weight = random_matrix<float>(64, 1, 3);
+    const auto on_threads = [&](int threads) {
+        const auto b = subbit::testing::make_cpu(subbit::testing::runnable_isas().front(), threads);
+        matrix<float> Y(X.rows(), X.cols()), dX = matrix<float>::Zero(X.rows(), X.cols());
+        vector<float> inverse, d_weight(64);
+        rms_norm(b, const_view(X), span_of(weight), {1e-6, 1}, view(Y), inverse);
+        rms_norm_backward(b, const_view(X), span_of(weight), {1e-6, 1}, inverse, const_view(dY), view(dX),
+                          span_of(d_weight));
+        return std::pair{dX, d_weight};
     };
-    loss();
-    CHECK(H(1, 2) == doctest::Approx(G(1, 2) * U(1, 2) / (1 + std::exp(-G(1, 2)))));
-    swiglu_backward(exact, const_view(G), const_view(U), const_view(dG), view(dG), view(dU));
-    CHECK(gradient_error(entries(G), entries(dG), loss) < 1e-8);
-    CHECK(gradient_error(entries(U), entries(dU), loss) < 1e-8);
+    const auto one = on_threads(1), three = on_threads(3);
+    CHECK(one.first == three.first);
+    CHECK(one.second == three.second);
+    const auto X64 = X.cast<double>().array();
+    const Eigen::ArrayXd inverse = (X64.square().rowwise().mean() + 1e-6).sqrt().inverse();
+    const Eigen::VectorXd exact_sum =
+        ((dY.cast<double>().array() * X64).colwise() * inverse).colwise().sum().matrix().transpose();
+    CHECK((one.second.cast<double>() - exact_sum).norm() < 1e-6 * exact_sum.norm());
+}
+
+TEST_CASE("gradients of the gate, also where they replace the incoming one") {
+    for (const activation kind : {activation::silu, activation::gelu_tanh}) {
+        auto G = random_matrix<double>(5, 7, 1), U = random_matrix<double>(5, 7, 2);
+        G *= 2;
+        matrix<double> H(5, 7), dU(5, 7), dG = loss_weights(5, 7);
+        const auto loss = [&] {
+            gated(exact, kind, const_view(G), const_view(U), view(H));
+            return weighted_sum(H);
+        };
+        loss();
+        for (index i = 0; i < G.size(); ++i) {
+            const double x = G.data()[i], inner = std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x);
+            const double gate = kind == activation::silu ? x / (1 + std::exp(-x)) : x * (1 + std::tanh(inner)) / 2;
+            CHECK(H.data()[i] == doctest::Approx(gate * U.data()[i]).epsilon(1e-13));
+        }
+        gated_backward(exact, kind, const_view(G), const_view(U), const_view(dG), view(dG), view(dU));
+        CHECK(gradient_error(entries(G), entries(dG), loss) < 1e-8);
+        CHECK(gradient_error(entries(U), entries(dU), loss) < 1e-8);
+    }
+}
+
+TEST_CASE_TEMPLATE("far from 0 the gate is 0 or the number itself, and its slope 0 or 1", S, float, double) {
+    const subbit::cpu b;
+    const S largest = std::numeric_limits<S>::max(), root = std::sqrt(largest);
+    matrix<S> G(1, 8), U = matrix<S>::Ones(1, 8), H(1, 8), dG(1, 8), dU(1, 8);
+    G << -largest, -root, S(-1e5), S(-800), S(800), S(1e5), root, largest;
+    for (const activation kind : {activation::silu, activation::gelu_tanh}) {
+        gated(b, kind, const_view(G), const_view(U), view(H));
+        gated_backward(b, kind, const_view(G), const_view(U), const_view(U), view(dG), view(dU));
+        CHECK(H.leftCols(4).isZero(0));
+        CHECK(H.rightCols(4) == G.rightCols(4));
+        CHECK(dU == H);
+        CHECK(dG.leftCols(4).isZero(0));
+        CHECK(dG.rightCols(4) == U.rightCols(4));
+    }
 }
 
 TEST_CASE("the rotary embedding: gradient, and products that see distances alone") {
@@ -103,42 +163,87 @@ TEST_CASE("Llama-3 stretches long wavelengths and leaves short ones alone") {
     }
 }
 
-TEST_CASE("gradients of attention: grouped heads, several windows, more queries than a block of them") {
-    for (const index length : {index{5}, query_block + 3}) {
-        const attention_shape shape{2, length, length, 4, 2, 3};
-        const index tokens = 2 * length;
-        auto Q = random_matrix<double>(tokens, 12, 1), K = random_matrix<double>(tokens, 6, 2),
-             V = random_matrix<double>(tokens, 6, 3);
-        matrix<double> O(tokens, 12), dQ(tokens, 12), dK(tokens, 6), dV(tokens, 6);
-        const auto loss = [&] {
-            attention(exact, shape, const_view(Q), const_view(K), const_view(V), view(O));
-            return weighted_sum(O);
-        };
-        loss();
-        const auto dO = loss_weights(tokens, 12);
-        attention_backward(exact, shape, const_view(Q), const_view(K), const_view(V), const_view(O), const_view(dO),
-                           view(dQ), view(dK), view(dV));
-        CHECK(directional_error(entries(Q), entries(dQ), loss) < 1e-7);
-        CHECK(directional_error(entries(K), entries(dK), loss) < 1e-7);
-        CHECK(directional_error(entries(V), entries(dV), loss) < 1e-7);
-        if (length > 5) continue;
-        CHECK(gradient_error(entries(Q), entries(dQ), loss) < 1e-7);
-        CHECK(gradient_error(entries(K), entries(dK), loss) < 1e-7);
-        CHECK(gradient_error(entries(V), entries(dV), loss) < 1e-7);
-    }
+TEST_CASE("gradients of attention: grouped heads, several windows, more queries than a block of them, all spans") {
+    for (const index length : {index{5}, 2 * query_block + 3})
+        for (const index span : {0, 1, 2, 4, 37, 128, 131, 1000}) {
+            CAPTURE(length);
+            CAPTURE(span);
+            const attention_shape shape{2, length, length, 4, 2, 3, 0.7, span};
+            const index tokens = 2 * length;
+            auto Q = random_matrix<double>(tokens, 12, 1), K = random_matrix<double>(tokens, 6, 2),
+                 V = random_matrix<double>(tokens, 6, 3);
+            matrix<double> O(tokens, 12), dQ(tokens, 12), dK(tokens, 6), dV(tokens, 6);
+            const auto loss = [&] {
+                attention(exact, shape, const_view(Q), const_view(K), const_view(V), view(O));
+                return weighted_sum(O);
+            };
+            loss();
+            const auto dO = loss_weights(tokens, 12);
+            attention_backward(exact, shape, const_view(Q), const_view(K), const_view(V), const_view(O), const_view(dO),
+                               view(dQ), view(dK), view(dV));
+            if (span != 1) {  // a softmax of one key does not depend on it
+                CHECK(directional_error(entries(Q), entries(dQ), loss) < 1e-7);
+                CHECK(directional_error(entries(K), entries(dK), loss) < 1e-7);
+            } else {
+                CHECK(dQ.cwiseAbs().maxCoeff() < 1e-14);
+                CHECK(dK.cwiseAbs().maxCoeff() < 1e-14);
+            }
+            CHECK(directional_error(entries(V), entries(dV), loss) < 1e-7);
+            if (length > 5 || span == 1) continue;
+            CHECK(gradient_error(entries(Q), entries(dQ), loss) < 1e-7);
+            CHECK(gradient_error(entries(K), entries(dK), loss) < 1e-7);
+            CHECK(gradient_error(entries(V), entries(dV), loss) < 1e-7);
+        }
 }
 
-TEST_CASE("attention is causal, and equals the plain formula") {
-    const attention_shape shape{1, 4, 4, 2, 1, 3};
+TEST_CASE("attention equals the plain formula: what a query sees of its own window, for all spans") {
+    for (const index span : {0, 1, 3, 40, 150, 400})
+        for (const index queries : {1, 4, 270}) {
+            CAPTURE(span);
+            CAPTURE(queries);
+            const index keys = queries + 31;
+            const attention_shape shape{2, queries, keys, 2, 1, 3, 0.4, span};
+            const auto Q = random_matrix<double>(2 * queries, 6, 1), K = random_matrix<double>(2 * keys, 3, 2),
+                       V = random_matrix<double>(2 * keys, 3, 3);
+            matrix<double> O(2 * queries, 6);
+            attention(exact, shape, const_view(Q), const_view(K), const_view(V), view(O));
+            double error = 0;
+            for (index t = 0; t < 2 * queries; ++t)
+                for (index h = 0; h < 2; ++h) {
+                    const index position = 31 + t % queries,
+                                first = span == 0 ? 0 : std::max<index>(0, position - span + 1),
+                                row = t / queries * keys + first, seen = position - first + 1;
+                    vector<double> p =
+                        (0.4 * K.middleRows(row, seen) * Q.block(t, 3 * h, 1, 3).transpose()).array().exp();
+                    p /= p.sum();
+                    error = std::max(error, (O.block(t, 3 * h, 1, 3) - p.transpose() * V.middleRows(row, seen)).norm());
+                }
+            CHECK(error < 1e-12);
+        }
+}
+
+TEST_CASE("keys that no query of a block sees are not read") {
+    const index length = 2 * query_block, span = 5;
+    const attention_shape shape{1, length, length, 1, 1, 3, 0.5, span};
+    const auto Q = random_matrix<double>(length, 3, 1), dO = random_matrix<double>(length, 3, 4);
+    auto K = random_matrix<double>(length, 3, 2), V = random_matrix<double>(length, 3, 3);
+    K.topRows(query_block - span + 1).setConstant(NAN);
+    V.topRows(query_block - span + 1).setConstant(NAN);
+    matrix<double> O(length, 3), dQ(length, 3), dK(length, 3), dV(length, 3);
+    attention(exact, shape, const_view(Q), const_view(K), const_view(V), view(O));
+    CHECK(O.bottomRows(query_block).allFinite());
+    attention_backward(exact, shape, const_view(Q), const_view(K), const_view(V), const_view(O), const_view(dO),
+                       view(dQ), view(dK), view(dV));
+    CHECK(dQ.bottomRows(query_block).allFinite());
+    CHECK(dK.bottomRows(query_block).allFinite());
+    CHECK(dV.bottomRows(query_block).allFinite());
+}
+
+TEST_CASE("attention is causal") {
+    const attention_shape shape{1, 4, 4, 2, 1, 3, 0.5};
     auto Q = random_matrix<double>(4, 6, 1), K = random_matrix<double>(4, 3, 2), V = random_matrix<double>(4, 3, 3);
     matrix<double> O(4, 6), changed(4, 6);
     attention(exact, shape, const_view(Q), const_view(K), const_view(V), view(O));
-    for (index t = 0; t < 4; ++t)
-        for (index h = 0; h < 2; ++h) {
-            vector<double> p = (K.topRows(t + 1) * Q.block(t, 3 * h, 1, 3).transpose() / std::sqrt(3.0)).array().exp();
-            p /= p.sum();
-            CHECK((O.block(t, 3 * h, 1, 3) - p.transpose() * V.topRows(t + 1)).norm() < 1e-12);
-        }
     K.row(3).setConstant(50);
     V.row(3).setConstant(-70);
     attention(exact, shape, const_view(Q), const_view(K), const_view(V), view(changed));
@@ -257,13 +362,13 @@ TEST_CASE_TEMPLATE("the newest tokens attend to a cache as the last ones of a wi
             const auto Q = random_matrix<S>(length, s.heads * s.head_dim, 1), K = random_matrix<S>(length, width, 2),
                        V = random_matrix<S>(length, width, 3);
             matrix<S> whole(length, Q.cols());
-            attention(exact, {1, length, length, s.heads, s.kv_heads, s.head_dim}, const_view(Q), const_view(K),
+            attention(exact, {1, length, length, s.heads, s.kv_heads, s.head_dim, 0.3}, const_view(Q), const_view(K),
                       const_view(V), view(whole));
             key_value_cache<S> cache(length, width);
             cache.append(const_view(K).middle_rows(0, length / 2), const_view(V).middle_rows(0, length / 2));
             cache.append(const_view(K).middle_rows(length / 2, length - length / 2),
                          const_view(V).middle_rows(length / 2, length - length / 2));
-            CHECK(subbit::as_eigen(cache.values()) == V);
+            CHECK(subbit::as_eigen(cache.values(0, length)) == V);
             const index tile = cache.tile, last = (length - 1) / tile;
             const matrix<S> keys = subbit::as_eigen(cache.key_tile(last));
             CHECK(keys.leftCols(length - last * tile) == K.bottomRows(length - last * tile).transpose());
@@ -272,16 +377,68 @@ TEST_CASE_TEMPLATE("the newest tokens attend to a cache as the last ones of a wi
                 const auto newest = const_view(Q).middle_rows(length - tokens, tokens);
                 matrix<S> O(tokens, Q.cols()), other(tokens, Q.cols());
                 const auto error = [&] { return (O - whole.bottomRows(tokens)).cwiseAbs().maxCoeff(); };
-                cached_attention(exact, s.head_dim, newest, cache, view(O));
+                cached_attention(exact, s.head_dim, 0.3, newest, cache, view(O));
                 CHECK(error() < tolerance);
                 for (const subbit::isa i : subbit::testing::runnable_isas()) {
-                    cached_attention(subbit::testing::make_cpu(i, 1), s.head_dim, newest, cache, view(O));
+                    cached_attention(subbit::testing::make_cpu(i, 1), s.head_dim, 0.3, newest, cache, view(O));
                     CHECK(error() < tolerance);
-                    cached_attention(subbit::testing::make_cpu(i, 2), s.head_dim, newest, cache, view(other));
+                    cached_attention(subbit::testing::make_cpu(i, 2), s.head_dim, 0.3, newest, cache, view(other));
                     CHECK(O == other);
                 }
             }
         }
+}
+
+namespace {
+
+/// Appends a text to a cache in pieces that `sizes` gives in turn, and leaves the attention of every token to it in
+/// `out`.
+template <class S, class B>
+void attend_in_pieces(const B& b, const matrix<S>& Q, const matrix<S>& K, const matrix<S>& V, index head_dim,
+                      key_value_cache<S>& cache, std::span<const index> sizes, matrix<S>& out) {
+    out.resize(Q.rows(), Q.cols());
+    for (std::size_t i = 0; cache.length() < Q.rows(); ++i) {
+        const index at = cache.length(), count = std::min(sizes[i % sizes.size()], Q.rows() - at);
+        cache.append(const_view(K).middle_rows(at, count), const_view(V).middle_rows(at, count));
+        cached_attention(b, head_dim, 0.3, const_view(Q).middle_rows(at, count), cache,
+                         view(out).middle_rows(at, count));
+    }
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("a cache of a sliding window goes round and gives what attention gives", S, float, double) {
+    const double tolerance = std::is_same_v<S, float> ? 1e-5 : 1e-13;
+    const index length = 1201, head_dim = 6, heads = 3, width = head_dim;
+    const auto Q = random_matrix<S>(length, heads * head_dim, 1), K = random_matrix<S>(length, width, 2),
+               V = random_matrix<S>(length, width, 3);
+    const subbit::cpu b = subbit::testing::make_cpu(subbit::testing::runnable_isas().back(), 2);
+    for (const index span : {1, 2, 31, 33, 100, 700, 5000}) {
+        CAPTURE(span);
+        matrix<S> whole(length, Q.cols()), pieces, singles;
+        attention(exact, {1, length, length, heads, 1, head_dim, 0.3, span}, const_view(Q), const_view(K),
+                  const_view(V), view(whole));
+        key_value_cache<S> ring(length, width, span), single_ring(length, width, span);
+        attend_in_pieces(b, Q, K, V, head_dim, ring, std::vector<index>{256, 1, 37, 90, 255}, pieces);
+        CHECK((pieces - whole).cwiseAbs().maxCoeff() < tolerance);
+        attend_in_pieces(b, Q, K, V, head_dim, single_ring, std::vector<index>{1}, singles);
+        CHECK(singles == pieces);
+        CHECK(ring.held() <= std::min<index>(length, span + 256) + 2 * key_value_cache<S>::tile);
+    }
+}
+
+TEST_CASE("a cache of a sliding window says how much it takes") {
+    key_value_cache<float> cache(600, 4, 10);
+    const auto K = random_matrix<float>(300, 4, 1);
+    subbit::testing::check_throws<subbit::shape_error>([&] { cache.append(const_view(K), const_view(K)); },
+                                                       {"sliding window", "300", "256"});
+    const auto append = [&](index tokens) {
+        cache.append(const_view(K).middle_rows(0, tokens), const_view(K).middle_rows(0, tokens));
+    };
+    append(256);
+    append(256);
+    append(88);
+    subbit::testing::check_throws<subbit::shape_error>([&] { append(1); }, {"cache of 600 tokens", "601"});
 }
 
 }  // namespace llama

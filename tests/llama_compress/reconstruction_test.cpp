@@ -11,6 +11,7 @@
 #include <subbit/recon/model_reconstruction.hpp>
 
 #include <doctest/doctest.h>
+#include <functional>
 #include <memory>
 
 namespace llama {
@@ -74,16 +75,26 @@ TEST_CASE("data that do not fit each other, and an order that is none, are refus
 
 subbit::binary_linear<float> factorize(const cpu& b, subbit::matrix_view<const float> weight, index rank,
                                        double* error = nullptr) {
-    subbit::dual_svid_options<float> options;
-    options.rank = rank;
-    auto f = subbit::dual_svid(b, weight, options);
+    auto f = subbit::dual_svid(b, weight, {.rank = rank});
     if (error) *error = f.error;
-    subbit::binary_linear<float> binary;
-    binary.layer = f.pack();
-    binary.U_latent = std::move(f.U_latent);
-    binary.V_latent = std::move(f.V_latent);
-    return binary;
+    return subbit::trainable_layer(std::move(f));
 }
+
+/// Layers of rank 12, and a measure that says whether a report has it.
+struct svid_compressor {
+    subbit::straight_through estimator = subbit::straight_through::identity;
+
+    subbit::compressed_layer<float> factorize(const cpu& b, index, subbit::matrix_view<const float> weight) const {
+        double error = 0;
+        auto binary = llama::factorize(b, weight, 12, &error);
+        binary.estimator = estimator;
+        return {std::move(binary), error};
+    }
+    double measure(const cpu&, index, const linear_layer<float>&) const { return 0.5; }
+    void finish(const cpu& b, index l, linear_layer<float>& layer) const {
+        subbit::round_scales(b, layer, layer_names[static_cast<std::size_t>(l)]);
+    }
+};
 
 /// A random block reconstructed on random activations.
 struct reconstruction {
@@ -93,26 +104,17 @@ struct reconstruction {
     matrix<float> inputs = random_matrix<float>(tokens, 32, 7), targets{tokens, 32};
     subbit::block_report report;
 
-    reconstruction(const cpu& b, const subbit::block_recipe& recipe, subbit::progress& watcher) {
+    reconstruction(const cpu& b, const subbit::block_recipe& recipe, subbit::progress& watcher = subbit::unwatched()) {
         block_tape<float> tape;
         blk.forward(b, const_view(inputs), window, view(targets), tape);
         compress(b, recipe, watcher);
     }
-    void compress(const cpu& b, const subbit::block_recipe& recipe, subbit::progress& watcher) {
-        report = subbit::reconstruct_block(
-            b, blk, data(), recipe,
-            [&](const cpu&, index, subbit::matrix_view<const float> weight) {
-                double error = 0;
-                auto binary = factorize(b, weight, 12, &error);
-                if (recipe.order == reconstruction_order::layer_by_layer)
-                    binary.estimator = subbit::straight_through::clipped;
-                return std::pair(linear_layer<float>(std::move(binary)), error);
-            },
-            [](index, const linear_layer<float>&) { return 0.5; },
-            [](index l, linear_layer<float>& layer) {
-                subbit::round_scales(layer.binary().layer, layer_names[static_cast<std::size_t>(l)]);
-            },
-            watcher);
+    void compress(const cpu& b, const subbit::block_recipe& recipe, subbit::progress& watcher = subbit::unwatched()) {
+        const bool clipped = recipe.order == reconstruction_order::layer_by_layer;
+        const svid_compressor compressor{clipped ? subbit::straight_through::clipped
+                                                 : subbit::straight_through::identity};
+        report =
+            subbit::reconstruct_block(b, blk, data(), {.compressor = compressor, .recipe = recipe, .watcher = watcher});
     }
     subbit::block_data<float> data() const { return {const_view(inputs), const_view(targets), {}, window}; }
 };
@@ -131,15 +133,14 @@ bool same_block(const block<float>& a, const block<float>& b) {
 
 TEST_CASE("a block that is compressed already is refused by the layer's name and left as it is") {
     const cpu b({.threads = 1});
-    subbit::progress watcher;
     for (const auto order : {subbit::reconstruction_order::joint, subbit::reconstruction_order::layer_by_layer}) {
         subbit::block_recipe recipe;
         recipe.order = order;
         recipe.tune_weights.epochs = recipe.tune_binary.epochs = 0;
-        reconstruction run(b, recipe, watcher);
+        reconstruction run(b, recipe);
         const block<float> first = run.blk;
         subbit::testing::check_throws<subbit::value_error>(
-            [&] { run.compress(b, recipe, watcher); }, {std::string("layer ") + layer_names[0], "compressed already"});
+            [&] { run.compress(b, recipe); }, {std::string("layer ") + layer_names[0], "compressed already"});
         CHECK(same_block(run.blk, first));
         subbit::testing::check_throws<subbit::value_error>([&] { run.blk.layer(0).dense(); }, {"dense"});
         subbit::testing::check_throws<subbit::value_error>([&] { run.blk.layer(0).residual(); }, {"residual"});
@@ -149,9 +150,8 @@ TEST_CASE("a block that is compressed already is refused by the layer's name and
 TEST_CASE("reconstruction lowers a block's error, rounds its scales, and does not depend on the threads") {
     for (const auto order : {reconstruction_order::joint, reconstruction_order::layer_by_layer}) {
         CAPTURE(static_cast<int>(order));
-        subbit::progress silent;
-        const reconstruction one(cpu({.threads = 1}), recipe_of(order), silent);
-        const reconstruction two(cpu({.threads = 2}), recipe_of(order), silent);
+        const reconstruction one(cpu({.threads = 1}), recipe_of(order));
+        const reconstruction two(cpu({.threads = 2}), recipe_of(order));
         const auto& report = one.report;
         CHECK(same_block(one.blk, two.blk));
         CHECK(report.tuned_error == two.report.tuned_error);
@@ -186,6 +186,20 @@ TEST_CASE("reconstruction lowers a block's error, rounds its scales, and does no
 
 namespace {
 
+/// Two paths a layer.
+struct path_compressor : svid_compressor {
+    subbit::path_coupling coupling;
+
+    explicit path_compressor(subbit::path_coupling c) : coupling(c) {}
+    subbit::compressed_layer<float> factorize(const cpu& b, index, subbit::matrix_view<const float> weight) const {
+        auto f = subbit::residual_svid(b, weight, {.paths = 2});
+        subbit::residual_linear<float> residual;
+        residual.layer = std::move(f.layer);
+        residual.follow(b, subbit::as_eigen(weight), coupling);
+        return {std::move(residual), f.error};
+    }
+};
+
 /// The same block reconstructed as sums of two binary paths.
 struct path_reconstruction {
     model_config config = config_of_student();
@@ -201,20 +215,11 @@ struct path_reconstruction {
         blk.forward(b, const_view(inputs), window, view(targets), tape);
         auto recipe = recipe_of(reconstruction_order::joint);
         recipe.keep_latents = keep_latents;
-        subbit::progress silent;
         const subbit::block_data<float> data{const_view(inputs), const_view(targets), {}, window};
-        report = subbit::reconstruct_block(
-            b, blk, data, recipe,
-            [&](const cpu&, index, subbit::matrix_view<const float> weight) {
-                auto f = subbit::residual_svid(b, weight, {.paths = 2});
-                subbit::residual_linear<float> residual;
-                residual.layer = std::move(f.layer);
-                residual.follow(b, subbit::as_eigen(weight), coupling);
-                return std::pair(linear_layer<float>(std::move(residual)), f.error);
-            },
-            [](index, const linear_layer<float>&) { return 0.5; },
-            [](index, linear_layer<float>& layer) { subbit::round_scales(layer.residual().layer, "layer"); }, silent,
-            [&](std::size_t epochs) { observed.push_back(epochs); });
+        report = subbit::reconstruct_block(b, blk, data,
+                                           {.compressor = path_compressor(coupling),
+                                            .recipe = recipe,
+                                            .after_epoch = [&](std::size_t epochs) { observed.push_back(epochs); }});
     }
 };
 
@@ -241,10 +246,9 @@ TEST_CASE("residual paths: reconstruction lowers the error, is watched, and does
 }
 
 TEST_CASE("latents that are kept agree with the bits") {
-    subbit::progress silent;
     auto recipe = recipe_of(reconstruction_order::joint);
     recipe.keep_latents = true;
-    const reconstruction r(cpu({.threads = 1}), recipe, silent);
+    const reconstruction r(cpu({.threads = 1}), recipe);
     double flipped = 0;
     for (index l = 0; l < index{layer_count}; ++l) {
         const auto& binary = r.blk.layer(l).binary();
@@ -256,14 +260,13 @@ TEST_CASE("latents that are kept agree with the bits") {
 }
 
 TEST_CASE("a phase without epochs, or with batches of several windows") {
-    subbit::progress silent;
     auto recipe = recipe_of(reconstruction_order::joint);
     recipe.tune_binary.epochs = 0;
-    const reconstruction untuned(cpu({.threads = 1}), recipe, silent);
+    const reconstruction untuned(cpu({.threads = 1}), recipe);
     CHECK(untuned.report.tuned_error == doctest::Approx(untuned.report.factor_error).epsilon(1e-3));
     recipe.tune_binary.epochs = 6;
     recipe.tune_binary.batch_windows = 2;
-    const reconstruction batches(cpu({.threads = 1}), recipe, silent);
+    const reconstruction batches(cpu({.threads = 1}), recipe);
     CHECK(batches.report.tuned_error < 0.95 * batches.report.factor_error);
 }
 
@@ -320,7 +323,7 @@ struct distillation {
     student model;
     std::vector<std::vector<std::int32_t>> windows;
     held_teacher teacher;
-    subbit::distillation_options options;
+    subbit::distillation_recipe recipe;
 
     explicit distillation(int threads = 1, bool latents = false) : b({.threads = threads}) {
         const subbit::random_stream stream(3);
@@ -349,21 +352,17 @@ struct distillation {
                 layer = std::move(binary);
             }
         model.blocks = std::move(original);
-        options.phase.epochs = 6;
-        options.phase.scales = learning_rate::share_of_magnitude(0.01);
-        if (latents) options.phase.latents = learning_rate::share_of_magnitude(0.01);
-        options.checkpoint_steps = 7;
+        recipe.phase.epochs = 6;
+        recipe.phase.scales = learning_rate::share_of_magnitude(0.01);
+        if (latents) recipe.phase.latents = learning_rate::share_of_magnitude(0.01);
+        recipe.checkpoint_steps = 7;
     }
 
-    template <class Checkpoint>
-    state run(state from, Checkpoint&& checkpoint, subbit::progress& watcher) {
-        return subbit::distill(b, model, std::span<const std::vector<std::int32_t>>(windows), teacher, options,
-                               std::move(from), checkpoint, watcher);
-    }
-    state run() {
-        subbit::progress silent;
-        return run(
-            {}, [](const state&) {}, silent);
+    state run(state from = {}, std::function<void(const state&)> checkpoint = {},
+              subbit::progress& watcher = subbit::unwatched()) {
+        return subbit::distill(
+            b, model, subbit::distillation_data{windows, teacher},
+            {.recipe = recipe, .state = std::move(from), .checkpoint = checkpoint, .watcher = watcher});
     }
     bool same_bits(const distillation& other) const {
         return same_block(model.blocks[0], other.model.blocks[0]) && same_block(model.blocks[1], other.model.blocks[1]);
@@ -374,10 +373,9 @@ struct distillation {
 
 TEST_CASE("distillation lowers the divergence, whatever the threads and the memory for activations") {
     distillation one, two(2), thrifty, half;
-    thrifty.options.tape_bytes = 0;
-    half.options.tape_bytes = 60000;
+    thrifty.recipe.tape_bytes = 0;
+    half.recipe.tape_bytes = 60000;
     const distillation start;
-    subbit::progress silent;
     const auto state = one.run();
     CHECK(state.steps_done == 6 * window_count);
     REQUIRE(state.curve.size() == 6);
@@ -390,8 +388,7 @@ TEST_CASE("distillation lowers the divergence, whatever the threads and the memo
     CHECK(one.same_bits(thrifty));
     CHECK(one.same_bits(half));
     CHECK(one.model.blocks[0].layers[0].binary().layer.U == start.model.blocks[0].layers[0].binary().layer.U);
-    const auto again = one.run(
-        state, [](const distillation::state&) {}, silent);
+    const auto again = one.run(state);
     CHECK(again.steps_done == state.steps_done);
     CHECK(one.same_bits(two));
 }
@@ -416,9 +413,7 @@ TEST_CASE("a distillation that is stopped goes on from its checkpoint to the sam
         distillation resumed(1, latents);
         for (std::size_t l = 0; l < 2; ++l)
             resumed.model.blocks[l].layers = saved_blocks[l].layers;
-        subbit::progress silent;
-        const auto end = resumed.run(
-            saved, [](const distillation::state&) {}, silent);
+        const auto end = resumed.run(saved);
         CHECK(end.curve == expected.curve);
         CHECK(resumed.same_bits(whole));
     }
@@ -426,7 +421,7 @@ TEST_CASE("a distillation that is stopped goes on from its checkpoint to the sam
 
 TEST_CASE("latents that move in distillation take their bits along") {
     distillation moved(1, true);
-    moved.options.latent_margin = 0;  // or so few steps would flip nothing
+    moved.recipe.latent_margin = 0;  // or so few steps would flip nothing
     const distillation start(1, true);
     const auto state = moved.run();
     CHECK(state.curve.back() < state.curve.front());
@@ -451,8 +446,8 @@ TEST_CASE("the margin keeps latents at the very edge from flipping in the first 
                 for (index i = 0; i < latent.size(); i += 2)
                     latent.data()[i] *= 1e-6F;
             }
-        run.options.phase.epochs = 1;
-        run.options.latent_margin = margin;
+        run.recipe.phase.epochs = 1;
+        run.recipe.latent_margin = margin;
         run.run();
         index different = 0;
         for (std::size_t l = 0; l < 2; ++l)
@@ -468,9 +463,9 @@ TEST_CASE("the margin keeps latents at the very edge from flipping in the first 
 TEST_CASE("gathered windows and hidden states: fewer steps, a lower divergence, the same bits for any threads") {
     const auto gathered = [](int threads, double hidden_weight) {
         auto run = std::make_unique<distillation>(threads, true);
-        run->options.phase.batch_windows = 2;
-        run->options.phase.epochs = 10;
-        run->options.hidden_weight = hidden_weight;
+        run->recipe.phase.batch_windows = 2;
+        run->recipe.phase.epochs = 10;
+        run->recipe.hidden_weight = hidden_weight;
         return run;
     };
     for (const double hidden_weight : {0.0, 0.5}) {

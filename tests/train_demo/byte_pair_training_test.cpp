@@ -1,6 +1,6 @@
 #include <byte_pair_training.hpp>
 #include <grammar.hpp>
-#include <tokenizer.hpp>
+#include <tokenizer/tokenizer.hpp>
 
 #include <doctest/doctest.h>
 #include <rapidcheck.h>

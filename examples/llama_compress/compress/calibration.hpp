@@ -12,11 +12,7 @@ namespace llama {
 
 /// Per linear layer: i (inputs) and o (output gradients), not yet shrunk.
 template <class S>
-struct layer_moments {
-    vector<S> input, output;
-};
-template <class S>
-using block_moments = std::array<layer_moments<S>, layer_count>;
+using block_moments = std::array<subbit::layer_moments<S>, layer_count>;
 
 /// Bytes of hidden states that the pass may hold: with more blocks it takes fewer windows at a time, so that its memory
 /// does not grow with the depth of the model.
@@ -34,7 +30,7 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
     using memory = memory_of<B>;
     using states = matrix_in<S, memory>;
     block_context<S, memory> context(b, config, length);
-    const auto outer = to_backend(b, model.load_outer_layers<S>());
+    const auto outer = upload(b, model.load_outer_layers<S>());
 
     struct accumulators {
         subbit::clipped_moments<S> input, output;
@@ -75,12 +71,13 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
             for (index w = 0; w < count; ++w) {
                 const auto x = subbit::const_view(X).middle_rows(w * length, length);
                 const auto labels = next_tokens(windows[static_cast<std::size_t>(first + w)]);
-                rms_norm(b, x, subbit::const_span(outer.final_norm), config.rms_norm_eps, view(normed), inverse_rms);
+                rms_norm(b, x, subbit::const_span(outer.final_norm), {config.rms_norm_eps}, view(normed), inverse_rms);
                 subbit::cross_entropy(b, subbit::const_view(normed), subbit::const_view(outer.head()),
                                       std::span<const std::int32_t>(labels), 1.0 / static_cast<double>(length - 1),
                                       view(d_normed));
-                rms_norm_backward(b, x, subbit::const_span(outer.final_norm), inverse_rms, subbit::const_view(d_normed),
-                                  view(gradient).middle_rows(w * length, length), std::span<S>());
+                rms_norm_backward(b, x, subbit::const_span(outer.final_norm), {config.rms_norm_eps}, inverse_rms,
+                                  subbit::const_view(d_normed), view(gradient).middle_rows(w * length, length),
+                                  std::span<S>());
             }
             // Several windows share a product; the moments still take them one by one, as batches of their own.
             const index together = std::max<index>(1, subbit::rows_at_once<B> / length) * length;

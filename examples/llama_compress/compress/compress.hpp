@@ -19,6 +19,7 @@ namespace llama {
 struct compress_job {
     std::filesystem::path model, text, out;
     compress_options options;
+    text_reading reading;                            ///< of both texts
     bool on_cuda = false;                            ///< on the first NVIDIA GPU; else on the processor
     int threads = 0;                                 ///< of the processor; 0: all
     std::optional<std::filesystem::path> test_text;  ///< its perplexity goes into the report

@@ -4,6 +4,7 @@
 #include "compress/rate.hpp"
 #include "compress/trial.hpp"
 #include "gpu/attention.hpp"
+#include "gpu/gate.hpp"
 #include "gpu/norm.hpp"
 
 #include <subbit/backend/cuda.cuh>

@@ -3,20 +3,21 @@
 
 #include "compress/calibration.hpp"
 #include "compress/compress.hpp"
-#include "compress/measure.hpp"
+#include "compress/compressor.hpp"
 #include "compress/probe.hpp"
 #include "compress/recipe.hpp"
 #include "compress/run_folder.hpp"
 #include "compress/student.hpp"
 #include "program/report.hpp"
 
-#include <subbit/backend/phase_clock.hpp>
+#include <subbit/backend/jobs/phase_clock.hpp>
 #include <subbit/backend/reference.hpp>
 #include <subbit/recon/model_reconstruction.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,7 +25,7 @@
 namespace llama {
 
 using subbit::const_view;
-using subbit::to_backend;
+using subbit::upload;
 
 namespace detail {
 
@@ -36,19 +37,23 @@ inline double seconds_since(std::chrono::steady_clock::time_point start) {
 struct text_windows {
     window_list calibration, distillation;
     index tokens = 0;
+    nlohmann::json bos;  // what begins each of them
 };
 
 inline text_windows take_windows(const compress_job& job, const model_directory& model) {
     const auto& o = job.options;
-    const auto tokens = model.load_tokenizer().encode_file(job.text);
+    const auto words = model.load_tokenizer();
+    const auto tokens = words.encode_file(job.text, job.reading.specials);
+    const auto first = job.reading.first_tokens(words);
     text_windows result;
     result.tokens = std::ssize(tokens);
     require_tokens(job, result.tokens);
-    result.calibration = split_windows(tokens, o.window_tokens, o.windows);
+    result.bos = job.reading.bos_of(words);
+    result.calibration = split_windows(tokens, o.window_tokens, o.windows, first);
     if (o.distills_on_more())
         result.distillation =
             split_windows(std::span(tokens).subspan(static_cast<std::size_t>(o.windows * o.window_tokens)),
-                          o.distillation_length(), o.distill_windows);
+                          o.distillation_length(), o.distill_windows, first);
     return result;
 }
 
@@ -69,7 +74,7 @@ class compression {
           ranks_(choose_ranks(model_.config(), job.options)),
           windows_(detail::take_windows(job, model_)),
           context_(backend_, model_.config(), std::max(job.options.window_tokens, job.options.distillation_length())),
-          outer_(to_backend(backend_, model_.template load_outer_layers<float>())),
+          outer_(upload(backend_, model_.template load_outer_layers<float>())),
           folder_(job.out, fingerprint(job)) {
         if (model_.is_packed()) throw subbit::value_error(job.model.string() + " is compressed already");
     }
@@ -82,7 +87,7 @@ class compression {
         distill_model();
         std::vector<block_weights<float>> finished;
         for (auto& blk : student_)
-            finished.push_back(subbit::to_host(backend_, std::move(blk.weights())));
+            finished.push_back(subbit::download(backend_, std::move(blk.weights())));
         const std::size_t bytes = write_model(job_.out, model_, finished);
         clock_.end(backend_, "write");
         auto report = summarize(detail::seconds_since(start));
@@ -133,7 +138,7 @@ class compression {
             clock_.end(backend_, "blocks: pass on");
             if (!done) compress_block(l, blk, compressed);
             clock_.skip(backend_);  // the block's report has its phases
-            blk.weights() = to_backend(backend_, folder_.load_block(l));
+            blk.weights() = upload(backend_, folder_.load_block(l));
             clock_.end(backend_, "blocks: read");
             if (pending) run_block(backend_, blk, options_.window_tokens, compressed, tape);
             clock_.end(backend_, "blocks: pass on");
@@ -144,48 +149,41 @@ class compression {
 
     void compress_block(index l, block_type& blk, const states& inputs) {
         const auto& moments = moments_[static_cast<std::size_t>(l)];
-        std::vector<states> originals;  // to measure the layers against
-        for (const auto& layer : blk.layers)
-            originals.push_back(layer.dense().weight);
-        const auto probed = is_rabit(options_) ? weights_of(backend_, blk) : std::vector<matrix<float>>();
+        const block_compressor<B> compressor(
+            blk, options_,
+            {.moments = moments,
+             .ranks = ranks_,
+             .prefix = block_prefix(l),
+             .seed = options_.seed * 1000003U + static_cast<std::uint64_t>(l * blk.layer_total())});
         const auto importance =
-            subbit::to_backend(backend_, vector<float>(moments[down_proj].output / moments[down_proj].output.mean()));
+            subbit::upload(backend_, vector<float>(moments[down_proj].output / moments[down_proj].output.mean()));
         const subbit::block_data<float> data{
             const_view(inputs), const_view(teacher_),
             weighted_loss(options_) ? subbit::const_span(importance) : std::span<const float>(),
             options_.window_tokens};
-        const auto name = [&](index k) { return block_prefix(l) + layer_names[static_cast<std::size_t>(k)]; };
         nlohmann::json probes = nlohmann::json::array();
-        block_signs first_signs;
-        auto report = to_json(subbit::reconstruct_block(
-            backend_, blk, data, block_recipe_of(options_, l),
-            [&](const B& stream, index k, matrix_view<const float> weight) {
-                const auto& m = moments[static_cast<std::size_t>(k)];
-                const auto seed = options_.seed * 1000003U + static_cast<std::uint64_t>(l * index{layer_count} + k);
-                return compress_layer(stream, weight, ranks_[static_cast<std::size_t>(k)], m.input, m.output, options_,
-                                      seed, name(k));
-            },
-            [&](index k, const linear_layer<float, memory>& layer) {
-                const auto& m = moments[static_cast<std::size_t>(k)];
-                const double power = metric_power(options_);
-                return layer.visit_compressed([&](const auto& compressed) {
-                    return weighted_error(backend_, originals[static_cast<std::size_t>(k)], compressed,
-                                          subbit::tempered(subbit::diagonal<float>(m.input), power),
-                                          subbit::tempered(subbit::diagonal<float>(m.output), power));
-                });
-            },
-            [&](index k, linear_layer<float, memory>& layer) { round_scales(layer, name(k)); }, watcher_,
-            [&](std::size_t epochs) {
-                if (!is_rabit(options_)) return;
-                if (epochs == 0) first_signs = signs_of(backend_, blk);
-                auto X = subbit::copy_of(backend_, const_view(inputs).middle_rows(0, options_.window_tokens));
-                probes.push_back(probe_block(backend_, host(), blk, probed, first_signs, options_.window_tokens, X));
-            }));
+        auto report = to_json(subbit::reconstruct_block(backend_, blk, data,
+                                                        {.compressor = compressor,
+                                                         .recipe = block_recipe_of(options_, l),
+                                                         .watcher = watcher_,
+                                                         .after_epoch = probe_of(blk, inputs, probes)}));
         if (!probes.empty()) report["path_diagnostics"] = std::move(probes);
         clock_.skip(backend_);
         folder_.save_block(l, subbit::on_host(backend_, std::as_const(blk).weights()), options_.distill_latent_rate > 0,
                            report);
         clock_.end(backend_, "blocks: save");
+    }
+
+    /// What looks at the paths of a block, dense as yet, on its first window: before it is tuned, and after every
+    /// epoch. Nothing where it will have none.
+    std::function<void(std::size_t)> probe_of(const block_type& blk, const states& inputs, nlohmann::json& probes) {
+        if (!is_rabit(options_)) return {};
+        return [this, &blk, &inputs, &probes, originals = weights_of(backend_, blk),
+                first_signs = block_signs()](std::size_t epochs) mutable {
+            if (epochs == 0) first_signs = signs_of(backend_, blk);
+            auto X = subbit::copy_of(backend_, const_view(inputs).middle_rows(0, options_.window_tokens));
+            probes.push_back(probe_block(backend_, host(), blk, originals, first_signs, options_.window_tokens, X));
+        };
     }
 
     /// The original's last hidden states, before the final norm, of every window to distill on.
@@ -228,11 +226,15 @@ class compression {
                 distillation_probes_.push_back({{"step", steps}, {"blocks", probe_model(student.blocks, first_signs)}});
         };
         if (state.steps_done == 0) probe(0);
-        state = subbit::distill(
-            backend_, student, std::span<const std::vector<std::int32_t>>(windows), teacher,
-            distillation_on<B>(options_), std::move(state),
-            [&](const auto& now) { folder_.save_distillation(backend_, now, student.blocks, distillation_probes_); },
-            watcher_, probe);
+        state = subbit::distill(backend_, student, subbit::distillation_data{windows, teacher},
+                                {.recipe = distillation_on<B>(options_),
+                                 .state = std::move(state),
+                                 .checkpoint =
+                                     [&](const auto& now) {
+                                         folder_.save_distillation(backend_, now, student.blocks, distillation_probes_);
+                                     },
+                                 .watcher = watcher_,
+                                 .after_step = probe});
         clock_.end(backend_, "distillation: steps");
         distillation_phases_ = state.phases;
         student_ = std::move(student.blocks);
@@ -240,7 +242,7 @@ class compression {
             for (std::size_t k = 0; k < layer_count; ++k) {
                 auto& layer = student_[static_cast<std::size_t>(l)].layers[k];
                 layer.visit_compressed([](auto& compressed) { compressed.harden(false); });
-                round_scales(layer, block_prefix(l) + layer_names[k]);
+                subbit::round_scales(backend_, layer, block_prefix(l) + layer_names[k]);
             }
         distillation_curve_ = state.curve;
     }
@@ -262,8 +264,8 @@ class compression {
 
     nlohmann::json test_model() const {
         const model_directory compressed(job_.out);
-        const auto windows =
-            read_windows(compressed.load_tokenizer(), *job_.test_text, job_.test_context, job_.test_windows);
+        const auto windows = read_windows(compressed.load_tokenizer(), *job_.test_text, job_.test_context,
+                                          job_.test_windows, job_.reading);
         const auto result = perplexity<float>(evaluator_, compressed, windows, watcher_);
         return {{"perplexity", result.perplexity}, {"mean_loss", result.mean_loss},
                 {"tokens", result.tokens},         {"windows", result.windows},
@@ -272,6 +274,7 @@ class compression {
 
     nlohmann::json summarize(double seconds) {
         auto report = make_report(job_, model_, reports_, distillation_curve_, seconds_of_phases(seconds));
+        report["bos"] = windows_.bos;
         if (!distillation_probes_.empty()) report["distillation_path_diagnostics"] = distillation_probes_;
         return report;
     }
@@ -300,19 +303,6 @@ class compression {
 
     block_type load_original(index l) { return model_.template load_block<B, float>(backend_, l, context_); }
 
-    /// Rounds a compressed layer's scales to what a file holds.
-    void round_scales(linear_layer<float, memory>& layer, const std::string& name) const {
-        layer.visit_compressed([&](auto& compressed) {
-            if constexpr (subbit::host_backend<B>) {
-                subbit::round_scales(compressed.layer, name);
-            } else {
-                auto rounded = subbit::on_host(backend_, compressed.layer);
-                subbit::round_scales(rounded, name);
-                compressed.layer = subbit::to_backend(backend_, std::move(rounded));
-            }
-        });
-    }
-
     /// A backend of the host's memory, for the few steps that are too small or too rare for another.
     decltype(auto) host() const {
         if constexpr (subbit::host_backend<B>)
@@ -327,6 +317,8 @@ class compression {
         nlohmann::json f = {{"backend", job.on_cuda ? "cuda" : "cpu"},
                             {"recipe", job.options.recipe},
                             {"text", file_hash(job.text)},
+                            {"bos", job.reading.bos},
+                            {"special tokens", job.reading.specials == special_tokens::recognized},
                             {"config", file_hash(job.model / "config.json")},
                             {"tokenizer", file_hash(job.model / "tokenizer.json")}};
         compress_options::visit(job.options,

@@ -1,7 +1,8 @@
 // How fast this machine multiplies: what an estimate of a job's time is made from.
 #pragma once
 
-#include <subbit/backend/operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
 
 #include <algorithm>
 #include <chrono>

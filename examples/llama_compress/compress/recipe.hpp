@@ -136,8 +136,8 @@ inline subbit::block_recipe block_recipe_of(const compress_options& o, index blo
     return r;
 }
 
-inline subbit::distillation_options distillation_of(const compress_options& o) {
-    subbit::distillation_options d;
+inline subbit::distillation_recipe distillation_of(const compress_options& o) {
+    subbit::distillation_recipe d;
     const auto rate = [&](double v) { return subbit::learning_rate{v, o.relative_rates}; };
     d.phase.epochs = static_cast<std::size_t>(o.distill_epochs);
     d.phase.scales = rate(o.distill_scale_rate);
@@ -157,78 +157,10 @@ inline subbit::distillation_options distillation_of(const compress_options& o) {
 
 /// The same on a backend: a GPU has the memory to keep more activations than the host.
 template <class B>
-subbit::distillation_options distillation_on(const compress_options& o) {
+subbit::distillation_recipe distillation_on(const compress_options& o) {
     auto d = distillation_of(o);
     if constexpr (!subbit::host_backend<B>) d.tape_bytes = std::size_t{16} << 30;
     return d;
-}
-
-/// A layer's weight as signs, scales and latents, by the solver that the options name.
-template <class B, class S>
-subbit::factorization<S> run_solver(const B& b, matrix_view<const S> weight, index rank, const vector<S>& input,
-                                    const vector<S>& output, const compress_options& o, std::uint64_t seed,
-                                    const std::string& name) {
-    const auto kind = solver_of(o);
-    const auto scales = o.scales == 3 ? subbit::scale_form::three : subbit::scale_form::two;
-    const auto filled = [&](auto options) {
-        options.rank = rank;
-        options.input = input;
-        options.output = output;
-        options.refine =
-            o.refine ? subbit::refine_options{} : subbit::refine_options{.refit_rounds = 0, .descent = false};
-        options.name = name;
-        return options;
-    };
-    if (kind == solver_kind::dbf) {
-        auto options = filled(subbit::dbf_admm_options<S>{});
-        options.iterations = o.iterations;
-        options.solve = solves_of(o);
-        options.seed = seed;
-        return subbit::dbf_admm(b, weight, options);
-    }
-    if (kind == solver_kind::dual_svid) {
-        auto options = filled(subbit::dual_svid_options<S>{});
-        options.scales = scales;
-        return subbit::dual_svid(b, weight, options);
-    }
-    auto options = filled(subbit::lb_admm_options<S>{});
-    options.iterations = o.iterations;
-    options.seed = seed;
-    options.scales = scales;
-    options.iteration = kind == solver_kind::paper ? subbit::admm_iteration::paper : subbit::admm_iteration::improved;
-    options.schedule = schedule_of(o);
-    options.reg = o.reg;
-    options.solve = solves_of(o);
-    return subbit::lb_admm(b, weight, options);
-}
-
-/// A layer's weight compressed, with its latents, by the method that the options name; and its relative error in the
-/// metric of the method. Both layers are on the host.
-template <class B, class S>
-std::pair<linear_layer<S>, double> compress_layer(const B& b, matrix_view<const S> weight, index rank,
-                                                  const vector<S>& input, const vector<S>& output,
-                                                  const compress_options& o, std::uint64_t seed,
-                                                  const std::string& name) {
-    if (is_rabit(o)) {
-        subbit::residual_svid_options<S> options{.paths = paths_of(o), .rounds = o.rounds};
-        options.input = input;
-        options.output = output;
-        options.power = o.precondition;
-        options.name = name;
-        auto f = subbit::residual_svid(b, weight, options);
-        subbit::residual_linear<S> residual;
-        residual.layer = std::move(f.layer);
-        auto moved = subbit::to_backend(b, std::move(residual));
-        moved.follow(b, subbit::upload(b, weight), coupling_of(o));
-        return {subbit::to_host(b, std::move(moved)), f.error};
-    }
-    auto f = run_solver(b, weight, rank, input, output, o, seed, name);
-    subbit::binary_linear<S> binary;
-    binary.layer = f.pack();
-    binary.U_latent = std::move(f.U_latent);
-    binary.V_latent = std::move(f.V_latent);
-    binary.estimator = estimator_of(o);
-    return {std::move(binary), f.error};
 }
 
 }  // namespace llama

@@ -59,8 +59,10 @@ class run_folder {
         subbit::safetensors_writer file;
         // Latents and moments are large: each is copied while it is written, not before.
         visit_student(student, [&](const std::string& name, std::span<float> values) {
-            add_lazily(file, name, std::ssize(values),
-                       [&b, values] { return subbit::read_entries(b, std::span<const float>(values)); });
+            add_lazily(file, name, std::ssize(values), [&b, values] {
+                const auto host = subbit::download(b, values);
+                return std::vector<float>(host.begin(), host.end());
+            });
         });
         save_state(file, state, probes);
     }
@@ -71,7 +73,7 @@ class run_folder {
         visit_student(student, [&](const std::string& name, std::span<float> values) {
             std::vector<float> numbers(values.size());
             file.read_into(name, std::span<float>(numbers));
-            subbit::write_entries(b, std::span<const float>(numbers), values);
+            subbit::upload(b, std::span<const float>(numbers), values);
         });
         return load_state(file, probes);
     }

@@ -4,11 +4,11 @@
 
 #include "compress/calibration.hpp"
 #include "compress/compress.hpp"
-#include "compress/measure.hpp"
+#include "compress/compressor.hpp"
 #include "compress/recipe.hpp"
 #include "compress/student.hpp"
 
-#include <subbit/backend/phase_clock.hpp>
+#include <subbit/backend/jobs/phase_clock.hpp>
 #include <subbit/recon/model_reconstruction.hpp>
 
 #include <algorithm>
@@ -115,25 +115,14 @@ class trial {
         recipe.tune_binary.epochs = std::min<std::size_t>(recipe.tune_binary.epochs, 1);
         recipe.tune_weights.epochs = std::min<std::size_t>(recipe.tune_weights.epochs, 1);
         compressed_.assign(1, load());
-        const auto originals = compressed_.front().layers;
+        auto& blk = compressed_.front();
+        std::vector<subbit::layer_moments<float>> moments;
+        for (index k = 0; k < blk.layer_total(); ++k)
+            moments.push_back({vector<float>::Ones(blk.layer(k).cols()), vector<float>::Ones(blk.layer(k).rows())});
+        const block_compressor<B> compressor(blk, options, {.moments = moments, .ranks = ranks_});
         const auto inputs = normal(windows * options.window_tokens);
         const subbit::block_data<float> data{const_view(inputs), const_view(inputs), {}, options.window_tokens};
-        const auto ones = [](index n) { return vector<float>(vector<float>::Ones(n)); };
-        subbit::progress silent;
-        return subbit::reconstruct_block(
-                   b_, compressed_.front(), data, recipe,
-                   [&](const B& stream, index k, matrix_view<const float> weight) {
-                       return compress_layer(stream, weight, ranks_[static_cast<std::size_t>(k)], ones(weight.cols),
-                                             ones(weight.rows), options, 0, layer_names[static_cast<std::size_t>(k)]);
-                   },
-                   [&](index k, const linear_layer<float, memory>& layer) {
-                       return layer.visit_compressed([&](const auto& compressed) {
-                           return weighted_error(b_, originals[static_cast<std::size_t>(k)].dense().weight, compressed,
-                                                 ones(compressed.cols()), ones(compressed.rows()));
-                       });
-                   },
-                   [](index, linear_layer<float, memory>&) {}, silent)
-            .phases;
+        return subbit::reconstruct_block(b_, blk, data, {.compressor = compressor, .recipe = recipe}).phases;
     }
 
     void compress_block(trial_seconds& t) {
@@ -156,22 +145,21 @@ class trial {
         const index batch = options_.distill_batch, length = options_.distillation_length(), most = 9 * batch;
         outer_layers<float, memory> outer;
         outer.embedding = subbit::allocate<float>(b_, c.vocab_size, c.hidden_size);
-        outer.final_norm = subbit::allocate_vector<float>(b_, c.hidden_size);
+        outer.final_norm = subbit::allocate<float>(b_, c.hidden_size);
         const window_list windows(static_cast<std::size_t>(most),
                                   std::vector<std::int32_t>(static_cast<std::size_t>(length), 0));
         student_model<B> student{c, outer, std::vector<block_type>(blocks, compressed_.front())};
         teacher_model<B> teacher(b_, outer, windows, normal(most * length));
         if (options_.distill_hidden_weight > 0) teacher.hold(std::vector<block_type>(blocks, load()));
-        auto settings = distillation_on<B>(options_);
-        settings.phase.epochs = 1;
-        settings.checkpoint_steps = 0;
-        subbit::progress silent;
+        auto recipe = distillation_on<B>(options_);
+        recipe.phase.epochs = 1;
+        recipe.checkpoint_steps = 0;
         const auto seconds = [&](index count) {
             subbit::phase_clock clock;
             clock.skip(b_);
-            subbit::distill(
-                b_, student, std::span<const std::vector<std::int32_t>>(windows).first(static_cast<std::size_t>(count)),
-                teacher, settings, {}, [](const auto&) {}, silent);
+            const std::span<const std::vector<std::int32_t>> all(windows);
+            subbit::distill(b_, student, subbit::distillation_data{all.first(static_cast<std::size_t>(count)), teacher},
+                            {.recipe = recipe});
             clock.end(b_, "steps");
             return clock.seconds().at("steps");
         };

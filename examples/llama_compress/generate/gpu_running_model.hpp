@@ -6,14 +6,17 @@
 #include "gpu/attention.hpp"
 #include "gpu/decode.hpp"
 #include "gpu/decode_attention.hpp"
+#include "gpu/gate.hpp"
 #include "gpu/layer_inputs.hpp"
 #include "gpu/norm.hpp"
 #include "model/model_directory.hpp"
 
-#include <subbit/backend/factor_operations.hpp>
 #include <subbit/backend/gpu.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
@@ -132,7 +135,7 @@ class gpu_running_model : public token_model {
 
     index query_width() const { return config_.num_attention_heads * config_.head_dim; }
     index key_width() const { return config_.num_key_value_heads * config_.head_dim; }
-    vector_type uploaded(const vector<float>& x) const { return subbit::upload_vector(b_, subbit::const_span(x)); }
+    vector_type uploaded(const vector<float>& x) const { return subbit::upload(b_, subbit::const_span(x)); }
 
     /// Tokens on their way to the device, as one copy: the position of the first one, an int in the place of a number,
     /// three unused, and rows of embeddings.
@@ -174,13 +177,14 @@ class gpu_running_model : public token_model {
                    up = view(up_).middle_rows(0, rows);
         b_.device().send(tokens_.data(), host_tokens_.data(), bytes(token_numbers(rows)));
         for (auto& [weights, keys, values] : blocks_) {
-            const gpu_decode::cache_view cache{view(keys).data, view(values).data, key_width()};
+            const gpu_decode::cache_view cache{view(keys).data, view(values).data, key_width(),
+                                               static_cast<int>(capacity_)};
             multiply(weights, norm(x, weights.attention_norm, normed), {{q_proj, q}, {k_proj, k}, {v_proj, v}}, 0,
                      work);
             const auto parts = attend(q, k, v, cache);
             multiply(weights, attention_input{parts, attended}, {{o_proj, x}}, 1, work);
             multiply(weights, norm(x, weights.mlp_norm, normed), {{gate_proj, gate}, {up_proj, up}}, 0, work);
-            multiply(weights, swiglu_input{gate, up}, {{down_proj, x}}, 1, work);
+            multiply(weights, gated_input{activation::silu, gate, up}, {{down_proj, x}}, 1, work);
         }
         if (!score) return;
         const auto last = norm(x.middle_rows(rows - 1, 1), final_norm_, normed.middle_rows(0, 1)).make(b_);
@@ -189,7 +193,7 @@ class gpu_running_model : public token_model {
     }
 
     normed_input norm(matrix_view<const float> X, const vector_type& weight, matrix_view<float> made) const {
-        return {X, span_of(weight), static_cast<float>(config_.rms_norm_eps), made};
+        return {X, span_of(weight), {config_.rms_norm_eps}, made};
     }
 
     /// The new tokens' keys and values go to the cache, and the queries attend to it.
@@ -202,7 +206,8 @@ class gpu_running_model : public token_model {
             b_.launch(subbit::gpu::cover(q.rows * (q.cols / 2 + k.cols)),
                       gpu_decode::rotate_and_keep{q, k, v, table, config_.head_dim, position(), cache});
         return gpu_decode::attend(b_, matrix_view<const float>(q), static_cast<int>(config_.num_attention_heads),
-                                  position(), cache, parts_.data(), q.rows > 1 ? nullptr : &token);
+                                  1 / std::sqrt(static_cast<double>(config_.head_dim)), position(), cache,
+                                  parts_.data(), q.rows > 1 ? nullptr : &token);
     }
 
     /// Layers that read the same input, as one job: Y = outputs + beta Y.

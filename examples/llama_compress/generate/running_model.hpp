@@ -44,7 +44,7 @@ class running_model : public token_model {
             append(tokens.first(most));
         append(tokens);
         rms_norm(backend_, const_view(X_).middle_rows(X_.rows() - 1, 1), subbit::const_span(final_norm_),
-                 config_.rms_norm_eps, view(last_), inverse_rms_);
+                 {config_.rms_norm_eps}, view(last_), inverse_rms_);
         const row_table& head = own_head_.rows() != 0 ? own_head_ : embedding_;
         head.multiply(backend_, {last_.data(), static_cast<std::size_t>(last_.size())}, scores_);
         return scores_;

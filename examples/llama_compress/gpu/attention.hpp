@@ -135,8 +135,9 @@ struct running_softmax {
     struct step {
         S weight, shrink;
     };
-    /// Adds a key for each lane of the warp. The first tile holds a key that every query sees, so that `top` is finite
-    /// from then on.
+    /// Adds a key for each lane of the warp. In the first tile each query must see a key, so that `top` is finite from
+    /// then on: a block's first tile begins with the first key that its first query sees, and the first key that its
+    /// r-th query sees is at most r further, within the tile.
     template <class Block>
     SUBBIT_KERNEL step add(Block& block, bool sees, S score) {
         const S seen = sees ? score : -std::numeric_limits<S>::infinity();
@@ -175,13 +176,14 @@ struct attention_forward {
         const index rows = least(tile, s.queries - part.first), visible = offset + part.first + rows;
         const auto keys = head_of(K, part.window, s.keys, kv_head, s.head_dim);
         const auto values = head_of(V, part.window, s.keys, kv_head, s.head_dim);
+        const index first_key = first_seen(offset + part.first, s.span);
         const shared_tile<S> q(block, s.head_dim), k(block, s.head_dim), v(block, s.head_dim);
         S* const p = block.template shared<S>(tile * tile) + block.warp() * rows_per_warp * tile;
         q.load(block, head_of(Q, part.window, s.queries, part.head, s.head_dim), part.first, rows);
 
         row_sums<S, Columns> sums;
         running_softmax<S> softmax[rows_per_warp];
-        for (index first = 0; first < visible; first += tile) {
+        for (index first = first_key; first < visible; first += tile) {
             block.sync();
             k.load(block, keys, first, least(tile, visible - first));
             v.load(block, values, first, least(tile, visible - first));
@@ -189,7 +191,7 @@ struct attention_forward {
             const four_dots<S> scores(block, q, k.row(block.lane()));
             for (int r = 0; r < rows_per_warp; ++r) {
                 const index row = block.warp() * rows_per_warp + r;
-                const bool sees = first + block.lane() <= offset + part.first + row;
+                const bool sees = s.sees(offset + part.first + row, first + block.lane());
                 const auto now = softmax[r].add(block, sees, scale * scores.of[r]);
                 for (int c = 0; c < Columns; ++c)
                     sums.at[r][c] *= now.shrink;
@@ -233,6 +235,7 @@ struct attention_query_gradient {
         const attention_part part(block.index(), s.heads, (s.queries + tile - 1) / tile);
         const index kv_head = part.head * s.kv_heads / s.heads;
         const index rows = least(tile, s.queries - part.first), visible = part.first + rows;
+        const index first_key = first_seen(part.first, s.span);
         const auto keys = head_of(K, part.window, s.keys, kv_head, s.head_dim);
         const auto values = head_of(V, part.window, s.keys, kv_head, s.head_dim);
         const auto out = head_of(O, part.window, s.queries, part.head, s.head_dim);
@@ -251,14 +254,14 @@ struct attention_query_gradient {
                 product += out(part.first + row, c) * d_o.row(row)[c];
             dots[r] = block.warp_sum(product);
         }
-        for (index first = 0; first < visible; first += tile) {
+        for (index first = first_key; first < visible; first += tile) {
             block.sync();
             k.load(block, keys, first, least(tile, visible - first));
             block.sync();
             const four_dots<S> scores(block, q, k.row(block.lane()));
             for (int r = 0; r < rows_per_warp; ++r) {
                 const index row = block.warp() * rows_per_warp + r;
-                const bool sees = first + block.lane() <= part.first + row;
+                const bool sees = s.sees(part.first + row, first + block.lane());
                 softmax[r].add(block, sees, scale * scores.of[r]);
             }
         }
@@ -273,14 +276,14 @@ struct attention_query_gradient {
         }
 
         row_sums<S, Columns> sums;
-        for (index first = 0; first < visible; first += tile) {
+        for (index first = first_key; first < visible; first += tile) {
             block.sync();
             k.load(block, keys, first, least(tile, visible - first));
             v.load(block, values, first, least(tile, visible - first));
             block.sync();
             const four_dots<S> scores(block, q, k.row(block.lane())), d_weights(block, d_o, v.row(block.lane()));
             for (int r = 0; r < rows_per_warp; ++r) {
-                const bool sees = first + block.lane() <= part.first + block.warp() * rows_per_warp + r;
+                const bool sees = s.sees(part.first + block.warp() * rows_per_warp + r, first + block.lane());
                 const S weight = sees ? std::exp(scale * scores.of[r] - log_sums[r]) : S(0);
                 ds[r * tile + block.lane()] = weight * (d_weights.of[r] - dots[r]) * scale;
             }
@@ -313,6 +316,8 @@ struct attention_key_gradient {
     SUBBIT_KERNEL void operator()(Block& block) const {
         const attention_part part(block.index(), s.kv_heads, (s.keys + tile - 1) / tile);
         const index rows = least(tile, s.keys - part.first), group = s.heads / s.kv_heads;
+        // The first query that sees none of the keys any more.
+        const index end = s.span == 0 ? s.queries : least(s.queries, part.first + rows - 1 + s.span);
         const shared_tile<S> k(block, s.head_dim), v(block, s.head_dim), q(block, s.head_dim), d_o(block, s.head_dim);
         S* const p = block.template shared<S>(tile * tile) + block.warp() * rows_per_warp * tile;
         S* const ds = block.template shared<S>(tile * tile) + block.warp() * rows_per_warp * tile;
@@ -324,7 +329,7 @@ struct attention_key_gradient {
             const auto queries = head_of(Q, part.window, s.queries, head, s.head_dim);
             const auto gradients = head_of(dO, part.window, s.queries, head, s.head_dim);
             const index statistics_row = (head * s.windows + part.window) * s.queries;
-            for (index first = part.first; first < s.queries; first += tile) {
+            for (index first = part.first; first < end; first += tile) {
                 const index present = least(tile, s.queries - first), query = first + block.lane();
                 block.sync();
                 q.load(block, queries, first, present);
@@ -336,7 +341,7 @@ struct attention_key_gradient {
                 for (int r = 0; r < rows_per_warp; ++r) {
                     const index key = part.first + block.warp() * rows_per_warp + r;
                     const S weight =
-                        query < s.queries && key <= query ? std::exp(scale * scores.of[r] - log_sum) : S(0);
+                        query < s.queries && s.sees(query, key) ? std::exp(scale * scores.of[r] - log_sum) : S(0);
                     p[r * tile + block.lane()] = weight;
                     ds[r * tile + block.lane()] = weight * (d_weights.of[r] - query_dot) * scale;
                 }
@@ -374,7 +379,7 @@ void rotate(const B& b, const rotary_table<S, B>& table, matrix_view<S> X, index
 template <device_backend B, class S>
 void attention(const B& b, const attention_shape& s, matrix_view<const S> Q, matrix_view<const S> K,
                matrix_view<const S> V, matrix_view<S> O) {
-    const S scale = static_cast<S>(1 / std::sqrt(static_cast<double>(s.head_dim)));
+    const S scale = static_cast<S>(s.scale);
     gpu::with_columns(s.head_dim, [&](auto columns) {
         using kernel = gpu::attention_forward<S, columns()>;
         b.launch(kernel::shape(s), kernel{s, scale, Q, K, V, O});
@@ -385,7 +390,7 @@ template <device_backend B, class S>
 void attention_backward(const B& b, const attention_shape& s, matrix_view<const S> Q, matrix_view<const S> K,
                         matrix_view<const S> V, matrix_view<const S> O, matrix_view<const S> dO, matrix_view<S> dQ,
                         matrix_view<S> dK, matrix_view<S> dV) {
-    const S scale = static_cast<S>(1 / std::sqrt(static_cast<double>(s.head_dim)));
+    const S scale = static_cast<S>(s.scale);
     auto log_sums = b.template scratch<S>(s.heads * Q.rows), dots = b.template scratch<S>(s.heads * Q.rows);
     const gpu::query_statistics<S> statistics{log_sums.data(), dots.data()};
     gpu::with_columns(s.head_dim, [&](auto columns) {

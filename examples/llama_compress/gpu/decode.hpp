@@ -1,13 +1,16 @@
 // What a pass over the newest tokens needs besides the linear layers and the attention (decode_attention.hpp), as
-// kernels: norm, rotation into the cache, output head; SwiGLU is norm.hpp's. Where a pass begins is read from the
-// device's memory, so that one recorded graph serves every token. Each kernel begins while the one before it ends
+// kernels: norm, rotation into the cache, output head; the MLP's gate is gate.hpp's. Where a pass begins is read from
+// the device's memory, so that one recorded graph serves every token. Each kernel begins while the one before it ends
 // (gpu::overlaps): a token is some hundred short launches.
 #pragma once
 
+#include "model/attention.hpp"
+#include "model/norm.hpp"
 #include "model/row_table.hpp"
 
 #include <subbit/backend/gpu.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -19,13 +22,13 @@ using subbit::gpu::warp_size;
 
 inline constexpr int threads = 256, warps = threads / warp_size;
 
-/// Y(t,:) = X(t,:) / rms(X(t,:)) o weight; a block a row, since there is often one row alone.
+/// Y(t,:) = X(t,:) / rms(X(t,:)) o (offset + weight), Y perhaps X; a block a row, since there is often one row alone.
 struct norm_rows {
     static constexpr bool overlaps = true;
 
     matrix_view<const float> X;
     const float* weight;
-    float eps;
+    float eps, offset;
     matrix_view<float> Y;
 
     template <class Block>
@@ -37,16 +40,27 @@ struct norm_rows {
             squares += x[c] * x[c];
         const float inverse = 1 / std::sqrt(block.sum(squares) / static_cast<float>(X.cols) + eps);
         for (index c = block.thread(); c < X.cols; c += block.threads())
-            Y(block.index(), c) = x[c] * inverse * weight[c];
+            Y(block.index(), c) = x[c] * inverse * (offset + weight[c]);
     }
 };
 
-/// The cache of a block: keys and values of all tokens, (capacity, kv_heads * head_dim) each.
+/// The cache of a block: keys and values, (rows, kv_heads * head_dim) each. A token sees the last `span` (0: all); then
+/// the cache is a ring, and the token at a position lies in row position mod rows.
 struct cache_view {
     float* keys;
     float* values;
     index width;
+    int rows, span = 0;
+
+    /// Where a token's numbers begin among the keys, and among the values.
+    SUBBIT_KERNEL index at(int position) const { return (position < rows ? position : position % rows) * width; }
 };
+
+/// Rows of a cache for up to `capacity` tokens, of which at most `piece` come at once: those, and what the first of
+/// them sees.
+inline index cache_rows(index capacity, index span, index piece) {
+    return span == 0 ? capacity : std::min(capacity, span + piece);
+}
 
 /// Cosines and sines of a token's place, (positions, head_dim / 2) each.
 struct rotary_view {
@@ -69,7 +83,7 @@ struct rotate_and_keep {
         wait_for_predecessor(block);
         const index half = head_dim / 2, q_pairs = Q.cols / 2, k_pairs = K.cols / 2, pairs = q_pairs + 2 * k_pairs;
         subbit::gpu::for_each_entry(block, Q.rows, pairs, [&](index t, index pair) {
-            const index at = position[0] + t;
+            const index at = position[0] + t, row = cache.at(static_cast<int>(at));
             const auto rotate = [&](const float* from, float* to) {
                 const auto [head, j] = subbit::gpu::place_of(pair, half);
                 const index low = head * head_dim + j;
@@ -79,10 +93,10 @@ struct rotate_and_keep {
             };
             if (pair < q_pairs) return rotate(Q.row(t), Q.row(t));
             pair -= q_pairs;
-            if (pair < k_pairs) return rotate(K.row(t), cache.keys + at * cache.width);
+            if (pair < k_pairs) return rotate(K.row(t), cache.keys + row);
             pair -= k_pairs;
             for (index c = 2 * pair; c < 2 * pair + 2; ++c)
-                cache.values[at * cache.width + c] = V(t, c);
+                cache.values[row + c] = V(t, c);
         });
     }
 };

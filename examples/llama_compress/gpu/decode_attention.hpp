@@ -83,7 +83,7 @@ struct loaded_keys {
                               int end) {
         SUBBIT_UNROLL
         for (int j = 0; j < count; ++j) {
-            const index from = index{first + j} * cache.width + offset;
+            const index from = cache.at(first + j) + offset;
             const int there = first + j < end ? head_dim : 0;
             read_numbers(block, cache.keys + from, there, key[j]);
             read_numbers(block, cache.values + from, there, value[j]);
@@ -128,7 +128,22 @@ struct seen_keys {
     }
 };
 
-/// How a lane turns its numbers of a head: x_c cosine_c + x_partner sine_c.
+/// The norm of each head of the queries and the keys, before they are rotated; null weights: there is none.
+struct head_norms {
+    const float* queries = nullptr;
+    const float* keys = nullptr;
+    float eps = 0, offset = 0;
+};
+
+/// Norms each head of X (tokens, heads * head_dim), whose rows lie side by side, in place.
+template <class Backend>
+void norm_heads(const Backend& b, matrix_view<float> X, index head_dim, const float* weight, const head_norms& norms) {
+    const matrix_view<float> heads(X.data, X.size() / head_dim, head_dim);
+    b.launch({heads.rows, warp_size}, norm_rows{heads, weight, norms.eps, norms.offset, heads});
+}
+
+/// How a lane turns its numbers of a head: x_c cosine_c + x_partner sine_c, of x or, where its weights are there, of
+/// x / rms(x) o (offset + weight).
 template <int numbers>
 struct lane_rotation {
     float cosine[numbers], sine[numbers];
@@ -145,31 +160,48 @@ struct lane_rotation {
         }
     }
     template <class Block>
-    SUBBIT_KERNEL void read(const Block& block, const float* head, int head_dim, float (&to)[numbers]) const {
+    SUBBIT_KERNEL void read(Block& block, const float* head, int head_dim, const float* weight, const head_norms& norms,
+                            float (&to)[numbers]) const {
         const int half = head_dim / 2;
+        float squares = 0;
         SUBBIT_UNROLL
         for (int i = 0; i < numbers; ++i) {
             const int c = block.lane() + i * warp_size, partner = c < half ? c + half : c - half;
-            to[i] = c < head_dim ? head[c] * cosine[i] + head[partner] * sine[i] : 0.0f;
+            const float own = c < head_dim ? head[c] : 0.0f, other = c < head_dim ? head[partner] : 0.0f;
+            squares += own * own;
+            to[i] = own * factor(weight, norms, c, head_dim) * cosine[i] +
+                    other * factor(weight, norms, partner, head_dim) * sine[i];
         }
+        if (weight == nullptr) return;
+        const float inverse = 1 / std::sqrt(block.warp_sum(squares) / static_cast<float>(head_dim) + norms.eps);
+        SUBBIT_UNROLL
+        for (int i = 0; i < numbers; ++i)
+            to[i] *= inverse;
+    }
+
+  private:
+    SUBBIT_KERNEL static float factor(const float* weight, const head_norms& norms, int c, int head_dim) {
+        return weight != nullptr && c < head_dim ? norms.offset + weight[c] : 1.0f;
     }
 };
 
-/// A token that is not in the cache yet: its key and value, (kv_heads * head_dim) each, not rotated.
+/// A token that is not in the cache yet: its key and value, (kv_heads * head_dim) each, neither normed nor rotated.
 struct fresh_token {
     const float* key = nullptr;
     const float* value = nullptr;
     rotary_view table;
+    head_norms norms = {};
 };
 
-/// Which keys a block of attention has, for which query: those of a share, up to the query's own position.
+/// Which keys a block of attention has, for which query: those of a share of what the query sees.
 struct share_of_keys {
     int query, row, head, visible, first, last;
 
-    SUBBIT_KERNEL share_of_keys(int block, const attention_parts& parts, int heads, int position)
+    SUBBIT_KERNEL share_of_keys(int block, const attention_parts& parts, int heads, int position, int span)
         : query(block / parts.shares), row(query / heads), head(query % heads), visible(position + row + 1) {
-        const int each = (visible + parts.shares - 1) / parts.shares;
-        first = block % parts.shares * each;
+        const int begin = static_cast<int>(first_seen(visible - 1, span));
+        const int each = (visible - begin + parts.shares - 1) / parts.shares;
+        first = begin + block % parts.shares * each;
         last = first + each < visible ? first + each : visible;
     }
 };
@@ -178,9 +210,10 @@ struct share_of_keys {
 /// since the heads of one token alone do not fill a GPU. The warps of a block take keys in turns, and meet at the end.
 /// `numbers` of a head a lane: heads of up to 32 times as many.
 ///
-/// One row may be `fresh`: neither its query nor its key is rotated yet, and its key and value are not in the cache.
-/// The warp whose turn the newest key is rotates it itself; of the blocks that share a key head, one leaves it in the
-/// cache. Then the kernel before this one does not write the cache, and the keys of earlier tokens are read at once.
+/// One row may be `fresh`: neither its query nor its key is normed and rotated yet, and its key and value are not in
+/// the cache. The warp whose turn the newest key is rotates it itself; of the blocks that share a key head, one leaves
+/// it in the cache. Then the kernel before this one does not write the cache, and the keys of earlier tokens are read
+/// at once.
 template <int numbers, bool fresh>
 struct attend_to_cache {
     static constexpr bool overlaps = true;
@@ -202,7 +235,7 @@ struct attend_to_cache {
     SUBBIT_KERNEL void operator()(Block& block) const {
         if constexpr (!fresh) wait_for_predecessor(block);
         const int head_dim = parts.head_dim;
-        const share_of_keys share(static_cast<int>(block.index()), parts, heads, position[0]);
+        const share_of_keys share(static_cast<int>(block.index()), parts, heads, position[0], cache.span);
         const int newest = share.visible - 1, offset = share.head / group * head_dim;
         const int cached = fresh && share.last > newest ? newest : share.last;
         int key = share.first + block.warp() * at_once;
@@ -213,10 +246,12 @@ struct attend_to_cache {
             const lane_rotation<numbers> rotation(block, token.table, newest, head_dim);
             const bool turn = cached < share.last && (newest - share.first) / at_once % warps == block.warp();
             wait_for_predecessor(block);
-            rotation.read(block, token.key + offset, turn ? head_dim : 0, new_key);
-            read_numbers(block, token.value + offset, turn ? head_dim : 0, new_value);
-            rotation.read(block, query, head_dim, q);
-            if (turn && share.head % group == 0) keep(block, index{newest} * cache.width + offset, new_key, new_value);
+            if (turn) {
+                rotation.read(block, token.key + offset, head_dim, token.norms.keys, token.norms, new_key);
+                read_numbers(block, token.value + offset, head_dim, new_value);
+            }
+            rotation.read(block, query, head_dim, token.norms.queries, token.norms, q);
+            if (turn && share.head % group == 0) keep(block, cache.at(newest) + offset, new_key, new_value);
         } else {
             read_numbers(block, query, head_dim, q);
         }
@@ -308,18 +343,20 @@ inline index attention_numbers(index rows, index heads, index head_dim) {
     return std::max<index>(rows, token_shares) * heads * attention_parts::stride(static_cast<int>(head_dim));
 }
 
-/// The parts of the attention of Q's rows (t, heads * head_dim), the first of which is token position[0], to the cache.
-/// With `token` Q is one row, and the kernel keeps the token. `numbers` has room for attention_numbers().
+/// The parts of the attention of Q's rows (t, heads * head_dim), the first of which is token position[0], to the cache;
+/// scores are multiplied by `scale`. With `token` Q is one row, and the kernel keeps the token. `numbers` has room for
+/// attention_numbers().
 template <class Backend>
-attention_parts attend(const Backend& b, matrix_view<const float> Q, int heads, const std::int32_t* position,
-                       const cache_view& cache, float* numbers, const fresh_token* token = nullptr) {
+attention_parts attend(const Backend& b, matrix_view<const float> Q, int heads, double scale,
+                       const std::int32_t* position, const cache_view& cache, float* numbers,
+                       const fresh_token* token = nullptr) {
     const index head_dim = Q.cols / heads, queries = Q.rows * heads;
     const attention_parts parts{numbers, Q.rows == 1 ? token_shares : 1, static_cast<int>(head_dim)};
     const auto launch = [&]<int count, bool fresh>(std::integral_constant<int, count>, std::bool_constant<fresh>) {
         using kernel = attend_to_cache<count, fresh>;
         b.launch({queries * parts.shares, threads, kernel::shared_bytes(head_dim)},
                  kernel{Q, fresh ? *token : fresh_token{}, heads, static_cast<int>(Q.cols / cache.width), position,
-                        cache, 1 / std::sqrt(static_cast<float>(head_dim)), parts});
+                        cache, static_cast<float>(scale), parts});
     };
     const auto launch_either = [&](auto count) {
         token != nullptr ? launch(count, std::true_type()) : launch(count, std::false_type());

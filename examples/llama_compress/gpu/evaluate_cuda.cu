@@ -2,6 +2,7 @@
 
 #include "generate/gpu_running_model.hpp"
 #include "gpu/attention.hpp"
+#include "gpu/gate.hpp"
 #include "gpu/norm.hpp"
 
 #include <subbit/backend/cuda.cuh>

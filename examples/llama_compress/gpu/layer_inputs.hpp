@@ -1,13 +1,15 @@
-// What a block's linear layers read: a norm, attention, SwiGLU. Of one token the kernel of the layers' first product
-// makes it itself, as a source (subbit/backend/gpu/packed/vector_sources.hpp), which saves a kernel before it; every
-// block of the product makes the whole vector then, a few numbers a thread. Else it is a matrix that a kernel has made.
+// What a block's linear layers read: a norm, attention, the gate of an MLP. Of one token the kernel of the layers'
+// first product makes it itself, as a source (subbit/backend/gpu/packed/vector_sources.hpp), which saves a kernel
+// before it; every block of the product makes the whole vector then, a few numbers a thread. Else it is a matrix that a
+// kernel has made.
 //
 // An input has source(pre), the vector diag(pre) times the input's only row, and make(b), all rows as a matrix;
 // has_source() says where the first takes less time.
 #pragma once
 
 #include "gpu/decode_attention.hpp"
-#include "gpu/norm.hpp"
+#include "gpu/gate.hpp"
+#include "model/norm.hpp"
 
 #include <subbit/backend/gpu.hpp>
 #include <subbit/backend/gpu/packed/vector_sources.hpp>
@@ -24,12 +26,12 @@ using subbit::gpu::float_entries;
 using subbit::gpu::four;
 using subbit::gpu::warp_planes;
 
-/// diag(pre) (x / rms(x) o weight): the product is linear, and takes the root mean square out of the sums.
+/// diag(pre) (x / rms(x) o (offset + weight)): the product is linear, and takes the root mean square out of the sums.
 struct norm_vector {
     static constexpr int tiles = subbit::gpu::read_tiles;
 
     float_entries x, weight, pre;
-    float eps;
+    float eps, offset;
 
     template <int Halves>
     struct factors {
@@ -51,7 +53,7 @@ struct norm_vector {
         for (int e = 0; e < Halves * 4; ++e) {
             float& number = v[e / 4].at[e % 4];
             squares += number * number;
-            number *= f.weight[e / 4].at[e % 4] * f.pre[e / 4].at[e % 4];
+            number *= (offset + f.weight[e / 4].at[e % 4]) * f.pre[e / 4].at[e % 4];
         }
         auto planes = planes_of_numbers(block, v, x.size, at);
         planes.share = block.warp_sum(squares);
@@ -62,11 +64,12 @@ struct norm_vector {
     }
 };
 
-/// diag(scale) (silu(gate) o up).
-struct swiglu_vector : entry_scale {
+/// diag(scale) (act(gate) o up).
+struct gated_vector : entry_scale {
     static constexpr int tiles = subbit::gpu::read_tiles;
 
     float_entries gate, up;
+    activation kind;
 
     template <int Halves, class Block, class At>
     SUBBIT_KERNEL warp_planes<tiles, Halves> load(Block& block, int, const factors<Halves>& f, At at) const {
@@ -76,7 +79,8 @@ struct swiglu_vector : entry_scale {
         SUBBIT_UNROLL
         for (int e = 0; e < Halves * 4; ++e) {
             const float g = v[e / 4].at[e % 4];
-            v[e / 4].at[e % 4] = g / (1 + std::exp(-g)) * u[e / 4].at[e % 4] * f.of[e / 4].at[e % 4];
+            v[e / 4].at[e % 4] =
+                g / (1 + std::exp(-gate_exponent(kind, g))) * u[e / 4].at[e % 4] * f.of[e / 4].at[e % 4];
         }
         return planes_of_numbers(block, v, gate.size, at);
     }
@@ -127,38 +131,43 @@ struct attention_vector : entry_scale {
 
 }  // namespace gpu_decode
 
-/// X / rms(X) o weight; `made` has room for it.
+/// X / rms(X) o (offset + weight); `made` has room for it.
 struct normed_input {
     matrix_view<const float> X;
     std::span<const float> weight;
-    float eps;
+    norm_rule rule;
     matrix_view<float> made;
 
     static bool has_source() { return true; }
     gpu_decode::norm_vector source(const float* pre) const {
-        return {{X.data, X.cols}, {weight.data(), X.cols}, {pre, X.cols}, eps};
+        return {{X.data, X.cols}, {weight.data(), X.cols}, {pre, X.cols}, eps(), offset()};
     }
     template <class Backend>
     matrix_view<const float> make(const Backend& b) const {
-        b.launch({X.rows, gpu_decode::threads}, gpu_decode::norm_rows{X, weight.data(), eps, made});
+        b.launch({X.rows, gpu_decode::threads}, gpu_decode::norm_rows{X, weight.data(), eps(), offset(), made});
         return made;
     }
+
+  private:
+    float eps() const { return static_cast<float>(rule.eps); }
+    float offset() const { return static_cast<float>(rule.offset); }
 };
 
-/// silu(gate) o up; make() leaves it in gate.
-struct swiglu_input {
+/// act(gate) o up; make() leaves it in gate.
+struct gated_input {
+    activation kind;
     matrix_view<float> gate;
     matrix_view<const float> up;
 
     /// Counted: some 25 instructions an entry, in every block; beyond this they take as long as a kernel before them.
     static constexpr index most = 8192;
     bool has_source() const { return gate.cols <= most; }
-    gpu_decode::swiglu_vector source(const float* pre) const {
-        return {{{pre, gate.cols}}, {gate.data, gate.cols}, {up.data, up.cols}};
+    gpu_decode::gated_vector source(const float* pre) const {
+        return {{{pre, gate.cols}}, {gate.data, gate.cols}, {up.data, up.cols}, kind};
     }
     template <class Backend>
     matrix_view<const float> make(const Backend& b) const {
-        swiglu(b, matrix_view<const float>(gate), up, gate);
+        gated(b, kind, matrix_view<const float>(gate), up, gate);
         return gate;
     }
 };

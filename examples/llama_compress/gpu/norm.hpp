@@ -1,4 +1,4 @@
-// RMSNorm and SwiGLU on a GPU (../model/norm.hpp).
+// RMSNorm on a GPU (../model/norm.hpp).
 #pragma once
 
 #include "model/norm.hpp"
@@ -20,7 +20,7 @@ template <class S>
 struct rms_norm_rows {
     matrix_view<const S> X;
     const S* weight;
-    S eps;
+    S eps, offset;
     matrix_view<S> Y;
     S* inverse_rms;
 
@@ -32,7 +32,7 @@ struct rms_norm_rows {
                 squares += X(t, c) * X(t, c);
             const S inverse = S(1) / std::sqrt(block.warp_sum(squares) / static_cast<S>(X.cols) + eps);
             for (index c = block.lane(); c < X.cols; c += warp_size)
-                Y(t, c) = X(t, c) * inverse * weight[c];
+                Y(t, c) = X(t, c) * inverse * (offset + weight[c]);
             if (block.lane() == 0) inverse_rms[t] = inverse;
         });
     }
@@ -43,6 +43,7 @@ template <class S>
 struct rms_norm_gradient_rows {
     matrix_view<const S> X;
     const S* weight;
+    S offset;
     const S* inverse_rms;
     matrix_view<const S> dY;
     matrix_view<S> dX;
@@ -52,11 +53,11 @@ struct rms_norm_gradient_rows {
         for_each_warp(block, X.rows, [&](index t) {
             S dot = 0;
             for (index c = block.lane(); c < X.cols; c += warp_size)
-                dot += X(t, c) * weight[c] * dY(t, c);
+                dot += X(t, c) * (offset + weight[c]) * dY(t, c);
             const S inverse = inverse_rms[t];
             const S pull = block.warp_sum(dot) * inverse * inverse / static_cast<S>(X.cols);
             for (index c = block.lane(); c < X.cols; c += warp_size)
-                dX(t, c) += inverse * (weight[c] * dY(t, c) - X(t, c) * pull);
+                dX(t, c) += inverse * ((offset + weight[c]) * dY(t, c) - X(t, c) * pull);
         });
     }
 };
@@ -74,61 +75,26 @@ struct norm_weight_gradient {
     SUBBIT_KERNEL void store(index c, double sum) const { d_weight[c] = static_cast<S>(sum); }
 };
 
-template <class S>
-struct swiglu_entry {
-    static constexpr bool overlaps = true;
-
-    matrix_view<const S> G, U;
-    matrix_view<S> H;
-
-    SUBBIT_KERNEL void operator()(index t, index c) const {
-        const S g = G(t, c);
-        H(t, c) = g / (S(1) + std::exp(-g)) * U(t, c);
-    }
-};
-
-/// dG may be dH's storage.
-template <class S>
-struct swiglu_gradient_entry {
-    matrix_view<const S> G, U, dH;
-    matrix_view<S> dG, dU;
-
-    SUBBIT_KERNEL void operator()(index t, index c) const {
-        const S g = G(t, c), u = U(t, c), d = dH(t, c), s = S(1) / (S(1) + std::exp(-g));
-        dU(t, c) = d * g * s;
-        dG(t, c) = d * u * s * (S(1) + g * (S(1) - s));
-    }
-};
-
 }  // namespace gpu
 
 template <device_backend B, class S>
-void rms_norm(const B& b, matrix_view<const S> X, std::span<const S> weight, double eps, matrix_view<S> Y,
+void rms_norm(const B& b, matrix_view<const S> X, std::span<const S> weight, const norm_rule& rule, matrix_view<S> Y,
               vector_in<S, B>& inverse_rms) {
     subbit::reshape(b, inverse_rms, X.rows);
     b.launch(subbit::gpu::cover_by_warps(X.rows),
-             gpu::rms_norm_rows<S>{X, weight.data(), static_cast<S>(eps), Y, span_of(inverse_rms).data()});
+             gpu::rms_norm_rows<S>{X, weight.data(), static_cast<S>(rule.eps), static_cast<S>(rule.offset), Y,
+                                   span_of(inverse_rms).data()});
 }
 
 template <device_backend B, class S>
-void rms_norm_backward(const B& b, matrix_view<const S> X, std::span<const S> weight,
+void rms_norm_backward(const B& b, matrix_view<const S> X, std::span<const S> weight, const norm_rule& rule,
                        const vector_in<S, B>& inverse_rms, matrix_view<const S> dY, matrix_view<S> dX,
                        std::span<S> d_weight) {
     const S* const inverse = span_of(inverse_rms).data();
-    b.launch(subbit::gpu::cover_by_warps(X.rows), gpu::rms_norm_gradient_rows<S>{X, weight.data(), inverse, dY, dX});
+    b.launch(subbit::gpu::cover_by_warps(X.rows),
+             gpu::rms_norm_gradient_rows<S>{X, weight.data(), static_cast<S>(rule.offset), inverse, dY, dX});
     if (!d_weight.empty())
         subbit::gpu::sum_rows(b, X.cols, X.rows, false, gpu::norm_weight_gradient<S>{X, dY, inverse, d_weight.data()});
-}
-
-template <device_backend B, class S>
-void swiglu(const B& b, matrix_view<const S> G, matrix_view<const S> U, matrix_view<S> H) {
-    subbit::gpu::for_row_entries(b, G.rows, G.cols, gpu::swiglu_entry<S>{G, U, H});
-}
-
-template <device_backend B, class S>
-void swiglu_backward(const B& b, matrix_view<const S> G, matrix_view<const S> U, matrix_view<const S> dH,
-                     matrix_view<S> dG, matrix_view<S> dU) {
-    subbit::gpu::for_row_entries(b, G.rows, G.cols, gpu::swiglu_gradient_entry<S>{G, U, dH, dG, dU});
 }
 
 }  // namespace llama

@@ -1,12 +1,14 @@
-// Rotary embedding and causal grouped-query attention, forward and backward, over blocks of queries: a score matrix
-// never exceeds (query_block x keys) per thread, and keys that a block cannot see are never touched. A GPU's versions
-// are in ../gpu/attention.hpp.
+// Rotary embedding and causal grouped-query attention, with or without a sliding window, forward and backward, over
+// blocks of queries: a score matrix never exceeds (query_block x keys) per thread, and keys that a block cannot see are
+// never touched. A GPU's versions are in ../gpu/attention.hpp.
 #pragma once
 
 #include "model/model_config.hpp"
 #include "model/norm.hpp"
 
-#include <subbit/backend/operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/core/kernel.hpp>
 #include <subbit/core/math.hpp>
 
 #include <algorithm>
@@ -30,8 +32,8 @@ struct rotary_table {
     template <class B>
     rotary_table(const B& b, const model_config& config, index positions) {
         rotary_table<S> host(config, positions);
-        cosine = to_backend(b, std::move(host.cosine));
-        sine = to_backend(b, std::move(host.sine));
+        cosine = upload(b, std::move(host.cosine));
+        sine = upload(b, std::move(host.sine));
     }
     rotary_table(const model_config& config, index positions) requires(std::same_as<Memory, subbit::host_memory>)
         : cosine(positions, config.head_dim / 2), sine(positions, config.head_dim / 2) {
@@ -85,50 +87,93 @@ void rotate(const B& b, const rotary_table<S>& table, matrix_view<S> X, index he
     });
 }
 
+/// The earliest position that a query at `position` sees: of a sliding window of `span` tokens, its own among them, or
+/// of all tokens where span is 0.
+SUBBIT_KERNEL constexpr index first_seen(index position, index span) {
+    return span == 0 || position < span ? 0 : position - span + 1;
+}
+
 /// The sizes of one attention call: `queries` rows per window attend to `keys` rows; query i sits at position
-/// keys - queries + i of its window.
+/// keys - queries + i of its window. Scores are multiplied by `scale`; `span` as in first_seen().
 struct attention_shape {
     index windows, queries, keys, heads, kv_heads, head_dim;
+    double scale;
+    index span = 0;
+
+    SUBBIT_KERNEL constexpr bool sees(index position, index key) const {
+        return key <= position && (span == 0 || key > position - span);
+    }
 };
 
 inline constexpr index query_block = 128;
 
 namespace detail {
 
-/// P <- softmax of each row i over its first (first + i + 1) entries, zero beyond.
+/// The keys that a block of queries sees, by position: from the first one that its first query sees.
+struct visible_keys {
+    index begin, end;
+
+    /// Of `rows` queries, the first of which is at position `first`.
+    visible_keys(index first, index rows, index span) : begin(first_seen(first, span)), end(first + rows) {}
+    index count() const { return end - begin; }
+    /// The most that any block of queries can see.
+    static index most(const attention_shape& s) {
+        return s.span == 0 ? s.keys : std::min(s.keys, s.span + std::min(query_block, s.queries) - 1);
+    }
+};
+
+/// P <- softmax of each row i over its entries first_seen(first + i, span) .. first + i, zero elsewhere.
 template <class S>
-void softmax_rows(index first, matrix_view<S> P) {
+void softmax_rows(index first, index span, matrix_view<S> P) {
     for (index i = 0; i < P.rows; ++i) {
-        S* p = &P(i, 0);
-        const index visible = std::min(P.cols, first + i + 1);
+        const index begin = first_seen(first + i, span), seen = first + i + 1 - begin;
+        std::fill_n(P.row(i), begin, S(0));
+        S* p = P.row(i) + begin;
         S top = p[0];
 #pragma omp simd reduction(max : top)
-        for (index j = 1; j < visible; ++j)
+        for (index j = 1; j < seen; ++j)
             top = std::max(top, p[j]);
         S total = 0;
-        for (index j = 0; j < visible; ++j)
+        for (index j = 0; j < seen; ++j)
             p[j] = subbit::fast_exp(p[j] - top);
 #pragma omp simd reduction(+ : total)
-        for (index j = 0; j < visible; ++j)
+        for (index j = 0; j < seen; ++j)
             total += p[j];
         const S inverse = S(1) / total;
-        for (index j = 0; j < visible; ++j)
+        for (index j = 0; j < seen; ++j)
             p[j] *= inverse;
-        std::fill(p + visible, p + P.cols, S(0));
+        std::fill(p + seen, P.row(i) + P.cols, S(0));
     }
 }
 
-/// P (rows x visible) <- softmax of the causal scores Q K^T / sqrt(head_dim), row i of the block seeing first + i + 1
-/// keys.
+/// P (rows, keys) <- softmax of the scores scale Q K^T; key j has the position j, row i the position first + i.
 template <class B, class S>
-void causal_softmax(const B& b, matrix_view<const S> Q, matrix_view<const S> K, index first, matrix_view<S> P) {
-    gemm(b, Q, K.t(), P, 1 / std::sqrt(static_cast<double>(Q.cols)));
-    subbit::vectorized(b, [&] { softmax_rows(first, P); });
+void causal_softmax(const B& b, const attention_shape& s, matrix_view<const S> Q, matrix_view<const S> K, index first,
+                    matrix_view<S> P) {
+    gemm(b, Q, K.t(), P, s.scale);
+    subbit::vectorized(b, [&] { softmax_rows(first, s.span, P); });
+}
+
+/// dX (tokens, kv_heads * head_dim) <- the sums over the query heads of each key head, in their order, of `heads`
+/// (tokens, heads * head_dim).
+template <class B, class S>
+void sum_heads(const B& b, const attention_shape& s, const matrix<S>& heads, matrix_view<S> dX) {
+    const index group = s.heads / s.kv_heads;
+    b.parallel_for(dX.rows, 16, [&](index begin, index end) {
+        for (index t = begin; t < end; ++t)
+            for (index kh = 0; kh < s.kv_heads; ++kh)
+                for (index c = 0; c < s.head_dim; ++c) {
+                    S sum = 0;
+                    for (index g = 0; g < group; ++g)
+                        sum += heads(t, (kh * group + g) * s.head_dim + c);
+                    dX(t, kh * s.head_dim + c) = sum;
+                }
+    });
 }
 
 }  // namespace detail
 
-/// O = softmax(Q K^T / sqrt(head_dim), causal) V per window and head.
+/// O = softmax(scale Q K^T over the keys that a query sees) V per window and head.
 ///
 /// Q, O (windows*queries, heads*head_dim); K, V (windows*keys, kv_heads*head_dim). Head h reads key head
 /// h*kv_heads/heads.
@@ -140,16 +185,18 @@ template <subbit::host_backend B, class S>
 void attention(const B& b, const attention_shape& s, matrix_view<const S> Q, matrix_view<const S> K,
                matrix_view<const S> V, matrix_view<S> O) {
     b.parallel_for(s.windows * s.heads, 1, [&](index begin, index end) {
-        std::vector<S> scores(static_cast<std::size_t>(std::min(query_block, s.queries) * s.keys));
+        std::vector<S> scores(
+            static_cast<std::size_t>(std::min(query_block, s.queries) * detail::visible_keys::most(s)));
         for (index wh = begin; wh < end; ++wh) {
             const index w = wh / s.heads, h = wh % s.heads, kh = h * s.kv_heads / s.heads;
             for (index q0 = 0; q0 < s.queries; q0 += query_block) {
                 const index rows = std::min(query_block, s.queries - q0), first = s.keys - s.queries + q0;
-                const index visible = first + rows;
-                const matrix_view<S> P(scores.data(), rows, visible);
-                const auto k = K.block(w * s.keys, kh * s.head_dim, visible, s.head_dim);
-                const auto v = V.block(w * s.keys, kh * s.head_dim, visible, s.head_dim);
-                detail::causal_softmax(b, Q.block(w * s.queries + q0, h * s.head_dim, rows, s.head_dim), k, first, P);
+                const detail::visible_keys seen(first, rows, s.span);
+                const matrix_view<S> P(scores.data(), rows, seen.count());
+                const auto k = K.block(w * s.keys + seen.begin, kh * s.head_dim, seen.count(), s.head_dim);
+                const auto v = V.block(w * s.keys + seen.begin, kh * s.head_dim, seen.count(), s.head_dim);
+                const auto q = Q.block(w * s.queries + q0, h * s.head_dim, rows, s.head_dim);
+                detail::causal_softmax(b, s, q, k, first - seen.begin, P);
                 gemm(b, P, v, O.block(w * s.queries + q0, h * s.head_dim, rows, s.head_dim));
             }
         }
@@ -168,23 +215,26 @@ template <subbit::host_backend B, class S>
 void attention_backward(const B& b, const attention_shape& s, matrix_view<const S> Q, matrix_view<const S> K,
                         matrix_view<const S> V, matrix_view<const S> O, matrix_view<const S> dO, matrix_view<S> dQ,
                         matrix_view<S> dK, matrix_view<S> dV) {
-    const S inverse_root = S(1) / std::sqrt(static_cast<S>(s.head_dim));
+    const S scale = static_cast<S>(s.scale);
     matrix<S> dK_heads = matrix<S>::Zero(Q.rows, Q.cols), dV_heads = matrix<S>::Zero(Q.rows, Q.cols);
     b.parallel_for(s.windows * s.heads, 1, [&](index begin, index end) {
         const index block = std::min(query_block, s.queries);
-        std::vector<S> probabilities(static_cast<std::size_t>(block * s.keys)), gradients(probabilities.size());
+        std::vector<S> probabilities(static_cast<std::size_t>(block * detail::visible_keys::most(s))),
+            gradients(probabilities.size());
         for (index wh = begin; wh < end; ++wh) {
             const index w = wh / s.heads, h = wh % s.heads, kh = h * s.kv_heads / s.heads;
             for (index q0 = 0; q0 < s.queries; q0 += query_block) {
-                const index rows = std::min(query_block, s.queries - q0), visible = q0 + rows, at = w * s.queries;
+                const index rows = std::min(query_block, s.queries - q0), at = w * s.queries;
+                const detail::visible_keys seen(q0, rows, s.span);
+                const index from = at + seen.begin, visible = seen.count();
                 const matrix_view<S> P(probabilities.data(), rows, visible), dP(gradients.data(), rows, visible);
                 const auto q = Q.block(at + q0, h * s.head_dim, rows, s.head_dim);
-                const auto k = K.block(at, kh * s.head_dim, visible, s.head_dim);
-                const auto v = V.block(at, kh * s.head_dim, visible, s.head_dim);
+                const auto k = K.block(from, kh * s.head_dim, visible, s.head_dim);
+                const auto v = V.block(from, kh * s.head_dim, visible, s.head_dim);
                 const auto o = O.block(at + q0, h * s.head_dim, rows, s.head_dim);
                 const auto d_o = dO.block(at + q0, h * s.head_dim, rows, s.head_dim);
-                detail::causal_softmax(b, q, k, q0, P);
-                gemm(b, P.t(), d_o, view(dV_heads).block(at, h * s.head_dim, visible, s.head_dim), 1, 1);
+                detail::causal_softmax(b, s, q, k, q0 - seen.begin, P);
+                gemm(b, P.t(), d_o, view(dV_heads).block(from, h * s.head_dim, visible, s.head_dim), 1, 1);
                 gemm(b, d_o, v.t(), dP);
                 subbit::vectorized(b, [&] {
                     for (index i = 0; i < rows; ++i) {
@@ -195,28 +245,16 @@ void attention_backward(const B& b, const attention_shape& s, matrix_view<const 
                         const S* p = &P(i, 0);
                         S* d = &dP(i, 0);
                         for (index j = 0; j < visible; ++j)
-                            d[j] = p[j] * (d[j] - dot) * inverse_root;
+                            d[j] = p[j] * (d[j] - dot) * scale;
                     }
                 });
                 gemm(b, dP, k, dQ.block(at + q0, h * s.head_dim, rows, s.head_dim));
-                gemm(b, dP.t(), q, view(dK_heads).block(at, h * s.head_dim, visible, s.head_dim), 1, 1);
+                gemm(b, dP.t(), q, view(dK_heads).block(from, h * s.head_dim, visible, s.head_dim), 1, 1);
             }
         }
     });
-    const index group = s.heads / s.kv_heads;
-    b.parallel_for(Q.rows, 16, [&](index begin, index end) {
-        for (index t = begin; t < end; ++t)
-            for (index kh = 0; kh < s.kv_heads; ++kh)
-                for (index c = 0; c < s.head_dim; ++c) {
-                    S k = 0, v = 0;
-                    for (index g = 0; g < group; ++g) {
-                        k += dK_heads(t, (kh * group + g) * s.head_dim + c);
-                        v += dV_heads(t, (kh * group + g) * s.head_dim + c);
-                    }
-                    dK(t, kh * s.head_dim + c) = k;
-                    dV(t, kh * s.head_dim + c) = v;
-                }
-    });
+    detail::sum_heads(b, s, dK_heads, dK);
+    detail::sum_heads(b, s, dV_heads, dV);
 }
 
 }  // namespace llama

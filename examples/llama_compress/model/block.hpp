@@ -3,6 +3,7 @@
 
 #include "model/attention.hpp"
 #include "model/cached_attention.hpp"
+#include "model/gate.hpp"
 #include "model/norm.hpp"
 
 #include <subbit/core/memory.hpp>
@@ -89,16 +90,16 @@ struct block_weights {
 
 /// Weights moved into the backend's memory, and as the host can read them (subbit::on_host).
 template <class B, class S>
-block_weights<S, memory_of<B>> to_backend(const B& b, block_weights<S> host) {
+block_weights<S, memory_of<B>> upload(const B& b, block_weights<S> host) {
     block_weights<S, memory_of<B>> result;
     for (std::size_t l = 0; l < layer_count; ++l)
-        result.layers[l] = subbit::to_backend(b, std::move(host.layers[l]));
-    result.attention_norm = subbit::to_backend(b, std::move(host.attention_norm));
-    result.mlp_norm = subbit::to_backend(b, std::move(host.mlp_norm));
+        result.layers[l] = subbit::upload(b, std::move(host.layers[l]));
+    result.attention_norm = subbit::upload(b, std::move(host.attention_norm));
+    result.mlp_norm = subbit::upload(b, std::move(host.mlp_norm));
     return result;
 }
 template <device_backend B, class S>
-block_weights<S> do_on_host(subbit::backend_tag, const B& b, const block_weights<S, B>& weights) {
+block_weights<S> do_download(subbit::backend_tag, const B& b, const block_weights<S, B>& weights) {
     block_weights<S> result;
     for (std::size_t l = 0; l < layer_count; ++l)
         result.layers[l] = subbit::on_host(b, weights.layers[l]);
@@ -157,7 +158,7 @@ class block : public block_weights<S, Memory> {
         copy_input(b, X, t);
         project_queries(b, t, X.rows, cache.length());
         cache.append(const_view(t.k), const_view(t.v));
-        cached_attention(b, context_->config.head_dim, const_view(t.q), cache,
+        cached_attention(b, context_->config.head_dim, attention_scale(), const_view(t.q), cache,
                          resized(b, t.attended, X.rows, cols(t.q)));
         finish(b, t, Y);
     }
@@ -197,12 +198,14 @@ class block : public block_weights<S, Memory> {
         const auto d_hidden = resized(b, context_->d_hidden, tokens, context_->config.intermediate_size);
         through(down_proj, t.hidden, context_->d_out, d_hidden, false);
         const auto d_up = resized(b, context_->d_up, tokens, context_->config.intermediate_size);
-        swiglu_backward(b, const_view(t.gate), const_view(t.up), const_view(context_->d_hidden), d_hidden, d_up);
+        gated_backward(b, activation::silu, const_view(t.gate), const_view(t.up), const_view(context_->d_hidden),
+                       d_hidden, d_up);
         const auto d_normed = resized(b, context_->d_normed, tokens, d);
         through(gate_proj, t.normed_mid, context_->d_hidden, d_normed, false);
         through(up_proj, t.normed_mid, context_->d_up, d_normed, true);
-        rms_norm_backward(b, const_view(t.x_mid), span(mlp_norm), t.inverse_rms_mid, const_view(context_->d_normed),
-                          view(d_mid), train.norms ? span_of(d_mlp_norm) : std::span<S>());
+        rms_norm_backward(b, const_view(t.x_mid), span(mlp_norm), norm(), t.inverse_rms_mid,
+                          const_view(context_->d_normed), view(d_mid),
+                          train.norms ? span_of(d_mlp_norm) : std::span<S>());
 
         subbit::axpby(b, 1, d_mid, 0, dX);
         const auto d_attended = resized(b, context_->d_attended, tokens, cols(t.q));
@@ -216,8 +219,8 @@ class block : public block_weights<S, Memory> {
         through(q_proj, t.normed, context_->dq, d_normed, false);
         through(k_proj, t.normed, context_->dk, d_normed, true);
         through(v_proj, t.normed, context_->dv, d_normed, true);
-        rms_norm_backward(b, const_view(t.x), span(attention_norm), t.inverse_rms, const_view(context_->d_normed), dX,
-                          train.norms ? span_of(d_attention_norm) : std::span<S>());
+        rms_norm_backward(b, const_view(t.x), span(attention_norm), norm(), t.inverse_rms,
+                          const_view(context_->d_normed), dX, train.norms ? span_of(d_attention_norm) : std::span<S>());
     }
     template <class B>
     void backward(const B& b, const subbit::trainable& train, tape& t, index window, matrix_view<const S> dY,
@@ -261,8 +264,8 @@ class block : public block_weights<S, Memory> {
     template <class B>
     void prepare_gradients(const B& b) {
         if (!subbit::const_span(d_attention_norm).empty()) return;
-        d_attention_norm = subbit::allocate_vector<S>(b, context_->config.hidden_size);
-        d_mlp_norm = subbit::allocate_vector<S>(b, context_->config.hidden_size);
+        d_attention_norm = subbit::allocate<S>(b, context_->config.hidden_size);
+        d_mlp_norm = subbit::allocate<S>(b, context_->config.hidden_size);
     }
 
     template <class B>
@@ -291,8 +294,11 @@ class block : public block_weights<S, Memory> {
                 keys,
                 context_->config.num_attention_heads,
                 context_->config.num_key_value_heads,
-                context_->config.head_dim};
+                context_->config.head_dim,
+                attention_scale()};
     }
+    double attention_scale() const { return 1 / std::sqrt(static_cast<double>(context_->config.head_dim)); }
+    norm_rule norm() const { return {context_->config.rms_norm_eps}; }
     /// A layer, and where its outputs go.
     struct output {
         layer_id id;
@@ -325,8 +331,8 @@ class block : public block_weights<S, Memory> {
     template <class B>
     void project_queries(const B& b, tape& t, index window, index first_position) const {
         const index tokens = view(t.x).rows;
-        rms_norm(b, const_view(t.x), span(attention_norm), context_->config.rms_norm_eps,
-                 resized(b, t.normed, tokens, cols(t.x)), t.inverse_rms);
+        rms_norm(b, const_view(t.x), span(attention_norm), norm(), resized(b, t.normed, tokens, cols(t.x)),
+                 t.inverse_rms);
         apply(b, t, t.normed, to(b, q_proj, t.q, tokens), to(b, k_proj, t.k, tokens), to(b, v_proj, t.v, tokens));
         rotate(b, context_->rotary, view(t.q), context_->config.head_dim, window, first_position, S(1));
         rotate(b, context_->rotary, view(t.k), context_->config.head_dim, window, first_position, S(1));
@@ -338,10 +344,10 @@ class block : public block_weights<S, Memory> {
         const index tokens = view(t.x).rows;
         apply(b, t, t.attended, to(b, o_proj, t.x_mid, tokens));
         subbit::axpby(b, 1, t.x, 1, t.x_mid);
-        rms_norm(b, const_view(t.x_mid), span(mlp_norm), context_->config.rms_norm_eps,
-                 resized(b, t.normed_mid, tokens, cols(t.x)), t.inverse_rms_mid);
+        rms_norm(b, const_view(t.x_mid), span(mlp_norm), norm(), resized(b, t.normed_mid, tokens, cols(t.x)),
+                 t.inverse_rms_mid);
         apply(b, t, t.normed_mid, to(b, gate_proj, t.gate, tokens), to(b, up_proj, t.up, tokens));
-        swiglu(b, const_view(t.gate), const_view(t.up), resized(b, t.hidden, tokens, cols(t.up)));
+        gated(b, activation::silu, const_view(t.gate), const_view(t.up), resized(b, t.hidden, tokens, cols(t.up)));
         apply(b, t, t.hidden, output{down_proj, Y});
         subbit::axpby(b, 1, t.x_mid, 1, Y);
     }

@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <vector>
@@ -16,21 +17,45 @@ namespace llama {
 
 using window_list = std::vector<std::vector<std::int32_t>>;
 
+/// How a text becomes tokens and windows.
+struct text_reading {
+    bool bos = true;  ///< each window begins with the tokens that begin a text, where the tokenizer has any
+    special_tokens specials = special_tokens::recognized;
+
+    /// The tokens that begin each window.
+    std::vector<std::int32_t> first_tokens(const tokenizer& words) const {
+        return bos ? words.around_text().before : std::vector<std::int32_t>();
+    }
+    /// For reports: the token that begins each window, a list of several, or null.
+    nlohmann::json bos_of(const tokenizer& words) const {
+        const auto tokens = first_tokens(words);
+        if (tokens.empty()) return nullptr;
+        return tokens.size() == 1 ? nlohmann::json(tokens[0]) : nlohmann::json(tokens);
+    }
+};
+
 /// Consecutive windows of `length` tokens that do not overlap; the rest is dropped. At most `limit` of them (0: all).
-inline window_list split_windows(std::span<const std::int32_t> tokens, index length, index limit = 0) {
+/// Those of `first` begin each window and push as many tokens out at its end: windows lie at the same places with and
+/// without. value_error where they leave no room for two more.
+inline window_list split_windows(std::span<const std::int32_t> tokens, index length, index limit = 0,
+                                 std::span<const std::int32_t> first = {}) {
+    if (!first.empty() && std::ssize(first) + 2 > length)
+        throw subbit::value_error("windows of " + std::to_string(length) + " tokens are too short: the first " +
+                                  std::to_string(first.size()) + " begin the text");
     window_list windows;
     for (index at = 0; at + length <= std::ssize(tokens); at += length) {
         if (limit > 0 && std::ssize(windows) == limit) break;
-        windows.emplace_back(tokens.begin() + at, tokens.begin() + at + length);
+        auto& window = windows.emplace_back(first.begin(), first.end());
+        window.insert(window.end(), tokens.begin() + at, tokens.begin() + at + length - std::ssize(first));
     }
     return windows;
 }
 
 /// The windows of a text file; value_error naming it where it is shorter than one.
 inline window_list read_windows(const tokenizer& words, const std::filesystem::path& text, index length,
-                                index limit = 0) {
-    const auto tokens = words.encode_file(text);
-    auto windows = split_windows(tokens, length, limit);
+                                index limit = 0, const text_reading& reading = {}) {
+    const auto tokens = words.encode_file(text, reading.specials);
+    auto windows = split_windows(tokens, length, limit, reading.first_tokens(words));
     if (windows.empty())
         throw subbit::value_error(text.string() + ": " + std::to_string(tokens.size()) +
                                   " tokens, expected at least one window of " + std::to_string(length));
@@ -88,7 +113,7 @@ perplexity_result perplexity(const B& b, const model_directory& model,
     const index length = std::ssize(windows[0]);
     using memory = memory_of<B>;
     block_context<S, memory> context(b, model.config(), length, rounding.packed);
-    const auto outer = to_backend(b, model.load_outer_layers<S>(rounding.head));
+    const auto outer = upload(b, model.load_outer_layers<S>(rounding.head));
     const index chunk = std::max<index>(1, 16384 / length);  // windows whose hidden states are held at once
     const index chunks = (std::ssize(windows) + chunk - 1) / chunk, blocks = model.config().num_hidden_layers;
     double loss = 0;
@@ -103,7 +128,7 @@ perplexity_result perplexity(const B& b, const model_directory& model,
             run_block(b, model.load_block<B, S>(b, l, context), length, X, tape);
             subbit::report_step(watcher, "perplexity", ++done, static_cast<std::size_t>(chunks * (blocks + 1)), -1);
         }
-        rms_norm(b, subbit::const_view(X), subbit::const_span(outer.final_norm), model.config().rms_norm_eps, view(X),
+        rms_norm(b, subbit::const_view(X), subbit::const_span(outer.final_norm), {model.config().rms_norm_eps}, view(X),
                  inverse_rms);
         for (index w = 0; w < count; ++w) {
             const auto labels = next_tokens(windows[static_cast<std::size_t>(first + w)]);

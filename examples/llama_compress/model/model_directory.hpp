@@ -7,8 +7,8 @@
 #include "model/stored_layer.hpp"
 #include "tokenizer/tokenizer.hpp"
 
+#include <subbit/backend/ops/rows.hpp>
 #include <subbit/backend/reference.hpp>
-#include <subbit/backend/row_operations.hpp>
 #include <subbit/io/safetensors.hpp>
 
 #include <algorithm>
@@ -49,9 +49,9 @@ struct outer_layers {
 
 /// The layers moved into the backend's memory.
 template <class B, class S>
-outer_layers<S, memory_of<B>> to_backend(const B& b, outer_layers<S> host) {
-    return {subbit::to_backend(b, std::move(host.embedding)), subbit::to_backend(b, std::move(host.final_norm)),
-            subbit::to_backend(b, std::move(host.own_head))};
+outer_layers<S, memory_of<B>> upload(const B& b, outer_layers<S> host) {
+    return {subbit::upload(b, std::move(host.embedding)), subbit::upload(b, std::move(host.final_norm)),
+            subbit::upload(b, std::move(host.own_head))};
 }
 
 /// Opens a directory and reads blocks from it one at a time.
@@ -112,11 +112,11 @@ class model_directory {
     block<S, memory_of<B>> load_block(const B& b, index number, block_context<S, memory_of<B>>& context) const {
         block<S, memory_of<B>> result(context);
         const std::string prefix = block_prefix(number);
-        result.attention_norm = subbit::to_backend(b, norm<S>(prefix + "input_layernorm.weight"));
-        result.mlp_norm = subbit::to_backend(b, norm<S>(prefix + "post_attention_layernorm.weight"));
+        result.attention_norm = subbit::upload(b, norm<S>(prefix + "input_layernorm.weight"));
+        result.mlp_norm = subbit::upload(b, norm<S>(prefix + "post_attention_layernorm.weight"));
         for (std::size_t l = 0; l < layer_count; ++l)
             result.layers[l] =
-                subbit::to_backend(b, load_layer<S>(prefix + layer_names[l], shape_of(config_, l), has_bias(l)));
+                subbit::upload(b, load_layer<S>(prefix + layer_names[l], shape_of(config_, l), has_bias(l)));
         return result;
     }
 

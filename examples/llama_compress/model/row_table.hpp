@@ -2,9 +2,9 @@
 // is read whole for every token, and takes the time that its bytes take to arrive.
 #pragma once
 
-#include <subbit/backend/byte_operations.hpp>
 #include <subbit/backend/concept.hpp>
 #include <subbit/backend/cpu/scratch.hpp>
+#include <subbit/backend/ops/bytes.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/half.hpp>
 #include <subbit/core/memory.hpp>

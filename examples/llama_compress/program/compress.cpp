@@ -127,6 +127,7 @@ void add_compress(CLI::App& app, const compress_options& defaults) {
         ->check(CLI::NonNegativeNumber)
         ->type_name("N")
         ->capture_default_str();
+    add_reading_options(*c, command->job.reading);
     command->machine.add_to(*c, {"cpu", "cuda"});
     c->add_flag("--keep-run", command->job.keep_run, "Leave DIR/run, the unfinished run's files, in place");
     c->add_flag("--dry-run", command->dry_run, "Only say what the run will take and give");

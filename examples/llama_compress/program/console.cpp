@@ -71,6 +71,15 @@ subbit::precision precision_of(const std::string& products) {
     return products == "bf16" ? subbit::precision::bf16 : subbit::precision::f32;
 }
 
+void add_reading_options(CLI::App& command, text_reading& reading) {
+    command.add_flag_callback(
+        "--no-bos", [&reading] { reading.bos = false; },
+        "Do not begin texts with the token that the tokenizer begins them with");
+    command.add_flag_callback(
+        "--specials-as-text", [&reading] { reading.specials = special_tokens::plain_text; },
+        "Special tokens that a text spells out are text like any other");
+}
+
 void rounding_options::add_to(CLI::App& command) {
     command.add_option("--head", head, "Embedding and output head: f32, bf16, or int8 with one scale a row")
         ->check(CLI::IsMember({"f32", "bf16", "int8"}))

@@ -40,6 +40,9 @@ struct machine_options {
 void add_products_option(CLI::App& command, std::string& products);
 subbit::precision precision_of(const std::string& products);
 
+/// --no-bos and --specials-as-text, for the commands that read texts.
+void add_reading_options(CLI::App& command, text_reading& reading);
+
 /// What the commands that run a model round, and how far; the defaults round nothing.
 struct rounding_options {
     std::string head = "f32", packed_products = "exact";

@@ -145,7 +145,7 @@ double peak_memory(const job_sizes& s, const model_config& c, const compress_opt
     const double blocks_phase = states + block + tapes + student;
     const double distillation_tokens =
         o.distills_on_more() ? static_cast<double>(o.distill_windows) * s.distillation_window : tokens;
-    const double kept_tapes = std::min(static_cast<double>(subbit::distillation_options{}.tape_bytes),
+    const double kept_tapes = std::min(static_cast<double>(subbit::distillation_recipe{}.tape_bytes),
                                        s.blocks * s.distillation_window * tape_numbers * 4) +
                               s.blocks * s.distillation_window * s.hidden * 4;
     const double head_chunks = 3 * 256 * s.vocabulary * 4;
@@ -229,11 +229,11 @@ compress_estimate estimate(const compress_job& job) {
     e.ranks = choose_ranks(model.config(), o);
     e.paths = is_rabit(o) ? paths_of(o) : 0;
     const tokenizer vocabulary = model.load_tokenizer();
-    e.text_tokens = std::ssize(vocabulary.encode_file(job.text));
+    e.text_tokens = std::ssize(vocabulary.encode_file(job.text, job.reading.specials));
     e.calibration_windows = o.windows;
     e.distillation_windows = o.distills_on_more() ? o.distill_windows : 0;
     require_tokens(job, e.text_tokens);
-    if (job.test_text) read_windows(vocabulary, *job.test_text, job.test_context, job.test_windows);
+    if (job.test_text) read_windows(vocabulary, *job.test_text, job.test_context, job.test_windows, job.reading);
 
     const auto blocks = static_cast<std::size_t>(model.config().num_hidden_layers);
     double bits = 0, weights = 0, model_bytes = 0;

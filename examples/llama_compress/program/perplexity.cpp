@@ -16,6 +16,7 @@ struct perplexity_command {
     machine_options machine;
     std::string products = "f32";
     rounding_options rounding;
+    text_reading reading;
     bool json = false;
 
     void run() const;
@@ -24,7 +25,8 @@ struct perplexity_command {
 void perplexity_command::run() const {
     const auto start = job_clock::clock::now();
     const model_directory directory(model);
-    const auto windows = read_windows(directory.load_tokenizer(), text, context, max_windows);
+    const auto words = directory.load_tokenizer();
+    const auto windows = read_windows(words, text, context, max_windows, reading);
     catch_interrupts();
     const auto result = [&] {
         console_progress progress({{"perplexity", 1, -1}});
@@ -41,6 +43,7 @@ void perplexity_command::run() const {
                                           {"tokens", result.tokens},
                                           {"windows", result.windows},
                                           {"context", context},
+                                          {"bos", reading.bos_of(words)},
                                           {"seconds", seconds}}
                                .dump(2));
     else
@@ -63,10 +66,11 @@ void add_perplexity(CLI::App& app) {
         ->check(CLI::NonNegativeNumber)
         ->type_name("N")
         ->capture_default_str();
+    add_reading_options(*c, command->reading);
     add_products_option(*c, command->products);
     command->rounding.add_to(*c);
     command->machine.add_to(*c, {"cpu", "cuda"});
-    c->add_flag("--json", command->json, "Print JSON: perplexity, mean_loss, tokens, windows, context, seconds");
+    c->add_flag("--json", command->json, "Print JSON: perplexity, mean_loss, tokens, windows, context, bos, seconds");
     c->callback([command] { command->run(); });
 }
 

@@ -1,112 +1,183 @@
 #include "tokenizer/pre_tokenizer.hpp"
 
-#include <subbit/core/error.hpp>
-#include <subbit/io/json.hpp>
+#include "tokenizer/byte_level.hpp"
+#include "tokenizer/step.hpp"
+#include "tokenizer/unicode.hpp"
+#include "tokenizer/utf8.hpp"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-#include <array>
+#include <map>
 
 namespace llama {
 namespace {
-
-using nlohmann::json;
-using subbit::format_error;
-using subbit::in_quotes;
 
 // GPT-2's words: contractions; letters, digits or other signs, each with the space before them; and white space, of
 // which the last one is left to the word that follows.
 constexpr const char* gpt2_words = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
-std::string message_of(int code) {
-    std::array<PCRE2_UCHAR8, 256> text{};
-    pcre2_get_error_message_8(code, text.data(), text.size());
-    return reinterpret_cast<const char*>(text.data());
+/// What becomes of the matches that cut a text: words of their own, dropped, or part of a neighbour.
+enum class cut { removed, isolated, merged_with_previous, merged_with_next, contiguous };
+
+/// Joins the ranges of a pattern into words, as a cut says. The trick: a range waits until the next one shows whether
+/// they belong together.
+class joiner {
+  public:
+    joiner(const word& whole, cut behavior, const word_sink& sink) : whole_(whole), behavior_(behavior), sink_(sink) {}
+
+    void add(std::size_t begin, std::size_t end, bool is_match) {
+        if (behavior_ == cut::removed) {
+            if (!is_match) emit(begin, end);
+            return;
+        }
+        if (waiting_ && joins(is_match)) {
+            end_ = end;
+        } else {
+            flush();
+            begin_ = begin, end_ = end, waiting_ = true;
+        }
+        last_is_match_ = is_match;
+    }
+
+    void flush() {
+        if (waiting_) emit(begin_, end_);
+        waiting_ = false;
+    }
+
+  private:
+    /// Whether the next range belongs to the one that waits.
+    bool joins(bool is_match) const {
+        switch (behavior_) {
+            case cut::merged_with_previous:
+                return is_match && !last_is_match_;
+            case cut::merged_with_next:
+                return !is_match && last_is_match_;
+            case cut::contiguous:
+                return is_match == last_is_match_;
+            default:
+                return false;
+        }
+    }
+
+    void emit(std::size_t begin, std::size_t end) const {
+        if (end > begin) sink_({whole_.text.substr(begin, end - begin), whole_.starts_text && begin == 0});
+    }
+
+    const word& whole_;
+    cut behavior_;
+    const word_sink& sink_;
+    std::size_t begin_ = 0, end_ = 0;
+    bool waiting_ = false, last_is_match_ = false;
+};
+
+pre_tokenizer splitting(pattern what, cut behavior) {
+    return [what = std::move(what), behavior](const word& whole, const word_sink& sink) {
+        joiner words(whole, behavior, sink);
+        what(whole.text, [&](std::size_t begin, std::size_t end, bool is_match) { words.add(begin, end, is_match); });
+        words.flush();
+    };
 }
 
-bool flag(const json& step, const char* key, bool fallback, const std::string& where) {
-    if (!step.contains(key)) return fallback;
-    if (!step[key].is_boolean()) throw format_error(where + "." + key + " is not true or false");
-    return step[key].get<bool>();
+cut parse_cut(const step& s, const std::string& fallback) {
+    static const std::map<std::string, cut> cuts = {{"Removed", cut::removed},
+                                                    {"Isolated", cut::isolated},
+                                                    {"MergedWithPrevious", cut::merged_with_previous},
+                                                    {"MergedWithNext", cut::merged_with_next},
+                                                    {"Contiguous", cut::contiguous}};
+    const auto found = cuts.find(s.text("behavior", fallback));
+    if (found == cuts.end())
+        s.refuse("behavior", "Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous");
+    return found->second;
 }
 
-/// Appends the splitters of one step; true for the byte-level one, with which the list ends.
-bool parse_step(const json& step, const std::string& where, std::vector<splitter>& splitters) {
-    if (!step.is_object() || !step.contains("type") || !step["type"].is_string())
-        throw format_error(where + " has no type");
-    const auto& type = step["type"].get_ref<const std::string&>();
-    if (type == "ByteLevel") {
-        if (flag(step, "add_prefix_space", true, where))
-            throw format_error(where + ".add_prefix_space is true, which is not supported");
-        if (flag(step, "use_regex", true, where)) splitters.emplace_back(gpt2_words, false, where);
-        return true;
+pre_tokenizer parse_step(const step& s);
+
+pre_tokenizer parse_sequence(const step& s) {
+    pre_tokenizer all;
+    for (const step& inner : s.list("pretokenizers")) {
+        auto next = parse_step(inner);
+        if (!all) {
+            all = std::move(next);
+            continue;
+        }
+        all = [first = std::move(all), then = std::move(next)](const word& whole, const word_sink& sink) {
+            first(whole, [&](const word& part) { then(part, sink); });
+        };
     }
-    if (type == "Digits") {
-        splitters.emplace_back(flag(step, "individual_digits", false, where) ? R"(\p{N})" : R"(\p{N}+)", false, where);
-        return false;
-    }
-    if (type == "Split") {
-        const json pattern = step.value("pattern", json());
-        const bool literal = pattern.is_object() && pattern.contains("String");
-        const json text = pattern.is_object() ? pattern.value(literal ? "String" : "Regex", json()) : json();
-        if (!text.is_string()) throw format_error(where + ".pattern is neither a Regex nor a String");
-        if (step.value("behavior", json()) != "Isolated" || flag(step, "invert", false, where))
-            throw format_error(where + " has a behavior other than Isolated, which is not supported");
-        splitters.emplace_back(text.get<std::string>(), literal, where);
-        return false;
-    }
-    throw format_error(where + ".type " + in_quotes(type) + " is unknown, expected ByteLevel, Digits or Split");
+    if (!all) return [](const word& whole, const word_sink& sink) { sink(whole); };
+    return all;
+}
+
+pre_tokenizer parse_split(const step& s) {
+    auto what = s.search_pattern("pattern");
+    if (s.flag("invert", false)) what = inverted(std::move(what));
+    return splitting(std::move(what), parse_cut(s, ""));
+}
+
+pre_tokenizer parse_byte_level(const step& s) {
+    const bool add_space = s.flag("add_prefix_space", true);
+    const auto words =
+        s.flag("use_regex", true) ? splitting(regex_pattern(gpt2_words, s.where()), cut::isolated) : pre_tokenizer();
+    return [add_space, words](const word& whole, const word_sink& sink) {
+        const word_sink as_letters = [&](const word& part) {
+            const std::string letters = letters_of(part.text);
+            sink({letters, part.starts_text});
+        };
+        word spaced = whole;
+        std::string owner;
+        if (add_space && !whole.text.starts_with(' ')) spaced.text = owner = " " + std::string(whole.text);
+        if (words)
+            words(spaced, as_letters);
+        else
+            as_letters(spaced);
+    };
+}
+
+pre_tokenizer parse_metaspace(const step& s) {
+    const std::string scheme = metaspace_scheme(s);
+    const std::int32_t mark = s.character("replacement");
+    const auto spaces = character_pattern([](std::int32_t c) { return c == ' '; });
+    const auto words =
+        s.flag("split", true)
+            ? splitting(character_pattern([mark](std::int32_t c) { return c == mark; }), cut::merged_with_next)
+            : pre_tokenizer();
+    return [=, text = s.text("replacement")](const word& whole, const word_sink& sink) {
+        std::string marked = replaced(whole.text, spaces, text);
+        if ((scheme == "always" || (scheme == "first" && whole.starts_text)) && !marked.starts_with(text))
+            marked.insert(0, text);
+        const word changed{marked, whole.starts_text};
+        if (words)
+            words(changed, sink);
+        else
+            sink(changed);
+    };
+}
+
+/// Runs of word characters and runs of other signs; white space is dropped.
+pre_tokenizer whitespace_words() {
+    const auto spaces = splitting(character_pattern(is_white_space), cut::removed);
+    const auto runs = splitting(character_pattern(is_word_character), cut::contiguous);
+    return
+        [=](const word& whole, const word_sink& sink) { spaces(whole, [&](const word& part) { runs(part, sink); }); };
+}
+
+pre_tokenizer parse_step(const step& s) {
+    if (s.type() == "Sequence") return parse_sequence(s);
+    if (s.type() == "Split") return parse_split(s);
+    if (s.type() == "ByteLevel") return parse_byte_level(s);
+    if (s.type() == "Metaspace") return parse_metaspace(s);
+    if (s.type() == "Digits")
+        return splitting(character_pattern(is_number),
+                         s.flag("individual_digits", false) ? cut::isolated : cut::contiguous);
+    if (s.type() == "Punctuation") return splitting(character_pattern(is_punctuation), parse_cut(s, "Isolated"));
+    if (s.type() == "Whitespace") return whitespace_words();
+    if (s.type() == "WhitespaceSplit") return splitting(character_pattern(is_white_space), cut::removed);
+    s.unknown("ByteLevel, Digits, Metaspace, Punctuation, Sequence, Split, Whitespace or WhitespaceSplit");
 }
 
 }  // namespace
 
-splitter::splitter(const std::string& pattern, bool literal, const std::string& where) : where_(where) {
-    int error = 0;
-    PCRE2_SIZE at = 0;
-    const std::uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C);
-    code_.reset(
-        pcre2_compile_8(reinterpret_cast<PCRE2_SPTR8>(pattern.data()), pattern.size(), options, &error, &at, nullptr),
-        pcre2_code_free_8);
-    if (!code_)
-        throw format_error(where + ": the regular expression " + in_quotes(pattern) + " is invalid at position " +
-                           std::to_string(at) + ": " + message_of(error));
-    compiled_to_machine_code_ = pcre2_jit_compile_8(code_.get(), PCRE2_JIT_COMPLETE) == 0;
-}
-
-void splitter::split(std::string_view text, std::vector<std::string_view>& pieces) const {
-    const std::unique_ptr<pcre2_match_data_8, decltype(&pcre2_match_data_free_8)> match(
-        pcre2_match_data_create_8(1, nullptr), pcre2_match_data_free_8);
-    if (!match) throw std::bad_alloc();
-    const auto run = compiled_to_machine_code_ ? pcre2_jit_match_8 : pcre2_match_8;
-    const auto* subject = reinterpret_cast<PCRE2_SPTR8>(text.data());
-    for (std::size_t done = 0; done < text.size();) {
-        // The text was checked once, by the caller: checking it here again at every word would cost its square.
-        const int found =
-            run(code_.get(), subject, text.size(), done, PCRE2_NOTEMPTY | PCRE2_NO_UTF_CHECK, match.get(), nullptr);
-        if (found < 0 && found != PCRE2_ERROR_NOMATCH)
-            throw format_error(where_ + ": the regular expression gives up: " + message_of(found));
-        const PCRE2_SIZE* const range = pcre2_get_ovector_pointer_8(match.get());
-        const std::size_t begin = found < 0 ? text.size() : range[0], end = found < 0 ? text.size() : range[1];
-        if (begin < done || end < begin) throw format_error(where_ + ": the regular expression matches backwards");
-        if (begin > done) pieces.push_back(text.substr(done, begin - done));
-        if (end > begin) pieces.push_back(text.substr(begin, end - begin));
-        done = end;
-    }
-}
-
-std::vector<splitter> parse_pre_tokenizer(const json& pre_tokenizer, const std::string& where) {
-    const bool sequence = pre_tokenizer.is_object() && pre_tokenizer.value("type", json()) == "Sequence";
-    const json steps = sequence ? pre_tokenizer.value("pretokenizers", json()) : json::array({pre_tokenizer});
-    if (!steps.is_array()) throw format_error(where + " has no list of pretokenizers");
-    std::vector<splitter> splitters;
-    bool byte_level = false;
-    for (const json& step : steps) {
-        if (byte_level) throw format_error(where + " goes on after ByteLevel, which is not supported");
-        byte_level = parse_step(step, where, splitters);
-    }
-    if (!byte_level)
-        throw format_error(where + " does not end with ByteLevel: only byte-level tokenizers are supported");
-    return splitters;
+pre_tokenizer parse_pre_tokenizer(const nlohmann::json& value, const std::string& where) {
+    if (value.is_null()) return [](const word& whole, const word_sink& sink) { sink(whole); };
+    return parse_step(step(value, where));
 }
 
 }  // namespace llama

@@ -7,73 +7,48 @@
 #include <subbit/io/mapped_file.hpp>
 
 #include <algorithm>
-#include <array>
-#include <functional>
-#include <queue>
 #include <set>
-#include <tuple>
 
 namespace llama {
-namespace {
 
 using nlohmann::json;
 using subbit::format_error;
 using subbit::in_quotes;
+
+namespace {
 
 const json& member(const json& object, const char* key, const std::string& where) {
     if (!object.is_object() || !object.contains(key)) throw format_error(where + " has no " + key);
     return object[key];
 }
 
-std::int32_t token_id(const json& value, std::size_t limit, const std::string& where) {
-    if (!value.is_number_integer() || value < 0 || value >= limit)
-        throw format_error(where + " has the id " + value.dump(-1, ' ', false, json::error_handler_t::replace) +
-                           ", expected one of 0 to " + std::to_string(limit - 1));
-    return value.get<std::int32_t>();
+const json& member_or_null(const json& object, const char* key) {
+    static const json nothing;
+    return object.contains(key) ? object[key] : nothing;
 }
 
-/// Byte-level vocabularies write bytes as printable characters: those that are printable in Latin-1 as themselves, the
-/// other 68 as the code points from 256 on.
-std::array<int, 256 + 68> make_alphabet() {
-    std::array<int, 256 + 68> byte_of{};
-    byte_of.fill(-1);
-    std::size_t next = 256;
-    for (int b = 0; b < 256; ++b) {
-        const bool printable = (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
-        byte_of[printable ? static_cast<std::size_t>(b) : next++] = b;
-    }
-    return byte_of;
+/// An id beyond the number of tokens is a fault of the file, and would ask for memory without bounds.
+std::size_t id_limit_of(const json& document, const std::string& where) {
+    const json& words = member(member(document, "model", where + ":"), "vocab", where + ": model");
+    if (!words.is_object() || words.empty()) throw format_error(where + ": model.vocab holds no tokens");
+    const json& added = member_or_null(document, "added_tokens");
+    if (!added.is_null() && !added.is_array()) throw format_error(where + ": added_tokens is not a list");
+    return words.size() + added.size();
 }
 
-/// The bytes that a vocabulary entry (valid UTF-8) stands for; nothing if it has a character outside the alphabet.
-std::optional<std::string> bytes_of_entry(std::string_view entry) {
-    static const auto alphabet = make_alphabet();
-    std::string bytes;
-    while (!entry.empty()) {
-        const std::size_t size = first_utf8_sequence(entry).size;
-        const auto unit = [&](std::size_t k) { return static_cast<unsigned char>(entry[k]); };
-        const std::size_t point = size == 1   ? unit(0)
-                                  : size == 2 ? (unit(0) & 0x1fu) << 6 | (unit(1) & 0x3fu)
-                                              : 0x10000u;
-        if (point >= alphabet.size() || alphabet[point] < 0) return {};
-        bytes += static_cast<char>(alphabet[point]);
-        entry.remove_prefix(size);
-    }
-    return bytes;
+/// Whether a pre-tokenizer that was parsed already ends in, or has, a step ByteLevel.
+bool makes_byte_letters(const json& step) {
+    if (!step.is_object()) return false;
+    const json& steps = member_or_null(step, "pretokenizers");
+    return step["type"] == "ByteLevel" || std::any_of(steps.begin(), steps.end(), makes_byte_letters);
 }
 
-std::uint64_t pair_key(std::int32_t left, std::int32_t right) {
-    return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
-}
-
-/// Throws unless `model` is plain byte-level BPE.
-void check_model(const json& model, const std::string& where) {
-    if (!model.is_object()) throw format_error(where + " is not an object");
-    if (model.value("type", json("BPE")) != "BPE") throw format_error(where + ".type is not \"BPE\"");
-    for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"}) {
-        const json value = model.value(key, json());
-        if (!value.is_null() && value != "" && value != false)
-            throw format_error(where + "." + key + " is set, which is not supported");
+void require_utf8(std::string_view text) {
+    for (std::size_t at = 0; at < text.size();) {
+        const auto sequence = first_utf8_sequence(text.substr(at));
+        if (sequence.what != utf8_sequence::kind::valid)
+            throw format_error("the text is not UTF-8 at byte " + std::to_string(at));
+        at += sequence.size;
     }
 }
 
@@ -97,268 +72,189 @@ tokenizer::tokenizer(const std::filesystem::path& tokenizer_json)
     eos_id_ = id_of("eos_token");
 }
 
-tokenizer::tokenizer(const json& document, const std::string& where) {
-    const json& model = member(document, "model", where + ":");
-    check_model(model, where + ": model");
-    const json& vocabulary = member(model, "vocab", where + ": model");
-    if (!vocabulary.is_object() || vocabulary.empty()) throw format_error(where + ": model.vocab holds no tokens");
-    const json added = document.value("added_tokens", json::array());
-    if (!added.is_array()) throw format_error(where + ": added_tokens is not a list");
-    const json normalizer = document.value("normalizer", json());
-    if (!normalizer.is_null()) throw format_error(where + ": normalizer is set, which is not supported");
-
-    // An id beyond the number of tokens is a fault of the file, and would ask for memory without bounds.
-    const std::size_t id_limit = vocabulary.size() + added.size();
-    read_vocabulary(vocabulary, id_limit, where + ": model.vocab");
-    read_added_tokens(added, vocabulary, id_limit, where + ": added_tokens");
-    read_merges(member(model, "merges", where + ": model"), vocabulary, where + ": model.merges");
-    ignore_merges_ = model.value("ignore_merges", json(false)) == true;
-    splitters_ = parse_pre_tokenizer(member(document, "pre_tokenizer", where + ":"), where + ": pre_tokenizer");
+tokenizer::tokenizer(const json& document, const std::string& where) : tokens_(id_limit_of(document, where)) {
+    const json& model = document["model"];
+    read_vocabulary(model["vocab"], where + ": model.vocab");
+    pairs_.emplace(model, tokens_, where + ": model");
+    normalizer_ = parse_normalizer(member_or_null(document, "normalizer"), where + ": normalizer");
+    read_added_tokens(member_or_null(document, "added_tokens"), where + ": added_tokens");
+    pre_tokenizer_ = parse_pre_tokenizer(member_or_null(document, "pre_tokenizer"), where + ": pre_tokenizer");
+    around_ = parse_post_processor(member_or_null(document, "post_processor"), where + ": post_processor");
+    for (const auto& side : {around_.before, around_.after})
+        for (const std::int32_t id : side)
+            if (!is_token(id))
+                throw format_error(where + ": post_processor has the id " + std::to_string(id) +
+                                   ", which is not a token");
+    decoder_ = parse_decoder(member_or_null(document, "decoder"),
+                             makes_byte_letters(member_or_null(document, "pre_tokenizer")), where + ": decoder");
 }
 
-tokenizer::token& tokenizer::new_token(std::int32_t id, const std::string& text, const std::string& where) {
-    const auto at = static_cast<std::size_t>(id);
-    if (at >= tokens_.size()) tokens_.resize(at + 1);
-    if (tokens_[at].used)
-        throw format_error(where + " " + in_quotes(text) + " has the id " + std::to_string(id) + " of another token");
-    tokens_[at] = {text, true, false};
-    return tokens_[at];
+void tokenizer::read_vocabulary(const json& list, const std::string& where) {
+    for (const auto& [name, value] : list.items())
+        tokens_.add(tokens_.id_of(value, where + " " + in_quotes(name)), name, where);
 }
 
-void tokenizer::read_vocabulary(const json& vocabulary, std::size_t id_limit, const std::string& where) {
-    for (const auto& [entry, value] : vocabulary.items()) {
-        const std::int32_t id = token_id(value, id_limit, where + " " + in_quotes(entry));
-        token& t = new_token(id, entry, where);
-        const auto bytes = bytes_of_entry(entry);
-        if (!bytes) continue;
-        t.bytes = *bytes;
-        ids_.emplace(*bytes, id);
-    }
-    for (std::size_t b = 0; b < byte_ids_.size(); ++b) {
-        const auto found = ids_.find(std::string(1, static_cast<char>(b)));
-        byte_ids_[b] = found == ids_.end() ? -1 : found->second;
-    }
-}
-
-void tokenizer::read_added_tokens(const json& list, const json& vocabulary, std::size_t id_limit,
-                                  const std::string& where) {
+void tokenizer::read_added_tokens(const json& list, const std::string& where) {
     std::set<std::string> seen;
+    std::vector<added_token> before, after;  // the normalizer
     for (const json& entry : list) {
         const json& content = member(entry, "content", where + ": an entry");
         if (!content.is_string() || content == "") throw format_error(where + ": an entry's content is not a text");
         const std::string text = content;
         const std::string name = where + " " + in_quotes(text);
         if (!seen.insert(text).second) throw format_error(name + " is repeated");
-        for (const char* key : {"single_word", "lstrip", "rstrip"})
-            if (entry.value(key, json(false)) != false)
-                throw format_error(name + ": " + key + " is set, which is not supported");
-        const std::int32_t id = token_id(member(entry, "id", name), id_limit, name);
-        const auto known = vocabulary.find(text);
-        if (known != vocabulary.end() && *known != id)
-            throw format_error(name + " has the id " + std::to_string(id) + ", but in model.vocab " + known->dump());
-        token& t = known != vocabulary.end() ? tokens_[static_cast<std::size_t>(id)] : new_token(id, text, where);
-        // An id stands for one text: here as it is, in the vocabulary by the letters of its bytes.
-        if (const auto bytes = bytes_of_entry(text); known != vocabulary.end() && bytes && *bytes != text)
-            throw format_error(name + " stands for other bytes in model.vocab");
-        t.bytes = text;
-        t.special = entry.value("special", json(false)) == true;
-        added_tokens_[static_cast<unsigned char>(text[0])].push_back({text, id, t.special});
-    }
-    for (auto& same_start : added_tokens_)
-        std::stable_sort(same_start.begin(), same_start.end(),
-                         [](const added_token& a, const added_token& b) { return a.text.size() > b.text.size(); });
-}
-
-void tokenizer::read_merges(const json& list, const json& vocabulary, const std::string& where) {
-    if (!list.is_array()) throw format_error(where + " is not a list");
-    std::int32_t rank = 0;
-    for (const json& entry : list) {
-        const auto fail = [&](const char* what) {
-            throw format_error(where + "[" + std::to_string(rank) + "] " +
-                               entry.dump(-1, ' ', false, json::error_handler_t::replace) + " " + what);
+        const std::int32_t id = tokens_.id_of(member(entry, "id", name), name);
+        if (const auto known = tokens_.find(text); !known)
+            tokens_.add(id, text, where);
+        else if (*known != id)
+            throw format_error(name + " has the id " + std::to_string(id) + ", but in model.vocab " +
+                               std::to_string(*known));
+        const auto flag = [&](const char* key, bool fallback) {
+            const json value = entry.value(key, json(fallback));
+            if (!value.is_boolean()) throw format_error(name + ": " + key + " is not true or false");
+            return value.get<bool>();
         };
-        std::string left, right;
-        if (entry.is_string()) {  // "a b", or in newer files ["a", "b"]
-            const auto& text = entry.get_ref<const std::string&>();
-            const std::size_t space = text.find(' ');
-            if (space == std::string::npos) fail("is not a pair of tokens");
-            left = text.substr(0, space), right = text.substr(space + 1);
-        } else if (entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string()) {
-            left = entry[0], right = entry[1];
-        } else {
-            fail("is not a pair of tokens");
-        }
-        const auto a = vocabulary.find(left), b = vocabulary.find(right), both = vocabulary.find(left + right);
-        if (a == vocabulary.end() || b == vocabulary.end() || both == vocabulary.end())
-            fail("names a token that is not in model.vocab");
-        merges_.emplace(pair_key(*a, *b), merge{rank++, *both});
+        const bool special = flag("special", false), is_normalized = flag("normalized", !special);
+        normalized_text written{text};
+        if (is_normalized && normalizer_) normalizer_(written);
+        (is_normalized ? after : before)
+            .push_back(
+                {written.text, id, flag("single_word", false), flag("lstrip", false), flag("rstrip", false), special});
+        special_.resize(static_cast<std::size_t>(tokens_.size()));
+        special_[static_cast<std::size_t>(id)] = special;
     }
+    special_.resize(static_cast<std::size_t>(tokens_.size()));
+    // Of two that look alike once they are normalized a special one wins.
+    for (auto* tokens : {&before, &after})
+        std::stable_partition(tokens->begin(), tokens->end(), [](const added_token& t) { return t.special; });
+    added_ = added_token_finder(std::move(before));
+    added_after_normalizer_ = added_token_finder(std::move(after));
 }
 
-std::vector<std::int32_t> tokenizer::encode(std::string_view text, bool specials) const {
-    for (std::size_t at = 0; at < text.size();) {
-        const auto sequence = first_utf8_sequence(text.substr(at));
-        if (sequence.what != utf8_sequence::kind::valid)
-            throw format_error("the text is not UTF-8 at byte " + std::to_string(at));
-        at += sequence.size;
+/// One text on its way to ids.
+class tokenizer::encoding {
+  public:
+    encoding(const tokenizer& t, std::string_view text, special_tokens specials)
+        : t_(t), text_(text), specials_(specials == special_tokens::recognized) {}
+
+    std::vector<std::int32_t> run() {
+        t_.added_.find(
+            text_, specials_, [&](std::string_view plain) { normalize(plain); },
+            [&](std::int32_t id) { ids_.push_back(id); });
+        return std::move(ids_);
     }
-    std::vector<std::int32_t> ids;
-    word_cache cache;
-    std::size_t done = 0;
-    for (std::size_t at = 0; at < text.size();) {
-        const added_token* added = added_at(text.substr(at), specials);
-        if (!added) {
-            ++at;
-            continue;
+
+  private:
+    void normalize(std::string_view plain) {
+        const bool starts_text = plain.data() == text_.data();
+        if (!t_.normalizer_) {
+            split(plain, starts_text);
+            return;
         }
-        encode_plain(text.substr(done, at - done), cache, ids);
-        ids.push_back(added->id);
-        done = at += added->text.size();
+        normalized_text changed{std::string(plain)};
+        t_.normalizer_(changed);
+        split(changed.text, starts_text && changed.keeps_start);
     }
-    encode_plain(text.substr(done), cache, ids);
-    return ids;
+
+    void split(std::string_view text, bool starts_text) {
+        t_.added_after_normalizer_.find(
+            text, specials_,
+            [&](std::string_view plain) {
+                t_.pre_tokenizer_({plain, starts_text && plain.data() == text.data()},
+                                  [&](const word& w) { encode(w.text); });
+            },
+            [&](std::int32_t id) { ids_.push_back(id); });
+    }
+
+    /// Most words come often. Those that are long do not, and would fill the memory.
+    void encode(std::string_view text) {
+        if (text.size() > longest_remembered) {
+            t_.pairs_->encode(t_.tokens_, text, ids_);
+            return;
+        }
+        auto found = words_.find(text);
+        if (found == words_.end()) {
+            found = words_.emplace(std::string(text), std::vector<std::int32_t>()).first;
+            t_.pairs_->encode(t_.tokens_, text, found->second);
+        }
+        ids_.insert(ids_.end(), found->second.begin(), found->second.end());
+    }
+
+    static constexpr std::size_t longest_remembered = 64;
+    struct text_hash : std::hash<std::string_view> {
+        using is_transparent = void;
+    };
+
+    const tokenizer& t_;
+    std::string_view text_;
+    bool specials_;
+    std::vector<std::int32_t> ids_;
+    std::unordered_map<std::string, std::vector<std::int32_t>, text_hash, std::equal_to<>> words_;
+};
+
+std::vector<std::int32_t> tokenizer::encode(std::string_view text, special_tokens specials) const {
+    require_utf8(text);
+    return encoding(*this, text, specials).run();
 }
 
-std::vector<std::int32_t> tokenizer::encode_file(const std::filesystem::path& text) const {
+std::vector<std::int32_t> tokenizer::encode_file(const std::filesystem::path& text, special_tokens specials) const {
     const subbit::mapped_file file(text);
     try {
-        return encode({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()});
+        return encode({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, specials);
     } catch (const format_error& e) {
         throw format_error(text.string() + ": " + e.what());
     }
 }
 
-/// The longest added token that `text` starts with; those that are not special are always recognized.
-const tokenizer::added_token* tokenizer::added_at(std::string_view text, bool specials) const {
-    for (const added_token& added : added_tokens_[static_cast<unsigned char>(text[0])])
-        if ((specials || !added.special) && text.starts_with(added.text)) return &added;
-    return nullptr;
-}
-
-void tokenizer::encode_plain(std::string_view text, word_cache& cache, std::vector<std::int32_t>& ids) const {
-    std::vector<std::string_view> words, next;
-    if (!text.empty()) words.push_back(text);
-    for (const splitter& s : splitters_) {
-        for (const std::string_view word : words)
-            s.split(word, next);
-        words.swap(next);
-        next.clear();
-    }
-    for (const std::string_view word : words) {
-        auto found = cache.find(word);
-        if (found == cache.end()) found = cache.emplace(word, encode_word(word)).first;
-        ids.insert(ids.end(), found->second.begin(), found->second.end());
-    }
-}
-
-/// Byte pair encoding: of all neighbours that may be merged the pair of the lowest rank is, the leftmost first, until
-/// none is left. A queue over a linked list does it in O(n log n), however long the word is.
-std::vector<std::int32_t> tokenizer::encode_word(std::string_view word) const {
-    if (ignore_merges_)
-        if (const auto whole = ids_.find(word); whole != ids_.end()) return {whole->second};
-
-    constexpr std::size_t none = static_cast<std::size_t>(-1);
-    struct symbol {
-        std::int32_t id;  // -1 once it has been merged into its left neighbour
-        std::size_t left, right;
-    };
-    std::vector<symbol> symbols;
-    for (std::size_t k = 0; k < word.size(); ++k) {
-        const auto byte = static_cast<unsigned char>(word[k]);
-        if (byte_ids_[byte] < 0)
-            throw format_error("the vocabulary does not cover the byte " + std::to_string(byte) + " of " +
-                               in_quotes(word.substr(0, 40)));
-        symbols.push_back({byte_ids_[byte], k == 0 ? none : k - 1, k + 1 == word.size() ? none : k + 1});
-    }
-
-    struct candidate {
-        merge what;
-        std::size_t at;
-        std::int32_t left, right;  // the ids when it was queued: it is stale if they have changed
-        bool operator>(const candidate& other) const {
-            return std::tie(what.rank, at) > std::tie(other.what.rank, other.at);
-        }
-    };
-    std::priority_queue<candidate, std::vector<candidate>, std::greater<>> queue;
-    const auto consider = [&](std::size_t at) {
-        if (at == none || symbols[at].right == none) return;
-        const std::int32_t left = symbols[at].id, right = symbols[symbols[at].right].id;
-        if (const auto found = merges_.find(pair_key(left, right)); found != merges_.end())
-            queue.push({found->second, at, left, right});
-    };
-    for (std::size_t k = 0; k < symbols.size(); ++k)
-        consider(k);
-    while (!queue.empty()) {
-        const candidate best = queue.top();
-        queue.pop();
-        symbol& left = symbols[best.at];
-        if (left.id != best.left || left.right == none || symbols[left.right].id != best.right) continue;
-        symbol& right = symbols[left.right];
-        left.id = best.what.result;
-        right.id = -1;
-        left.right = right.right;
-        if (left.right != none) symbols[left.right].left = best.at;
-        consider(left.left);
-        consider(best.at);
-    }
-
-    std::vector<std::int32_t> ids;
-    for (std::size_t k = symbols.empty() ? none : 0; k != none; k = symbols[k].right)
-        ids.push_back(symbols[k].id);
-    return ids;
-}
-
-std::string_view tokenizer::bytes_of(std::int32_t id) const {
-    if (id < 0 || id >= vocab_size() || !tokens_[static_cast<std::size_t>(id)].used)
-        throw subbit::value_error("the token id " + std::to_string(id) + " is not one of the " +
-                                  std::to_string(vocab_size()) + " tokens");
-    return tokens_[static_cast<std::size_t>(id)].bytes;
-}
-
-bool tokenizer::is_special(std::int32_t id) const {
-    return id >= 0 && id < vocab_size() && tokens_[static_cast<std::size_t>(id)].special;
-}
-
-std::optional<std::int32_t> tokenizer::find(std::string_view text) const {
-    if (!text.empty())
-        for (const added_token& added : added_tokens_[static_cast<unsigned char>(text[0])])
-            if (added.text == text) return added.id;
-    const auto found = ids_.find(text);
-    if (found == ids_.end()) return {};
-    return found->second;
-}
-
 std::string tokenizer::decode(std::span<const std::int32_t> ids) const {
-    stream_decoder decoder(*this);
+    stream_decoder stream(*this);
     std::string text;
     for (const std::int32_t id : ids)
-        text += decoder.add(id);
-    return text + decoder.finish();
+        text += stream.add(id);
+    return text + stream.finish();
 }
 
-namespace {
-constexpr std::string_view replacement_character = "\xef\xbf\xbd";  // U+FFFD
+stream_decoder::stream_decoder(const tokenizer& tokens) : tokens_(&tokens) {
+    start();
+}
+
+void stream_decoder::start() {
+    steps_.clear();
+    for (const auto& make : tokens_->decoder_)
+        steps_.push_back(make());
+}
+
+/// Tells a step a token, the next one what it passes on, and so forth; the last one's is text.
+void stream_decoder::pass(std::size_t step, const std::string& token, std::string& text) {
+    if (step == steps_.size())
+        text += token;
+    else
+        steps_[step]->add(token, [&](const std::string& piece) { pass(step + 1, piece, text); });
 }
 
 std::string stream_decoder::add(std::int32_t id) {
-    pending_ += tokens_->bytes_of(id);
     std::string text;
-    std::size_t done = 0;
-    while (done < pending_.size()) {
-        const std::string_view rest = std::string_view(pending_).substr(done);
-        const auto sequence = first_utf8_sequence(rest);
-        if (sequence.what == utf8_sequence::kind::incomplete) break;
-        text += sequence.what == utf8_sequence::kind::valid ? rest.substr(0, sequence.size) : replacement_character;
-        done += sequence.size;
-    }
-    pending_.erase(0, done);
+    pass(0, tokens_->tokens_.name(id), text);
+    return text;
+}
+
+std::string stream_decoder::flush() {
+    std::string text;
+    for (std::size_t k = 0; k < steps_.size(); ++k)
+        steps_[k]->finish([&](const std::string& piece) { pass(k + 1, piece, text); });
     return text;
 }
 
 std::string stream_decoder::finish() {
-    if (pending_.empty()) return {};
-    pending_.clear();
-    return std::string(replacement_character);
+    const std::string text = flush();
+    start();
+    return text;
+}
+
+void stream_decoder::skip(std::span<const std::int32_t> ids) {
+    for (const std::int32_t id : ids)
+        add(id);
+    flush();
 }
 
 }  // namespace llama

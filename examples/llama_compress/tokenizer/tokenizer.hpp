@@ -1,14 +1,24 @@
-// Text to token ids and back: byte-level byte pair encoding, read from a tokenizer.json.
+// Text to token ids and back: byte pair encoding, read from a tokenizer.json.
+//
+// A text goes through: added tokens taken out -> normalizer -> added tokens of the normalized text -> pre-tokenizer
+// (words)
+// -> byte pairs of each word. A post-processor says which tokens stand around a text, and a decoder makes a text of
+// tokens.
 #pragma once
 
+#include "tokenizer/added_tokens.hpp"
+#include "tokenizer/byte_pairs.hpp"
+#include "tokenizer/decoder.hpp"
+#include "tokenizer/normalizer.hpp"
+#include "tokenizer/post_processor.hpp"
 #include "tokenizer/pre_tokenizer.hpp"
+#include "tokenizer/vocabulary.hpp"
 
 #include <subbit/core/matrix.hpp>
 
-#include <array>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
@@ -21,96 +31,89 @@ namespace llama {
 
 using subbit::index;
 
-/// The byte-level BPE tokenizers of GPT-2, SmolLM2 and Llama 3. Encoding and decoding are const and may run in
-/// parallel.
+/// Whether special tokens that a text spells out become themselves, or are text like any other.
+enum class special_tokens { recognized, plain_text };
+
+/// The BPE tokenizers of Llama 2 and 3, Mistral, Qwen, Gemma, SmolLM2, GPT-2. Encoding and decoding are const and may
+/// run in parallel. What a file says about truncation and padding is left aside: texts keep their length.
 class tokenizer {
   public:
     /// Reads a tokenizer.json, and the names of the first and last token from a tokenizer_config.json beside it if
-    /// there is one. io_error if it cannot be read, format_error naming file and key if it is malformed or not
-    /// byte-level BPE.
+    /// there is one. io_error if it cannot be read, format_error naming file and key if it is malformed or has a step
+    /// that is not known.
     explicit tokenizer(const std::filesystem::path& tokenizer_json);
     /// The same from parsed JSON alone; `where` stands for the file in messages.
     tokenizer(const nlohmann::json& document, const std::string& where);
 
-    /// The token ids of `text`. Special tokens that the text spells out become themselves if `specials`, else plain
-    /// text. format_error if the text is not UTF-8 or has a byte that the vocabulary does not cover.
-    std::vector<std::int32_t> encode(std::string_view text, bool specials = false) const;
-    /// The token ids of a text file, special tokens taken as plain text; errors name the file.
-    std::vector<std::int32_t> encode_file(const std::filesystem::path& text) const;
+    /// The token ids of `text`, without those that begin or end it. format_error if the text is not UTF-8 or has a
+    /// character that the vocabulary does not cover.
+    std::vector<std::int32_t> encode(std::string_view text, special_tokens specials = special_tokens::recognized) const;
+    /// The token ids of a text file; errors name the file.
+    std::vector<std::int32_t> encode_file(const std::filesystem::path& text,
+                                          special_tokens specials = special_tokens::recognized) const;
 
-    /// The text of `ids`; bytes that are not UTF-8 become U+FFFD. value_error for an id that is not a token.
+    /// The tokens that begin a text (BOS) and end it, as the post-processor says; mostly one and none, or none at all.
+    const surrounding_tokens& around_text() const { return around_; }
+
+    /// The text of `ids`, special tokens included; what is not UTF-8 becomes U+FFFD. value_error for an id that is not
+    /// a token.
     std::string decode(std::span<const std::int32_t> ids) const;
 
-    /// The bytes of one token, which need not be UTF-8 by themselves; value_error for an id that is not a token.
-    std::string_view bytes_of(std::int32_t id) const;
+    /// True where an id is a token: there may be gaps, and a model may have more rows than there are tokens.
+    bool is_token(std::int32_t id) const { return tokens_.has(id); }
 
     /// True for control tokens such as the end of the text.
-    bool is_special(std::int32_t id) const;
+    bool is_special(std::int32_t id) const { return tokens_.has(id) && special_[static_cast<std::size_t>(id)]; }
 
-    /// The id of a token by its text, special ones included.
-    std::optional<std::int32_t> find(std::string_view text) const;
+    /// The id of a token by its name in the file, special ones included.
+    std::optional<std::int32_t> find(std::string_view name) const { return tokens_.find(name); }
 
     /// The largest id + 1.
-    index vocab_size() const { return static_cast<index>(tokens_.size()); }
+    index vocab_size() const { return tokens_.size(); }
 
     std::optional<std::int32_t> bos_id() const { return bos_id_; }
     std::optional<std::int32_t> eos_id() const { return eos_id_; }
 
   private:
-    struct token {
-        std::string bytes;
-        bool used = false;  // ids may have gaps
-        bool special = false;
-    };
-    struct merge {
-        std::int32_t rank;
-        std::int32_t result;
-    };
-    struct added_token {
-        std::string text;
-        std::int32_t id;
-        bool special;
-    };
-    struct text_hash : std::hash<std::string_view> {
-        using is_transparent = void;
-    };
-    using word_cache = std::unordered_map<std::string_view, std::vector<std::int32_t>>;
+    friend class stream_decoder;
+    class encoding;  // one call of encode()
 
-    void read_vocabulary(const nlohmann::json& vocabulary, std::size_t id_limit, const std::string& where);
-    void read_added_tokens(const nlohmann::json& list, const nlohmann::json& vocabulary, std::size_t id_limit,
-                           const std::string& where);
-    void read_merges(const nlohmann::json& list, const nlohmann::json& vocabulary, const std::string& where);
-    token& new_token(std::int32_t id, const std::string& text, const std::string& where);
+    void read_vocabulary(const nlohmann::json& list, const std::string& where);
+    void read_added_tokens(const nlohmann::json& list, const std::string& where);
 
-    const added_token* added_at(std::string_view text, bool specials) const;
-    void encode_plain(std::string_view text, word_cache& cache, std::vector<std::int32_t>& ids) const;
-    std::vector<std::int32_t> encode_word(std::string_view word) const;
-
-    std::vector<splitter> splitters_;
-    std::vector<token> tokens_;
-    std::unordered_map<std::string, std::int32_t, text_hash, std::equal_to<>> ids_;  // by bytes, the vocabulary alone
-    std::array<std::int32_t, 256> byte_ids_{};                                       // -1: not covered
-    std::unordered_map<std::uint64_t, merge> merges_;                                // by left id << 32 | right id
-    std::array<std::vector<added_token>, 256> added_tokens_;                         // by first byte, the longest first
-    bool ignore_merges_ = false;
+    vocabulary tokens_;
+    std::vector<bool> special_;  // by id
+    std::optional<byte_pairs> pairs_;
+    normalizer normalizer_;
+    added_token_finder added_, added_after_normalizer_;
+    pre_tokenizer pre_tokenizer_;
+    surrounding_tokens around_;
+    decoder decoder_;
     std::optional<std::int32_t> bos_id_, eos_id_;
 };
 
-/// Decodes token by token, holding back bytes until they are a whole character.
+/// Decodes token by token, holding back what the tokens to come may change.
 class stream_decoder {
   public:
     /// `tokens` must outlive the decoder.
-    explicit stream_decoder(const tokenizer& tokens) : tokens_(&tokens) {}
+    explicit stream_decoder(const tokenizer& tokens);
 
     /// The text that is certain once `id` is known; always valid UTF-8, often empty in the middle of a character.
     std::string add(std::int32_t id);
 
-    /// The end: U+FFFD if a character was left unfinished, else nothing.
+    /// What was held back; U+FFFD for a character that was left unfinished. After it comes another text.
     std::string finish();
 
+    /// Takes tokens whose text is known, such as those of a prompt: what is added after them continues it.
+    void skip(std::span<const std::int32_t> ids);
+
   private:
+    void start();
+    std::string flush();
+    void pass(std::size_t step, const std::string& token, std::string& text);
+
     const tokenizer* tokens_;
-    std::string pending_;
+    std::vector<std::unique_ptr<decoding_step>> steps_;
 };
 
 }  // namespace llama

@@ -1,10 +1,15 @@
-// Just enough UTF-8: where a sequence ends, and whether it is one.
+// Just enough UTF-8: where a sequence ends, whether it is one, and which code point it stands for.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace llama {
+
+/// What stands for bytes that are no character: U+FFFD.
+inline constexpr std::string_view replacement_character = "\xef\xbf\xbd";
 
 /// What stands at the start of some bytes: a code point, a piece that no code point begins with, or one cut off by the
 /// end.
@@ -29,6 +34,45 @@ inline utf8_sequence first_utf8_sequence(std::string_view text) {
         if (byte(k) < least || byte(k) > most) return {utf8_sequence::kind::invalid, k};
     }
     return {utf8_sequence::kind::valid, size};
+}
+
+struct code_point {
+    std::int32_t value;
+    std::size_t size;  // bytes it takes
+};
+
+/// The first code point of valid UTF-8 that is not empty.
+inline code_point first_code_point(std::string_view text) {
+    const auto byte = [&](std::size_t k) { return static_cast<unsigned char>(text[k]); };
+    const unsigned lead = byte(0);
+    if (lead < 0x80) return {static_cast<std::int32_t>(lead), 1};
+    const std::size_t size = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+    unsigned value = lead & (0x7fU >> size);
+    for (std::size_t k = 1; k < size; ++k)
+        value = value << 6 | (byte(k) & 0x3fU);
+    return {static_cast<std::int32_t>(value), size};
+}
+
+/// The last code point of valid UTF-8 that is not empty.
+inline code_point last_code_point(std::string_view text) {
+    std::size_t start = text.size() - 1;
+    while (start > 0 && (static_cast<unsigned char>(text[start]) & 0xc0U) == 0x80U)
+        --start;
+    return first_code_point(text.substr(start));
+}
+
+/// Appends a code point as UTF-8.
+inline void append_code_point(std::string& text, std::int32_t value) {
+    const auto v = static_cast<unsigned>(value);
+    const auto add = [&](unsigned byte) { text += static_cast<char>(byte); };
+    if (v < 0x80)
+        add(v);
+    else if (v < 0x800)
+        add(0xc0 | v >> 6), add(0x80 | (v & 0x3f));
+    else if (v < 0x10000)
+        add(0xe0 | v >> 12), add(0x80 | (v >> 6 & 0x3f)), add(0x80 | (v & 0x3f));
+    else
+        add(0xf0 | v >> 18), add(0x80 | (v >> 12 & 0x3f)), add(0x80 | (v >> 6 & 0x3f)), add(0x80 | (v & 0x3f));
 }
 
 }  // namespace llama

@@ -18,12 +18,6 @@ struct backend_tag {};
 /// The root of the backends whose memory is the host's; its operations are plain loops.
 struct reference_tag : backend_tag {};
 
-/// How the ADMM's auxiliary step projects a latent onto signs times magnitudes (nanoquant.md section 3; refinement.md).
-enum class magnitude_form {
-    rank_one,   ///< sign(T) o (sigma u v^T): the leading singular triplet of |T| by 5 power iterations
-    row_means,  ///< sign(T) o (mean of |T| over the row): the exact two-scale form, no iteration
-};
-
 /// A backend: a tag and the owners of its memory. `matrix<S>` and `vector<S>` are what view() and span_of() accept.
 template <class B, class S = float>
 concept backend = std::copyable<B> && std::derived_from<typename B::tag, backend_tag> && requires {
@@ -52,6 +46,10 @@ concept host_backend = backend<B> && requires(const B& b, void (*body)(index, in
 /// enough for a processor's caches.
 template <backend B>
 inline constexpr index rows_at_once = host_backend<B> ? 512 : 4096;
+
+/// A backend whose memory is not the host's: what works there needs kernels of its own.
+template <class B>
+concept device_backend = backend<B> && !host_backend<B>;
 
 /// Calls f(), with its loops vectorized for the machine where the backend knows how.
 template <host_backend B, class F>

@@ -232,13 +232,4 @@ inline bit_matrix bit_matrix::transpose() const {
     return out;
 }
 
-/// The owners of the host's memory, for types that are made for the memory of any backend.
-struct host_memory {
-    template <class S>
-    using matrix = subbit::matrix<S>;
-    template <class S>
-    using vector = subbit::vector<S>;
-    using bits = bit_matrix;
-};
-
 }  // namespace subbit

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <subbit/bits/bit_matrix.hpp>
+#include <subbit/bits/host_memory.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
 

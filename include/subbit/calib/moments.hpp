@@ -1,7 +1,8 @@
 // Second moments of activations and gradients, robust against single loud tokens (nanoquant.md section 2).
 #pragma once
 
-#include <subbit/backend/factor_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/finite.hpp>
 #include <subbit/core/types.hpp>
@@ -101,9 +102,9 @@ class clipped_moments {
         if (tokens > 0 && x.rows % tokens != 0)
             throw shape_error(options_.name + " (" + shape_text(x.rows, x.cols) + ") are no whole batches of " +
                               std::to_string(tokens) + " tokens");
-        auto norms = allocate_vector<S>(b, x.rows);
+        auto norms = allocate<S>(b, x.rows);
         column_norms(b, x.t(), span_of(norms));
-        const vector<S> host = download_vector(b, std::span<const S>(const_span(norms)));
+        const vector<S> host = download(b, norms);
         const auto bad = std::find_if(host.begin(), host.end(), [](const S& norm) { return !is_finite(norm); });
         if (bad != host.end())
             throw value_error(options_.name + " (" + shape_text(x.rows, x.cols) + ") are not finite at token " +
@@ -119,7 +120,7 @@ class clipped_moments {
     template <class B>
     static matrix<double> square_sums(const B& b, matrix_view<const S> x, const std::vector<S>& weights,
                                       index batches) {
-        const auto uploaded = upload_vector(b, std::span<const S>(weights));
+        const auto uploaded = upload(b, std::span<const S>(weights));
         auto sums = allocate<double>(b, batches, x.cols);
         const index tokens = x.rows / batches;
         for (index k = 0; k < batches; ++k)
@@ -155,6 +156,12 @@ class clipped_moments {
     std::vector<double> sums_;
     double tau_ = -1;  // no batch seen
     index batches_ = 0;
+};
+
+/// The second moments of one linear layer: of its inputs (n) and of its output gradients (m); empty for ones.
+template <class S>
+struct layer_moments {
+    vector<S> input, output;
 };
 
 /// Shrinkage toward the mean, (1 - gamma) v + gamma mean(v), gamma in [0,1] (0.4 in the authors' code, 0.2 in the

@@ -23,6 +23,12 @@ class progress {
     virtual bool cancelled() const { return false; }
 };
 
+/// A watcher for work that nobody watches: it hears every step and never stops one.
+inline progress& unwatched() {
+    static progress nobody;
+    return nobody;
+}
+
 /// Tells the watcher of a step and throws cancelled_error when it has asked to stop.
 inline void report_step(progress& watcher, std::string_view what, std::size_t done, std::size_t total, double loss) {
     watcher.step(what, done, total, loss);

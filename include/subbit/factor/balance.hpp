@@ -1,7 +1,7 @@
 // The balance of two factors (nanoquant.md section 4, Proposition 1).
 #pragma once
 
-#include <subbit/backend/factor_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
 
 #include <cmath>
 

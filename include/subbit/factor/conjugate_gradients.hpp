@@ -1,9 +1,9 @@
 // Ridge regressions of many right-hand sides by matrix products alone: conjugate gradients, all rows side by side.
 #pragma once
 
-#include <subbit/backend/conjugate_operations.hpp>
-#include <subbit/backend/factor_operations.hpp>
-#include <subbit/backend/memory_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/backend/ops/solver.hpp>
 
 #include <span>
 
@@ -18,9 +18,9 @@ class conjugate_gradients {
     conjugate_gradients(const B& b, index rows, index rank)
         : product_(allocate<S>(b, rows, rank)),
           direction_(allocate<S>(b, rows, rank)),
-          energy_(allocate_vector<S>(b, rows)),
-          gained_(allocate_vector<S>(b, rows)),
-          last_(allocate_vector<S>(b, rows)) {}
+          energy_(allocate<S>(b, rows)),
+          gained_(allocate<S>(b, rows)),
+          last_(allocate<S>(b, rows)) {}
 
     /// `steps` steps from the X that is given; R is used up.
     template <class MG, class MR, class MX>
@@ -45,7 +45,7 @@ class conjugate_gradients {
     /// was solved, or what was solved is none. Waits for the backend.
     double last_share(const B& b) {
         const auto sum_and_clear = [&](auto& v) {
-            const double sum = download_vector(b, std::span<const S>(const_span(v))).template cast<double>().sum();
+            const double sum = download(b, v).template cast<double>().sum();
             fill(b, 0, as_column(span_of(v)));
             return sum;
         };

@@ -27,14 +27,14 @@ struct dual_svid_options {
 template <class B, class ML, class MR>
 void split_evenly(const B& b, ML& left, MR& right) {
     using S = typename decltype(const_view(left))::value_type;
-    auto values = allocate_vector<S>(b, const_view(left).cols);
+    auto values = allocate<S>(b, const_view(left).cols);
     column_norms(b, left, span_of(values));
-    vector<S> roots = download_vector(b, std::span<const S>(const_span(values)));
+    vector<S> roots = download(b, values);
     for (S& x : roots)
         x = std::max(std::sqrt(x), static_cast<S>(1e-12));
     const vector<S> reciprocals = roots.cwiseInverse();
-    const auto up = upload_vector(b, const_span(roots));
-    const auto down = upload_vector(b, const_span(reciprocals));
+    const auto up = upload(b, const_span(roots));
+    const auto down = upload(b, const_span(reciprocals));
     scale(b, left, std::span<const S>(), std::span<const S>(const_span(down)));
     scale(b, right, std::span<const S>(), std::span<const S>(const_span(up)));
 }

@@ -42,8 +42,7 @@ enum class scale_form {
 /// Refits and bit descent after a solver, in this order.
 struct refine_options {
     int refit_rounds = 3;
-    bool descent = true;
-    descent_options stop = {};
+    std::optional<descent_options> descent = descent_options{};
 };
 
 /// The real factors of a target that a solver ended with, in the target's orientation: T ~ left right'.
@@ -57,7 +56,7 @@ struct real_factors {
 /// signs of X and one scale per row: the mean magnitude.
 template <class B, class S, class M>
 scaled_signs<B, S> row_mean_signs(const B& b, const M& X) {
-    scaled_signs<B, S> result{copy_of(b, X), allocate_vector<S>(b, const_view(X).rows)};
+    scaled_signs<B, S> result{copy_of(b, X), allocate<S>(b, const_view(X).rows)};
     abs_row_means(b, X, span_of(result.scale));
     take_signs(b, result.signs);
     return result;
@@ -69,8 +68,8 @@ template <class B, class S, class M>
 sign_factors<B, S> signs_and_scales(const B& b, scale_form form, const M& left, const M& right) {
     sign_factors<B, S> f{row_mean_signs<B, S>(b, left), row_mean_signs<B, S>(b, right), {}};
     if (form == scale_form::two) return f;
-    f.mid = allocate_vector<S>(b, f.rank());
-    auto inner = allocate_vector<S>(b, f.rank());
+    f.mid = allocate<S>(b, f.rank());
+    auto inner = allocate<S>(b, f.rank());
     rank1_magnitude(b, left, span_of(f.left.scale), span_of(*f.mid));
     rank1_magnitude(b, right, span_of(f.right.scale), span_of(inner));
     hadamard(b, as_column(span_of(inner)), as_column(span_of(*f.mid)));
@@ -84,7 +83,7 @@ index refine(const B& b, const weighted_target<B, S>& target, sign_factors<B, S>
     const auto t = const_view(target.T);
     fit_workspace<B, S> work(b, t.rows, t.cols, factors.rank());
     fit_scales(b, t, factors, options.refit_rounds, work);
-    return options.descent ? descend(b, t, target.squared_norm, factors, options.stop, work).flips : 0;
+    return options.descent ? descend(b, t, target.squared_norm, factors, *options.descent, work).flips : 0;
 }
 
 /// The balance (Proposition 1) of left and right, factors of the weighted target, once the weighting is taken off.
@@ -129,9 +128,9 @@ factorization<S> export_factorization(const B& b, const weighted_target<B, S>& t
     result.V = download(b, view(real.right).t());
     result.U_latent = download(b, real.left_latent);
     result.V_latent = download(b, view(real.right_latent).t());
-    result.s_post = download_vector(b, std::span<const S>(const_span(factors.left.scale)));
-    result.s_pre = download_vector(b, std::span<const S>(const_span(factors.right.scale)));
-    if (factors.mid) result.s_mid = download_vector(b, std::span<const S>(const_span(*factors.mid)));
+    result.s_post = download(b, factors.left.scale);
+    result.s_pre = download(b, factors.right.scale);
+    if (factors.mid) result.s_mid = download(b, *factors.mid);
     require_finite_result<B, S>(target, result.error, {&result.s_post, &result.s_pre, &result.s_mid});
     return result;
 }

@@ -45,7 +45,7 @@ class latent_solver {
     latent_solver(const B& b, index rows, index rank, latent_solve how)
         : by_products_(how == latent_solve::conjugate_gradients ||
                        (how == latent_solve::by_backend && solves_by_products<B>)),
-          penalty_(allocate_vector<double>(b, 2)),
+          penalty_(allocate<double>(b, 2)),
           gram_(allocate<S>(b, rank, rank)),
           basis_(by_products_ ? allocate<S>(b, rank, rows) : allocate<S>(b, rows, rank)) {
         if (!by_products_) return;

@@ -2,7 +2,7 @@
 // iteration of the same kind that reaches about its error in a quarter of the steps (docs/numerics.md).
 #pragma once
 
-#include <subbit/backend/repeated.hpp>
+#include <subbit/backend/jobs/repeated.hpp>
 #include <subbit/core/random.hpp>
 #include <subbit/factor/factorization.hpp>
 #include <subbit/factor/latent_admm.hpp>
@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 
 namespace subbit {
 
@@ -36,11 +37,31 @@ inline double penalty(penalty_schedule schedule, double x) {
     return x;
 }
 
-/// Which iteration LB-ADMM runs.
-enum class admm_iteration {
-    paper,     ///< both latents from the old projections, rank-one magnitudes, a full dual step
-    improved,  ///< the second latent from the new projection, row magnitudes, a leaky dual, its own penalty
+/// The iteration of the authors' code: both latents from the old projections, rank-one magnitudes, a full dual step.
+struct paper_iteration {
+    static constexpr int usual_iterations = 400;
+
+    penalty_schedule schedule = penalty_schedule::linear;
+    double reg = 3e-2;  ///< added to lambda
+
+    admm_penalty penalty_at(double x) const { return {penalty(schedule, x), reg}; }
 };
+
+/// The second latent from the new projection, row magnitudes, a leaky dual, and a penalty of its own:
+/// rho = rho_start + rho_slope k/K.
+struct improved_iteration {
+    static constexpr int usual_iterations = 60;
+
+    double rho_start = 0.05;
+    double rho_slope = 0.75;
+    double lambda_floor = 0.06;  ///< added to lambda
+    double leak = 0.95;          ///< the dual keeps this fraction
+
+    admm_penalty penalty_at(double x) const { return {rho_start + rho_slope * x, lambda_floor}; }
+};
+
+/// Which iteration LB-ADMM runs, with what only that one has to set.
+using admm_iteration = std::variant<improved_iteration, paper_iteration>;
 
 /// What the callback is told.
 struct admm_status {
@@ -50,24 +71,17 @@ struct admm_status {
     double error;   ///< ||T - (Az / column norms) Bz||_F^2 / ||T||_F^2
 };
 
-/// The settings of lb_admm; the defaults are those of the authors' code.
+/// The settings of lb_admm. `.iteration = paper_iteration{}` gives the paper's solver in every detail.
 template <class S>
 struct lb_admm_options {
-    index rank = 0;           ///< 1 to min(m,n); see rank_for
-    diagonal<S> input = {};   ///< second moments of the inputs (n); empty for ones
-    diagonal<S> output = {};  ///< second moments of the output gradients (m); empty for ones
-    int iterations = 400;     ///< K
-    std::uint64_t seed = 0;   ///< of the starts: normal numbers of the size of T's entries, which is 1
+    index rank = 0;                      ///< 1 to min(m,n); see rank_for
+    diagonal<S> input = {};              ///< second moments of the inputs (n); empty for ones
+    diagonal<S> output = {};             ///< second moments of the output gradients (m); empty for ones
+    std::optional<int> iterations = {};  ///< K; not set: 60 improved ones, or the paper's 400
+    std::uint64_t seed = 0;              ///< of the starts: normal numbers of the size of T's entries, which is 1
     scale_form scales = scale_form::two;
-    admm_iteration iteration = admm_iteration::paper;
+    admm_iteration iteration = improved_iteration{};
     latent_solve solve = latent_solve::by_backend;
-
-    penalty_schedule schedule = penalty_schedule::linear;  ///< paper
-    double reg = 3e-2;                                     ///< paper: added to lambda
-    double rho_start = 0.05;                               ///< improved: rho = rho_start + rho_slope k/K
-    double rho_slope = 0.75;
-    double lambda_floor = 0.06;  ///< improved: added to lambda
-    double leak = 0.95;          ///< improved: the dual keeps this fraction
 
     /// Refits and bit descent at the end; when not set, the paper's iteration has none and the improved one has both.
     std::optional<refine_options> refine = {};
@@ -81,6 +95,12 @@ struct lb_admm_options {
     int callback_every = 10;                                ///< iterations from one call to the next
     std::string name = "W";                                 ///< what messages call the matrix
 };
+
+/// How many iterations the options ask for.
+template <class S>
+int iterations_of(const lb_admm_options<S>& options) {
+    return options.iterations.value_or(std::visit([](const auto& i) { return i.usual_iterations; }, options.iteration));
+}
 
 /// One run of LB-ADMM on a target, step by step; lb_admm() drives it.
 template <class B, class S>
@@ -111,9 +131,8 @@ class lb_admm_solver {
 
     /// The iteration's penalty.
     admm_penalty penalty_at(int k) const {
-        const double x = static_cast<double>(k) / options_.iterations;
-        if (improved()) return {options_.rho_start + options_.rho_slope * x, options_.lambda_floor};
-        return {penalty(options_.schedule, x), options_.reg};
+        const double x = static_cast<double>(k) / iterations_of(options_);
+        return std::visit([x](const auto& iteration) { return iteration.penalty_at(x); }, options_.iteration);
     }
 
     /// Steps of conjugate gradients that the last iteration took for a system; 0: it was solved exactly.
@@ -148,7 +167,7 @@ class lb_admm_solver {
     const admm_factor<B, S>& right() const { return right_; }
 
   private:
-    bool improved() const { return options_.iteration == admm_iteration::improved; }
+    const improved_iteration* improved() const { return std::get_if<improved_iteration>(&options_.iteration); }
     magnitude_form form() const { return improved() ? magnitude_form::row_means : magnitude_form::rank_one; }
 
     static constexpr int steps_stay_for = 10;  // iterations
@@ -169,7 +188,7 @@ class lb_admm_solver {
     }
 
     void project(factor_side side) {
-        auxiliary_update(backend_, form(), improved() ? options_.leak : 1.0, side,
+        auxiliary_update(backend_, form(), improved() ? improved()->leak : 1.0, side,
                          side == factor_side::left ? left_ : right_);
     }
 
@@ -198,21 +217,22 @@ class lb_admm_solver {
 template <class B, class M, class S = typename decltype(const_view(std::declval<const M&>()))::value_type>
 requires backend<B, S> factorization<S> lb_admm(const B& b, const M& W,
                                                 const std::type_identity_t<lb_admm_options<S>>& options) {
-    if (options.iterations < 1)
-        throw value_error(options.name + ": " + std::to_string(options.iterations) + " iterations, expected 1 or more");
+    const int iterations = iterations_of(options);
+    if (iterations < 1)
+        throw value_error(options.name + ": " + std::to_string(iterations) + " iterations, expected 1 or more");
     if (options.callback && options.callback_every < 1)
         throw value_error(options.name + ": a callback every " + std::to_string(options.callback_every) +
                           " iterations, expected 1 or more");
     const auto target = make_target<B, S>(b, const_view(W), options.input, options.output, options.rank, options.name);
     lb_admm_solver<B, S> solver(b, target, options);
-    for (int k = 0; k < options.iterations; ++k) {
+    for (int k = 0; k < iterations; ++k) {
         if (options.callback && (k + 1) % options.callback_every == 0)
             options.callback(solver.monitored_step(k));
         else
             solver.step(k);
     }
     auto result = solver.finish();
-    result.iterations = options.iterations;
+    result.iterations = iterations;
     return result;
 }
 

@@ -2,7 +2,7 @@
 // sum of a few sign matrices with vector scales.
 #pragma once
 
-#include <subbit/backend/path_operations.hpp>
+#include <subbit/backend/ops/paths.hpp>
 #include <subbit/bits/residual_binary_linear.hpp>
 #include <subbit/factor/balance.hpp>
 #include <subbit/factor/target.hpp>
@@ -79,8 +79,8 @@ binary_path<S> export_path(const B& b, const weighted_target<B, S>& target, sign
     unweight_rows(b, target, factor, as_column(span_of(path.left)));
     unweight_cols(b, target, factor, as_column(span_of(path.right)));
     balance(b, as_column(span_of(path.left)), as_column(span_of(path.right)));
-    auto left = download_vector(b, std::span<const S>(const_span(path.left)));
-    auto right = download_vector(b, std::span<const S>(const_span(path.right)));
+    auto left = download(b, path.left);
+    auto right = download(b, path.right);
     if (target.transposed) return {pack_signs(b, view(path.signs).t()), std::move(right), std::move(left)};
     return {pack_signs(b, path.signs), std::move(left), std::move(right)};
 }
@@ -101,7 +101,7 @@ requires backend<B, S> residual_factorization<S> residual_svid(
 
     std::vector<sign_path<B, S>> paths;
     for (index p = 0; p < options.paths; ++p)
-        paths.push_back({allocate<S>(b, T.rows, T.cols), allocate_vector<S>(b, T.rows), allocate_vector<S>(b, T.cols)});
+        paths.push_back({allocate<S>(b, T.rows, T.cols), allocate<S>(b, T.rows), allocate<S>(b, T.cols)});
     auto E = copy_of(b, T);  // what the paths leave
     auto W_p = allocate<S>(b, T.rows, T.cols);
     residual_factorization<S> result;

@@ -83,7 +83,7 @@ void fit_mid_scale(const B& b, const MT& T, sign_factors<B, S>& factors, fit_wor
     gemm(b, now, work.quadratic(), solution, -1, 1);
     const double rounding = 16 * static_cast<double>(std::numeric_limits<S>::epsilon());
     const std::array<double, 2> penalty{rounding * static_cast<double>(rank), 0.0};
-    const auto ridge = upload_vector(b, std::span<const double>(penalty));
+    const auto ridge = upload(b, std::span<const double>(penalty));
     regularize(b, const_span(ridge), 1e-30, work.quadratic());
     spd_solve(b, work.quadratic(), solution);
     axpby(b, 1, now, 1, solution);

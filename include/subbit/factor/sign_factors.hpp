@@ -1,7 +1,8 @@
 // T ~ diag(a) U diag(s) V diag(b) on a backend: the state that scale fits and bit descent improve.
 #pragma once
 
-#include <subbit/backend/factor_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
 
 #include <optional>
 

@@ -1,8 +1,8 @@
 // What every solver factorizes: the weight with its rows and columns weighted by the square roots of the curvature.
 #pragma once
 
-#include <subbit/backend/factor_operations.hpp>
-#include <subbit/backend/memory_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
 #include <subbit/core/finite.hpp>
 
 #include <algorithm>
@@ -99,7 +99,7 @@ double root_mean_square(const B& b, const typename B::template matrix<S>& T, mat
 template <class S, class B>
 auto upload_scaled(const B& b, const vector<double>& diagonal, double factor) {
     const vector<S> scaled = (diagonal * factor).template cast<S>();
-    return upload_vector(b, const_span(scaled));
+    return upload(b, const_span(scaled));
 }
 
 /// Weights the copy of W in target.T, whose root mean square is `size` > 0, and scales it to one of 1.

@@ -13,6 +13,7 @@
 
 #include <subbit/bits/low_rank_binary_linear.hpp>
 #include <subbit/bits/residual_binary_linear.hpp>
+#include <subbit/bits/round_scales.hpp>
 #include <subbit/core/finite.hpp>
 #include <subbit/core/half.hpp>
 #include <subbit/io/safetensors_reader.hpp>
@@ -20,7 +21,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <initializer_list>
 #include <string>
 
 namespace subbit {
@@ -29,15 +29,6 @@ inline constexpr const char* packed_format_key = "subbit.format_version";
 inline constexpr const char* packed_format_version = "1";
 
 namespace detail {
-
-template <class S>
-void round_to_f16(std::initializer_list<vector<S>*> all, const std::string& layer_name) {
-    for (vector<S>* scales : all)
-        for (S& s : *scales) {
-            s = static_cast<S>(from_f16(to_f16(static_cast<float>(s))));
-            if (!is_finite(s)) throw value_error(layer_name + ": a scale is not a finite 16-bit float");
-        }
-}
 
 inline void add_bits(safetensors_writer& file, const std::string& tensor, const bit_matrix& bits) {
     file.add(tensor, {bits.view().row_groups(), bits.view().col_groups(), bit_layout::tile_rows}, bits.words());
@@ -114,17 +105,6 @@ inline std::string path_prefix(const std::string& name, index path) {
 }
 
 }  // namespace detail
-
-/// Rounds the scales to the 16-bit floats that a file holds; value_error naming `layer_name` where one is out of range.
-template <class S>
-void round_scales(low_rank_binary_linear<S>& layer, const std::string& layer_name) {
-    detail::round_to_f16({&layer.s_post, &layer.s_mid, &layer.s_pre}, layer_name);
-}
-template <class S>
-void round_scales(residual_binary_linear<S>& layer, const std::string& layer_name) {
-    for (auto& path : layer.paths)
-        detail::round_to_f16({&path.s_post, &path.s_pre}, layer_name);
-}
 
 /// Adds a layer's tensors and metadata to a file. Throws value_error naming the tensor, the index and the value where a
 /// scale or bias is beyond the floats that the file holds, and adds nothing then.

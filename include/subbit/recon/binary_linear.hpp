@@ -1,11 +1,11 @@
 // A low-rank binary layer in training: packed bits, and perhaps the latents whose signs they are.
 #pragma once
 
-#include <subbit/backend/layer_memory.hpp>
-#include <subbit/backend/layer_operations.hpp>
-#include <subbit/backend/operations.hpp>
-#include <subbit/backend/path_operations.hpp>
-#include <subbit/backend/row_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/layers.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/backend/ops/paths.hpp>
+#include <subbit/backend/ops/rows.hpp>
 #include <subbit/bits/low_rank_binary_linear.hpp>
 #include <subbit/recon/linear_tape.hpp>
 #include <subbit/train/adamw.hpp>
@@ -130,7 +130,7 @@ struct binary_linear {
     void expand(const B& b, matrix_view<S> W) const {
         auto mid = layer.s_mid;
         if (!layer.has_mid()) {
-            mid = allocate_vector<S>(b, layer.rank());
+            mid = allocate<S>(b, layer.rank());
             fill(b, 1, as_column(span_of(mid)));
         }
         const binary_path<S, Memory> left{layer.U, layer.s_post, std::move(mid)};
@@ -203,33 +203,33 @@ struct binary_linear {
             d_V = allocate<S>(b, layer.rank(), cols());
         }
         if (train.scales && const_span(d_post).empty()) {
-            d_post = allocate_vector<S>(b, rows());
-            if (layer.has_mid()) d_mid = allocate_vector<S>(b, layer.rank());
-            d_pre = allocate_vector<S>(b, cols());
+            d_post = allocate<S>(b, rows());
+            if (layer.has_mid()) d_mid = allocate<S>(b, layer.rank());
+            d_pre = allocate<S>(b, cols());
         }
-        if (train.biases && layer.has_bias() && const_span(d_bias).empty()) d_bias = allocate_vector<S>(b, rows());
+        if (train.biases && layer.has_bias() && const_span(d_bias).empty()) d_bias = allocate<S>(b, rows());
     }
 };
 
 /// A layer moved into the backend's memory.
 template <class B, class S>
-binary_linear<S, memory_of<B>> to_backend(const B& b, binary_linear<S> host) {
+binary_linear<S, memory_of<B>> upload(const B& b, binary_linear<S> host) {
     binary_linear<S, memory_of<B>> layer;
-    layer.layer = to_backend(b, std::move(host.layer));
-    layer.U_latent = to_backend(b, std::move(host.U_latent));
-    layer.V_latent = to_backend(b, std::move(host.V_latent));
+    layer.layer = upload(b, std::move(host.layer));
+    layer.U_latent = upload(b, std::move(host.U_latent));
+    layer.V_latent = upload(b, std::move(host.V_latent));
     layer.estimator = host.estimator;
     return layer;
 }
 
 /// Layers as the host can read them.
 template <class B, class S>
-low_rank_binary_linear<S> do_on_host(backend_tag, const B& b, const low_rank_binary_linear<S, B>& layer) {
+low_rank_binary_linear<S> do_download(backend_tag, const B& b, const low_rank_binary_linear<S, B>& layer) {
     return {on_host(b, layer.U),     on_host(b, layer.V),     on_host(b, layer.s_post),
             on_host(b, layer.s_pre), on_host(b, layer.s_mid), on_host(b, layer.bias)};
 }
 template <class B, class S>
-binary_linear<S> do_on_host(backend_tag, const B& b, const binary_linear<S, B>& layer) {
+binary_linear<S> do_download(backend_tag, const B& b, const binary_linear<S, B>& layer) {
     binary_linear<S> host;
     host.layer = on_host(b, layer.layer);
     host.U_latent = on_host(b, layer.U_latent);

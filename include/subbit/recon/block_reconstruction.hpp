@@ -2,126 +2,24 @@
 // still maps the compressed prefix's activations to the original block's outputs.
 #pragma once
 
-#include <subbit/backend/phase_clock.hpp>
-#include <subbit/backend/repeated.hpp>
-#include <subbit/backend/streams.hpp>
-#include <subbit/recon/block_concept.hpp>
+#include <subbit/backend/jobs/phase_clock.hpp>
+#include <subbit/backend/jobs/streams.hpp>
+#include <subbit/recon/block_tuning.hpp>
+#include <subbit/recon/compressor.hpp>
 #include <subbit/recon/sign_flips.hpp>
-#include <subbit/recon/tuning.hpp>
-#include <subbit/train/losses.hpp>
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <mutex>
 #include <numeric>
 #include <string>
-#include <tuple>
+#include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 namespace subbit {
-
-/// What a block is tuned on.
-template <class S>
-struct block_data {
-    matrix_view<const S> inputs;    ///< (windows * window, d): what the compressed prefix produces
-    matrix_view<const S> targets;   ///< (windows * window, d): the original block on the original prefix
-    std::span<const S> importance;  ///< d weights of the squared error, or empty for ones
-    index window = 0;               ///< tokens per window
-
-    index windows() const { return window ? inputs.rows / window : 0; }
-
-    /// shape_error where inputs, targets, importance and window do not fit each other.
-    void check() const {
-        require_shape("block reconstruction: targets", targets.rows, targets.cols, inputs.rows, inputs.cols);
-        if (!importance.empty()) require_size("block reconstruction: importance", std::ssize(importance), inputs.cols);
-        if (window < 1 || inputs.rows % window != 0)
-            throw shape_error("block reconstruction: inputs of " + shape_text(inputs.rows, inputs.cols) +
-                              " are no whole windows of " + std::to_string(window) + " tokens");
-    }
-};
-
-/// sum importance (Y - Y*)^2 over all windows, divided by sum importance Y*^2.
-template <class Block, class B, class S = typename Block::scalar>
-double block_error(const B& b, const Block& block, const block_data<S>& data) {
-    data.check();
-    typename Block::tape tape;
-    const index all = data.inputs.rows;
-    const index step = std::min(all, std::max<index>(1, rows_at_once<B> / data.window) * data.window);
-    auto Y = allocate<S>(b, step, data.inputs.cols), gradient = allocate<S>(b, step, data.inputs.cols);
-    const double error = total_of(b, [&](std::span<double> total) {
-        for (index t = 0; t < all; t += step) {
-            const index rows = std::min(step, all - t);
-            const auto y = view(Y).middle_rows(0, rows);
-            block.forward(b, data.inputs.middle_rows(t, rows), data.window, y, tape);
-            weighted_squared_error(b, matrix_view<const S>(y), data.targets.middle_rows(t, rows), data.importance,
-                                   view(gradient).middle_rows(0, rows), total);
-        }
-    });
-    const double norm = weighted_square(b, data.targets, data.importance);
-    return norm > 0 ? error / norm : error;
-}
-
-/// Tunes a block's parameters against the weighted squared error; returns each epoch's mean relative error.
-/// `observe(epochs)` is called after every epoch.
-template <class B, class Block, class Observe = ignore_steps, class S = typename Block::scalar>
-requires reconstruction_block<Block, B> std::vector<double> tune_block(
-    const B& b, Block& block, std::vector<parameter<S>> parameters, const trainable& train, const block_data<S>& data,
-    const phase_options& options, std::string_view what, progress& watcher, Observe&& observe = {}) {
-    data.check();
-    const index windows = data.windows();
-    const index batch = std::min<index>(static_cast<index>(options.batch_windows), windows);
-    if (options.epochs == 0 || parameters.empty() || batch == 0) return {};
-    const index batches = (windows + batch - 1) / batch, d = data.inputs.cols;
-    const std::size_t steps = options.epochs * static_cast<std::size_t>(batches);
-    tuner<S, memory_of<B>> tune(b, std::move(parameters), options, steps);
-
-    typename Block::tape tape;
-    const auto rows_of_batch = [&] { return allocate<S>(b, batch * data.window, d); };
-    auto X = rows_of_batch(), target = rows_of_batch(), Y = rows_of_batch(), dY = rows_of_batch(), dX = rows_of_batch();
-    auto loss = allocate_vector<double>(b, 1);  // of the epoch so far
-    const double norm = weighted_square(b, data.targets, data.importance);
-    const auto step_on = [&](index rows) {
-        const auto part = [&](auto& m) { return view(m).middle_rows(0, rows); };
-        block.forward(b, matrix_view<const S>(part(X)), data.window, part(Y), tape);
-        weighted_squared_error(b, matrix_view<const S>(part(Y)), matrix_view<const S>(part(target)), data.importance,
-                               part(dY), span_of(loss));
-        block.backward(b, train, tape, data.window, matrix_view<const S>(part(dY)), part(dX));
-        tune.update(b);
-        block.after_update(b);
-    };
-    repeated_work<B> whole, rest;  // steps with all windows of a batch, and with those left at the end of an epoch
-
-    std::vector<double> curve;
-    std::size_t done = 0;
-    for (std::size_t epoch = 0; epoch < options.epochs; ++epoch) {
-        const auto order = visiting_order(options.seed, epoch, windows);
-        fill(b, 0, as_column(span_of(loss)));
-        double epoch_loss = 0;
-        for (index first = 0; first < windows; first += batch) {
-            const index count = std::min(batch, windows - first);
-            for (index k = 0; k < count; ++k) {
-                const index from = order[static_cast<std::size_t>(first + k)] * data.window;
-                const index to = k * data.window;
-                axpby(b, 1, data.inputs.middle_rows(from, data.window), 0, view(X).middle_rows(to, data.window));
-                axpby(b, 1, data.targets.middle_rows(from, data.window), 0, view(target).middle_rows(to, data.window));
-            }
-            tune.next_step(b);
-            const auto step = [&] { step_on(count * data.window); };
-            if (!tune.repeats())
-                step();
-            else
-                (count == batch ? whole : rest)(b, step);
-            ++done;
-            if (done % steps_unseen<B> == 0 || first + batch >= windows)
-                epoch_loss = read_entries(b, std::span<const double>(const_span(loss))).front();
-            report_step(watcher, what, done, steps, norm > 0 ? epoch_loss / norm : epoch_loss);
-        }
-        curve.push_back(norm > 0 ? epoch_loss / norm : epoch_loss);
-        observe(epoch + 1);
-    }
-    return curve;
-}
 
 /// The order in which a block's layers are factorized: the one given, or as stored. value_error unless it names each of
 /// the `total` layers once.
@@ -180,137 +78,195 @@ struct block_report {
     phase_seconds phases;  ///< of them: "factorize", "install", "tune", "harden" and "measure"
 };
 
-/// Replaces every linear layer of `block` by a compressed one.
-///
-/// `factorize(stream, l, weight)` returns {linear_layer, compressed and with latents, relative error}; it is the
-/// solver, with its statistics and rank, on the backend `stream`: `b`, or another stream of its device, where several
-/// layers are factorized at once. The weight and what it returns are on the host. `measure(l, layer)` returns the
-/// preconditioned relative error of a layer's present form. `harden(l, layer)` rounds a finished layer to what will be
-/// stored. Bits and scales are final when this returns. `observe(epochs)` is called before a joint phase, with 0, and
-/// after every epoch of it. Throws, before anything is changed, shape_error for data that do not fit each other,
-/// value_error for a bad layer order and for a layer that is compressed already, by its name.
-template <class B, class Block, class Factorize, class Measure, class Harden, class Observe = ignore_steps,
-          class S = typename Block::scalar>
-requires reconstruction_block<Block, B> block_report reconstruct_block(
-    const B& b, Block& block, const block_data<S>& data, const block_recipe& recipe, Factorize&& factorize,
-    Measure&& measure, Harden&& harden, progress& watcher, Observe&& observe = {}) {
+/// What reconstruct_block is asked to do, and who hears of it.
+template <class B, class S>
+struct reconstruct_options {
+    compressor_reference<B, S> compressor;  ///< any layer_compressor, for instance an lb_compressor
+    block_recipe recipe = {};
+    progress& watcher = unwatched();
+    /// Told before a joint phase, with 0, and after every epoch of it, with those that are finished.
+    std::function<void(std::size_t)> after_epoch = {};
+};
+
+/// One block's reconstruction; reconstruct_block() drives it.
+template <class B, class Block>
+class block_reconstruction {
+  public:
+    using S = typename Block::scalar;
+
+    block_reconstruction(const B& b, Block& block, const block_data<S>& data, const reconstruct_options<B, S>& options)
+        : b_(b),
+          block_(block),
+          data_(data),
+          options_(options),
+          recipe_(options.recipe),
+          order_(checked_layer_order(recipe_.layer_order, block.layer_total())),
+          factorized_(order_.size()),
+          first_signs_(order_.size()) {
+        report_.layers.resize(order_.size());
+    }
+
+    block_report run() {
+        const auto begin = clock::now();
+        if (recipe_.order == reconstruction_order::joint)
+            all_layers_together();
+        else
+            layer_by_layer();
+        report_.tuned_error = block_error(b_, block_, data_);
+        phases_.end(b_, "measure");
+        report_.phases = phases_.seconds();
+        report_.seconds = seconds_since(begin);
+        return std::move(report_);
+    }
+
+  private:
     using clock = std::chrono::steady_clock;
-    const auto seconds_since = [](clock::time_point t) {
-        return std::chrono::duration<double>(clock::now() - t).count();
-    };
-    const auto begin = clock::now();
-    phase_clock phases;
-    const index total = block.layer_total();
-    data.check();
-    require_dense_layers(block);
-    const std::vector<index> order = checked_layer_order(recipe.layer_order, total);
-    block_report report;
-    report.layers.resize(static_cast<std::size_t>(total));
-    std::vector<std::vector<bit_matrix>> first_signs(static_cast<std::size_t>(total));
 
-    std::vector<linear_layer<S>> factorized(static_cast<std::size_t>(total));
-    const auto factorize_layer = [&](const auto& stream, index l) {
-        auto& entry = report.layers[static_cast<std::size_t>(l)];
-        const auto start = clock::now();
-        auto& weight = block.layer(l).dense().weight;
-        const auto host = to_host(stream, std::move(weight));
-        std::tie(factorized[static_cast<std::size_t>(l)], entry.factor_error) = factorize(stream, l, const_view(host));
-        entry.seconds = seconds_since(start);
-    };
-    const auto install_layer = [&](index l) {
-        auto& layer = block.layer(l);
-        auto& entry = report.layers[static_cast<std::size_t>(l)];
-        entry.name = block.layer_name(l);
-        auto bias = std::move(layer.dense().bias);
-        layer = to_backend(b, std::move(factorized[static_cast<std::size_t>(l)]));
-        layer.visit_compressed([&](auto& compressed) {
-            compressed.layer.bias = std::move(bias);
-            entry.rows = compressed.rows();
-            entry.cols = compressed.cols();
-            if constexpr (requires { compressed.layer.rank(); })
-                entry.rank = compressed.layer.rank();
-            else
-                entry.paths = compressed.layer.path_count();
-            entry.bits_per_weight = compressed.layer.bits_per_weight();
-            first_signs[static_cast<std::size_t>(l)] = compressed.signs(b);
-        });
-    };
-    const auto harden_layer = [&](index l) {
-        auto& layer = block.layer(l);
-        auto& entry = report.layers[static_cast<std::size_t>(l)];
-        layer.visit_compressed([&](auto& compressed) {
-            entry.flipped = share_flipped(first_signs[static_cast<std::size_t>(l)], compressed.signs(b));
-            compressed.harden(recipe.keep_latents);
-        });
-        harden(l, layer);
-        phases.end(b, "harden");
-        entry.tuned_error = measure(l, std::as_const(layer));
-        phases.end(b, "measure");
-    };
-    const auto append = [](std::vector<double>& curve, const std::vector<double>& more) {
-        curve.insert(curve.end(), more.begin(), more.end());
-    };
-
-    if (recipe.order == reconstruction_order::layer_by_layer) {
-        for (const index l : order) {
-            if (recipe.tune_weights.epochs > 0) {
-                std::vector<parameter<S>> dense;
-                const auto train = recipe.tune_weights.what();
-                for (index k = 0; k < total; ++k)
-                    if (block.layer(k).is_dense()) block.layer(k).parameters(b, block.layer_name(k), train, dense);
-                append(
-                    report.tune_weights_curve,
-                    tune_block(b, block, std::move(dense), trainable{.weights = train.weights, .biases = train.biases},
-                               data, recipe.tune_weights, "tune weights", watcher));
-                for (index k = 0; k < total; ++k)
-                    if (block.layer(k).is_dense()) block.layer(k).dense().d_weight = {};
-            }
-            phases.end(b, "tune");
-            factorize_layer(b, l);
-            phases.end(b, "factorize");
-            install_layer(l);
-            phases.end(b, "install");
-            if (l == order.back()) report.factor_error = block_error(b, block, data);
-            phases.end(b, "measure");
-            std::vector<parameter<S>> binary;
-            const auto train = recipe.tune_binary.what();
-            block.layer(l).parameters(b, block.layer_name(l), train, binary);
-            append(report.tune_binary_curve,
-                   tune_block(b, block, std::move(binary), train, data, recipe.tune_binary, "tune layer", watcher));
-            phases.end(b, "tune");
-            harden_layer(l);
+    void layer_by_layer() {
+        for (const index l : order_) {
+            tune_dense_layers();
+            phases_.end(b_, "tune");
+            factorize(b_, l);
+            phases_.end(b_, "factorize");
+            install(l);
+            phases_.end(b_, "install");
+            if (l == order_.back()) measure_factorized();
+            std::vector<parameter<S>> parameters;
+            block_.layer(l).parameters(b_, block_.layer_name(l), recipe_.tune_binary.what(), parameters);
+            tune(recipe_.tune_binary, std::move(parameters), "tune layer", report_.tune_binary_curve);
+            phases_.end(b_, "tune");
+            finish(l);
         }
-    } else {
+    }
+
+    void all_layers_together() {
+        factorize_side_by_side();
+        phases_.end(b_, "factorize");
+        for (const index l : order_)
+            install(l);
+        phases_.end(b_, "install");
+        measure_factorized();
+        if (options_.after_epoch) options_.after_epoch(0);
+        report_.tune_binary_curve = tune_block(b_, block_, data_,
+                                               {.phase = recipe_.tune_binary,
+                                                .what = "tune block",
+                                                .watcher = options_.watcher,
+                                                .after_epoch = options_.after_epoch});
+        phases_.end(b_, "tune");
+        for (const index l : order_)
+            finish(l);
+    }
+
+    /// Error-propagation mitigation: the layers that are still dense make up for those that are not.
+    void tune_dense_layers() {
+        if (recipe_.tune_weights.epochs == 0) return;
+        std::vector<parameter<S>> parameters;
+        const auto visit_dense = [&](const auto& f) {
+            for (index k = 0; k < block_.layer_total(); ++k)
+                if (block_.layer(k).is_dense()) f(k);
+        };
+        visit_dense([&](index k) {
+            block_.layer(k).parameters(b_, block_.layer_name(k), recipe_.tune_weights.what(), parameters);
+        });
+        tune(recipe_.tune_weights, std::move(parameters), "tune weights", report_.tune_weights_curve);
+        visit_dense([&](index k) { block_.layer(k).dense().d_weight = {}; });
+    }
+
+    void tune(const phase_options& phase, std::vector<parameter<S>> parameters, std::string_view what,
+              std::vector<double>& curve) {
+        const auto more = tune_block(
+            b_, block_, data_,
+            {.phase = phase, .parameters = std::move(parameters), .what = what, .watcher = options_.watcher});
+        curve.insert(curve.end(), more.begin(), more.end());
+    }
+
+    void factorize_side_by_side() {
         std::size_t done = 0;
         std::mutex reporting;
-        for_each_on_streams(b, total, recipe.layers_at_once, [&](const auto& stream, index i) {
-            const index l = order[static_cast<std::size_t>(i)];
-            factorize_layer(stream, l);
+        for_each_on_streams(b_, std::ssize(order_), recipe_.layers_at_once, [&](const B& stream, index i) {
+            const index l = order_[static_cast<std::size_t>(i)];
+            factorize(stream, l);
             const std::lock_guard lock(reporting);
-            report_step(watcher, "factorize", ++done, order.size(),
-                        report.layers[static_cast<std::size_t>(l)].factor_error);
+            report_step(options_.watcher, "factorize", ++done, order_.size(), entry(l).factor_error);
         });
-        phases.end(b, "factorize");
-        for (const index l : order)
-            install_layer(l);
-        phases.end(b, "install");
-        report.factor_error = block_error(b, block, data);
-        phases.end(b, "measure");
-        const auto train = recipe.tune_binary.what();
-        std::vector<parameter<S>> binary;
-        block.parameters(b, "", train, binary);
-        observe(std::size_t{0});
-        append(report.tune_binary_curve, tune_block(b, block, std::move(binary), train, data, recipe.tune_binary,
-                                                    "tune block", watcher, observe));
-        phases.end(b, "tune");
-        for (const index l : order)
-            harden_layer(l);
     }
-    report.tuned_error = block_error(b, block, data);
-    phases.end(b, "measure");
-    report.phases = phases.seconds();
-    report.seconds = seconds_since(begin);
-    return report;
+
+    /// Turns the layer's weight, which the block loses, into a compressed layer on the host.
+    void factorize(const B& stream, index l) {
+        const auto start = clock::now();
+        const auto weight = download(stream, std::move(block_.layer(l).dense().weight));
+        auto [layer, error] = options_.compressor.factorize(stream, l, const_view(weight));
+        factorized_[static_cast<std::size_t>(l)] = std::move(layer);
+        entry(l).factor_error = error;
+        entry(l).seconds = seconds_since(start);
+    }
+
+    /// Puts the compressed layer where the dense one was.
+    void install(index l) {
+        auto& layer = block_.layer(l);
+        auto bias = std::move(layer.dense().bias);
+        layer = upload(b_, std::move(factorized_[static_cast<std::size_t>(l)]));
+        entry(l).name = block_.layer_name(l);
+        layer.visit_compressed([&](auto& compressed) {
+            compressed.layer.bias = std::move(bias);
+            first_signs_[static_cast<std::size_t>(l)] = compressed.signs(b_);
+            entry(l).rows = compressed.rows();
+            entry(l).cols = compressed.cols();
+            entry(l).bits_per_weight = compressed.layer.bits_per_weight();
+            if constexpr (requires { compressed.layer.rank(); })
+                entry(l).rank = compressed.layer.rank();
+            else
+                entry(l).paths = compressed.layer.path_count();
+        });
+    }
+
+    void measure_factorized() {
+        report_.factor_error = block_error(b_, block_, data_);
+        phases_.end(b_, "measure");
+    }
+
+    /// The layer is what will be stored from here on.
+    void finish(index l) {
+        auto& layer = block_.layer(l);
+        layer.visit_compressed([&](auto& compressed) {
+            entry(l).flipped = share_flipped(first_signs_[static_cast<std::size_t>(l)], compressed.signs(b_));
+            compressed.harden(recipe_.keep_latents);
+        });
+        options_.compressor.finish(b_, l, layer);
+        phases_.end(b_, "harden");
+        entry(l).tuned_error = options_.compressor.measure(b_, l, layer);
+        phases_.end(b_, "measure");
+    }
+
+    layer_report& entry(index l) { return report_.layers[static_cast<std::size_t>(l)]; }
+
+    static double seconds_since(clock::time_point start) {
+        return std::chrono::duration<double>(clock::now() - start).count();
+    }
+
+    const B& b_;
+    Block& block_;
+    const block_data<S>& data_;
+    const reconstruct_options<B, S>& options_;
+    const block_recipe& recipe_;
+    std::vector<index> order_;
+    std::vector<linear_layer<S>> factorized_;           // on the host, until they are installed
+    std::vector<std::vector<bit_matrix>> first_signs_;  // of every layer as it was installed
+    block_report report_;
+    phase_clock phases_;
+};
+
+/// Replaces every linear layer of `block` by a compressed one; bits and scales are final when this returns.
+///
+/// Throws, before anything is changed, shape_error for data that do not fit each other, value_error for a bad layer
+/// order and for a layer that is compressed already, by its name.
+template <class B, class Block, class S = typename Block::scalar>
+requires reconstruction_block<Block, B> block_report
+reconstruct_block(const B& b, Block& block, const block_data<S>& data,
+                  const std::type_identity_t<reconstruct_options<B, S>>& options) {
+    data.check();
+    require_dense_layers(block);
+    return block_reconstruction<B, Block>(b, block, data, options).run();
 }
 
 }  // namespace subbit

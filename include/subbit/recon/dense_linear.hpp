@@ -1,8 +1,9 @@
 // A linear layer as the original model has it.
 #pragma once
 
-#include <subbit/backend/operations.hpp>
-#include <subbit/backend/row_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/backend/ops/rows.hpp>
 #include <subbit/recon/linear_tape.hpp>
 #include <subbit/train/adamw.hpp>
 
@@ -60,7 +61,7 @@ struct dense_linear {
             list.push_back(matrix_parameter(name + ".weight", parameter_kind::weight, weight, d_weight));
         }
         if (train.biases && has_bias()) {
-            if (const_span(d_bias).empty()) d_bias = allocate_vector<S>(b, rows());
+            if (const_span(d_bias).empty()) d_bias = allocate<S>(b, rows());
             list.push_back({name + ".bias", parameter_kind::bias, span_of(bias), span_of(d_bias)});
         }
     }
@@ -74,8 +75,8 @@ struct dense_linear {
 
 /// A layer moved into the backend's memory.
 template <class B, class S>
-dense_linear<S, memory_of<B>> to_backend(const B& b, dense_linear<S> host) {
-    return {to_backend(b, std::move(host.weight)), to_backend(b, std::move(host.bias)), {}, {}};
+dense_linear<S, memory_of<B>> upload(const B& b, dense_linear<S> host) {
+    return {upload(b, std::move(host.weight)), upload(b, std::move(host.bias)), {}, {}};
 }
 
 }  // namespace subbit

@@ -102,15 +102,15 @@ class linear_layer {
 
 /// A layer moved into the backend's memory.
 template <class B, class S>
-linear_layer<S, memory_of<B>> to_backend(const B& b, linear_layer<S> host) {
-    if (host.is_dense()) return to_backend(b, std::move(host.dense()));
-    if (host.is_binary()) return to_backend(b, std::move(host.binary()));
-    return to_backend(b, std::move(host.residual()));
+linear_layer<S, memory_of<B>> upload(const B& b, linear_layer<S> host) {
+    if (host.is_dense()) return upload(b, std::move(host.dense()));
+    if (host.is_binary()) return upload(b, std::move(host.binary()));
+    return upload(b, std::move(host.residual()));
 }
 
 /// A layer as the host can read it; of a dense one the weight and the bias.
 template <class B, class S>
-linear_layer<S> do_on_host(backend_tag, const B& b, const linear_layer<S, B>& layer) {
+linear_layer<S> do_download(backend_tag, const B& b, const linear_layer<S, B>& layer) {
     if (layer.is_dense())
         return dense_linear<S>{on_host(b, layer.dense().weight), on_host(b, layer.dense().bias), {}, {}};
     if (layer.is_binary()) return on_host(b, layer.binary());

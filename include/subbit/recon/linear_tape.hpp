@@ -1,21 +1,13 @@
-// What the kinds of linear layer share: which parameters train, what a forward pass leaves, buffers.
+// What the kinds of linear layer share: what a forward pass leaves, buffers.
 #pragma once
 
-#include <subbit/backend/memory_operations.hpp>
+#include <subbit/backend/ops/memory.hpp>
 #include <subbit/core/matrix.hpp>
+#include <subbit/train/parameter.hpp>
 
 #include <iterator>
 
 namespace subbit {
-
-/// Which parameters a backward pass makes gradients for; the others are constants.
-struct trainable {
-    bool weights = false;  ///< dense weights
-    bool latents = false;  ///< U and V of binary layers, through the straight-through estimator
-    bool scales = false;   ///< s_post, s_mid, s_pre of binary layers
-    bool biases = false;
-    bool norms = false;  ///< used by models, not by linear layers
-};
 
 /// What a layer's forward pass leaves for its backward pass; empty but for low-rank layers.
 template <class S, class Memory = host_memory>

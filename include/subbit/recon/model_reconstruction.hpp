@@ -2,15 +2,18 @@
 // distribution of the next token. Scales move; norms and latents on request.
 #pragma once
 
-#include <subbit/backend/phase_clock.hpp>
-#include <subbit/backend/repeated.hpp>
+#include <subbit/backend/jobs/phase_clock.hpp>
+#include <subbit/backend/jobs/repeated.hpp>
 #include <subbit/recon/block_concept.hpp>
 #include <subbit/recon/tuning.hpp>
 #include <subbit/train/losses.hpp>
 
 #include <algorithm>
+#include <functional>
+#include <optional>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -27,8 +30,8 @@ struct distillation_state {
     phase_seconds phases;                 ///< of the steps that were looked at: "learn", "update"
 };
 
-/// Settings beyond those of a phase; its batch_windows are gathered one after the other.
-struct distillation_options {
+/// The settings of a distillation beyond those of its phase, whose batch_windows are gathered one after the other.
+struct distillation_recipe {
     phase_options phase;
     /// Before the first step every layer's latents move this far from where their signs would flip: a low-rank layer's
     /// by this share of their mean magnitude, away from zero; a coupled weight by this share of the way to the value
@@ -40,7 +43,35 @@ struct distillation_options {
     /// Activations of the last blocks are kept for the backward pass up to this many bytes; those of the other blocks
     /// are computed again from the block's inputs.
     std::size_t tape_bytes = std::size_t{512} << 20;
-    std::size_t checkpoint_steps = 64;  ///< steps between two calls of `checkpoint` (0: none)
+    std::size_t checkpoint_steps = 64;  ///< steps between two calls of distill_options::checkpoint (0: none)
+};
+
+/// What a model is distilled on: windows of as many tokens each, by their ids, and the teacher, who knows the
+/// original's hidden states of each.
+template <class Teacher>
+struct distillation_data {
+    std::span<const std::vector<std::int32_t>> windows;
+    Teacher& teacher;
+
+    /// shape_error where windows differ in length.
+    void check() const {
+        for (const auto& window : windows)
+            require_size("distill: a window", std::ssize(window), std::ssize(windows[0]));
+    }
+};
+template <class Teacher>
+distillation_data(std::span<const std::vector<std::int32_t>>, Teacher&) -> distillation_data<Teacher>;
+
+/// How a model is distilled, from where on, and who hears of it.
+template <class S>
+struct distill_options {
+    distillation_recipe recipe = {};
+    distillation_state<S> state = {};  ///< where an earlier run was stopped
+    /// Called now and then, between steps, with what a later run goes on from; the parameters are the caller's to save
+    /// beside it.
+    std::function<void(const distillation_state<S>&)> checkpoint = {};
+    progress& watcher = unwatched();
+    std::function<void(std::size_t)> after_step = {};  ///< told how many steps are finished
 };
 
 /// One window forward and backward through a model, with the activations of as many blocks kept as fit.
@@ -49,9 +80,9 @@ class distillation_pass {
   public:
     using scalar = typename Model::scalar;
 
-    distillation_pass(Model& student, const distillation_options& options)
+    distillation_pass(Model& student, const distillation_recipe& recipe)
         : student_(student),
-          options_(options),
+          recipe_(recipe),
           tapes_(static_cast<std::size_t>(student.block_total())),
           states_(static_cast<std::size_t>(student.block_total() + 1)) {}
 
@@ -71,15 +102,15 @@ class distillation_pass {
             forward(b, l, T, tape);
             if (l > 0) continue;
             const auto per_block = std::max<std::size_t>(tape.bytes(), 1);
-            first_kept = std::max<index>(0, blocks - static_cast<index>(options_.tape_bytes / per_block));
+            first_kept = std::max<index>(0, blocks - static_cast<index>(recipe_.tape_bytes / per_block));
         }
         owner *gradient = &gradients_[0], *d_input = &gradients_[1];
         student_.distillation_loss(b, teacher.states_after(blocks - 1), const_view(states_.back()), view(*gradient),
                                    total);
         for (index l = blocks - 1; l >= 0; --l) {
-            if (options_.hidden_weight > 0)
+            if (recipe_.hidden_weight > 0)
                 relative_squared_error(b, const_view(state_after(l)),
-                                       matrix_view<const scalar>(teacher.states_after(l)), options_.hidden_weight,
+                                       matrix_view<const scalar>(teacher.states_after(l)), recipe_.hidden_weight,
                                        view(*gradient), total);
             auto& tape = l >= first_kept ? tapes_[static_cast<std::size_t>(l)] : spare_;
             if (l < first_kept) forward(b, l, T, tape);
@@ -102,109 +133,162 @@ class distillation_pass {
     }
 
     Model& student_;
-    const distillation_options& options_;
+    const distillation_recipe& recipe_;
     std::vector<tape_type> tapes_;
     tape_type spare_;
     std::vector<owner> states_;  // before the first block, and after each
     owner gradients_[2];         // with respect to a state, and to the one before it
 };
 
-/// Trains the student over `windows` (each the ids of as many tokens) against the teacher's hidden states.
-///
-/// The teacher is asked for blocks but the last only where the hidden states have a weight. `checkpoint(state)` is
-/// called now and then, between steps; parameters are the caller's to save beside it. `observe(steps)` is called after
-/// every step. Returns the state at the end. Throws shape_error where windows differ in length.
-template <class B, class Model, class Teacher, class Checkpoint, class Observe = ignore_steps,
-          class S = typename Model::scalar>
-requires distillable_model<Model, B> && distilling_teacher<Teacher, S> distillation_state<S> distill(
-    const B& b, Model& student, std::span<const std::vector<std::int32_t>> windows, Teacher& teacher,
-    const distillation_options& options, distillation_state<S> state, Checkpoint&& checkpoint, progress& watcher,
-    Observe&& observe = {}) {
-    const auto train = options.phase.what();
-    const index blocks = student.block_total();
-    const std::size_t batch =
-        std::clamp<std::size_t>(options.phase.batch_windows, 1, std::max<std::size_t>(1, windows.size()));
-    const std::size_t steps_per_epoch = (windows.size() + batch - 1) / batch;
-    const std::size_t steps = options.phase.epochs * steps_per_epoch;
-    if (steps == 0 || state.steps_done >= steps) return state;
-    for (const auto& window : windows)
-        require_size("distill: a window", std::ssize(window), std::ssize(windows[0]));
+/// The steps of one distillation; distill() drives it.
+template <class B, class Model, class Teacher>
+class distillation {
+  public:
+    using S = typename Model::scalar;
 
-    if (state.steps_done == 0 && train.latents)
-        for (index l = 0; l < blocks; ++l)
-            for (index k = 0; k < student.block_at(l).layer_total(); ++k)
-                student.block_at(l).layer(k).visit_compressed(
-                    [&](auto& layer) { layer.widen_margin(b, options.latent_margin); });
-    std::vector<parameter<S>> parameters;
-    for (index l = 0; l < blocks; ++l)
-        student.block_at(l).parameters(b, "model.layers." + std::to_string(l) + ".", train, parameters);
-    tuner<S, memory_of<B>> tune(b, std::move(parameters), options.phase, steps);
-    if (state.steps_done > 0) tune.restore(b, state.steps_done, std::move(state.moments), state.peak_rates);
-    state.moments.clear();
-    state.peak_rates = tune.peaks();
+    distillation(const B& b, Model& student, const distillation_data<Teacher>& data, distill_options<S>& options)
+        : b_(b),
+          student_(student),
+          data_(data),
+          options_(options),
+          train_(options.recipe.phase.what()),
+          batch_(std::clamp<std::size_t>(options.recipe.phase.batch_windows, 1,
+                                         std::max<std::size_t>(1, data.windows.size()))),
+          steps_per_epoch_((data.windows.size() + batch_ - 1) / batch_),
+          steps_(options.recipe.phase.epochs * steps_per_epoch_),
+          state_(options.state),
+          pass_(student, options.recipe) {}
 
-    distillation_pass<Model> pass(student, options);
-    auto tokens = allocate_vector<std::int32_t>(b, std::ssize(windows[0]));  // of the present window
-    auto loss = upload_vector(b, std::span<const double>(&state.epoch_loss, 1));
-    const auto learn = [&] {
-        pass.run(b, train, const_span(tokens), std::as_const(teacher), span_of(loss));
-        if (batch > 1) tune.gather(b);
+    void run() {
+        if (state_.steps_done >= steps_) return;
+        data_.check();
+        start();
+        while (state_.steps_done < steps_)
+            step();
+        state_.phases = phases_.seconds();
+    }
+
+  private:
+    /// What a step takes: windows [first, last) of its epoch's order.
+    struct batch {
+        std::size_t epoch, first, last;
     };
-    const auto move = [&] {
-        tune.update(b);
-        if (train.latents)
-            for (index l = 0; l < blocks; ++l)
-                student.block_at(l).after_update(b);
-    };
-    repeated_work<B> learning, moving;
-    std::size_t windows_unseen = 0;  // whose loss the host has not read yet
-    double shown = 0;
-    phase_clock phases;
-    while (state.steps_done < steps) {
-        const std::size_t epoch = state.steps_done / steps_per_epoch;
-        const std::size_t first = state.steps_done % steps_per_epoch * batch;
-        const std::size_t last = std::min(windows.size(), first + batch);
-        const auto order = visiting_order(options.phase.seed, epoch, std::ssize(windows));
-        const bool looked_at = (state.steps_done + 1) % steps_unseen<B> == 0;
-        if (looked_at) phases.skip(b);
-        for (std::size_t at = first; at < last; ++at) {
-            const index w = order[at];
-            write_entries(b, std::span<const std::int32_t>(windows[static_cast<std::size_t>(w)]), span_of(tokens));
-            teacher.begin(w);
-            learning(b, learn);
+
+    void start() {
+        if (state_.steps_done == 0 && train_.latents)
+            visit_layers([&](auto& layer) { layer.widen_margin(b_, options_.recipe.latent_margin); });
+        std::vector<parameter<S>> parameters;
+        for (index l = 0; l < student_.block_total(); ++l)
+            student_.block_at(l).parameters(b_, "model.layers." + std::to_string(l) + ".", train_, parameters);
+        tune_.emplace(b_, std::move(parameters), options_.recipe.phase, steps_);
+        if (state_.steps_done > 0) tune_->restore(b_, state_.steps_done, std::move(state_.moments), state_.peak_rates);
+        state_.moments.clear();
+        state_.peak_rates = tune_->peaks();
+        tokens_ = allocate<std::int32_t>(b_, std::ssize(data_.windows[0]));
+        loss_ = upload(b_, std::span<const double>(&state_.epoch_loss, 1));
+    }
+
+    void step() {
+        const std::size_t first = state_.steps_done % steps_per_epoch_ * batch_;
+        const batch now{state_.steps_done / steps_per_epoch_, first, std::min(data_.windows.size(), first + batch_)};
+        const bool looked_at = (state_.steps_done + 1) % steps_unseen<B> == 0;
+        if (looked_at) phases_.skip(b_);
+        learn(now);
+        if (looked_at) phases_.end(b_, "learn");
+        move(batch_ > 1 ? now.last - now.first : 0);
+        if (looked_at) phases_.end(b_, "update");
+        ++state_.steps_done;
+        account(now, looked_at);
+    }
+
+    /// The gradients of a batch of windows.
+    void learn(const batch& now) {
+        const auto order = visiting_order(options_.recipe.phase.seed, now.epoch, std::ssize(data_.windows));
+        for (std::size_t at = now.first; at < now.last; ++at) {
+            const auto& window = data_.windows[static_cast<std::size_t>(order[at])];
+            upload(b_, std::span<const std::int32_t>(window), span_of(tokens_));
+            data_.teacher.begin(order[at]);
+            learning_(b_, [&] {
+                pass_.run(b_, train_, const_span(tokens_), std::as_const(data_.teacher), span_of(loss_));
+                if (batch_ > 1) tune_->gather(b_);
+            });
         }
-        if (looked_at) phases.end(b, "learn");
-        tune.next_step(b, batch > 1 ? last - first : 0);
-        if (tune.repeats())
-            moving(b, move);
-        else
-            move();
-        if (looked_at) phases.end(b, "update");
+    }
 
-        ++state.steps_done;
-        windows_unseen += last - first;
-        const bool ends = last == windows.size();
-        const bool saves = options.checkpoint_steps > 0 && state.steps_done % options.checkpoint_steps == 0;
+    /// Moves the parameters by their gradients, or by the mean of the `gathered` ones.
+    void move(std::size_t gathered) {
+        tune_->next_step(b_, gathered);
+        const auto work = [&] {
+            tune_->update(b_);
+            if (train_.latents)
+                for (index l = 0; l < student_.block_total(); ++l)
+                    student_.block_at(l).after_update(b_);
+        };
+        if (tune_->repeats())
+            moving_(b_, work);
+        else
+            work();
+    }
+
+    /// Brings the losses up to date where someone wants to know them, and tells those who do.
+    void account(const batch& done, bool looked_at) {
+        const auto& recipe = options_.recipe;
+        const bool ends = done.last == data_.windows.size();
+        const bool saves = recipe.checkpoint_steps > 0 && state_.steps_done % recipe.checkpoint_steps == 0;
+        windows_unseen_ += done.last - done.first;
         if (ends || saves || looked_at) {
-            const double before =
-                std::exchange(state.epoch_loss, read_entries(b, std::span<const double>(const_span(loss))).front());
-            shown = (state.epoch_loss - before) / static_cast<double>(std::exchange(windows_unseen, 0));
+            const double now = download(b_, std::span<const double>(const_span(loss_)))(0);
+            const double before = std::exchange(state_.epoch_loss, now);
+            shown_ = (now - before) / static_cast<double>(std::exchange(windows_unseen_, 0));
         }
         if (ends) {
-            state.curve.push_back(state.epoch_loss / static_cast<double>(windows.size()));
-            state.epoch_loss = 0;
-            fill(b, 0, as_column(span_of(loss)));
+            state_.curve.push_back(state_.epoch_loss / static_cast<double>(data_.windows.size()));
+            state_.epoch_loss = 0;
+            fill(b_, 0, as_column(span_of(loss_)));
         }
-        observe(state.steps_done);
-        if (saves && state.steps_done < steps) {
-            state.moments = tune.moments(b);
-            checkpoint(state);
-            state.moments.clear();
+        if (options_.after_step) options_.after_step(state_.steps_done);
+        if (saves && options_.checkpoint && state_.steps_done < steps_) {
+            state_.moments = tune_->moments(b_);
+            options_.checkpoint(state_);
+            state_.moments.clear();
         }
-        report_step(watcher, "distill", state.steps_done, steps, shown);
+        report_step(options_.watcher, "distill", state_.steps_done, steps_, shown_);
     }
-    state.phases = phases.seconds();
-    return state;
+
+    template <class F>
+    void visit_layers(const F& f) {
+        for (index l = 0; l < student_.block_total(); ++l)
+            for (index k = 0; k < student_.block_at(l).layer_total(); ++k)
+                student_.block_at(l).layer(k).visit_compressed(f);
+    }
+
+    const B& b_;
+    Model& student_;
+    const distillation_data<Teacher>& data_;
+    const distill_options<S>& options_;
+    trainable train_;
+    std::size_t batch_, steps_per_epoch_, steps_;
+    distillation_state<S>& state_;
+    distillation_pass<Model> pass_;
+    std::optional<tuner<S, memory_of<B>>> tune_;
+    vector_in<std::int32_t, memory_of<B>> tokens_;  // of the present window
+    vector_in<double, memory_of<B>> loss_;          // of the epoch so far
+    repeated_work<B> learning_, moving_;
+    std::size_t windows_unseen_ = 0;  // whose loss the host has not read yet
+    double shown_ = 0;
+    phase_clock phases_;
+};
+
+/// Trains the student over windows against the teacher's hidden states; returns the state at the end.
+///
+/// The teacher is asked for blocks but the last only where the hidden states have a weight. Throws shape_error where
+/// windows differ in length, cancelled_error where the watcher asks to stop.
+template <class B, class Model, class Teacher, class S = typename Model::scalar>
+requires distillable_model<Model, B> && distilling_teacher<Teacher, S> distillation_state<S> distill(
+    const B& b, Model& student, const distillation_data<Teacher>& data,
+    std::type_identity_t<distill_options<S>> options) {
+    distillation<B, Model, Teacher>(b, student, data, options).run();
+    return std::move(options.state);
 }
 
 }  // namespace subbit

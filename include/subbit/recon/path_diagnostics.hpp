@@ -2,7 +2,8 @@
 // section 2.)
 #pragma once
 
-#include <subbit/backend/operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
 #include <subbit/recon/residual_linear.hpp>
 
 #include <algorithm>
@@ -55,24 +56,6 @@ path_diagnostics compare_paths(const B& b, matrix_view<const S> target, matrix_v
                                matrix_view<const S> rest) {
     require_shape("compare_paths: first", first.rows, first.cols, target.rows, target.cols);
     require_shape("compare_paths: rest", rest.rows, rest.cols, target.rows, target.cols);
-    enum sum { t, y1, y2, t_t, y1_y1, y2_y2, t_y1, t_y2, y1_y2, e, e_e, sums };
-    std::vector<std::array<double, sums>> rows(static_cast<std::size_t>(target.rows));
-    b.parallel_for(target.rows, 16, [&](index begin, index end) {
-        for (index i = begin; i < end; ++i) {
-            auto& s = rows[static_cast<std::size_t>(i)];
-            for (index j = 0; j < target.cols; ++j) {
-                const auto a = static_cast<double>(target(i, j)), x = static_cast<double>(first(i, j)),
-                           y = static_cast<double>(rest(i, j)), left = a - x - y;
-                const double terms[sums] = {a, x, y, a * a, x * x, y * y, a * x, a * y, x * y, left, left * left};
-                for (std::size_t k = 0; k < sums; ++k)
-                    s[k] += terms[k];
-            }
-        }
-    });
-    std::array<double, sums> total{};
-    for (const auto& row : rows)
-        for (std::size_t k = 0; k < sums; ++k)
-            total[k] += row[k];
     const auto values_at = [&](index i, index j) {
         return std::array{static_cast<double>(target(i, j)), static_cast<double>(first(i, j)),
                           static_cast<double>(rest(i, j))};

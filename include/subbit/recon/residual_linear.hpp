@@ -1,10 +1,9 @@
 // A residual binary layer in training: packed paths, and the weight or the latents that their signs follow.
 #pragma once
 
-#include <subbit/backend/layer_memory.hpp>
-#include <subbit/backend/layer_operations.hpp>
-#include <subbit/backend/path_operations.hpp>
-#include <subbit/backend/row_operations.hpp>
+#include <subbit/backend/ops/layers.hpp>
+#include <subbit/backend/ops/paths.hpp>
+#include <subbit/backend/ops/rows.hpp>
 #include <subbit/recon/linear_tape.hpp>
 #include <subbit/train/adamw.hpp>
 
@@ -195,26 +194,26 @@ struct residual_linear {
         if (train.latents && has_latents() && view(d_weight).size() == 0) d_weight = allocate<S>(b, rows(), cols());
         if (train.scales && d_post.empty())
             for (index p = 0; p < layer.path_count(); ++p) {
-                d_post.push_back(allocate_vector<S>(b, rows()));
-                d_pre.push_back(allocate_vector<S>(b, cols()));
+                d_post.push_back(allocate<S>(b, rows()));
+                d_pre.push_back(allocate<S>(b, cols()));
             }
-        if (train.biases && layer.has_bias() && const_span(d_bias).empty()) d_bias = allocate_vector<S>(b, rows());
+        if (train.biases && layer.has_bias() && const_span(d_bias).empty()) d_bias = allocate<S>(b, rows());
     }
 };
 
 /// Layers moved into the backend's memory.
 template <class B, class S>
-residual_linear<S, memory_of<B>> to_backend(const B& b, residual_linear<S> host) {
+residual_linear<S, memory_of<B>> upload(const B& b, residual_linear<S> host) {
     residual_linear<S, memory_of<B>> layer;
-    layer.layer = to_backend(b, std::move(host.layer));
+    layer.layer = upload(b, std::move(host.layer));
     for (auto& latent : host.latents)
-        layer.latents.push_back(to_backend(b, std::move(latent)));
+        layer.latents.push_back(upload(b, std::move(latent)));
     return layer;
 }
 
 /// Layers as the host can read them.
 template <class B, class S>
-residual_binary_linear<S> do_on_host(backend_tag, const B& b, const residual_binary_linear<S, B>& layer) {
+residual_binary_linear<S> do_download(backend_tag, const B& b, const residual_binary_linear<S, B>& layer) {
     residual_binary_linear<S> host;
     for (const auto& path : layer.paths)
         host.paths.push_back({on_host(b, path.B), on_host(b, path.s_post), on_host(b, path.s_pre)});
@@ -222,7 +221,7 @@ residual_binary_linear<S> do_on_host(backend_tag, const B& b, const residual_bin
     return host;
 }
 template <class B, class S>
-residual_linear<S> do_on_host(backend_tag, const B& b, const residual_linear<S, B>& layer) {
+residual_linear<S> do_download(backend_tag, const B& b, const residual_linear<S, B>& layer) {
     residual_linear<S> host;
     host.layer = on_host(b, layer.layer);
     for (const auto& latent : layer.latents)

@@ -73,10 +73,18 @@ inline std::vector<index> visiting_order(std::uint64_t seed, std::size_t epoch, 
 template <backend B>
 inline constexpr std::size_t steps_unseen = host_backend<B> ? 1 : 16;
 
-/// An observer that looks away.
-struct ignore_steps {
-    void operator()(auto&&...) const {}
-};
+/// The kinds of parameters that a list has.
+template <class S>
+trainable kinds_of(std::span<const parameter<S>> parameters) {
+    const auto has = [&](parameter_kind kind) {
+        return std::any_of(parameters.begin(), parameters.end(), [&](const auto& p) { return p.kind == kind; });
+    };
+    return {.weights = has(parameter_kind::weight),
+            .latents = has(parameter_kind::latent),
+            .scales = has(parameter_kind::scale),
+            .biases = has(parameter_kind::bias),
+            .norms = has(parameter_kind::norm)};
+}
 
 /// Parameters with their peak rates and the optimizers' state.
 template <class S, class Memory = host_memory>
@@ -106,7 +114,7 @@ class tuner {
     void gather(const B& b) {
         if (sums_.empty())
             for (const auto& p : parameters_) {
-                sums_.push_back(allocate_vector<S>(b, std::ssize(p.gradient)));
+                sums_.push_back(allocate<S>(b, std::ssize(p.gradient)));
                 gathered_.push_back(p);
                 gathered_.back().gradient = span_of(sums_.back());
             }

@@ -1,10 +1,11 @@
 // AdamW over a list of parameters.
 #pragma once
 
-#include <subbit/backend/memory_operations.hpp>
-#include <subbit/backend/train_operations.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/backend/ops/train.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
+#include <subbit/train/parameter.hpp>
 
 #include <cmath>
 #include <span>
@@ -14,33 +15,16 @@
 
 namespace subbit {
 
-/// What a parameter is; rates are chosen by it.
-enum class parameter_kind { weight, latent, scale, bias, norm };
+namespace detail {
 
-/// One trainable tensor: its values and the gradient of the current step, both owned elsewhere, in the backend's
-/// memory.
-template <class S>
-struct parameter {
-    std::string name;
-    parameter_kind kind = parameter_kind::weight;
-    std::span<S> value;
-    std::span<S> gradient;
-    index rows = 0;  ///< of a matrix whose rows lie one after the other; 0: a vector
-};
-
-/// All entries of an owner whose rows lie one after the other.
-template <class M>
-auto entries(M& m) {
-    const auto v = view(m);
-    return std::span(v.data, static_cast<std::size_t>(v.size()));
+/// A vector of the backend's memory as numbers to be kept in a file.
+template <class B, class V>
+auto numbers_of(const B& b, const V& x) {
+    const auto& host = on_host(b, x);
+    return std::vector(host.begin(), host.end());
 }
 
-/// A matrix as a parameter.
-template <class M>
-auto matrix_parameter(std::string name, parameter_kind kind, M& value, M& gradient) {
-    using S = typename decltype(view(value))::value_type;
-    return parameter<S>{std::move(name), kind, entries(value), entries(gradient), view(value).rows};
-}
+}  // namespace detail
 
 /// First and second moments of one parameter on the host, for saving and restoring a run.
 template <class S>
@@ -67,11 +51,11 @@ class adamw {
     /// rate, `gradient_share` of every gradient.
     template <class B>
     void next_step(const B& b, double rate_share, double gradient_share) {
-        if (const_span(now_).empty()) now_ = allocate_vector<double>(b, index{adamw_step::count});
+        if (const_span(now_).empty()) now_ = allocate<double>(b, index{adamw_step::count});
         const auto t = static_cast<double>(++steps_);
         const adamw_step now{rate_share, 1 - std::pow(options_.beta1, t),
                              1 / std::sqrt(1 - std::pow(options_.beta2, t)), gradient_share};
-        write_entries(b, std::span<const double>(now.numbers()), span_of(now_));
+        upload(b, std::span<const double>(now.numbers()), span_of(now_));
     }
     /// The second half, which is the same in every step and may be recorded. `clears`: the gradients become zero.
     template <class B>
@@ -79,7 +63,7 @@ class adamw {
         if (moments_.empty())
             for (const auto& p : parameters) {
                 const index size = std::ssize(p.value);
-                moments_.push_back({allocate_vector<S>(b, size), allocate_vector<S>(b, size)});
+                moments_.push_back({allocate<S>(b, size), allocate<S>(b, size)});
             }
         require_size("adamw: parameters", std::ssize(parameters), std::ssize(moments_));
         require_size("adamw: rates", std::ssize(rates), std::ssize(parameters));
@@ -100,7 +84,7 @@ class adamw {
     std::vector<moment_pair<S>> moments(const B& b) const {
         std::vector<moment_pair<S>> all;
         for (const auto& m : moments_)
-            all.push_back({read_entries<B, S>(b, const_span(m.first)), read_entries<B, S>(b, const_span(m.second))});
+            all.push_back({detail::numbers_of(b, m.first), detail::numbers_of(b, m.second)});
         return all;
     }
     template <class B>
@@ -108,7 +92,7 @@ class adamw {
         steps_ = steps;
         moments_.clear();
         for (const auto& m : moments)
-            moments_.push_back({upload_vector(b, std::span(m.first)), upload_vector(b, std::span(m.second))});
+            moments_.push_back({upload(b, std::span(m.first)), upload(b, std::span(m.second))});
     }
 
   private:

@@ -1,9 +1,9 @@
 // Losses over a vocabulary and their gradients. They run over chunks of tokens, so that no (tokens x vocabulary) matrix
-// of all tokens ever exists. The squared errors are operations of the backend (train_operations.hpp).
+// of all tokens ever exists. The squared errors are operations of the backend (ops/train.hpp).
 #pragma once
 
-#include <subbit/backend/memory_operations.hpp>
-#include <subbit/backend/train_operations.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/backend/ops/train.hpp>
 
 #include <algorithm>
 #include <cstdint>
@@ -41,8 +41,8 @@ double cross_entropy(const B& b, matrix_view<const S> hidden, matrix_view<const 
     const index chunk = logits_at_once<B>(hidden.rows, head.rows);
     matrix_in<S, memory_of<B>> logits;
     reshape(b, logits, chunk, head.rows);
-    const auto wanted = upload_vector(b, labels);
-    auto losses = allocate_vector<double>(b, hidden.rows);
+    const auto wanted = upload(b, labels);
+    auto losses = allocate<double>(b, hidden.rows);
     for (index start = 0; start < hidden.rows; start += chunk) {
         const index tokens = std::min(chunk, hidden.rows - start);
         const auto from = static_cast<std::size_t>(start), count = static_cast<std::size_t>(tokens);
@@ -54,7 +54,7 @@ double cross_entropy(const B& b, matrix_view<const S> hidden, matrix_view<const 
         if (d_hidden.size() != 0) gemm(b, l, head, d_hidden.middle_rows(start, tokens));
         if (d_head.size() != 0) gemm(b, l.t(), h, d_head, 1, 1);
     }
-    return detail::sum_in_order(read_entries(b, std::span<const double>(const_span(losses))));
+    return detail::sum_in_order(const_span(on_host(b, losses)));
 }
 
 /// losses[t] = KL(teacher || student) of token t at temperature 1, both softmaxes over the same head, and the gradient
@@ -89,9 +89,9 @@ void forward_kl(const B& b, matrix_view<const S> teacher, matrix_view<const S> s
 template <class B, class S>
 double forward_kl(const B& b, matrix_view<const S> teacher, matrix_view<const S> student, matrix_view<const S> head,
                   double weight, matrix_view<S> d_student) {
-    auto losses = allocate_vector<double>(b, teacher.rows);
+    auto losses = allocate<double>(b, teacher.rows);
     forward_kl(b, teacher, student, head, weight, d_student, span_of(losses));
-    return detail::sum_in_order(read_entries(b, std::span<const double>(const_span(losses))));
+    return detail::sum_in_order(const_span(on_host(b, losses)));
 }
 
 }  // namespace subbit

@@ -1,7 +1,8 @@
 // Muon (Jordan et al. 2024): momentum for matrices, made orthogonal by Newton-Schulz before the step.
 #pragma once
 
-#include <subbit/backend/factor_operations.hpp>
+#include <subbit/backend/ops/dense.hpp>
+#include <subbit/backend/ops/memory.hpp>
 #include <subbit/train/adamw.hpp>
 
 #include <algorithm>
@@ -56,7 +57,7 @@ class muon {
     void step(const B& b, std::span<const parameter<S>> parameters, std::span<const double> rates) {
         if (moments_.empty())
             for (const auto& p : parameters)
-                moments_.push_back(allocate_vector<S>(b, std::ssize(p.value)));
+                moments_.push_back(allocate<S>(b, std::ssize(p.value)));
         require_size("muon: parameters", std::ssize(parameters), std::ssize(moments_));
         require_size("muon: rates", std::ssize(rates), std::ssize(parameters));
         for (std::size_t i = 0; i < parameters.size(); ++i)
@@ -67,14 +68,14 @@ class muon {
     std::vector<moment_pair<S>> moments(const B& b) const {
         std::vector<moment_pair<S>> all;
         for (const auto& m : moments_)
-            all.push_back({read_entries<B, S>(b, const_span(m)), {}});
+            all.push_back({detail::numbers_of(b, m), {}});
         return all;
     }
     template <class B>
     void restore(const B& b, const std::vector<moment_pair<S>>& moments) {
         moments_.clear();
         for (const auto& m : moments)
-            moments_.push_back(upload_vector(b, std::span(m.first)));
+            moments_.push_back(upload(b, std::span(m.first)));
     }
 
   private:

@@ -1,7 +1,7 @@
 // The GPU's block (gpu/block.hpp says what it offers), and the one __global__ function that all kernels go through.
 #pragma once
 
-#include <subbit/backend/gpu/block.hpp>
+#include <subbit/backend/gpu/device/block.hpp>
 
 #include <cstddef>
 #include <cstdint>

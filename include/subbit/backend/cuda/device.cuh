@@ -5,9 +5,9 @@
 #include <subbit/backend/cuda/error.cuh>
 #include <subbit/backend/cuda/graph.cuh>
 #include <subbit/backend/cuda/kernel_code.cuh>
-#include <subbit/backend/gpu/dense.hpp>
-#include <subbit/backend/gpu/memory.hpp>
-#include <subbit/backend/gpu/memory_cache.hpp>
+#include <subbit/backend/gpu/device/memory_cache.hpp>
+#include <subbit/backend/gpu/device/operand.hpp>
+#include <subbit/backend/gpu/device/owners.hpp>
 
 #include <cstddef>
 #include <cstdint>

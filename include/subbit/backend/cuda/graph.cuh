@@ -3,7 +3,7 @@
 #pragma once
 
 #include <subbit/backend/cuda/error.cuh>
-#include <subbit/backend/gpu/memory_cache.hpp>
+#include <subbit/backend/gpu/device/memory_cache.hpp>
 
 #include <memory>
 #include <optional>

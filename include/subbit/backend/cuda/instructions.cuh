@@ -3,7 +3,7 @@
 
 #include <subbit/backend/cuda/block.cuh>
 #include <subbit/backend/cuda/warpgroup_products.cuh>
-#include <subbit/backend/gpu/instructions.hpp>
+#include <subbit/backend/gpu/device/instructions.hpp>
 
 #include <cstdint>
 

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <subbit/backend/cuda/block.cuh>
-#include <subbit/backend/gpu/instructions.hpp>
+#include <subbit/backend/gpu/device/instructions.hpp>
 #include <subbit/backend/gpu/packed/core_matrices.hpp>
 
 #include <cstddef>

@@ -3,7 +3,7 @@
 
 #include <subbit/backend/emulated/bulk_copies.hpp>
 #include <subbit/backend/emulated/fibers.hpp>
-#include <subbit/backend/gpu/block.hpp>
+#include <subbit/backend/gpu/device/block.hpp>
 #include <subbit/backend/gpu/packed/core_matrices.hpp>
 
 #include <array>

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <subbit/backend/emulated/fibers.hpp>
-#include <subbit/backend/gpu/instructions.hpp>
+#include <subbit/backend/gpu/device/instructions.hpp>
 #include <subbit/core/error.hpp>
 
 #include <algorithm>

@@ -4,9 +4,9 @@
 #include <subbit/backend/emulated/block.hpp>
 #include <subbit/backend/emulated/graph.hpp>
 #include <subbit/backend/emulated/memory.hpp>
-#include <subbit/backend/gpu/dense.hpp>
-#include <subbit/backend/gpu/memory.hpp>
-#include <subbit/backend/gpu/memory_cache.hpp>
+#include <subbit/backend/gpu/device/memory_cache.hpp>
+#include <subbit/backend/gpu/device/operand.hpp>
+#include <subbit/backend/gpu/device/owners.hpp>
 
 #include <Eigen/Cholesky>
 #include <Eigen/Eigenvalues>

@@ -1,7 +1,7 @@
 // Launches that are recorded once and replayed, as CUDA's graphs do it: with the arguments that they had when recorded.
 #pragma once
 
-#include <subbit/backend/gpu/memory_cache.hpp>
+#include <subbit/backend/gpu/device/memory_cache.hpp>
 #include <subbit/core/error.hpp>
 
 #include <functional>

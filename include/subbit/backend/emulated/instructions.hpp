@@ -2,7 +2,7 @@
 #pragma once
 
 #include <subbit/backend/emulated/block.hpp>
-#include <subbit/backend/gpu/instructions.hpp>
+#include <subbit/backend/gpu/device/instructions.hpp>
 #include <subbit/backend/gpu/packed/core_matrices.hpp>
 #include <subbit/core/half.hpp>
 

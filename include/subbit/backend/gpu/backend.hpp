@@ -26,8 +26,8 @@
 #pragma once
 
 #include <subbit/backend/concept.hpp>
-#include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/memory.hpp>
+#include <subbit/backend/gpu/device/block.hpp>
+#include <subbit/backend/gpu/device/owners.hpp>
 
 #include <cstddef>
 #include <memory>

@@ -1,158 +1,125 @@
-// Owners of a device's memory. They carry the device, so that their memory goes back in the order of its stream.
+// Owners in a device's memory, and the way there and back (ops/memory.hpp).
 #pragma once
 
-#include <subbit/bits/bit_view.hpp>
-#include <subbit/core/matrix.hpp>
+#include <subbit/backend/gpu/backend.hpp>
+#include <subbit/backend/gpu/kernels/bits.hpp>
+#include <subbit/backend/gpu/kernels/elementwise.hpp>
+#include <subbit/backend/ops/memory.hpp>
+#include <subbit/bits/bit_matrix.hpp>
 
-#include <cstddef>
+#include <algorithm>
 #include <cstdint>
 #include <span>
-#include <utility>
 
-namespace subbit::gpu {
+namespace subbit {
 
-/// What an owner without memory holds in the place of its device.
-struct no_device {};
-
-/// `count` entries of T on a device, not initialized. Copies are deep.
-template <class Device, class T>
-class buffer {
-  public:
-    buffer() = default;
-    buffer(const Device& device, index count) : device_(device), count_(count) {
-        if (count > 0) data_ = static_cast<T*>(device.allocate(bytes()));
-    }
-    buffer(const buffer& other) : buffer(other.device_, other.count_) {
-        if (count_ > 0) device_.copy_on_device(data_, other.data_, bytes());
-    }
-    buffer(buffer&& other) noexcept
-        : device_(other.device_), data_(std::exchange(other.data_, nullptr)), count_(std::exchange(other.count_, 0)) {}
-    buffer& operator=(buffer other) noexcept {
-        std::swap(device_, other.device_);
-        std::swap(data_, other.data_);
-        std::swap(count_, other.count_);
-        return *this;
-    }
-    ~buffer() {
-        if (data_ != nullptr) device_.deallocate(data_, bytes());
-    }
-
-    /// Makes room for `count` entries, which are then anything where there was too little; true where there was some.
-    bool grow(const Device& device, index count) {
-        if (count <= count_) return false;
-        const bool leaves = count_ > 0;
-        *this = buffer(device, count);
-        return leaves;
-    }
-
-    T* data() { return data_; }
-    const T* data() const { return data_; }
-    index size() const { return count_; }
-    std::size_t bytes() const { return static_cast<std::size_t>(count_) * sizeof(T); }
-
-  private:
-    Device device_{no_device{}};
-    T* data_ = nullptr;
-    index count_ = 0;
-};
-
-/// `count` entries of T in memory of the host that a device reads and writes by itself, so that copies need not wait:
-/// what Device::send() and fetch() take. Not initialized.
-template <class Device, class T>
-class host_buffer {
-  public:
-    host_buffer(const Device& device, index count)
-        : device_(device),
-          count_(count),
-          data_(static_cast<T*>(device.allocate_host(static_cast<std::size_t>(count) * sizeof(T)))) {}
-    host_buffer(const host_buffer&) = delete;
-    host_buffer& operator=(const host_buffer&) = delete;
-    ~host_buffer() { device_.deallocate_host(data_); }
-
-    T* data() { return data_; }
-    const T* data() const { return data_; }
-    index size() const { return count_; }
-
-  private:
-    Device device_;
-    index count_;
-    T* data_;
-};
-
-/// A row-major matrix on a device.
 template <class Device, class S>
-class device_matrix {
-  public:
-    device_matrix() = default;
-    device_matrix(const Device& device, index rows, index cols)
-        : memory_(device, rows * cols), rows_(rows), cols_(cols) {}
+gpu::device_matrix<Device, S> do_allocate(gpu_tag, const gpu_backend<Device>& b, S, index rows, index cols) {
+    gpu::device_matrix<Device, S> X(b.device(), rows, cols);
+    b.device().clear(view(X).data, static_cast<std::size_t>(X.rows() * X.cols()) * sizeof(S));
+    return X;
+}
 
-    index rows() const { return rows_; }
-    index cols() const { return cols_; }
-
-    /// Takes another shape, in the same memory where that is large enough. True where it had to leave its memory.
-    bool reshape(const Device& device, index rows, index cols) {
-        rows_ = rows, cols_ = cols;
-        return memory_.grow(device, rows * cols);
-    }
-
-    friend matrix_view<S> view(device_matrix& m) { return {m.memory_.data(), m.rows_, m.cols_}; }
-    friend matrix_view<const S> view(const device_matrix& m) { return {m.memory_.data(), m.rows_, m.cols_}; }
-
-  private:
-    buffer<Device, S> memory_;
-    index rows_ = 0, cols_ = 0;
-};
-
-/// A vector on a device.
 template <class Device, class S>
-class device_vector {
-  public:
-    device_vector() = default;
-    device_vector(const Device& device, index size) : memory_(device, size), size_(size) {}
+gpu::device_vector<Device, S> do_allocate(gpu_tag, const gpu_backend<Device>& b, S, index n) {
+    gpu::device_vector<Device, S> x(b.device(), n);
+    b.device().clear(span_of(x).data(), span_of(x).size_bytes());
+    return x;
+}
 
-    index size() const { return size_; }
-
-    /// As device_matrix::reshape.
-    bool reshape(const Device& device, index size) {
-        size_ = size;
-        return memory_.grow(device, size);
+/// A matrix that lies by columns travels as it is, and is turned over there.
+template <class Device, class S>
+gpu::device_matrix<Device, S> do_upload(gpu_tag tag, const gpu_backend<Device>& b, matrix_view<const S> host) {
+    gpu::device_matrix<Device, S> X(b.device(), host.rows, host.cols);
+    const auto bytes = static_cast<std::size_t>(host.size()) * sizeof(S);
+    if (host.is_contiguous()) {
+        b.device().copy_to_device(view(X).data, host.data, bytes);
+    } else if (host.t().is_contiguous()) {
+        const auto turned = do_upload(tag, b, host.t());
+        do_axpby(tag, b, S(1), view(turned).t(), S(0), view(X));
+    } else {
+        const subbit::matrix<S> packed = as_eigen(host);
+        b.device().copy_to_device(view(X).data, packed.data(), bytes);
     }
+    return X;
+}
 
-    friend std::span<S> span_of(device_vector& v) { return {v.memory_.data(), static_cast<std::size_t>(v.size_)}; }
-    friend std::span<const S> span_of(const device_vector& v) {
-        return {v.memory_.data(), static_cast<std::size_t>(v.size_)};
+template <class Device, class S>
+gpu::device_vector<Device, S> do_upload(gpu_tag, const gpu_backend<Device>& b, std::span<const S> host) {
+    gpu::device_vector<Device, S> x(b.device(), std::ssize(host));
+    b.device().copy_to_device(span_of(x).data(), host.data(), host.size_bytes());
+    return x;
+}
+
+template <class Device, class S>
+subbit::matrix<S> do_download(gpu_tag tag, const gpu_backend<Device>& b, matrix_view<const S> X) {
+    if (!X.is_contiguous()) {
+        gpu::device_matrix<Device, S> packed(b.device(), X.rows, X.cols);
+        do_axpby(tag, b, S(1), X, S(0), view(packed));
+        return do_download(tag, b, matrix_view<const S>(view(packed)));
     }
+    subbit::matrix<S> host(X.rows, X.cols);
+    b.device().copy_to_host(host.data(), X.data, static_cast<std::size_t>(host.size()) * sizeof(S));
+    return host;
+}
 
-  private:
-    buffer<Device, S> memory_;
-    index size_ = 0;
-};
+template <class Device, class S>
+subbit::vector<S> do_download(gpu_tag, const gpu_backend<Device>& b, std::span<const S> device) {
+    subbit::vector<S> host(std::ssize(device));
+    b.device().copy_to_host(host.data(), device.data(), device.size_bytes());
+    return host;
+}
 
-/// Packed signs on a device, in the one layout (bit_view.hpp); born all -1.
+template <class Device, class S>
+void do_reshape(gpu_tag, const gpu_backend<Device>& b, gpu::device_matrix<Device, S>& X, index rows, index cols) {
+    if (X.reshape(b.device(), rows, cols)) b.note_move();
+}
+
+template <class Device, class S>
+void do_reshape(gpu_tag, const gpu_backend<Device>& b, gpu::device_vector<Device, S>& x, index n) {
+    if (x.reshape(b.device(), n)) b.note_move();
+}
+
+template <class B, class S>
+void do_fill(gpu_tag, const B& b, S value, matrix_view<S> X) {
+    gpu::for_entries<gpu::set_entry<S>>(b, X, value);
+}
+
+template <class Device, class S>
+void do_take_bits(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> X, gpu::device_bit_matrix<Device>& bits) {
+    gpu::pack_on_device(b, X, bits);
+}
+
+template <class Device, class S>
+bit_matrix do_pack_signs(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> X) {
+    if (X.size() == 0) return bit_matrix(X.rows, X.cols);
+    auto words = b.template scratch<std::uint32_t>(bit_layout::word_count(X.rows, X.cols));
+    b.device().clear(words.data(), words.bytes());
+    b.launch(gpu::cover_by_warps(X.rows * bit_layout::col_groups(X.cols)), gpu::pack_words<S>{X, words.data()});
+    return gpu::download_bits(b, words.data(), X.rows, X.cols);
+}
+
+template <class Device, class S>
+void do_upload(gpu_tag, const gpu_backend<Device>& b, std::span<const S> host, std::span<S> entries) {
+    using kernel = gpu::store_numbers<S>;
+    if (std::ssize(host) > 4 * kernel::most)
+        return b.device().copy_to_device(entries.data(), host.data(), host.size_bytes());
+    for (index first = 0; first < std::ssize(host); first += kernel::most) {
+        kernel k{{}, std::min(kernel::most, std::ssize(host) - first), entries.data() + first};
+        std::copy_n(host.data() + first, k.count, k.numbers);
+        b.launch(gpu::cover(k.count), k);
+    }
+}
+
 template <class Device>
-class device_bit_matrix {
-  public:
-    device_bit_matrix() = default;
-    device_bit_matrix(const Device& device, index rows, index cols) : device_bit_matrix(uncleared(device, rows, cols)) {
-        if (memory_.size() > 0) device.clear(memory_.data(), memory_.bytes());
-    }
-    /// For who writes every word.
-    static device_bit_matrix uncleared(const Device& device, index rows, index cols) {
-        device_bit_matrix bits;
-        bits.memory_ = {device, bit_layout::word_count(rows, cols)};
-        bits.rows_ = rows, bits.cols_ = cols;
-        return bits;
-    }
+gpu::device_bit_matrix<Device> do_upload(gpu_tag, const gpu_backend<Device>& b, bit_view host) {
+    return gpu::upload_bits(b, host);
+}
 
-    index rows() const { return rows_; }
-    index cols() const { return cols_; }
-    std::uint32_t* words() { return memory_.data(); }
-    bit_view view() const { return {memory_.data(), rows_, cols_}; }
+template <class Device>
+bit_matrix do_download(gpu_tag, const gpu_backend<Device>& b, bit_view bits) {
+    if (bits.word_count() == 0) return bit_matrix(bits.rows(), bits.cols());
+    return gpu::download_bits(b, bits.words(), bits.rows(), bits.cols());
+}
 
-  private:
-    buffer<Device, std::uint32_t> memory_;
-    index rows_ = 0, cols_ = 0;
-};
-
-}  // namespace subbit::gpu
+}  // namespace subbit

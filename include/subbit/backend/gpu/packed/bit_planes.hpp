@@ -12,9 +12,9 @@
 // for what the bound is above the largest of them (docs/gpu.md). An infinity or a NaN makes a scale NaN.
 #pragma once
 
-#include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/fours.hpp>
-#include <subbit/backend/gpu/instructions.hpp>
+#include <subbit/backend/gpu/device/block.hpp>
+#include <subbit/backend/gpu/device/instructions.hpp>
+#include <subbit/backend/gpu/kernels/fours.hpp>
 #include <subbit/backend/gpu/packed/fixed_point.hpp>
 
 #include <bit>

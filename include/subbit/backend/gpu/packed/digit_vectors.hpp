@@ -6,10 +6,10 @@
 // one is done.
 #pragma once
 
-#include <subbit/backend/gpu/block.hpp>
+#include <subbit/backend/gpu/device/block.hpp>
+#include <subbit/backend/gpu/kernels/rounding.hpp>
 #include <subbit/backend/gpu/packed/digits.hpp>
 #include <subbit/backend/gpu/packed/product.hpp>
-#include <subbit/backend/gpu/rounding.hpp>
 
 #include <algorithm>
 #include <cstddef>

@@ -5,9 +5,9 @@
 // waits for another: one latency of the memory, not one for each.
 #pragma once
 
-#include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/fours.hpp>
-#include <subbit/backend/gpu/instructions.hpp>
+#include <subbit/backend/gpu/device/block.hpp>
+#include <subbit/backend/gpu/device/instructions.hpp>
+#include <subbit/backend/gpu/kernels/fours.hpp>
 #include <subbit/backend/gpu/packed/fixed_point.hpp>
 #include <subbit/backend/gpu/packed/product.hpp>
 

@@ -2,12 +2,12 @@
 // it.
 #pragma once
 
-#include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/instructions.hpp>
+#include <subbit/backend/gpu/device/block.hpp>
+#include <subbit/backend/gpu/device/instructions.hpp>
+#include <subbit/backend/gpu/kernels/rounding.hpp>
 #include <subbit/backend/gpu/packed/bit_planes.hpp>
 #include <subbit/backend/gpu/packed/product.hpp>
 #include <subbit/backend/gpu/packed/vector_sources.hpp>
-#include <subbit/backend/gpu/rounding.hpp>
 
 #include <cstdint>
 

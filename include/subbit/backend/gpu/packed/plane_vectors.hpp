@@ -10,7 +10,7 @@
 // about 1 us a product, of which a load from the L2 cache is a third. So a block has many warps with few columns each.
 #pragma once
 
-#include <subbit/backend/gpu/block.hpp>
+#include <subbit/backend/gpu/device/block.hpp>
 #include <subbit/backend/gpu/packed/plane_products.hpp>
 
 #include <cstddef>

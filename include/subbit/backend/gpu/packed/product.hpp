@@ -14,10 +14,10 @@
 // weights, would be at 64 weights a clock; one multiply-add a weight at 128, before anything is unpacked.
 #pragma once
 
-#include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/instructions.hpp>
+#include <subbit/backend/gpu/device/block.hpp>
+#include <subbit/backend/gpu/device/instructions.hpp>
+#include <subbit/backend/gpu/kernels/rounding.hpp>
 #include <subbit/backend/gpu/packed/fixed_point.hpp>
-#include <subbit/backend/gpu/rounding.hpp>
 #include <subbit/bits/bit_view.hpp>
 #include <subbit/bits/residual_binary_linear.hpp>
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <subbit/backend/gpu/backend.hpp>
-#include <subbit/backend/gpu/bits.hpp>
+#include <subbit/backend/gpu/kernels/bits.hpp>
 #include <subbit/backend/gpu/packed/digit_vectors.hpp>
 #include <subbit/backend/gpu/packed/digits.hpp>
 #include <subbit/backend/gpu/packed/product.hpp>
@@ -13,8 +13,6 @@
 #include <subbit/backend/gpu/packed/warpgroup_products.hpp>
 #include <subbit/backend/gpu/packed/workspace.hpp>
 
-#include <algorithm>
-#include <cstdint>
 #include <span>
 #include <type_traits>
 #include <vector>
@@ -107,19 +105,5 @@ void packed_gemm(const gpu_backend<Device>& b, matrix_view<const S> A, bit_view 
 }
 
 }  // namespace gpu
-
-/// The bits may be the host's or the device's.
-template <class Device, class S>
-void do_gemm(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> A, transposed_bit_view X, matrix_view<S> C,
-             S alpha, S beta) {
-    gpu::packed_gemm(b, A, gpu::device_bits<Device>(b, X.t()).view(), C, alpha, beta);
-}
-
-template <class Device, class S>
-void do_gemm(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> A, bit_view X, matrix_view<S> C, S alpha,
-             S beta) {
-    const gpu::device_bits<Device> bits(b, X);
-    gpu::packed_gemm(b, A, gpu::transpose_bits(b, bits.view()).view(), C, alpha, beta);
-}
 
 }  // namespace subbit

@@ -4,9 +4,9 @@
 // all places makes one piece of 16 bytes. 8 lanes have the same pieces of 8 tokens, a whole core matrix.
 #pragma once
 
-#include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/fours.hpp>
-#include <subbit/backend/gpu/instructions.hpp>
+#include <subbit/backend/gpu/device/block.hpp>
+#include <subbit/backend/gpu/device/instructions.hpp>
+#include <subbit/backend/gpu/kernels/fours.hpp>
 #include <subbit/backend/gpu/packed/digits.hpp>
 #include <subbit/backend/gpu/packed/product.hpp>
 #include <subbit/backend/gpu/packed/tile_digits.hpp>

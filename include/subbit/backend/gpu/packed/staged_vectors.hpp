@@ -10,7 +10,7 @@
 // which then has its signs when its vector comes.
 #pragma once
 
-#include <subbit/backend/gpu/block.hpp>
+#include <subbit/backend/gpu/device/block.hpp>
 #include <subbit/backend/gpu/packed/plane_products.hpp>
 
 #include <cmath>

@@ -4,7 +4,7 @@
 // copy is a loop over consecutive bytes, whose addresses need no arithmetic.
 #pragma once
 
-#include <subbit/backend/gpu/block.hpp>
+#include <subbit/backend/gpu/device/block.hpp>
 #include <subbit/backend/gpu/packed/core_matrices.hpp>
 #include <subbit/backend/gpu/packed/digits.hpp>
 #include <subbit/backend/gpu/packed/fixed_point.hpp>

@@ -2,11 +2,11 @@
 // rows, and of each group of 8 tokens two neighbouring ones.
 #pragma once
 
-#include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/fours.hpp>
-#include <subbit/backend/gpu/instructions.hpp>
+#include <subbit/backend/gpu/device/block.hpp>
+#include <subbit/backend/gpu/device/instructions.hpp>
+#include <subbit/backend/gpu/kernels/fours.hpp>
+#include <subbit/backend/gpu/kernels/rounding.hpp>
 #include <subbit/backend/gpu/packed/product.hpp>
-#include <subbit/backend/gpu/rounding.hpp>
 #include <subbit/core/half.hpp>
 
 #include <cstddef>

@@ -7,7 +7,7 @@
 // is as exact as a float's.
 #pragma once
 
-#include <subbit/backend/gpu/block.hpp>
+#include <subbit/backend/gpu/device/block.hpp>
 #include <subbit/backend/gpu/packed/product.hpp>
 #include <subbit/backend/gpu/packed/tile_digits.hpp>
 #include <subbit/backend/gpu/packed/tile_output.hpp>

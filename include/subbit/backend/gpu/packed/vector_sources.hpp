@@ -10,8 +10,8 @@
 // warps have fewer columns each. plane_vectors.hpp alone knows of factors and usual_halves.
 #pragma once
 
-#include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/fours.hpp>
+#include <subbit/backend/gpu/device/block.hpp>
+#include <subbit/backend/gpu/kernels/fours.hpp>
 #include <subbit/backend/gpu/packed/bit_planes.hpp>
 #include <subbit/core/matrix.hpp>
 

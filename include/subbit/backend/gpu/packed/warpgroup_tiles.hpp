@@ -18,8 +18,8 @@
 // a multiprocessor: 4096 divided by the 256 rows of a tile.
 #pragma once
 
-#include <subbit/backend/gpu/block.hpp>
-#include <subbit/backend/gpu/instructions.hpp>
+#include <subbit/backend/gpu/device/block.hpp>
+#include <subbit/backend/gpu/device/instructions.hpp>
 #include <subbit/backend/gpu/packed/core_matrices.hpp>
 #include <subbit/backend/gpu/packed/product.hpp>
 #include <subbit/backend/gpu/packed/tile_digits.hpp>

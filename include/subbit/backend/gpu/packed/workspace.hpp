@@ -2,7 +2,7 @@
 #pragma once
 
 #include <subbit/backend/gpu/backend.hpp>
-#include <subbit/backend/gpu/memory.hpp>
+#include <subbit/backend/gpu/device/owners.hpp>
 #include <subbit/core/half.hpp>
 
 #include <cstdint>

@@ -1,0 +1,23 @@
+// The first step: what a text is changed to before it is cut.
+#pragma once
+
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+namespace llama {
+
+/// A text that is being normalized.
+struct normalized_text {
+    std::string text;
+    bool keeps_start = true;  ///< false once characters at the start were taken away
+};
+
+/// Changes a text (valid UTF-8, and so is the result).
+using normalizer = std::function<void(normalized_text&)>;
+
+/// What a tokenizer.json's normalizer stands for: NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip, ByteLevel,
+/// Sequence; empty for null. format_error beginning with `where` for anything else.
+normalizer parse_normalizer(const nlohmann::json& value, const std::string& where);
+
+}  // namespace llama

@@ -1,0 +1,93 @@
+// The cpu backend: all threads, the widest SIMD that the machine has, chosen at run time.
+#pragma once
+
+#include <subbit/backend/cpu/isa.hpp>
+#include <subbit/backend/cpu/kernels/simd_loop.hpp>
+#include <subbit/backend/cpu/tag.hpp>
+#include <subbit/backend/cpu/thread_pool.hpp>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+
+namespace subbit {
+
+/// The element type of the cpu backend's dense float32 products.
+enum class precision {
+    f32,  ///< IEEE single precision
+    bf16  ///< operands rounded to bfloat16 (nearest, ties to even), float32 accumulation
+};
+
+struct cpu_options {
+    int threads = 0;                      ///< 0: as many as the machine has
+    isa instructions = preferred_isa();   ///< at most what the machine has
+    precision products = precision::f32;  ///< of float32 matrix products; double and packed products are not affected
+    bool bf16_instructions = prefer_bf16_instructions();  ///< else, or without them: rounded operands, float32 products
+};
+
+/// A processor with shared memory. Results do not depend on the number of threads. Copies share the threads; loops that
+/// are started from several threads at once, or from within one another, are correct but do not run faster.
+class cpu {
+  public:
+    using tag = cpu_tag;
+    template <class S>
+    using matrix = subbit::matrix<S>;
+    template <class S>
+    using vector = subbit::vector<S>;
+
+    /// Throws value_error for a negative number of threads, an instruction set that the machine lacks, and a SUBBIT_ISA
+    /// in the environment that is unknown.
+    explicit cpu(cpu_options options = {})
+        : isa_(options.instructions),
+          products_(options.products),
+          bf16_instructions_(options.bf16_instructions && isa_ == isa::avx512 && detect_bf16()) {
+        if (options.threads < 0)
+            throw value_error("cpu: " + std::to_string(options.threads) + " threads, expected 0 (all) or more");
+        if (isa_ > detect_isa())
+            throw value_error(std::string("cpu: this machine has no ") + isa_name(isa_) + ", at most " +
+                              isa_name(detect_isa()));
+        const int all = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+        pool_ = std::make_shared<thread_pool>(options.threads == 0 ? all : options.threads);
+    }
+
+    int threads() const { return pool_->threads(); }
+    /// Where this backend's kernels run their loops.
+    executor exec() const { return executor(*pool_); }
+    isa instructions() const { return isa_; }
+    precision products() const { return products_; }
+    /// True where bfloat16 products run as instructions rather than as rounded float32.
+    bool bf16_instructions() const { return bf16_instructions_; }
+
+    /// One line for people: "cpu: avx512 + bf16, 2 threads, bf16 products".
+    std::string describe() const {
+        return std::string("cpu: ") + isa_name(isa_) + (bf16_instructions_ ? " + bf16, " : ", ") +
+               std::to_string(threads()) + (threads() == 1 ? " thread, " : " threads, ") +
+               (products_ == precision::bf16 ? "bf16" : "f32") + " products";
+    }
+
+    /// Calls f(begin, end) for chunks of `grain` that depend on n and grain alone, never on the number of threads.
+    template <class F>
+    void parallel_for(index n, index grain, F&& f) const {
+        exec().for_chunks(n, grain, std::forward<F>(f));
+    }
+
+    /// Calls f(), whose loops the compiler vectorizes for the backend's instruction set.
+    template <class F>
+    void vectorized(F&& f) const {
+#if SUBBIT_X86
+        if (isa_ == isa::avx512) return cpu_kernels::run_loop(avx512_arch{}, f);
+        if (isa_ == isa::avx2) return cpu_kernels::run_loop(avx2_arch{}, f);
+#endif
+        cpu_kernels::run_loop(portable_arch{}, f);
+    }
+
+  private:
+    isa isa_;
+    precision products_;
+    bool bf16_instructions_;
+    std::shared_ptr<thread_pool> pool_;
+};
+
+}  // namespace subbit

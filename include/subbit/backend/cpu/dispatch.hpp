@@ -1,0 +1,54 @@
+// Which kernels a backend runs: those of its instruction set, its precision and its packed products.
+#pragma once
+
+#include <subbit/backend/cpu/backend.hpp>
+#include <subbit/backend/cpu/kernels/gemm_kernel_x86.hpp>
+#include <subbit/backend/cpu/kernels/gemm_pack_x86.hpp>
+#include <subbit/backend/cpu/kernels/gemm_products.hpp>
+#include <subbit/backend/cpu/kernels/packed_kernel_int8.hpp>
+#include <subbit/backend/cpu/kernels/packed_kernel_x86.hpp>
+#include <subbit/bits/low_rank_binary_linear.hpp>
+
+#include <concepts>
+
+namespace subbit::cpu_kernels {
+
+/// Calls f(arch) with the tag of the backend's instruction set.
+template <class B, class F>
+decltype(auto) with_arch([[maybe_unused]] const B& b, F&& f) {
+#if SUBBIT_X86
+    if (b.instructions() == isa::avx512) return f(avx512_arch{});
+    if (b.instructions() == isa::avx2) return f(avx2_arch{});
+#endif
+    return f(portable_arch{});
+}
+
+/// Calls f(arch, products) with the tags of the backend's instruction set and of its products of S.
+template <class S, class B, class F>
+void with_products(const B& b, F&& f) {
+    if constexpr (std::same_as<S, float>) {
+        if (b.products() == precision::bf16) {
+#if SUBBIT_X86
+            if (b.bf16_instructions()) return f(avx512_arch{}, bf16_products{});
+#endif
+            return with_arch(b, [&](auto arch) { f(arch, rounded_products{}); });
+        }
+    }
+    with_arch(b, [&](auto arch) { f(arch, plain_products<S>{}); });
+}
+
+/// Calls f(arch, kernel) with the kernel of products of packed signs with vectors of S.
+template <class S, class B, class F>
+void with_packed_kernel(const B& b, [[maybe_unused]] packed_precision wanted, F&& f) {
+#if SUBBIT_X86
+    if constexpr (std::same_as<S, float>)
+        if (wanted == packed_precision::int8) {
+            if (b.instructions() == isa::avx512 && detect_byte_tables())
+                return f(avx512_arch{}, int8_kernel<avx512_arch>{});
+            if (b.instructions() != isa::portable) return f(avx2_arch{}, int8_kernel<avx2_arch>{});
+        }
+#endif
+    with_arch(b, [&](auto arch) { f(arch, packed_kernel<decltype(arch), S>{}); });
+}
+
+}  // namespace subbit::cpu_kernels

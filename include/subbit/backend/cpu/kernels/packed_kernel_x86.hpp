@@ -1,0 +1,226 @@
+// The kernels of packed_kernel.hpp for float on x86: tables of 32 sums (AVX-512) and of 8 (AVX2).
+#pragma once
+
+#include <subbit/backend/cpu/kernels/packed_kernel.hpp>
+
+#if SUBBIT_X86
+#include <immintrin.h>
+
+#include <type_traits>
+#include <utility>
+
+namespace subbit::cpu_kernels {
+
+/// Calls f(index_constant<G>, at) for runs of G <= Most that cover [0, groups), as even as can be: a short run at the
+/// end would leave the processor waiting for its own additions.
+template <index Most, class F>
+[[gnu::always_inline]] inline void for_even_runs(index groups, F&& f) {
+    const index runs = (groups + Most - 1) / Most;
+    for (index r = 0, at = 0; r < runs; ++r) {
+        const index end = groups * (r + 1) / runs;
+        [&]<index... G>(std::integer_sequence<index, G...>) {
+            ((end - at == G + 1 ? f(std::integral_constant<index, G + 1>{}, at) : void()), ...);
+        }
+        (std::make_integer_sequence<index, Most>{});
+        at = end;
+    }
+}
+
+/// Where bits come from memory. The processor follows a long row of tiles by itself, but stops at the end of a page: a
+/// line now and then, two pages ahead, leads it on. Rows of less than a page end before it has noticed them: every line
+/// is asked for, far enough ahead to lie behind all the rows that are being read, maybe in the next matrix.
+struct packed_prefetch {
+    index mask, words;  ///< columns c of tiles with (c & mask) == 0 ask for the line that many words ahead
+
+    explicit packed_prefetch(index col_groups)
+        : mask(col_groups < 64 ? 0 : 7), words((col_groups < 64 ? 320 : 128) * bit_layout::tile_rows) {}
+};
+
+/// +1 in the lanes that `plus` names, -1 in the others.
+template <class Arch = avx512_arch>
+SUBBIT_AVX512 [[gnu::always_inline]] inline __m512 table_signs(unsigned plus) {
+    return _mm512_mask_blend_ps(static_cast<__mmask16>(plus), _mm512_set1_ps(-1), _mm512_set1_ps(1));
+}
+
+/// 32 entries: five columns a lookup, seven lookups for a tile of 16 rows and 32 columns (the last one has two
+/// columns).
+template <>
+struct packed_kernel<avx512_arch, float> {
+    static constexpr bool has_tables = true;
+    static constexpr index max_groups = 8;
+    static constexpr index max_vectors = 4;
+    static constexpr index table_size = 6 * 32 + 16;
+
+    template <index V>
+    SUBBIT_AVX512 static void build(float* tables, const float* values, index n) {
+        // Entry e adds x_j where bit j of e is set and subtracts it elsewhere.
+        const __m512 s0 = table_signs(0xAAAA), s1 = table_signs(0xCCCC), s2 = table_signs(0xF0F0),
+                     s3 = table_signs(0xFF00);
+        for (index block = 0; block < n; block += 32) {
+            for (index j = 0; j < 30; j += 5)
+                for (index v = 0; v < V; ++v, tables += 32) {
+                    const float* x = values + v * n + block + j;
+                    const __m512 low =
+                        _mm512_fmadd_ps(s1, _mm512_set1_ps(x[1]), _mm512_mul_ps(s0, _mm512_set1_ps(x[0])));
+                    const __m512 high =
+                        _mm512_fmadd_ps(s3, _mm512_set1_ps(x[3]), _mm512_mul_ps(s2, _mm512_set1_ps(x[2])));
+                    const __m512 four = _mm512_add_ps(low, high), fifth = _mm512_set1_ps(x[4]);
+                    _mm512_store_ps(tables, _mm512_sub_ps(four, fifth));
+                    _mm512_store_ps(tables + 16, _mm512_add_ps(four, fifth));
+                }
+            for (index v = 0; v < V; ++v, tables += 16) {
+                const float* x = values + v * n + block + 30;
+                _mm512_store_ps(tables,
+                                _mm512_fmadd_ps(s1, _mm512_set1_ps(x[1]), _mm512_mul_ps(s0, _mm512_set1_ps(x[0]))));
+            }
+        }
+    }
+
+    template <index V>
+    static void sums(bit_view bits, index group, index groups, const float* tables, float* out) {
+        // Several vectors: their accumulators fill the registers, so fewer rows are in flight.
+        for_even_runs<V == 1 ? 8 : 4>(
+            groups, [&](auto run, index at) { sweep<run, V>(bits, group + at, tables, out + 16 * at); });
+    }
+
+  private:
+    /// G groups of 16 rows.
+    template <index G, index V>
+    SUBBIT_AVX512 static void sweep(bit_view bits, index group, const float* tables, float* out) {
+        const index col_groups = bits.col_groups();
+        const packed_prefetch prefetch(col_groups);
+        const std::uint32_t* const first = bits.tile(group, 0);
+        // A lookup heeds the low five bits of each lane. The high half of a 16-bit product with 2^(16-s) is a shift
+        // right by s, on the multiplier's port rather than on the one that the lookups need.
+        const __m512i by5 = _mm512_set1_epi16(1 << 11), by10 = _mm512_set1_epi16(1 << 6);
+        const __m512 ones = _mm512_set1_ps(1);
+        __m512 sum[G][V];
+#pragma GCC unroll 8
+        for (index g = 0; g < G; ++g)
+#pragma GCC unroll 4
+            for (index v = 0; v < V; ++v)
+                sum[g][v] = _mm512_setzero_ps();
+        for (index c = 0; c < col_groups; ++c, tables += V * table_size) {
+            __m512i word[G];
+#pragma GCC unroll 8
+            for (index g = 0; g < G; ++g) {
+                const std::uint32_t* tile = first + (g * col_groups + c) * bit_layout::tile_rows;
+                word[g] = _mm512_loadu_si512(tile);
+                if ((c & prefetch.mask) == 0)
+                    _mm_prefetch(reinterpret_cast<const char*>(tile + prefetch.words), _MM_HINT_T1);
+            }
+#pragma GCC unroll 7
+            for (int lookup = 0; lookup < 7; ++lookup) {
+                __m512 low[V], high[V];
+#pragma GCC unroll 4
+                for (index v = 0; v < V; ++v) {
+                    const float* table = tables + lookup * V * 32 + v * (lookup < 6 ? 32 : 16);
+                    low[v] = _mm512_load_ps(table);
+                    high[v] = lookup < 6 ? _mm512_load_ps(table + 16) : low[v];
+                }
+#pragma GCC unroll 8
+                for (index g = 0; g < G; ++g) {
+                    if (lookup == 3 || lookup == 6) word[g] = _mm512_srli_epi32(word[g], 15);
+                    const __m512i at = lookup % 3 == 0   ? word[g]
+                                       : lookup % 3 == 1 ? _mm512_mulhi_epu16(word[g], by5)
+                                                         : _mm512_mulhi_epu16(word[g], by10);
+#pragma GCC unroll 4
+                    for (index v = 0; v < V; ++v) {
+                        const __m512 found = lookup < 6 ? _mm512_permutex2var_ps(low[v], at, high[v])
+                                                        : _mm512_permutexvar_ps(at, low[v]);
+                        // A multiply-add by one is an addition on the multipliers' ports.
+                        sum[g][v] =
+                            lookup % 3 == 1 ? _mm512_fmadd_ps(found, ones, sum[g][v]) : _mm512_add_ps(sum[g][v], found);
+                        // Without this, GCC gathers all lookups before the additions and spills them.
+                        asm("" : "+v"(sum[g][v]));
+                    }
+                }
+            }
+        }
+#pragma GCC unroll 8
+        for (index g = 0; g < G; ++g)
+#pragma GCC unroll 4
+            for (index v = 0; v < V; ++v)
+                _mm512_storeu_ps(out + v * 16 * max_groups + 16 * g, sum[g][v]);
+    }
+};
+
+/// 8 entries: three columns a lookup, eleven lookups for 8 rows and 32 columns (the last one has two columns).
+template <>
+struct packed_kernel<avx2_arch, float> {
+    static constexpr bool has_tables = true;
+    static constexpr index max_groups = 8;
+    static constexpr index max_vectors = 4;
+    static constexpr index table_size = 11 * 8;
+
+    template <index V>
+    SUBBIT_AVX2 static void build(float* tables, const float* values, index n) {
+        const __m256 s0 = _mm256_setr_ps(-1, 1, -1, 1, -1, 1, -1, 1), s1 = _mm256_setr_ps(-1, -1, 1, 1, -1, -1, 1, 1),
+                     s2 = _mm256_setr_ps(-1, -1, -1, -1, 1, 1, 1, 1);
+        for (index block = 0; block < n; block += 32)
+            for (index j = 0; j < 32; j += 3)
+                for (index v = 0; v < V; ++v, tables += 8) {
+                    const float* x = values + v * n + block + j;
+                    const float third = j + 2 < 32 ? x[2] : 0.0F;
+                    const __m256 low =
+                        _mm256_fmadd_ps(s1, _mm256_set1_ps(x[1]), _mm256_mul_ps(s0, _mm256_set1_ps(x[0])));
+                    _mm256_store_ps(tables, _mm256_fmadd_ps(s2, _mm256_set1_ps(third), low));
+                }
+    }
+
+    template <index V>
+    static void sums(bit_view bits, index group, index groups, const float* tables, float* out) {
+        for_even_runs<V == 1 ? 4 : 2>(
+            2 * groups, [&](auto run, index at) { sweep<run, V>(bits, 2 * group + at, tables, out + 8 * at); });
+    }
+
+  private:
+    /// H half tiles of 8 rows.
+    template <index H, index V>
+    SUBBIT_AVX2 static void sweep(bit_view bits, index half, const float* tables, float* out) {
+        const __m256i by3 = _mm256_set1_epi16(1 << 13), by6 = _mm256_set1_epi16(1 << 10),
+                      by9 = _mm256_set1_epi16(1 << 7), by12 = _mm256_set1_epi16(1 << 4);
+        const __m256 ones = _mm256_set1_ps(1);
+        __m256 sum[H][V];
+#pragma GCC unroll 4
+        for (index h = 0; h < H; ++h)
+#pragma GCC unroll 4
+            for (index v = 0; v < V; ++v)
+                sum[h][v] = _mm256_setzero_ps();
+        for (index c = 0; c < bits.col_groups(); ++c, tables += V * table_size) {
+            __m256i word[H];
+#pragma GCC unroll 4
+            for (index h = 0; h < H; ++h)
+                word[h] = _mm256_loadu_si256(
+                    reinterpret_cast<const __m256i*>(bits.tile((half + h) / 2, c) + (half + h) % 2 * 8));
+#pragma GCC unroll 11
+            for (int lookup = 0; lookup < 11; ++lookup)
+#pragma GCC unroll 4
+                for (index h = 0; h < H; ++h) {
+                    if (lookup == 5 || lookup == 10) word[h] = _mm256_srli_epi32(word[h], 15);
+                    const __m256i at = lookup % 5 == 0   ? word[h]
+                                       : lookup % 5 == 1 ? _mm256_mulhi_epu16(word[h], by3)
+                                       : lookup % 5 == 2 ? _mm256_mulhi_epu16(word[h], by6)
+                                       : lookup % 5 == 3 ? _mm256_mulhi_epu16(word[h], by9)
+                                                         : _mm256_mulhi_epu16(word[h], by12);
+#pragma GCC unroll 4
+                    for (index v = 0; v < V; ++v) {
+                        const __m256 table = _mm256_load_ps(tables + (lookup * V + v) * 8);
+                        const __m256 found = _mm256_permutevar8x32_ps(table, at);
+                        sum[h][v] =
+                            lookup % 3 == 1 ? _mm256_fmadd_ps(found, ones, sum[h][v]) : _mm256_add_ps(sum[h][v], found);
+                        asm("" : "+x"(sum[h][v]));
+                    }
+                }
+        }
+#pragma GCC unroll 4
+        for (index h = 0; h < H; ++h)
+#pragma GCC unroll 4
+            for (index v = 0; v < V; ++v)
+                _mm256_storeu_ps(out + v * 16 * max_groups + 8 * h, sum[h][v]);
+    }
+};
+
+}  // namespace subbit::cpu_kernels
+
+#endif

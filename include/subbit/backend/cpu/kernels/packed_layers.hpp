@@ -1,0 +1,141 @@
+// Whole layers: low-rank binary ones, several at once, y = s_post o (U (s_mid o (V (s_pre o x)))) + bias, and residual
+// ones.
+#pragma once
+
+#include <subbit/backend/cpu/kernels/packed_product.hpp>
+#include <subbit/bits/low_rank_binary_linear.hpp>
+#include <subbit/bits/residual_binary_linear.hpp>
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+namespace subbit::cpu_kernels {
+
+struct packed_hidden_scratch;
+struct packed_scaled_scratch;
+
+/// The layers that share one loop; more are taken in turns.
+inline constexpr index packed_layers_at_once = 8;
+
+template <class S>
+const S* data_or_null(const vector<S>& v) {
+    return v.size() == 0 ? nullptr : v.data();
+}
+
+/// At most packed_layers_at_once layers for the rows of X, first all V, then all U. The scales enter while tables are
+/// built and sums are stored, and the numbers in between stay in the cache.
+template <class Kernel, class Arch, class Real>
+void packed_few_layers(Arch arch, executor ex, std::span<const layer_output<Real>> layers, matrix_view<const Real> X,
+                       index first_row) {
+    std::array<packed_operand<Real>, packed_layers_at_once> storage;
+    const std::span<packed_operand<Real>> products(storage.data(), layers.size());
+    std::array<Real*, packed_layers_at_once> hidden;
+    index ranks = 0;
+    for (const auto& [layer, Y] : layers)
+        ranks += layer.rank();
+    Real* next = thread_scratch<packed_hidden_scratch>().template reserve<Real>(X.rows * ranks);
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+        const auto& layer = layers[l].layer;
+        products[l] = {layer.V.view(), false, X, layer.s_pre.data()};
+        hidden[l] = next;
+        next += X.rows * layer.rank();
+    }
+    const auto rank_of = [&](std::size_t l) { return layers[l].layer.rank(); };
+    packed_products<Kernel>(arch, ex, std::span<const packed_operand<Real>>(products),
+                            [&](index l, index t, index first, const Real* sums, index count) {
+                                const auto at = static_cast<std::size_t>(l);
+                                std::copy_n(sums, count, hidden[at] + t * rank_of(at) + first);
+                            });
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+        const auto& layer = layers[l].layer;
+        products[l] = {layer.U.view(), false, {hidden[l], X.rows, layer.rank()}, data_or_null(layer.s_mid)};
+    }
+    packed_products<Kernel>(arch, ex, std::span<const packed_operand<Real>>(products),
+                            [&](index l, index t, index first, const Real* sums, index count) {
+                                const auto& [layer, Y] = layers[static_cast<std::size_t>(l)];
+                                const Real* post = layer.s_post.data() + first;
+                                const Real* bias = data_or_null(layer.bias);
+                                Real* out = &Y(first_row + t, first);
+                                for (index i = 0; i < count; ++i)
+                                    out[i * Y.col_stride] =
+                                        bias == nullptr ? post[i] * sums[i] : post[i] * sums[i] + bias[first + i];
+                            });
+}
+
+/// One layer by matrix products with unpacked signs.
+template <class Arch, class Real>
+void unpacked_layer(Arch arch, executor ex, const layer_output<Real>& part, matrix_view<const Real> X) {
+    const auto& [layer, Y] = part;
+    const index n = layer.cols(), r = layer.rank();
+    Real* scaled = thread_scratch<packed_scaled_scratch>().template reserve<Real>(X.rows * n);
+    const matrix_view<Real> hidden(thread_scratch<packed_hidden_scratch>().template reserve<Real>(X.rows * r), X.rows,
+                                   r);
+    for (index t = 0; t < X.rows; ++t)
+        for (index j = 0; j < n; ++j)
+            scaled[t * n + j] = X(t, j) * layer.s_pre(j);
+    packed_gemm<packed_kernel<Arch, Real>>(arch, ex, matrix_view<const Real>(scaled, X.rows, n), layer.V.view(), false,
+                                           hidden, Real(1), Real(0));
+    if (layer.s_mid.size() != 0)
+        for (index t = 0; t < X.rows; ++t)
+            for (index k = 0; k < r; ++k)
+                hidden(t, k) *= layer.s_mid(k);
+    packed_gemm<packed_kernel<Arch, Real>>(arch, ex, matrix_view<const Real>(hidden), layer.U.view(), false, Y, Real(1),
+                                           Real(0));
+    for (index t = 0; t < X.rows; ++t)
+        for (index i = 0; i < layer.rows(); ++i)
+            Y(t, i) = layer.bias.size() == 0 ? Y(t, i) * layer.s_post(i) : Y(t, i) * layer.s_post(i) + layer.bias(i);
+}
+
+/// Multiply-adds for one vector.
+template <class Real>
+double packed_work(std::span<const layer_output<Real>> layers) {
+    double work = 0;
+    for (const auto& [layer, Y] : layers)
+        work += static_cast<double>(layer.rank()) * static_cast<double>(layer.rows() + layer.cols());
+    return work;
+}
+
+/// Every layer's outputs for the rows of X; see apply_layers.
+template <class Kernel, class Arch, class Real>
+void packed_layers(Arch arch, executor ex, std::span<const layer_output<Real>> layers, matrix_view<const Real> X) {
+    if (X.rows == 0) return;
+    if (packed_unpacks<Kernel>(X.rows)) {
+        for (const auto& part : layers)
+            unpacked_layer(arch, ex, part, X);
+        return;
+    }
+    for (std::size_t l = 0; l < layers.size(); l += packed_layers_at_once) {
+        const auto some = layers.subspan(l, std::min<std::size_t>(packed_layers_at_once, layers.size() - l));
+        // Enough vectors: every thread takes its own through both products. Few: they share the rows.
+        if (X.rows >= Kernel::max_vectors * ex.threads())
+            ex.when(packed_work(some) * static_cast<double>(X.rows), packed_serial_work)
+                .for_chunks(X.rows, 4 * Kernel::max_vectors, [&](index begin, index end) {
+                    packed_few_layers<Kernel>(arch, executor(), some, X.middle_rows(begin, end - begin), begin);
+                });
+        else
+            packed_few_layers<Kernel>(arch, ex, some, X, 0);
+    }
+}
+
+/// Y = sum_p s_post_p o (B_p (s_pre_p o x)) + bias for every row x of X, one path after the other.
+template <class Kernel, class Arch, class Real>
+void packed_paths(Arch arch, executor ex, const residual_binary_linear<Real>& layer, matrix_view<const Real> X,
+                  matrix_view<Real> Y) {
+    const Real* bias = data_or_null(layer.bias);
+    for (const auto& path : layer.paths) {
+        const bool first_path = &path == &layer.paths.front();
+        const Real* post = path.s_post.data();
+        packed_product<Kernel>(arch, ex, packed_operand<Real>{path.B.view(), false, X, path.s_pre.data()},
+                               [&](index t, index first, const Real* sums, index count) {
+                                   Real* out = &Y(t, first);
+                                   for (index i = 0; i < count; ++i) {
+                                       Real& y = out[i * Y.col_stride];
+                                       if (first_path) y = bias == nullptr ? Real(0) : bias[first + i];
+                                       y += post[first + i] * sums[i];
+                                   }
+                               });
+    }
+}
+
+}  // namespace subbit::cpu_kernels

@@ -1,0 +1,25 @@
+// Plain loops at the width of the machine: the trick is `flatten`, which inlines the caller's lambda, and all that it
+// calls, into a function that carries the target attribute, so the compiler vectorizes one loop once per instruction
+// set.
+#pragma once
+
+#include <subbit/backend/cpu/isa.hpp>
+
+namespace subbit::cpu_kernels {
+
+template <class F>
+[[gnu::flatten]] inline void run_loop(portable_arch, F& f) {
+    f();
+}
+#if SUBBIT_X86
+template <class F>
+[[gnu::flatten]] SUBBIT_AVX2 inline void run_loop(avx2_arch, F& f) {
+    f();
+}
+template <class F>
+[[gnu::flatten]] SUBBIT_AVX512 inline void run_loop(avx512_arch, F& f) {
+    f();
+}
+#endif
+
+}  // namespace subbit::cpu_kernels

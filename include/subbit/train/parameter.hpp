@@ -1,0 +1,49 @@
+// What trains: which of a model's tensors, and what an optimizer sees of one.
+#pragma once
+
+#include <subbit/core/matrix.hpp>
+
+#include <span>
+#include <string>
+#include <utility>
+
+namespace subbit {
+
+/// Which parameters a backward pass makes gradients for; the others are constants.
+struct trainable {
+    bool weights = false;  ///< dense weights
+    bool latents = false;  ///< U and V of binary layers, through the straight-through estimator
+    bool scales = false;   ///< s_post, s_mid, s_pre of binary layers
+    bool biases = false;
+    bool norms = false;  ///< used by models, not by linear layers
+};
+
+/// What a parameter is; rates are chosen by it.
+enum class parameter_kind { weight, latent, scale, bias, norm };
+
+/// One trainable tensor: its values and the gradient of the current step, both owned elsewhere, in the backend's
+/// memory.
+template <class S>
+struct parameter {
+    std::string name;
+    parameter_kind kind = parameter_kind::weight;
+    std::span<S> value;
+    std::span<S> gradient;
+    index rows = 0;  ///< of a matrix whose rows lie one after the other; 0: a vector
+};
+
+/// All entries of an owner whose rows lie one after the other.
+template <class M>
+auto entries(M& m) {
+    const auto v = view(m);
+    return std::span(v.data, static_cast<std::size_t>(v.size()));
+}
+
+/// A matrix as a parameter.
+template <class M>
+auto matrix_parameter(std::string name, parameter_kind kind, M& value, M& gradient) {
+    using S = typename decltype(view(value))::value_type;
+    return parameter<S>{std::move(name), kind, entries(value), entries(gradient), view(value).rows};
+}
+
+}  // namespace subbit

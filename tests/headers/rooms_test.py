@@ -1,0 +1,104 @@
+"""The rooms of include/subbit and what each may include: no arrow points up, none in a circle.
+
+    rooms_test.py INCLUDE_FOLDER
+
+Reads the #include lines alone. A file that belongs to no room, an arrow that the table below lacks, and a circle of
+files are errors.
+"""
+import pathlib
+import re
+import sys
+
+# room: (its files, what it may include besides itself). A file belongs to the first room that matches it.
+ROOMS = {
+    "umbrella": (r"subbit\.hpp", "version core bits ops concept cpu_backend reference factor calib train recon"),
+    "version": (r"version\.hpp", ""),
+    "core": (r"core/", ""),
+    "bits": (r"bits/", "core"),
+    "io": (r"io/", "core bits"),
+    "concept": (r"backend/concept\.hpp", "core bits"),
+    "jobs": (r"backend/jobs/", "core concept"),
+    "ops": (r"backend/ops/", "core bits concept"),
+    "reference": (r"backend/reference(/|\.hpp)", "core bits concept ops"),
+    "cpu_machine": (r"backend/cpu/(isa|lanes|scratch|tag|thread_pool)\.hpp", "core concept"),
+    "cpu_kernels": (r"backend/cpu/kernels/", "core bits concept ops cpu_machine"),
+    "cpu_backend": (r"backend/cpu(/|\.hpp)", "core bits concept ops reference cpu_machine cpu_kernels"),
+    "gpu_device": (r"backend/gpu/device/", "core bits concept jobs"),
+    "gpu_kernels": (r"backend/gpu/(kernels/|packed/|backend\.hpp)", "core bits concept ops gpu_device"),
+    "gpu_operations": (r"backend/gpu(/|\.hpp)", "core bits concept ops gpu_device gpu_kernels"),
+    "emulated": (r"backend/emulated/", "core gpu_device gpu_kernels"),
+    "cuda": (r"backend/cuda/", "core gpu_device gpu_kernels"),
+    "devices": (r"backend/(emulated\.hpp|cuda\.cuh)", "gpu_operations emulated cuda"),
+    "factor": (r"factor/", "core bits concept jobs ops"),
+    "calib": (r"calib/", "core bits concept ops"),
+    "train": (r"train/", "core bits concept ops"),
+    "recon": (r"recon/", "core bits concept jobs ops factor calib train"),
+}
+
+
+def room_of(file):
+    return next((room for room, (pattern, _) in ROOMS.items() if re.match(pattern, file)), None)
+
+
+def included(path):
+    return re.findall(r'^\s*#\s*include\s*<subbit/([^>]+)>', path.read_text(), re.M)
+
+
+def circle(graph):
+    """A list of files that include one another in a circle, or None."""
+    state, stack = {}, []
+
+    def visit(file):
+        state[file] = "open"
+        stack.append(file)
+        for other in graph.get(file, []):
+            if state.get(other) == "open":
+                return stack[stack.index(other):] + [other]
+            if other not in state:
+                found = visit(other)
+                if found:
+                    return found
+        stack.pop()
+        state[file] = "done"
+        return None
+
+    for file in graph:
+        if file not in state:
+            found = visit(file)
+            if found:
+                return found
+    return None
+
+
+def main():
+    root = pathlib.Path(sys.argv[1]) / "subbit"
+    files = [p for p in sorted(root.rglob("*")) if p.suffix in (".hpp", ".cuh")]
+    graph = {str(p.relative_to(root)): included(p) for p in files}
+    errors = []
+    if not graph:
+        errors.append(f"no headers under {root}")
+    for file, others in graph.items():
+        room = room_of(file)
+        if room is None:
+            errors.append(f"{file} belongs to no room: name its room in this test and in docs/architecture.md")
+            continue
+        for other in others:
+            if other not in graph:
+                errors.append(f"{file} includes {other}, which is not there")
+            elif room_of(other) not in (room, *ROOMS[room][1].split()):
+                errors.append(f"{file} ({room}) includes {other} ({room_of(other)}), which does not stand below it")
+    used = {room_of(file) for file in graph}
+    errors += [f"the room {room} has no file" for room in ROOMS if room not in used]
+    found = circle(graph)
+    if found:
+        errors.append("a circle: " + " -> ".join(found))
+    # The table itself must have no circle, or an arrow up would be one of its own.
+    found = circle({room: below.split() for room, (_, below) in ROOMS.items()})
+    if found:
+        errors.append("a circle of rooms: " + " -> ".join(found))
+    print("\n".join(errors) or f"{len(graph)} headers in {len(ROOMS)} rooms")
+    return 1 if errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
