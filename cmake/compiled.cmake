@@ -1,12 +1,14 @@
 # subbit::compiled, for programs of many files: the header-only library, and the operations of its own backends compiled
-# once (include/subbit/backend/cpu/instances.hpp). Built only where something links it.
+# once, with LB-ADMM on them (backend/cpu/instances.hpp and factor/instances.hpp). Built only where something links it.
 set(sources "")
 foreach(scalar float double)
   set(source ${PROJECT_BINARY_DIR}/instances_${scalar}.cpp)
   file(CONFIGURE OUTPUT ${source} @ONLY CONTENT "#include <subbit/backend/cpu/instances.hpp>
+#include <subbit/factor/instances.hpp>
 
 namespace subbit {
 SUBBIT_INSTANCES(, @scalar@)
+SUBBIT_SOLVER_INSTANCES(, @scalar@)
 }
 ")
   list(APPEND sources ${source})
