@@ -4,6 +4,7 @@ set(sources "")
 foreach(scalar float double)
   set(source ${PROJECT_BINARY_DIR}/instances_${scalar}.cpp)
   file(CONFIGURE OUTPUT ${source} @ONLY CONTENT "#include <subbit/backend/cpu/instances.hpp>
+#include <subbit/backend/reference/eigen_decompositions.hpp>
 #include <subbit/factor/instances.hpp>
 
 namespace subbit {

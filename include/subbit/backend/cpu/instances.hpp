@@ -8,6 +8,7 @@
 #include <subbit/backend/cpu/paths.hpp>
 #include <subbit/backend/cpu/solver.hpp>
 #include <subbit/backend/reference.hpp>
+#include <subbit/backend/reference/eigenvectors.hpp>
 
 /// Operations with kernels of their own on each backend: KEYWORD is `extern` or nothing, TAG the tag whose overload is
 /// meant, B the backend, S the scalar.
@@ -43,13 +44,11 @@
     KEYWORD template void do_path_gradients(TAG, const B&, matrix_view<const S>, std::span<const binary_path<S>>,   \
                                             std::span<vector<S>>, std::span<vector<S>>);
 
-#define SUBBIT_INSTANCES(KEYWORD, S)                                                                                  \
-    SUBBIT_OPERATION_INSTANCES(KEYWORD, cpu_tag, cpu, S)                                                              \
-    KEYWORD template void do_spd_solve(reference_tag, const cpu&, matrix_view<S>, matrix_view<S>);                    \
-    KEYWORD template void do_symmetric_eigenvectors(reference_tag, const cpu&, matrix_view<const S>, matrix_view<S>); \
-    SUBBIT_OPERATION_INSTANCES(KEYWORD, reference_tag, reference<S>, S)                                               \
-    KEYWORD template void do_symmetric_eigenvectors(reference_tag, const reference<S>&, matrix_view<const S>,         \
-                                                    matrix_view<S>);
+#define SUBBIT_INSTANCES(KEYWORD, S)                                                               \
+    SUBBIT_OPERATION_INSTANCES(KEYWORD, cpu_tag, cpu, S)                                           \
+    KEYWORD template void eigenvectors_of(matrix_view<const S>, matrix_view<S>);                   \
+    KEYWORD template void do_spd_solve(reference_tag, const cpu&, matrix_view<S>, matrix_view<S>); \
+    SUBBIT_OPERATION_INSTANCES(KEYWORD, reference_tag, reference<S>, S)
 
 namespace subbit {
 

@@ -3,8 +3,8 @@
 
 #include <subbit/backend/ops/dense.hpp>
 #include <subbit/backend/ops/solver.hpp>
+#include <subbit/backend/reference/eigenvectors.hpp>
 
-#include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -134,11 +134,7 @@ double do_fit_row_scales(reference_tag, const B&, matrix_view<const S> C, matrix
 
 template <class B, class S>
 void do_symmetric_eigenvectors(reference_tag, const B&, matrix_view<const S> G, matrix_view<S> V) {
-    const matrix<double> g = as_eigen(G).template cast<double>();
-    const Eigen::SelfAdjointEigenSolver<matrix<double>> solver(g);
-    if (solver.info() != Eigen::Success)
-        throw value_error("symmetric_eigenvectors: G (" + shape_text(G.rows, G.cols) + ") did not converge");
-    as_eigen(V) = solver.eigenvectors().rowwise().reverse().template cast<S>();
+    eigenvectors_of(G, V);
 }
 
 template <class B, class S>

@@ -1,0 +1,18 @@
+// The eigenvectors of a symmetric matrix on the host. Eigen's decompositions are large headers, so that with
+// subbit::compiled only the library sees them.
+#pragma once
+
+#include <subbit/core/matrix.hpp>
+
+#if !defined(SUBBIT_COMPILED)
+#include <subbit/backend/reference/eigen_decompositions.hpp>
+#endif
+
+namespace subbit {
+
+/// V = the eigenvectors of a symmetric G (k,k) as columns, by falling eigenvalue; computed in double. Throws
+/// value_error where they are not found.
+template <class S>
+void eigenvectors_of(matrix_view<const S> G, matrix_view<S> V);
+
+}  // namespace subbit
