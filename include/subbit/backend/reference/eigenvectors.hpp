@@ -4,10 +4,6 @@
 
 #include <subbit/core/matrix.hpp>
 
-#if !defined(SUBBIT_COMPILED)
-#include <subbit/backend/reference/eigen_decompositions.hpp>
-#endif
-
 namespace subbit {
 
 /// V = the eigenvectors of a symmetric G (k,k) as columns, by falling eigenvalue; computed in double. Throws
@@ -16,3 +12,7 @@ template <class S>
 void eigenvectors_of(matrix_view<const S> G, matrix_view<S> V);
 
 }  // namespace subbit
+
+#if !defined(SUBBIT_COMPILED)
+#include <subbit/backend/reference/eigen_decompositions.hpp>
+#endif
