@@ -1,13 +1,13 @@
 # subbit::compiled, for programs of many files: the header-only library, and the operations of its own backends compiled
-# once, with LB-ADMM on them (backend/cpu/instances.hpp and factor/instances.hpp). Built only where something links it.
+# once, with LB-ADMM on them (backend/cpu/instances.hpp and compiled.hpp). Built only where something links it.
 set(sources "")
 set(bytes "SUBBIT_BYTE_INSTANCES()")  # in the first file
 foreach(scalar float double)
   set(source ${PROJECT_BINARY_DIR}/instances_${scalar}.cpp)
   file(CONFIGURE OUTPUT ${source} @ONLY CONTENT "#include <subbit/backend/cpu/instances.hpp>
-#include <subbit/backend/cpu/kernels/products.hpp>
+#include <subbit/backend/cpu/kernels/product_kernels.hpp>
 #include <subbit/backend/reference/eigen_decompositions.hpp>
-#include <subbit/factor/instances.hpp>
+#include <subbit/compiled.hpp>
 
 namespace subbit {
 SUBBIT_INSTANCES(, @scalar@)

@@ -243,7 +243,3 @@ requires backend<B, S> factorization<S> lb_admm(const B& b, const M& W,
 }
 
 }  // namespace subbit
-
-#if defined(SUBBIT_COMPILED)
-#include <subbit/factor/instances.hpp>
-#endif

@@ -45,7 +45,7 @@
     KEYWORD template void do_path_gradients(TAG, const B&, matrix_view<const S>, std::span<const binary_path<S>>,   \
                                             std::span<vector<S>>, std::span<vector<S>>);
 
-/// The products of cpu/products.hpp, whose kernels only the library sees.
+/// The products of kernels/products.hpp, whose kernels only the library sees.
 #define SUBBIT_PRODUCT_INSTANCES(KEYWORD, S)                                                                         \
     KEYWORD template void cpu_kernels::dense_product(const cpu_kernels::machine&, matrix_view<const S>,              \
                                                      matrix_view<const S>, matrix_view<S>, S, S);                    \

@@ -1,71 +1,8 @@
-// The products whose kernels are written for each instruction set, and the solve that is built on them. With
-// subbit::compiled only the library sees the kernels (kernels/products.hpp).
+// The cpu's products: with subbit::compiled their declarations alone, since the library holds the kernels, which are
+// the largest headers.
 #pragma once
 
-#include <subbit/backend/cpu/backend.hpp>
-#include <subbit/bits/low_rank_binary_linear.hpp>
-#include <subbit/bits/residual_binary_linear.hpp>
-
-#include <cstdint>
-#include <span>
-
-namespace subbit::cpu_kernels {
-
-/// What decides on the kernels: all that they need to know of a backend.
-class machine {
-  public:
-    template <class B>
-    explicit machine(const B& b)
-        : exec_(b.exec()),
-          instructions_(b.instructions()),
-          products_(b.products()),
-          bf16_instructions_(b.bf16_instructions()) {}
-
-    executor exec() const { return exec_; }
-    isa instructions() const { return instructions_; }
-    precision products() const { return products_; }
-    bool bf16_instructions() const { return bf16_instructions_; }
-
-  private:
-    executor exec_;
-    isa instructions_;
-    precision products_;
-    bool bf16_instructions_;
-};
-
-/// C = alpha A X + beta C.
-template <class S>
-void dense_product(const machine& m, matrix_view<const S> A, matrix_view<const S> X, matrix_view<S> C, S alpha, S beta);
-
-/// C = alpha A X + beta C, or alpha A X' + beta C where X is to be transposed.
-template <class S>
-void packed_product(const machine& m, matrix_view<const S> A, bit_view X, bool transpose, matrix_view<S> C, S alpha,
-                    S beta);
-
-/// G = X'X.
-template <class S>
-void gram_product(const machine& m, matrix_view<const S> X, matrix_view<S> G);
-
-/// R <- R G^-1 where G is positive definite, else false; G holds nothing of use then.
-template <class S>
-bool solve_positive_definite(const machine& m, matrix_view<S> G, matrix_view<S> R);
-
-/// Each layer of X.
-template <class S>
-void layer_products(const machine& m, std::span<const layer_output<S>> layers, matrix_view<const S> X,
-                    packed_precision wanted);
-
-/// Y = the layer of X.
-template <class S>
-void path_products(const machine& m, const residual_binary_linear<S>& layer, matrix_view<const S> X, matrix_view<S> Y);
-
-/// y = W x, T being 8-bit integers.
-template <class T>
-void byte_products(const machine& m, matrix_view<const T> W, std::span<const std::int16_t> x,
-                   std::span<std::int32_t> y);
-
-}  // namespace subbit::cpu_kernels
-
-#if !defined(SUBBIT_COMPILED)
 #include <subbit/backend/cpu/kernels/products.hpp>
+#if !defined(SUBBIT_COMPILED)
+#include <subbit/backend/cpu/kernels/product_kernels.hpp>
 #endif

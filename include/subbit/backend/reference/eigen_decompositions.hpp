@@ -1,4 +1,4 @@
-// What the reference has Eigen decompose.
+// What the reference has Eigen decompose. These are large headers: with subbit::compiled only the library sees them.
 #pragma once
 
 #include <subbit/backend/reference/eigenvectors.hpp>

@@ -1,5 +1,4 @@
-// The eigenvectors of a symmetric matrix on the host. Eigen's decompositions are large headers, so that with
-// subbit::compiled only the library sees them.
+// The eigenvectors of a symmetric matrix on the host.
 #pragma once
 
 #include <subbit/core/matrix.hpp>
@@ -12,7 +11,3 @@ template <class S>
 void eigenvectors_of(matrix_view<const S> G, matrix_view<S> V);
 
 }  // namespace subbit
-
-#if !defined(SUBBIT_COMPILED)
-#include <subbit/backend/reference/eigen_decompositions.hpp>
-#endif

@@ -4,6 +4,9 @@
 #include <subbit/backend/ops/dense.hpp>
 #include <subbit/backend/ops/solver.hpp>
 #include <subbit/backend/reference/eigenvectors.hpp>
+#if !defined(SUBBIT_COMPILED)
+#include <subbit/backend/reference/eigen_decompositions.hpp>
+#endif
 
 #include <algorithm>
 #include <cmath>

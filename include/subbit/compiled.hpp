@@ -1,4 +1,5 @@
-// LB-ADMM on the library's own backends, compiled once like the operations below it (backend/cpu/instances.hpp).
+// LB-ADMM on the library's own backends, which subbit::compiled holds like their operations
+// (backend/cpu/instances.hpp).
 #pragma once
 
 #include <subbit/backend/cpu.hpp>
