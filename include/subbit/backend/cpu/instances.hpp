@@ -1,5 +1,5 @@
-// The operations of the library's own backends, compiled once for a program of many files: where SUBBIT_COMPILED is
-// defined, every file declares them extern, and the target subbit::compiled holds them. Nothing else changes.
+// The operations of the library's own backends, compiled once for a program of many files: if SUBBIT_COMPILED is
+// defined, every file declares them extern, and the target subbit::compiled has their code. Nothing else changes.
 #pragma once
 
 #include <subbit/backend/cpu/backend.hpp>
@@ -11,8 +11,8 @@
 #include <subbit/backend/reference.hpp>
 #include <subbit/backend/reference/eigenvectors.hpp>
 
-/// Operations with kernels of their own on each backend: KEYWORD is `extern` or nothing, TAG the tag whose overload is
-/// meant, B the backend, S the scalar.
+/// Operations of which each backend has its own version: KEYWORD is `extern` or empty, TAG the tag of the overload, B
+/// the backend, S the scalar.
 #define SUBBIT_OPERATION_INSTANCES(KEYWORD, TAG, B, S)                                                              \
     KEYWORD template void do_gemm(TAG, const B&, matrix_view<const S>, matrix_view<const S>, matrix_view<S>, S, S); \
     KEYWORD template void do_gemm(TAG, const B&, matrix_view<const S>, bit_view, matrix_view<S>, S, S);             \
@@ -46,18 +46,18 @@
                                             std::span<vector<S>>, std::span<vector<S>>);
 
 /// The products of kernels/products.hpp, whose kernels only the library sees.
-#define SUBBIT_PRODUCT_INSTANCES(KEYWORD, S)                                                                         \
-    KEYWORD template void cpu_kernels::dense_product(const cpu_kernels::machine&, matrix_view<const S>,              \
-                                                     matrix_view<const S>, matrix_view<S>, S, S);                    \
-    KEYWORD template void cpu_kernels::packed_product(const cpu_kernels::machine&, matrix_view<const S>, bit_view,   \
-                                                      bool, matrix_view<S>, S, S);                                   \
-    KEYWORD template void cpu_kernels::gram_product(const cpu_kernels::machine&, matrix_view<const S>,               \
-                                                    matrix_view<S>);                                                 \
-    KEYWORD template bool cpu_kernels::solve_positive_definite(const cpu_kernels::machine&, matrix_view<S>,          \
-                                                               matrix_view<S>);                                      \
-    KEYWORD template void cpu_kernels::layer_products(const cpu_kernels::machine&, std::span<const layer_output<S>>, \
-                                                      matrix_view<const S>, packed_precision);                       \
-    KEYWORD template void cpu_kernels::path_products(const cpu_kernels::machine&, const residual_binary_linear<S>&,  \
+#define SUBBIT_PRODUCT_INSTANCES(KEYWORD, S)                                                                           \
+    KEYWORD template void cpu_kernels::dense_product(const cpu_kernels::machine&, matrix_view<const S>,                \
+                                                     matrix_view<const S>, matrix_view<S>, S, S);                      \
+    KEYWORD template void cpu_kernels::sign_product(const cpu_kernels::machine&, matrix_view<const S>, bit_view, bool, \
+                                                    matrix_view<S>, S, S);                                             \
+    KEYWORD template void cpu_kernels::gram_product(const cpu_kernels::machine&, matrix_view<const S>,                 \
+                                                    matrix_view<S>);                                                   \
+    KEYWORD template bool cpu_kernels::solve_positive_definite(const cpu_kernels::machine&, matrix_view<S>,            \
+                                                               matrix_view<S>);                                        \
+    KEYWORD template void cpu_kernels::layer_products(const cpu_kernels::machine&, std::span<const layer_output<S>>,   \
+                                                      matrix_view<const S>, packed_precision);                         \
+    KEYWORD template void cpu_kernels::path_products(const cpu_kernels::machine&, const residual_view<S>&,             \
                                                      matrix_view<const S>, matrix_view<S>);
 
 #define SUBBIT_INSTANCES(KEYWORD, S)                                                               \

@@ -22,8 +22,8 @@ void dense_product(const machine& m, matrix_view<const S> A, matrix_view<const S
 }
 
 template <class S>
-void packed_product(const machine& m, matrix_view<const S> A, bit_view X, bool transpose, matrix_view<S> C, S alpha,
-                    S beta) {
+void sign_product(const machine& m, matrix_view<const S> A, bit_view X, bool transpose, matrix_view<S> C, S alpha,
+                  S beta) {
     with_packed_kernel<S>(m, packed_precision::exact, [&](auto arch, auto kernel) {
         packed_gemm<decltype(kernel)>(arch, m.exec(), A, X, !transpose, C, alpha, beta);
     });
@@ -51,7 +51,7 @@ void layer_products(const machine& m, std::span<const layer_output<S>> layers, m
 }
 
 template <class S>
-void path_products(const machine& m, const residual_binary_linear<S>& layer, matrix_view<const S> X, matrix_view<S> Y) {
+void path_products(const machine& m, const residual_view<S>& layer, matrix_view<const S> X, matrix_view<S> Y) {
     with_packed_kernel<S>(m, packed_precision::exact,
                           [&](auto arch, auto kernel) { packed_paths<decltype(kernel)>(arch, m.exec(), layer, X, Y); });
 }

@@ -2,8 +2,9 @@
 #pragma once
 
 #include <subbit/backend/cpu/machine.hpp>
-#include <subbit/bits/low_rank_binary_linear.hpp>
-#include <subbit/bits/residual_binary_linear.hpp>
+#include <subbit/backend/ops/layers.hpp>
+#include <subbit/bits/bit_view.hpp>
+#include <subbit/bits/layer_view.hpp>
 
 #include <cstdint>
 #include <span>
@@ -16,8 +17,8 @@ void dense_product(const machine& m, matrix_view<const S> A, matrix_view<const S
 
 /// C = alpha A X + beta C, or alpha A X' + beta C where X is to be transposed.
 template <class S>
-void packed_product(const machine& m, matrix_view<const S> A, bit_view X, bool transpose, matrix_view<S> C, S alpha,
-                    S beta);
+void sign_product(const machine& m, matrix_view<const S> A, bit_view X, bool transpose, matrix_view<S> C, S alpha,
+                  S beta);
 
 /// G = X'X.
 template <class S>
@@ -34,7 +35,7 @@ void layer_products(const machine& m, std::span<const layer_output<S>> layers, m
 
 /// Y = the layer of X.
 template <class S>
-void path_products(const machine& m, const residual_binary_linear<S>& layer, matrix_view<const S> X, matrix_view<S> Y);
+void path_products(const machine& m, const residual_view<S>& layer, matrix_view<const S> X, matrix_view<S> Y);
 
 /// y = W x, T being 8-bit integers.
 template <class T>
