@@ -59,15 +59,16 @@ void trainer::make_weights() {
     d_final_norm_.setZero(d);
     const double residual = 1 / std::sqrt(2.0 * static_cast<double>(config_.num_hidden_layers));
     for (index l = 0; l < config_.num_hidden_layers; ++l) {
-        auto& b = blocks_.emplace_back(context_);
-        b.attention_norm = b.mlp_norm = vector<float>::Ones(d);
-        for (std::size_t k = 0; k < llama::layer_count; ++k) {
-            const auto shape = llama::shape_of(config_, k);
-            const double share = k == llama::o_proj || k == llama::down_proj ? residual : 1;
-            subbit::dense_linear<float> dense;
-            dense.weight = random(shape.rows, shape.cols, share / std::sqrt(static_cast<double>(shape.cols)));
-            b.layers[k] = std::move(dense);
-        }
+        blocks_.emplace_back(context_, l)
+            .visit(
+                [&](const llama::linear_spec& spec, auto& layer) {
+                    const bool adds = spec.id == llama::linear_id::output || spec.id == llama::linear_id::down;
+                    const auto [rows, cols] = spec.shape;
+                    subbit::dense_linear<float> dense;
+                    dense.weight = random(rows, cols, (adds ? residual : 1) / std::sqrt(static_cast<double>(cols)));
+                    layer = std::move(dense);
+                },
+                [](const llama::norm_spec& spec, auto& weight) { weight = vector<float>::Ones(spec.size); });
     }
 }
 
@@ -112,13 +113,12 @@ double trainer::backward_from_loss(std::span<const std::int32_t> tokens) {
     d_normed_.resize(rows, d);
     d_input_.resize(rows, d);
     d_embedding_.setZero();
-    llama::rms_norm(backend_, const_view(states_.back()), final_norm, {config_.rms_norm_eps}, view(normed_),
-                    inverse_rms_);
+    llama::rms_norm(backend_, const_view(states_.back()), final_norm, config_.norm, view(normed_), inverse_rms_);
     const double loss =
         subbit::cross_entropy(backend_, const_view(normed_), const_view(outer_.embedding),
                               std::span<const std::int32_t>(labels), weight, view(d_normed_), view(d_embedding_));
     gradient_.setZero(rows, d);
-    llama::rms_norm_backward(backend_, const_view(states_.back()), final_norm, {config_.rms_norm_eps}, inverse_rms_,
+    llama::rms_norm_backward(backend_, const_view(states_.back()), final_norm, config_.norm, inverse_rms_,
                              const_view(d_normed_), view(gradient_), span_of(d_final_norm_));
     for (std::size_t l = blocks_.size(); l-- > 0;) {
         blocks_[l].backward(backend_, everything, tapes_[l], window, const_view(gradient_), view(d_input_));
@@ -139,11 +139,11 @@ void trainer::save(const std::filesystem::path& path) const {
     for (index l = 0; l < config_.num_hidden_layers; ++l) {
         const auto& b = blocks_[static_cast<std::size_t>(l)];
         const std::string prefix = llama::block_prefix(l);
-        add_vector(prefix + "input_layernorm.weight", b.attention_norm);
-        add_vector(prefix + "post_attention_layernorm.weight", b.mlp_norm);
-        for (std::size_t k = 0; k < llama::layer_count; ++k)
-            file.add(prefix + llama::layer_names[k] + ".weight", const_view(b.layers[k].dense().weight),
-                     subbit::dtype::bf16);
+        b.visit(
+            [&](const llama::linear_spec& spec, const auto& layer) {
+                file.add(prefix + spec.name + ".weight", const_view(layer.dense().weight), subbit::dtype::bf16);
+            },
+            [&](const llama::norm_spec& spec, const auto& weight) { add_vector(prefix + spec.name, weight); });
     }
     file.metadata("format", "pt");
     file.write(path);

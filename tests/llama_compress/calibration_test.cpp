@@ -63,7 +63,7 @@ activations observe(const tiny_case& c) {
             X = Y;
         }
         subbit::vector<double> inverse;
-        rms_norm(b, const_view(X), span_of(outer.final_norm), {config.rms_norm_eps}, subbit::view(normed), inverse);
+        rms_norm(b, const_view(X), span_of(outer.final_norm), config.norm, subbit::view(normed), inverse);
         matrix<double> d_logits = normed * outer.head().transpose();
         for (index t = 0; t < length; ++t) {
             d_logits.row(t) = (d_logits.row(t).array() - d_logits.row(t).maxCoeff()).exp();
@@ -75,8 +75,8 @@ activations observe(const tiny_case& c) {
         }
         d_normed = d_logits * outer.head() / static_cast<double>(length - 1);
         matrix<double> gradient = matrix<double>::Zero(length, config.hidden_size), d_input = gradient;
-        rms_norm_backward(b, const_view(X), span_of(outer.final_norm), {config.rms_norm_eps}, inverse,
-                          const_view(d_normed), subbit::view(gradient), std::span<double>());
+        rms_norm_backward(b, const_view(X), span_of(outer.final_norm), config.norm, inverse, const_view(d_normed),
+                          subbit::view(gradient), std::span<double>());
         for (index l = 1; l >= 0; --l) {
             blocks[static_cast<std::size_t>(l)].backward(
                 b, subbit::trainable{}, tapes[static_cast<std::size_t>(l)], length, const_view(gradient),

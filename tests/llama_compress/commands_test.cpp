@@ -200,7 +200,7 @@ TEST_CASE("generate with a cache says what passes over the whole text say") {
             for (llama::index l = 0; l < model.config().num_hidden_layers; ++l)
                 llama::run_block(backend, model.load_block<double>(l, context), std::ssize(tokens), X, tape);
             subbit::vector<double> last = X.row(X.rows() - 1).transpose();
-            last *= 1 / std::sqrt(last.squaredNorm() / static_cast<double>(last.size()) + model.config().rms_norm_eps);
+            last *= 1 / std::sqrt(last.squaredNorm() / static_cast<double>(last.size()) + model.config().norm.eps);
             const subbit::vector<double> scores = outer.head() * last.cwiseProduct(outer.final_norm);
             llama::index best = 0;
             scores.maxCoeff(&best);

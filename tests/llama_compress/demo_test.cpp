@@ -1,6 +1,6 @@
 // The model that comes with the program: it loads, and it has learned the language whose entropy is known.
-#include <program/demo_model.hpp>
 #include <model/evaluation.hpp>
+#include <program/demo_model.hpp>
 #include <subbit/backend/cpu.hpp>
 #include <subbit/io/json.hpp>
 

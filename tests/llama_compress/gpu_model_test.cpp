@@ -105,11 +105,9 @@ TEST_CASE("the gate on a GPU") {
 }
 
 TEST_CASE("the rotary embedding on a GPU") {
-    auto config = testing::small_config();
     for (const index head_dim : {2, 4, 34}) {
-        config.head_dim = head_dim;
-        const rotary_table<double> table(config, 12);
-        const rotary_table<double, emulated> device_table(on_gpu, config, 12);
+        const rotary_table<double> table(rotary_rule{}, head_dim, 12);
+        const rotary_table<double, emulated> device_table(on_gpu, rotary_rule{}, head_dim, 12);
         for (const double direction : {1.0, -1.0}) {
             matrix<double> X = random_matrix<double>(15, 3 * head_dim, 5);
             auto x = subbit::upload(on_gpu, X);
@@ -171,7 +169,7 @@ TEST_CASE("a block on a GPU: outputs, every gradient, and back to the host") {
     block_context<double> context(config, window);
     block_context<double, emulated> device_context(on_gpu, config, window);
     block<double> host = testing::random_block(context, 1);
-    block<double, emulated> device(device_context);
+    block<double, emulated> device(device_context, 0);
     device.weights() = upload(on_gpu, block_weights<double>(host.weights()));
 
     const subbit::trainable train{.weights = true, .norms = true};
@@ -203,7 +201,7 @@ TEST_CASE("a block on a GPU: outputs, every gradient, and back to the host") {
             CHECK(std::abs(got(static_cast<index>(j)) - parameters[i].gradient[j]) < 1e-10);
     }
     const auto back = subbit::on_host(on_gpu, std::as_const(device).weights());
-    CHECK(back.attention_norm == host.attention_norm);
+    CHECK(back.norms == host.norms);
     for (std::size_t l = 0; l < layer_count; ++l)
         CHECK(back.layers[l].dense().weight == host.layers[l].dense().weight);
 }
@@ -280,7 +278,7 @@ TEST_CASE("a trial of a job's pieces, and the plan that is made of it") {
     o.epochs = 2;
     o.distill_epochs = 3;
     o.distill_latent_rate = 0.003;
-    const auto t = trial<emulated>(on_gpu, model, o, choose_ranks(model.config(), o)).run();
+    const auto t = trial<emulated>(on_gpu, model, o, choose_ranks(model.config().block(0), o)).run();
     for (const double seconds :
          {t.read, t.forward, t.calibration, t.install, t.tune.of(1), t.factorize.of(1), t.measure.of(1), t.learn.of(2)})
         CHECK(seconds > 0);

@@ -126,9 +126,8 @@ TEST_CASE_TEMPLATE("far from 0 the gate is 0 or the number itself, and its slope
 }
 
 TEST_CASE("the rotary embedding: gradient, and products that see distances alone") {
-    auto config = testing::small_config();
-    config.rope_scaling = rope_scaling{8.0, 1.0, 4.0, 64};
-    const rotary_table<double> table(config, 12);
+    const rotary_rule rule{.type = rope_type::llama3, .factor = 8, .trained_positions = 64};
+    const rotary_table<double> table(rule, 4, 12);
     auto X = random_matrix<double>(6, 8, 1);  // two windows of three tokens, two heads
     const auto loss = [&] {
         auto Y = X;
@@ -150,17 +149,32 @@ TEST_CASE("the rotary embedding: gradient, and products that see distances alone
 }
 
 TEST_CASE("Llama-3 stretches long wavelengths and leaves short ones alone") {
-    auto config = testing::small_config();
-    config.head_dim = 64;
-    const auto plain = [&](index j) { return std::pow(config.rope_theta, -static_cast<double>(j) / 32); };
-    CHECK(rotary_table<double>::scaled_frequency(config, 31) == doctest::Approx(plain(31)));
-    config.rope_scaling = rope_scaling{8.0, 1.0, 4.0, 512};
-    CHECK(rotary_table<double>::scaled_frequency(config, 0) == doctest::Approx(plain(0)));
-    CHECK(rotary_table<double>::scaled_frequency(config, 31) == doctest::Approx(plain(31) / 8));
+    const auto plain = [](index j) { return std::pow(10000.0, -static_cast<double>(j) / 32); };
+    CHECK(rotary_rule{}.frequency(31, 64) == doctest::Approx(plain(31)));
+    const rotary_rule rule{.type = rope_type::llama3, .factor = 8, .trained_positions = 512};
+    CHECK(rule.frequency(0, 64) == doctest::Approx(plain(0)));
+    CHECK(rule.frequency(31, 64) == doctest::Approx(plain(31) / 8));
     for (index j = 0; j < 32; ++j) {
-        const double f = rotary_table<double>::scaled_frequency(config, j);
+        const double f = rule.frequency(j, 64);
         CHECK((f <= plain(j) * (1 + 1e-12) && f >= plain(j) / 8 * (1 - 1e-12)));
     }
+}
+
+TEST_CASE("linear and YaRN scaling of the rotary embedding") {
+    const auto plain = [](index j) { return std::pow(10000.0, -static_cast<double>(j) / 32); };
+    for (index j = 0; j < 32; ++j)
+        CHECK(rotary_rule{.type = rope_type::linear, .factor = 4}.frequency(j, 64) == doctest::Approx(plain(j) / 4));
+    const rotary_rule yarn{.type = rope_type::yarn, .factor = 4, .trained_positions = 2048, .magnitude = 1.5};
+    // The pair that turns 32 times in 2048 positions is number 8.06, the one that turns once number 20.1.
+    for (index j = 0; j <= 8; ++j)
+        CHECK(yarn.frequency(j, 64) == doctest::Approx(plain(j)));
+    for (index j = 21; j < 32; ++j)
+        CHECK(yarn.frequency(j, 64) == doctest::Approx(plain(j) / 4));
+    const double share = 5.0 / 13;
+    CHECK(yarn.frequency(13, 64) == doctest::Approx(plain(13) * (1 - share + share / 4)));
+    const rotary_table<double> table(yarn, 64, 3);
+    CHECK(table.cosine(0, 5) == 1.5);
+    CHECK(table.sine(2, 0) == doctest::Approx(1.5 * std::sin(2.0)));
 }
 
 TEST_CASE("gradients of attention: grouped heads, several windows, more queries than a block of them, all spans") {
@@ -251,17 +265,19 @@ TEST_CASE("attention is causal") {
     CHECK(changed.row(3) != O.row(3));
 }
 
-TEST_CASE("gradients of a whole block") {
-    const auto config = testing::small_config();
+namespace {
+
+/// The gradients of a block against finite differences, one layer of it in the compressed form.
+void check_block_gradients(const model_config& config) {
     const index window = 5, tokens = 10;
     block_context<double> context(config, window);
     auto blk = testing::random_block(context, 1);
-    subbit::binary_linear<double> binary;  // one layer in the compressed form
+    subbit::binary_linear<double> binary;
     binary.layer.U = subbit::bit_matrix::pack(random_matrix<double>(16, 6, 1));
     binary.layer.V = subbit::bit_matrix::pack(random_matrix<double>(6, 24, 2));
     binary.layer.s_post = 0.1 * random_matrix<double>(16, 1, 3);
     binary.layer.s_pre = random_matrix<double>(24, 1, 4);
-    blk.layers[down_proj] = binary;
+    blk.layers[linear_id::down] = binary;
 
     auto X = random_matrix<double>(tokens, 16, 7);
     matrix<double> Y(tokens, 16), dX(tokens, 16);
@@ -273,23 +289,37 @@ TEST_CASE("gradients of a whole block") {
     loss();
     const auto dY = loss_weights(tokens, 16);
     index observed = 0;
-    const subbit::trainable train{.weights = true, .scales = true, .norms = true};
+    const subbit::trainable train{.weights = true, .scales = true, .biases = true, .norms = true};
     blk.backward(
         exact, train, tape, window, const_view(dY), view(dX),
         [&](index l, subbit::matrix_view<const double> in, subbit::matrix_view<const double> out) {
-            const auto shape = shape_of(config, static_cast<std::size_t>(l));
+            const auto shape = config.block(0).linears[static_cast<std::size_t>(l)].shape;
             CHECK((in.rows == tokens && in.cols == shape.cols && out.rows == tokens && out.cols == shape.rows));
             ++observed;
         });
     CHECK(observed == layer_count);
-    CHECK(gradient_error(entries(X), entries(dX), loss) < 1e-7);
+    CHECK(gradient_error(entries(X), entries(dX), loss) < 1e-6);
     std::vector<subbit::parameter<double>> parameters;
     blk.parameters(exact, "", train, parameters);
-    CHECK(parameters.size() == 6 + 2 + 2);
+    const auto& linears = config.block(0).linears;
+    const auto biases = static_cast<std::size_t>(
+        std::count_if(linears.begin(), linears.end(), [](const linear_spec& spec) { return spec.bias; }));
+    CHECK(parameters.size() == 6 + biases + 2 + config.block(0).norms.size());
     for (const auto& p : parameters) {
         CAPTURE(p.name);
-        CHECK(directional_error(p.value, p.gradient, loss) < 1e-7);
+        CHECK(directional_error(p.value, p.gradient, loss) < 1e-6);
     }
+}
+
+}  // namespace
+
+TEST_CASE("gradients of a whole block of every family") {
+    const nlohmann::json slides = {{"sliding_window", 3}};
+    check_block_gradients(testing::small_config());
+    check_block_gradients(testing::small_config("mistral", slides));
+    check_block_gradients(testing::small_config("qwen2"));
+    check_block_gradients(testing::small_config("qwen3"));
+    check_block_gradients(testing::small_config("gemma3_text", slides));
 }
 
 TEST_CASE("packed layers as one job, their signs side by side, and rounded on request") {
@@ -297,7 +327,7 @@ TEST_CASE("packed layers as one job, their signs side by side, and rounded on re
     const auto packed_block = [&](block_context<float>& context) {
         block<float> blk = testing::random_block(context, 3);
         for (std::size_t l = 0; l < layer_count; ++l) {
-            const auto shape = shape_of(config, l);
+            const auto shape = config.block(0).linears[l].shape;
             subbit::binary_linear<float> binary;
             binary.layer.U = subbit::bit_matrix::pack(random_matrix<float>(shape.rows, 5 + static_cast<index>(l), l));
             binary.layer.V = subbit::bit_matrix::pack(random_matrix<float>(5 + static_cast<index>(l), shape.cols, l));

@@ -92,7 +92,7 @@ struct svid_compressor {
     }
     double measure(const cpu&, index, const linear_layer<float>&) const { return 0.5; }
     void finish(const cpu& b, index l, linear_layer<float>& layer) const {
-        subbit::round_scales(b, layer, layer_names[static_cast<std::size_t>(l)]);
+        subbit::round_scales(b, layer, config_of_student().block(0).linears[static_cast<std::size_t>(l)].name);
     }
 };
 
@@ -123,7 +123,7 @@ bool same_layer(const subbit::low_rank_binary_linear<float>& a, const subbit::lo
     return a.U == b.U && a.V == b.V && a.s_post == b.s_post && a.s_mid == b.s_mid && a.s_pre == b.s_pre;
 }
 bool same_block(const block<float>& a, const block<float>& b) {
-    bool same = a.attention_norm == b.attention_norm && a.mlp_norm == b.mlp_norm;
+    bool same = a.norms == b.norms;
     for (index l = 0; l < a.layer_total(); ++l)
         same = same && same_layer(a.layer(l).binary().layer, b.layer(l).binary().layer);
     return same;
@@ -140,7 +140,8 @@ TEST_CASE("a block that is compressed already is refused by the layer's name and
         reconstruction run(b, recipe);
         const block<float> first = run.blk;
         subbit::testing::check_throws<subbit::value_error>(
-            [&] { run.compress(b, recipe); }, {std::string("layer ") + layer_names[0], "compressed already"});
+            [&] { run.compress(b, recipe); },
+            {std::string("layer ") + config_of_student().block(0).linears[0].name, "compressed already"});
         CHECK(same_block(run.blk, first));
         subbit::testing::check_throws<subbit::value_error>([&] { run.blk.layer(0).dense(); }, {"dense"});
         subbit::testing::check_throws<subbit::value_error>([&] { run.blk.layer(0).residual(); }, {"residual"});
@@ -172,7 +173,7 @@ TEST_CASE("reconstruction lowers a block's error, rounds its scales, and does no
         for (index l = 0; l < index{layer_count}; ++l) {
             const auto& entry = report.layers[static_cast<std::size_t>(l)];
             const auto& binary = one.blk.layer(l).binary();
-            CHECK(entry.name == layer_names[static_cast<std::size_t>(l)]);
+            CHECK(entry.name == config_of_student().block(0).linears[static_cast<std::size_t>(l)].name);
             CHECK((entry.rank == 12 && entry.rows == binary.rows() && entry.cols == binary.cols()));
             CHECK((entry.factor_error > 0 && entry.factor_error < 1 && entry.tuned_error == 0.5));
             CHECK((entry.flipped >= 0 && entry.flipped < 0.5));

@@ -1,5 +1,8 @@
-// A Llama that is small enough to compress in a test: two blocks of random weights, and a tokenizer of bytes.
+// A model of any family that is small enough to compress in a test: two blocks of random weights, and a tokenizer of
+// bytes.
 #pragma once
+
+#include "model/model_config.hpp"
 
 #include <subbit/core/matrix.hpp>
 #include <subbit/core/random.hpp>
@@ -20,6 +23,8 @@ struct tiny_shape {
     index hidden = 128, intermediate = 192, blocks = 2, heads = 4, kv_heads = 2, vocabulary = 257;
     bool tied = true;
     std::uint64_t seed = 1;
+    std::string model_type = "llama";
+    nlohmann::json changes = nlohmann::json::object();  ///< keys of config.json to replace or add
 };
 
 /// The printable character that stands for a byte in byte-level vocabularies.
@@ -47,22 +52,23 @@ inline nlohmann::json byte_tokenizer() {
 }
 
 inline nlohmann::json tiny_config(const tiny_shape& s) {
-    return {{"model_type", "llama"},
-            {"architectures", {"LlamaForCausalLM"}},
-            {"hidden_act", "silu"},
-            {"hidden_size", s.hidden},
-            {"intermediate_size", s.intermediate},
-            {"num_hidden_layers", s.blocks},
-            {"num_attention_heads", s.heads},
-            {"num_key_value_heads", s.kv_heads},
-            {"vocab_size", s.vocabulary},
-            {"max_position_embeddings", 256},
-            {"rms_norm_eps", 1e-5},
-            {"rope_theta", 10000.0},
-            {"tie_word_embeddings", s.tied},
-            {"bos_token_id", 256},
-            {"eos_token_id", 256},
-            {"torch_dtype", "float32"}};
+    nlohmann::json config = {{"model_type", s.model_type},
+                             {"head_dim", s.hidden / s.heads},
+                             {"hidden_size", s.hidden},
+                             {"intermediate_size", s.intermediate},
+                             {"num_hidden_layers", s.blocks},
+                             {"num_attention_heads", s.heads},
+                             {"num_key_value_heads", s.kv_heads},
+                             {"vocab_size", s.vocabulary},
+                             {"max_position_embeddings", 256},
+                             {"rms_norm_eps", 1e-5},
+                             {"rope_theta", 10000.0},
+                             {"tie_word_embeddings", s.tied},
+                             {"bos_token_id", 256},
+                             {"eos_token_id", 256},
+                             {"torch_dtype", "float32"}};
+    config.update(s.changes);
+    return config;
 }
 
 /// Adds every tensor of the model; `add` is called as add(name, shape, values).
@@ -76,27 +82,26 @@ void make_tiny_tensors(const tiny_shape& s, Add&& add) {
             values[i] = static_cast<float>(deviation * numbers.normal(i));
         add(name, std::vector<index>{rows, cols}, values);
     };
-    const auto ones = [&](const std::string& name) {
-        add(name, std::vector<index>{s.hidden}, std::vector<float>(static_cast<std::size_t>(s.hidden), 1.0F));
+    const auto config = parse_model_config(tiny_config(s), "config.json");
+    const auto norm = [&](const std::string& name, index size) {
+        add(name, std::vector<index>{size},
+            std::vector<float>(static_cast<std::size_t>(size), static_cast<float>(1 - config.norm.offset)));
     };
-    const auto linear = [&](const std::string& name, index rows, index cols) {
-        gaussian(name + ".weight", rows, cols, 1 / std::sqrt(static_cast<double>(cols)));
-    };
-    const index keys = s.hidden / s.heads * s.kv_heads;
-    gaussian("model.embed_tokens.weight", s.vocabulary, s.hidden, 0.2);
-    if (!s.tied) gaussian("lm_head.weight", s.vocabulary, s.hidden, 0.2);
-    ones("model.norm.weight");
-    for (index b = 0; b < s.blocks; ++b) {
-        const std::string prefix = "model.layers." + std::to_string(b) + ".";
-        ones(prefix + "input_layernorm.weight");
-        ones(prefix + "post_attention_layernorm.weight");
-        linear(prefix + "self_attn.q_proj", s.hidden, s.hidden);
-        linear(prefix + "self_attn.k_proj", keys, s.hidden);
-        linear(prefix + "self_attn.v_proj", keys, s.hidden);
-        linear(prefix + "self_attn.o_proj", s.hidden, s.hidden);
-        linear(prefix + "mlp.gate_proj", s.intermediate, s.hidden);
-        linear(prefix + "mlp.up_proj", s.intermediate, s.hidden);
-        linear(prefix + "mlp.down_proj", s.hidden, s.intermediate);
+    gaussian(config.embedding_name, s.vocabulary, s.hidden, 0.2 / config.embedding_scale);
+    if (!s.tied) gaussian(config.head_name, s.vocabulary, s.hidden, 0.2);
+    norm(config.final_norm_name, s.hidden);
+    for (index l = 0; l < s.blocks; ++l) {
+        for (const auto& spec : config.block(l).linears) {
+            const auto [rows, cols] = spec.shape;
+            gaussian(block_prefix(l) + spec.name + ".weight", rows, cols, 1 / std::sqrt(static_cast<double>(cols)));
+            if (!spec.bias) continue;
+            std::vector<float> bias(static_cast<std::size_t>(rows));
+            for (std::size_t i = 0; i < bias.size(); ++i)
+                bias[i] = 0.01F * static_cast<float>(i % 7);
+            add(block_prefix(l) + spec.name + ".bias", std::vector<index>{rows}, bias);
+        }
+        for (const auto& spec : config.block(l).norms)
+            norm(block_prefix(l) + spec.name, spec.size);
     }
 }
 

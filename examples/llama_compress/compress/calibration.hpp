@@ -5,14 +5,13 @@
 
 #include <subbit/calib/moments.hpp>
 
-#include <array>
 #include <vector>
 
 namespace llama {
 
 /// Per linear layer: i (inputs) and o (output gradients), not yet shrunk.
 template <class S>
-using block_moments = std::array<subbit::layer_moments<S>, layer_count>;
+using block_moments = per_linear<subbit::layer_moments<S>>;
 
 /// Bytes of hidden states that the pass may hold: with more blocks it takes fewer windows at a time, so its memory does
 /// not grow with the depth of the model.
@@ -38,14 +37,13 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
     };
     std::vector<std::vector<accumulators>> moments(static_cast<std::size_t>(blocks));
     for (index l = 0; l < blocks; ++l)
-        for (std::size_t k = 0; k < layer_count; ++k) {
-            const auto shape = shape_of(config, k);
+        for (const auto& linear : config.block(l).linears) {
             auto in = options, out = options;
-            in.name = block_prefix(l) + layer_names[k] + ": inputs";
-            out.name = block_prefix(l) + layer_names[k] + ": output gradients";
+            in.name = block_prefix(l) + linear.name + ": inputs";
+            out.name = block_prefix(l) + linear.name + ": output gradients";
             out.scale = 1e6;
-            moments[static_cast<std::size_t>(l)].push_back(
-                {subbit::clipped_moments<S>(shape.cols, in), subbit::clipped_moments<S>(shape.rows, out)});
+            moments[static_cast<std::size_t>(l)].push_back({subbit::clipped_moments<S>(linear.shape.cols, in),
+                                                            subbit::clipped_moments<S>(linear.shape.rows, out)});
         }
 
     const index total = std::ssize(windows);
@@ -72,11 +70,11 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
             for (index w = 0; w < count; ++w) {
                 const auto x = subbit::const_view(X).middle_rows(w * length, length);
                 const auto labels = next_tokens(windows[static_cast<std::size_t>(first + w)]);
-                rms_norm(b, x, subbit::const_span(outer.final_norm), {config.rms_norm_eps}, view(normed), inverse_rms);
+                rms_norm(b, x, subbit::const_span(outer.final_norm), config.norm, view(normed), inverse_rms);
                 subbit::cross_entropy(b, subbit::const_view(normed), subbit::const_view(outer.head()),
                                       std::span<const std::int32_t>(labels), 1.0 / static_cast<double>(length - 1),
                                       view(d_normed));
-                rms_norm_backward(b, x, subbit::const_span(outer.final_norm), {config.rms_norm_eps}, inverse_rms,
+                rms_norm_backward(b, x, subbit::const_span(outer.final_norm), config.norm, inverse_rms,
                                   subbit::const_view(d_normed), view(gradient).middle_rows(w * length, length),
                                   std::span<S>());
             }

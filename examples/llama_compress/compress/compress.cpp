@@ -8,10 +8,8 @@
 
 namespace llama {
 
-std::vector<index> choose_ranks(const model_config& config, const compress_options& options) {
+std::vector<index> choose_ranks(const block_schema& block, const compress_options& options) {
     if (is_rabit(options)) return std::vector<index>(layer_count, 0);
-    // Shares relative to an even spending, found on SmolLM2 at 1.0 bit (docs/numerics.md).
-    constexpr std::array<double, layer_count> uneven = {0.765, 0.75, 1.25, 1.0, 1.0, 1.0, 1.08};
     const subbit::rank_rule rule{
         .granularity = options.granularity, .scales = options.scales, .minimum = options.minimum_rank};
     const subbit::bits_per_weight target{options.bits};
@@ -19,12 +17,11 @@ std::vector<index> choose_ranks(const model_config& config, const compress_optio
     std::vector<double> profile;
     std::vector<index> ranks;
     const bool is_uneven = uneven_ranks(options);
-    for (std::size_t k = 0; k < layer_count; ++k) {
-        const auto shape = shape_of(config, k);
-        const index rank = subbit::rank_for(target, shape.rows, shape.cols, rule);
-        shapes.push_back(shape);
+    for (const auto& linear : block.linears) {
+        const index rank = subbit::rank_for(target, linear.shape.rows, linear.shape.cols, rule);
+        shapes.push_back(linear.shape);
         ranks.push_back(rank);
-        profile.push_back(uneven[k] * static_cast<double>(rank));
+        profile.push_back(linear.rank_share * static_cast<double>(rank));
     }
     return is_uneven ? subbit::distribute_ranks(shapes, profile, target, rule) : ranks;
 }

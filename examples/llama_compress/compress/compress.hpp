@@ -37,8 +37,9 @@ struct planned_phase {
 
 /// What a job will come to, before it starts.
 struct compress_estimate {
-    std::vector<index> ranks;  ///< per layer of a block; zeros with rabit
-    index paths = 0;           ///< of every layer; 0 without rabit
+    std::vector<std::string> layers;  ///< the names of a block's linear layers
+    std::vector<index> ranks;         ///< of each; zeros with rabit
+    index paths = 0;                  ///< of every layer; 0 without rabit
     double bits_per_weight = 0;
     std::size_t file_bytes = 0;
     std::size_t memory_bytes = 0;
@@ -61,6 +62,6 @@ nlohmann::json compress(const compress_job& job, subbit::progress& watcher);
 
 /// The ranks of a block's layers for these options, zeros for a method that has none; value_error where the bits do not
 /// buy them.
-std::vector<index> choose_ranks(const model_config& config, const compress_options& options);
+std::vector<index> choose_ranks(const block_schema& block, const compress_options& options);
 
 }  // namespace llama

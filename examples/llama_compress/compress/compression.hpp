@@ -71,7 +71,7 @@ class compression {
           model_(job.model),
           backend_(backend),
           evaluator_(evaluator),
-          ranks_(choose_ranks(model_.config(), job.options)),
+          ranks_(choose_ranks(model_.config().block(0), job.options)),
           windows_(detail::take_windows(job, model_)),
           context_(backend_, model_.config(), std::max(job.options.window_tokens, job.options.distillation_length())),
           outer_(upload(backend_, model_.template load_outer_layers<float>())),
@@ -106,14 +106,14 @@ class compression {
 
     void calibrate_model() {
         if (folder_.has_moments()) {
-            moments_ = folder_.load_moments(blocks());
+            moments_ = folder_.load_moments(model_.config());
         } else {
             std::span<const std::vector<std::int32_t>> measured = windows_.calibration;
             if (options_.calibration_windows > 0)
                 measured =
                     measured.first(std::min(measured.size(), static_cast<std::size_t>(options_.calibration_windows)));
             moments_ = calibrate<float>(backend_, model_, measured, moments_of(options_), watcher_);
-            folder_.save_moments(moments_);
+            folder_.save_moments(model_.config(), moments_);
             clock_.end(backend_, "calibration");
         }
         for (auto& of_block : moments_)
@@ -138,7 +138,7 @@ class compression {
             clock_.end(backend_, "blocks: pass on");
             if (!done) compress_block(l, blk, compressed);
             clock_.skip(backend_);  // the block's report has its phases
-            blk.weights() = upload(backend_, folder_.load_block(l));
+            blk.weights() = upload(backend_, folder_.load_block(l, *blk.schema));
             clock_.end(backend_, "blocks: read");
             if (pending) run_block(backend_, blk, options_.window_tokens, compressed, tape);
             clock_.end(backend_, "blocks: pass on");
@@ -155,16 +155,18 @@ class compression {
              .ranks = ranks_,
              .prefix = block_prefix(l),
              .seed = options_.seed * 1000003U + static_cast<std::uint64_t>(l * blk.layer_total())});
-        const auto importance =
-            subbit::upload(backend_, vector<float>(moments[down_proj].output / moments[down_proj].output.mean()));
+        const auto importance = subbit::upload(
+            backend_, vector<float>(moments[linear_id::down].output / moments[linear_id::down].output.mean()));
         const subbit::block_data<float> data{
             const_view(inputs), const_view(teacher_),
             weighted_loss(options_) ? subbit::const_span(importance) : std::span<const float>(),
             options_.window_tokens};
         nlohmann::json probes = nlohmann::json::array();
+        auto recipe = block_recipe_of(options_, l);
+        recipe.layer_order = blk.schema->turns();
         auto report = to_json(subbit::reconstruct_block(backend_, blk, data,
                                                         {.compressor = compressor,
-                                                         .recipe = block_recipe_of(options_, l),
+                                                         .recipe = recipe,
                                                          .watcher = watcher_,
                                                          .after_epoch = probe_of(blk, inputs, probes)}));
         if (!probes.empty()) report["path_diagnostics"] = std::move(probes);
@@ -239,10 +241,10 @@ class compression {
         distillation_phases_ = state.phases;
         student_ = std::move(student.blocks);
         for (index l = 0; l < blocks(); ++l)
-            for (std::size_t k = 0; k < layer_count; ++k) {
-                auto& layer = student_[static_cast<std::size_t>(l)].layers[k];
+            for (const auto& linear : model_.config().block(l).linears) {
+                auto& layer = student_[static_cast<std::size_t>(l)].layers[linear.id];
                 layer.visit_compressed([](auto& compressed) { compressed.harden(false); });
-                subbit::round_scales(backend_, layer, block_prefix(l) + layer_names[k]);
+                subbit::round_scales(backend_, layer, block_prefix(l) + linear.name);
             }
         distillation_curve_ = state.curve;
     }

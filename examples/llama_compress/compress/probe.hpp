@@ -6,7 +6,6 @@
 #include <subbit/recon/path_diagnostics.hpp>
 #include <subbit/recon/sign_flips.hpp>
 
-#include <array>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
@@ -14,7 +13,7 @@
 namespace llama {
 
 /// The signs of every layer of a block, to count flips against.
-using block_signs = std::array<std::vector<subbit::bit_matrix>, layer_count>;
+using block_signs = per_linear<std::vector<subbit::bit_matrix>>;
 
 template <class B>
 block_signs signs_of(const B& b, const block<float, memory_of<B>>& blk) {
@@ -39,7 +38,7 @@ nlohmann::json probe_block(const B& b, const Host& host, const block<float, memo
     nlohmann::json entry;
     for (std::size_t k = 0; k < layer_count; ++k) {
         const auto& layer = subbit::on_host(b, blk.layers[k].residual());
-        const auto& inputs = subbit::on_host(b, block_type::input_of(tape, k));
+        const auto& inputs = subbit::on_host(b, block_type::input_of(tape, static_cast<linear_id>(k)));
         const auto d = subbit::diagnose_paths(host, layer, const_view(originals[k]), const_view(inputs));
         entry["correlation"].push_back(d.correlation);
         entry["alignment"].push_back(d.alignment);

@@ -110,15 +110,14 @@ inline bool bf16_products(const compress_options& o) {
     return parse_choice<bool>("products", o.products, {{"f32", false}, {"bf16", true}});
 }
 
-/// The phases of one block; each block and layer has random streams of its own, so the order of the work does not
-/// matter.
+/// The phases of one block, but for the order of its layers; each block and layer has random streams of its own, so the
+/// order of the work does not matter.
 inline subbit::block_recipe block_recipe_of(const compress_options& o, index block_number) {
     using subbit::reconstruction_order;
     const subbit::learning_rate none{0, false};
     subbit::block_recipe r;
     r.order = parse_choice<reconstruction_order>(
         "order", o.order, {{"joint", reconstruction_order::joint}, {"layer", reconstruction_order::layer_by_layer}});
-    r.layer_order = {q_proj, v_proj, o_proj, k_proj, gate_proj, up_proj, down_proj};
     r.keep_latents = o.distill_latent_rate > 0;
     const auto rate = [&](double v) { return v > 0 ? subbit::learning_rate{v, o.relative_rates} : none; };
     r.tune_weights.epochs = static_cast<std::size_t>(o.weight_epochs);

@@ -84,12 +84,21 @@ run_folder::run_folder(const fs::path& out, const nlohmann::json& fingerprint) :
 
 namespace {
 
-std::string moment_name(index number, std::size_t layer, const char* which) {
-    return block_prefix(number) + layer_names[layer] + "." + which;
-}
-
 void add_vector(safetensors_writer& file, const std::string& name, std::span<const float> values) {
     file.add(name, {std::ssize(values)}, values);
+}
+
+/// Calls f(name, moments) for the moments of every layer's inputs and output gradients.
+template <class Moments, class F>
+void visit_moments(const model_config& config, Moments& moments, F&& f) {
+    for (std::size_t l = 0; l < moments.size(); ++l) {
+        const auto number = static_cast<index>(l);
+        for (const auto& linear : config.block(number).linears) {
+            auto& [input, output] = moments[l][linear.id];
+            f(block_prefix(number) + linear.name + ".input", input);
+            f(block_prefix(number) + linear.name + ".output", output);
+        }
+    }
 }
 
 }  // namespace
@@ -98,23 +107,18 @@ bool run_folder::has_moments() const {
     return fs::exists(path_ / "moments.safetensors");
 }
 
-void run_folder::save_moments(const std::vector<block_moments<float>>& moments) const {
+void run_folder::save_moments(const model_config& config, const std::vector<block_moments<float>>& moments) const {
     safetensors_writer file;
-    for (std::size_t l = 0; l < moments.size(); ++l)
-        for (std::size_t k = 0; k < layer_count; ++k) {
-            add_vector(file, moment_name(static_cast<index>(l), k, "input"), span_of(moments[l][k].input));
-            add_vector(file, moment_name(static_cast<index>(l), k, "output"), span_of(moments[l][k].output));
-        }
+    visit_moments(config, moments,
+                  [&](const std::string& name, const auto& values) { add_vector(file, name, span_of(values)); });
     file.write(path_ / "moments.safetensors");
 }
 
-std::vector<block_moments<float>> run_folder::load_moments(index blocks) const {
+std::vector<block_moments<float>> run_folder::load_moments(const model_config& config) const {
     const safetensors_reader file(path_ / "moments.safetensors");
-    std::vector<block_moments<float>> moments(static_cast<std::size_t>(blocks));
-    for (std::size_t l = 0; l < moments.size(); ++l)
-        for (std::size_t k = 0; k < layer_count; ++k)
-            moments[l][k] = {file.read_vector<float>(moment_name(static_cast<index>(l), k, "input")),
-                             file.read_vector<float>(moment_name(static_cast<index>(l), k, "output"))};
+    std::vector<block_moments<float>> moments(config.blocks.size());
+    visit_moments(config, moments,
+                  [&](const std::string& name, auto& values) { values = file.read_vector<float>(name); });
     return moments;
 }
 
@@ -129,17 +133,17 @@ bool run_folder::has_block(index number) const {
 void run_folder::save_block(index number, const block_weights<float>& blk, bool with_latents,
                             const nlohmann::json& report) const {
     safetensors_writer file;
-    for (std::size_t k = 0; k < layer_count; ++k) {
-        add_compressed_layer(file, layer_names[k], blk.layers[k]);
-        if (!with_latents) continue;
-        blk.layers[k].visit_compressed([&](const auto& compressed) {
-            compressed.visit_latents([&](const std::string& name, const matrix<float>& latent) {
-                file.add(std::string(layer_names[k]) + "." + name, view(latent), dtype::f32);
+    blk.visit(
+        [&](const linear_spec& spec, const linear_layer<float>& layer) {
+            add_compressed_layer(file, spec.name, layer);
+            if (!with_latents) return;
+            layer.visit_compressed([&](const auto& compressed) {
+                compressed.visit_latents([&](const std::string& name, const matrix<float>& latent) {
+                    file.add(spec.name + "." + name, view(latent), dtype::f32);
+                });
             });
-        });
-    }
-    add_vector(file, "input_layernorm.weight", span_of(blk.attention_norm));
-    add_vector(file, "post_attention_layernorm.weight", span_of(blk.mlp_norm));
+        },
+        [&](const norm_spec& spec, const vector<float>& weight) { add_vector(file, spec.name, span_of(weight)); });
     file.write(block_file(number, "safetensors"));
     // The report comes last: it is what says that the block is finished.
     subbit::write_file_atomically(block_file(number, "json"), report.dump(2) + "\n");
@@ -160,15 +164,15 @@ void read_latents(const safetensors_reader& file, const std::string& layer, subb
 
 }  // namespace
 
-block_weights<float> run_folder::load_block(index number) const {
+block_weights<float> run_folder::load_block(index number, const block_schema& schema) const {
     const safetensors_reader file(block_file(number, "safetensors"));
-    block_weights<float> blk;
-    for (std::size_t k = 0; k < layer_count; ++k) {
-        blk.layers[k] = read_compressed_layer<float>(file, layer_names[k]);
-        blk.layers[k].visit_compressed([&](auto& compressed) { read_latents(file, layer_names[k], compressed); });
-    }
-    blk.attention_norm = file.read_vector<float>("input_layernorm.weight");
-    blk.mlp_norm = file.read_vector<float>("post_attention_layernorm.weight");
+    block_weights<float> blk{&schema};
+    blk.visit(
+        [&](const linear_spec& spec, linear_layer<float>& layer) {
+            layer = read_compressed_layer<float>(file, spec.name);
+            layer.visit_compressed([&](auto& compressed) { read_latents(file, spec.name, compressed); });
+        },
+        [&](const norm_spec& spec, vector<float>& weight) { weight = file.read_vector<float>(spec.name); });
     return blk;
 }
 

@@ -40,15 +40,15 @@ class run_folder {
     run_folder(const std::filesystem::path& out, const nlohmann::json& fingerprint);
 
     bool has_moments() const;
-    void save_moments(const std::vector<block_moments<float>>& moments) const;
-    std::vector<block_moments<float>> load_moments(index blocks) const;
+    void save_moments(const model_config& config, const std::vector<block_moments<float>>& moments) const;
+    std::vector<block_moments<float>> load_moments(const model_config& config) const;
 
     bool has_block(index number) const;
     /// Packed layers, norms, and latents where they are given; then the block's report.
     void save_block(index number, const block_weights<float>& blk, bool with_latents,
                     const nlohmann::json& report) const;
     /// The packed layers of the file, with latents where it holds them.
-    block_weights<float> load_block(index number) const;
+    block_weights<float> load_block(index number, const block_schema& schema) const;
     nlohmann::json load_report(index number) const;
 
     bool has_distillation() const;
@@ -87,16 +87,17 @@ class run_folder {
     static void visit_student(std::vector<Block>& student, F&& f) {
         for (std::size_t l = 0; l < student.size(); ++l) {
             const std::string prefix = block_prefix(static_cast<index>(l));
-            for (std::size_t k = 0; k < layer_count; ++k) {
-                const std::string name = prefix + layer_names[k] + ".";
-                student[l].layers[k].visit_compressed([&](auto& compressed) {
-                    compressed.visit_scales([&](const std::string& part, std::span<float> v) { f(name + part, v); });
-                    compressed.visit_latents(
-                        [&](const std::string& part, auto& latent) { f(name + part, subbit::entries(latent)); });
-                });
-            }
-            f(prefix + "input_layernorm.weight", span_of(student[l].attention_norm));
-            f(prefix + "post_attention_layernorm.weight", span_of(student[l].mlp_norm));
+            student[l].visit(
+                [&](const linear_spec& spec, auto& layer) {
+                    const std::string name = prefix + spec.name + ".";
+                    layer.visit_compressed([&](auto& compressed) {
+                        compressed.visit_scales(
+                            [&](const std::string& part, std::span<float> v) { f(name + part, v); });
+                        compressed.visit_latents(
+                            [&](const std::string& part, auto& latent) { f(name + part, subbit::entries(latent)); });
+                    });
+                },
+                [&](const norm_spec& spec, auto& weight) { f(prefix + spec.name, span_of(weight)); });
         }
     }
     static void add_lazily(subbit::safetensors_writer& file, const std::string& name, index size,

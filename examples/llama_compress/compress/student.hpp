@@ -25,26 +25,25 @@ struct student_model {
     block_type& block_at(index l) { return blocks[static_cast<std::size_t>(l)]; }
     index hidden_size() const { return config.hidden_size; }
     void embed(const B& b, std::span<const std::int32_t> tokens, matrix_view<float> X) const {
-        subbit::gather_known_rows(b, const_view(outer.embedding), tokens, X);
+        outer.embed_known(b, tokens, X);
     }
 
     void distillation_loss(const B& b, matrix_view<const float> teacher, matrix_view<const float> hidden,
                            matrix_view<float> d_hidden, std::span<double> total) const {
         const auto norm = subbit::const_span(outer.final_norm);
-        const norm_rule rule{config.rms_norm_eps};
         const double per_token = 1.0 / static_cast<double>(hidden.rows);
         matrix_in<float, memory_of<B>> t, s, d;
         for (auto* m : {&t, &s, &d})
             *m = subbit::allocate<float>(b, hidden.rows, hidden.cols);
         auto inverse_rms = subbit::allocate<float>(b, hidden.rows);
         auto losses = subbit::allocate<double>(b, hidden.rows);
-        rms_norm(b, teacher, norm, rule, view(t), inverse_rms);
-        rms_norm(b, hidden, norm, rule, view(s), inverse_rms);
+        rms_norm(b, teacher, norm, config.norm, view(t), inverse_rms);
+        rms_norm(b, hidden, norm, config.norm, view(s), inverse_rms);
         subbit::forward_kl(b, const_view(t), const_view(s), const_view(outer.head()), per_token, view(d),
                            span_of(losses));
         subbit::add_to_total(b, subbit::const_span(losses), per_token, total);
         subbit::fill(b, 0, d_hidden);
-        rms_norm_backward(b, hidden, norm, rule, inverse_rms, const_view(d), d_hidden, std::span<float>());
+        rms_norm_backward(b, hidden, norm, config.norm, inverse_rms, const_view(d), d_hidden, std::span<float>());
     }
 };
 

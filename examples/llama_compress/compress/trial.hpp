@@ -112,6 +112,7 @@ class trial {
         auto options = options_;
         options.iterations = iterations;
         auto recipe = block_recipe_of(options, 0);
+        recipe.layer_order = model_.config().block(0).turns();
         recipe.tune_binary.epochs = std::min<std::size_t>(recipe.tune_binary.epochs, 1);
         recipe.tune_weights.epochs = std::min<std::size_t>(recipe.tune_weights.epochs, 1);
         compressed_.assign(1, load());

@@ -126,7 +126,7 @@ class gpu_running_model : public token_model {
     using workspace = subbit::gpu::packed_workspace<Device, float>;
     using matrix_type = subbit::gpu::device_matrix<Device, float>;
     using vector_type = subbit::gpu::device_vector<Device, float>;
-    using part = std::pair<layer_id, matrix_view<float>>;
+    using part = std::pair<linear_id, matrix_view<float>>;
 
     struct cached_block {
         block<float, backend> weights;
@@ -179,12 +179,13 @@ class gpu_running_model : public token_model {
         for (auto& [weights, keys, values] : blocks_) {
             const gpu_decode::cache_view cache{view(keys).data, view(values).data, key_width(),
                                                static_cast<int>(capacity_)};
-            multiply(weights, norm(x, weights.attention_norm, normed), {{q_proj, q}, {k_proj, k}, {v_proj, v}}, 0,
-                     work);
+            multiply(weights, norm(x, weights.norms[norm_id::attention], normed),
+                     {{linear_id::query, q}, {linear_id::key, k}, {linear_id::value, v}}, 0, work);
             const auto parts = attend(q, k, v, cache);
-            multiply(weights, attention_input{parts, attended}, {{o_proj, x}}, 1, work);
-            multiply(weights, norm(x, weights.mlp_norm, normed), {{gate_proj, gate}, {up_proj, up}}, 0, work);
-            multiply(weights, gated_input{activation::silu, gate, up}, {{down_proj, x}}, 1, work);
+            multiply(weights, attention_input{parts, attended}, {{linear_id::output, x}}, 1, work);
+            multiply(weights, norm(x, weights.norms[norm_id::mlp], normed),
+                     {{linear_id::gate, gate}, {linear_id::up, up}}, 0, work);
+            multiply(weights, gated_input{activation::silu, gate, up}, {{linear_id::down, x}}, 1, work);
         }
         if (!score) return;
         const auto last = norm(x.middle_rows(rows - 1, 1), final_norm_, normed.middle_rows(0, 1)).make(b_);
@@ -193,14 +194,14 @@ class gpu_running_model : public token_model {
     }
 
     normed_input norm(matrix_view<const float> X, const vector_type& weight, matrix_view<float> made) const {
-        return {X, span_of(weight), {config_.rms_norm_eps}, made};
+        return {X, span_of(weight), config_.norm, made};
     }
 
     /// The new tokens' keys and values go to the cache, and the queries attend to it.
     gpu_decode::attention_parts attend(matrix_view<float> q, matrix_view<const float> k, matrix_view<const float> v,
                                        const gpu_decode::cache_view& cache) {
-        const gpu_decode::rotary_view table{view(std::as_const(context_.rotary.cosine)),
-                                            view(std::as_const(context_.rotary.sine))};
+        const gpu_decode::rotary_view table{view(std::as_const(context_.rotary[0].cosine)),
+                                            view(std::as_const(context_.rotary[0].sine))};
         const gpu_decode::fresh_token token{k.data, v.data, table};
         if (q.rows > 1)
             b_.launch(subbit::gpu::cover(q.rows * (q.cols / 2 + k.cols)),

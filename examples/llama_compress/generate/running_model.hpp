@@ -29,7 +29,7 @@ class running_model : public token_model {
         for (index l = 0; l < config_.num_hidden_layers; ++l) {
             blocks_.push_back(directory.load_block<float>(l, context_));
             blocks_.back().gather(signs_);
-            caches_.emplace_back(capacity, config_.num_key_value_heads * config_.head_dim);
+            caches_.emplace_back(capacity, config_.key_width(), config_.block(l).attention.span);
             directory.tensors().release();
         }
         scores_.resize(static_cast<std::size_t>(config_.vocab_size));
@@ -43,8 +43,8 @@ class running_model : public token_model {
         for (; tokens.size() > most; tokens = tokens.subspan(most))
             append(tokens.first(most));
         append(tokens);
-        rms_norm(backend_, const_view(X_).middle_rows(X_.rows() - 1, 1), subbit::const_span(final_norm_),
-                 {config_.rms_norm_eps}, view(last_), inverse_rms_);
+        rms_norm(backend_, const_view(X_).middle_rows(X_.rows() - 1, 1), subbit::const_span(final_norm_), config_.norm,
+                 view(last_), inverse_rms_);
         const row_table& head = own_head_.rows() != 0 ? own_head_ : embedding_;
         head.multiply(backend_, {last_.data(), static_cast<std::size_t>(last_.size())}, scores_);
         return scores_;
@@ -62,6 +62,7 @@ class running_model : public token_model {
                                           std::to_string(embedding_.rows()));
             embedding_.read_row(id, {&X_(t, 0), static_cast<std::size_t>(X_.cols())});
         }
+        if (config_.embedding_scale != 1) X_ *= static_cast<float>(config_.embedding_scale);
         for (std::size_t l = 0; l < blocks_.size(); ++l) {
             blocks_[l].infer_cached(backend_, const_view(X_), caches_[l], view(Y_), tape_);
             X_.swap(Y_);

@@ -3,8 +3,8 @@
 // never touched. A GPU's versions are in ../gpu/attention.hpp.
 #pragma once
 
-#include "model/model_config.hpp"
 #include "model/norm.hpp"
+#include "model/rotary.hpp"
 
 #include <subbit/backend/ops/dense.hpp>
 #include <subbit/backend/ops/memory.hpp>
@@ -13,8 +13,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <concepts>
-#include <numbers>
 #include <utility>
 #include <vector>
 
@@ -22,44 +20,6 @@ namespace llama {
 
 using subbit::const_view;
 using subbit::gemm;
-
-/// cos and sin of every (position, pair), with Llama-3's frequency scaling where the configuration asks for it.
-template <class S, class Memory = subbit::host_memory>
-struct rotary_table {
-    matrix_in<S, Memory> cosine, sine;  // (positions, head_dim / 2)
-
-    rotary_table() = default;
-    template <class B>
-    rotary_table(const B& b, const model_config& config, index positions) {
-        rotary_table<S> host(config, positions);
-        cosine = upload(b, std::move(host.cosine));
-        sine = upload(b, std::move(host.sine));
-    }
-    rotary_table(const model_config& config, index positions) requires(std::same_as<Memory, subbit::host_memory>)
-        : cosine(positions, config.head_dim / 2), sine(positions, config.head_dim / 2) {
-        for (index j = 0; j < cosine.cols(); ++j) {
-            const double frequency = scaled_frequency(config, j);
-            for (index p = 0; p < positions; ++p) {
-                cosine(p, j) = static_cast<S>(std::cos(static_cast<double>(p) * frequency));
-                sine(p, j) = static_cast<S>(std::sin(static_cast<double>(p) * frequency));
-            }
-        }
-    }
-
-    /// theta^(-2j/head_dim); Llama-3 divides long wavelengths by `factor` and blends in between.
-    static double scaled_frequency(const model_config& config, index j) {
-        const double frequency =
-            std::pow(config.rope_theta, -2.0 * static_cast<double>(j) / static_cast<double>(config.head_dim));
-        if (!config.rope_scaling) return frequency;
-        const auto& s = *config.rope_scaling;
-        const double wavelength = 2 * std::numbers::pi / frequency;
-        const double context = static_cast<double>(s.original_max_position_embeddings);
-        if (wavelength < context / s.high_freq_factor) return frequency;
-        if (wavelength > context / s.low_freq_factor) return frequency / s.factor;
-        const double smooth = (context / wavelength - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
-        return (1 - smooth) * frequency / s.factor + smooth * frequency;
-    }
-};
 
 /// Rotates each head's halves in place; row t has position first_position + t mod window. `direction` -1 is the
 /// transpose, which is the backward pass.

@@ -1,61 +1,48 @@
-// One transformer block of a Llama, forward and backward, whatever its linear layers are made of.
+// One transformer block, forward and backward, whatever its family and whatever its linear layers are made of.
+//
+// In the shapes, T is the tokens of all windows, d the hidden size, f the width of the MLP, q = heads * head_dim the
+// width of the queries and k = kv_heads * head_dim that of keys and values.
 #pragma once
 
 #include "model/attention.hpp"
+#include "model/block_weights.hpp"
 #include "model/cached_attention.hpp"
 #include "model/gate.hpp"
+#include "model/model_config.hpp"
 #include "model/norm.hpp"
+#include "model/rotary.hpp"
 
 #include <subbit/core/memory.hpp>
-#include <subbit/factor/rank_budget.hpp>
 #include <subbit/recon/linear_layer.hpp>
 
-#include <array>
 #include <string>
 #include <vector>
 
 namespace llama {
 
-using subbit::layer_shape;
-using subbit::linear_layer;
-using subbit::span_of;
-
-/// The linear layers of a block, in the order in which they are stored.
-enum layer_id : std::size_t { q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, layer_count };
-
-inline constexpr std::array<const char*, layer_count> layer_names = {
-    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-    "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
-
-/// (outputs, inputs) of a linear layer.
-inline layer_shape shape_of(const model_config& c, std::size_t layer) {
-    const index queries = c.num_attention_heads * c.head_dim, keys = c.num_key_value_heads * c.head_dim;
-    switch (layer) {
-        case q_proj:
-            return {queries, c.hidden_size};
-        case k_proj:
-        case v_proj:
-            return {keys, c.hidden_size};
-        case o_proj:
-            return {c.hidden_size, queries};
-        case down_proj:
-            return {c.hidden_size, c.intermediate_size};
-        default:
-            return {c.intermediate_size, c.hidden_size};
-    }
-}
-
-/// What a forward pass leaves for the backward pass; T = tokens of all windows.
+/// What a forward pass leaves for the backward pass. Matrices of norms that a block does not have stay empty.
 template <class S, class Memory = subbit::host_memory>
 struct block_tape {
-    matrix_in<S, Memory> x, normed, q, k, v, attended, x_mid, normed_mid, gate, up, hidden;
-    vector_in<S, Memory> inverse_rms, inverse_rms_mid;
-    std::array<subbit::linear_tape<S, Memory>, layer_count> linear;
+    matrix_in<S, Memory> x;                      // (T, d)
+    matrix_in<S, Memory> normed;                 // (T, d): what queries, keys and values read
+    matrix_in<S, Memory> plain_q;                // (T, q): queries before their norm
+    matrix_in<S, Memory> plain_k;                // (T, k): keys before their norm
+    matrix_in<S, Memory> q, k, v;                // (T, q), (T, k), (T, k): q and k rotated
+    matrix_in<S, Memory> attended;               // (T, q)
+    matrix_in<S, Memory> plain_mid;              // (T, d): the attention's output before its norm
+    matrix_in<S, Memory> x_mid;                  // (T, d): x and the attention's output
+    matrix_in<S, Memory> normed_mid;             // (T, d): what gate and up read
+    matrix_in<S, Memory> gate, up;               // (T, f)
+    matrix_in<S, Memory> hidden;                 // (T, f): activation(gate) o up
+    matrix_in<S, Memory> plain_out;              // (T, d): the MLP's output before its norm
+    per_norm<vector_in<S, Memory>> inverse_rms;  // (T) each, (T * heads) and (T * kv_heads) of the heads' norms
+    per_linear<subbit::linear_tape<S, Memory>> linear;
     bool for_backward = true;  // false: what the linear layers leave is not kept
 
     std::size_t bytes() const {
         index n = 0;
-        for (const auto* m : {&x, &normed, &q, &k, &v, &attended, &x_mid, &normed_mid, &gate, &up, &hidden})
+        for (const auto* m : {&x, &normed, &plain_q, &plain_k, &q, &k, &v, &attended, &plain_mid, &x_mid, &normed_mid,
+                              &gate, &up, &hidden, &plain_out})
             n += view(*m).size();
         for (const auto& m : linear)
             n += m.size();
@@ -63,59 +50,44 @@ struct block_tape {
     }
 };
 
-/// What all blocks of a model share: the configuration, the rotary table, and the buffers of one forward or backward
+/// What all blocks of a model share: the configuration, the rotary tables, and the buffers of one forward or backward
 /// call (so two blocks of one context must not run at the same time).
 template <class S, class Memory = subbit::host_memory>
 struct block_context {
     const model_config& config;
-    rotary_table<S, Memory> rotary;
+    std::vector<rotary_table<S, Memory>> rotary;  // as config.rotary
     subbit::linear_workspace<S, Memory> linear;
-    subbit::apply_options packed;  // how packed layers are multiplied where no backward pass follows
-    matrix_in<S, Memory> d_mid, d_out, d_hidden, d_up, d_normed, d_attended, dq, dk, dv;
+    subbit::apply_options packed;         // how packed layers are multiplied where no backward pass follows
+    matrix_in<S, Memory> d_mid, d_out;    // (T, d): gradients at x_mid, and at the output of attention or MLP
+    matrix_in<S, Memory> d_hidden, d_up;  // (T, f)
+    matrix_in<S, Memory> d_normed;        // (T, d): of either norm's output
+    matrix_in<S, Memory> d_attended, dq;  // (T, q)
+    matrix_in<S, Memory> dk, dv;          // (T, k)
+    matrix_in<S, Memory> d_plain_q;       // (T, q): before the norm of the heads
+    matrix_in<S, Memory> d_plain_k;       // (T, k)
 
     block_context(const model_config& c, index positions,
                   subbit::apply_options options = {}) requires(std::same_as<Memory, subbit::host_memory>)
-        : config(c), rotary(c, positions), packed(options) {}
+        : config(c), packed(options) {
+        for (const auto& rule : c.rotary)
+            rotary.emplace_back(rule, c.head_dim, positions);
+    }
     template <class B>
     block_context(const B& b, const model_config& c, index positions, subbit::apply_options options = {})
-        : config(c), rotary(b, c, positions), packed(options) {}
+        : config(c), packed(options) {
+        for (const auto& rule : c.rotary)
+            rotary.emplace_back(b, rule, c.head_dim, positions);
+    }
 };
-
-/// What is stored of a block.
-template <class S, class Memory = subbit::host_memory>
-struct block_weights {
-    std::array<linear_layer<S, Memory>, layer_count> layers;
-    vector_in<S, Memory> attention_norm, mlp_norm;
-};
-
-/// Weights moved into the backend's memory, and as the host can read them (subbit::on_host).
-template <class B, class S>
-block_weights<S, memory_of<B>> upload(const B& b, block_weights<S> host) {
-    block_weights<S, memory_of<B>> result;
-    for (std::size_t l = 0; l < layer_count; ++l)
-        result.layers[l] = subbit::upload(b, std::move(host.layers[l]));
-    result.attention_norm = subbit::upload(b, std::move(host.attention_norm));
-    result.mlp_norm = subbit::upload(b, std::move(host.mlp_norm));
-    return result;
-}
-template <device_backend B, class S>
-block_weights<S> do_download(subbit::backend_tag, const B& b, const block_weights<S, B>& weights) {
-    block_weights<S> result;
-    for (std::size_t l = 0; l < layer_count; ++l)
-        result.layers[l] = subbit::on_host(b, weights.layers[l]);
-    result.attention_norm = subbit::on_host(b, weights.attention_norm);
-    result.mlp_norm = subbit::on_host(b, weights.mlp_norm);
-    return result;
-}
 
 /// Its numbers lie in `Memory`, that of the backend that its passes run on.
 template <class S, class Memory = subbit::host_memory>
 class block : public block_weights<S, Memory> {
   public:
     using weights_type = block_weights<S, Memory>;
-    using weights_type::attention_norm;
     using weights_type::layers;
-    using weights_type::mlp_norm;
+    using weights_type::norms;
+    using weights_type::schema;
     using scalar = S;
     using memory = Memory;
     using tape = block_tape<S, Memory>;
@@ -123,10 +95,8 @@ class block : public block_weights<S, Memory> {
     using context_type = block_context<S, Memory>;
     using layer_type = linear_layer<S, Memory>;
 
-    /// `context` must outlive the block.
-    explicit block(context_type& context) : context_(&context) {}
-
-    vector_in<S, Memory> d_attention_norm, d_mlp_norm;
+    /// Block `number` of the context's model, without weights; `context` must outlive it.
+    block(context_type& context, index number) : context_(&context) { schema = &context.config.block(number); }
 
     weights_type& weights() { return *this; }
     const weights_type& weights() const { return *this; }
@@ -134,7 +104,8 @@ class block : public block_weights<S, Memory> {
     index layer_total() const { return layer_count; }
     layer_type& layer(index i) { return layers[static_cast<std::size_t>(i)]; }
     const layer_type& layer(index i) const { return layers[static_cast<std::size_t>(i)]; }
-    static const char* layer_name(index i) { return layer_names[static_cast<std::size_t>(i)]; }
+    const std::string& layer_name(index i) const { return schema->linears[static_cast<std::size_t>(i)].name; }
+    const context_type& context() const { return *context_; }
 
     /// Y (T, d) from X (T, d), T a multiple of `window`; every window starts at position 0 and sees itself alone.
     template <class B>
@@ -158,20 +129,20 @@ class block : public block_weights<S, Memory> {
         copy_input(b, X, t);
         project_queries(b, t, X.rows, cache.length());
         cache.append(const_view(t.k), const_view(t.v));
-        cached_attention(b, context_->config.head_dim, attention_scale(), const_view(t.q), cache,
+        cached_attention(b, config().head_dim, config().attention_scale, const_view(t.q), cache,
                          resized(b, t.attended, X.rows, cols(t.q)));
         finish(b, t, Y);
     }
 
     /// What a layer took in during the forward pass that filled the tape.
-    static const matrix_type& input_of(const tape& t, std::size_t layer) {
+    static const matrix_type& input_of(const tape& t, linear_id layer) {
         switch (layer) {
-            case o_proj:
+            case linear_id::output:
                 return t.attended;
-            case gate_proj:
-            case up_proj:
+            case linear_id::gate:
+            case linear_id::up:
                 return t.normed_mid;
-            case down_proj:
+            case linear_id::down:
                 return t.hidden;
             default:
                 return t.normed;
@@ -184,43 +155,7 @@ class block : public block_weights<S, Memory> {
     void backward(const B& b, const subbit::trainable& train, tape& t, index window, matrix_view<const S> dY,
                   matrix_view<S> dX, Observer&& observe) {
         if (train.norms) prepare_gradients(b);
-        const index tokens = dY.rows, d = context_->config.hidden_size;
-        auto through = [&](layer_id id, const matrix_type& input, matrix_type& d_output, matrix_view<S> d_input,
-                           bool accumulate) {
-            observe(static_cast<index>(id), const_view(input), const_view(d_output));
-            layers[id].backward(b, train, const_view(input), view(d_output), d_input, accumulate, t.linear[id],
-                                context_->linear);
-        };
-
-        matrix_type& d_mid = context_->d_mid;  // gradient at x_mid: the residual path, then what flows through the MLP
-        subbit::axpby(b, 1, dY, 0, resized(b, d_mid, tokens, d));
-        subbit::axpby(b, 1, dY, 0, resized(b, context_->d_out, tokens, d));
-        const auto d_hidden = resized(b, context_->d_hidden, tokens, context_->config.intermediate_size);
-        through(down_proj, t.hidden, context_->d_out, d_hidden, false);
-        const auto d_up = resized(b, context_->d_up, tokens, context_->config.intermediate_size);
-        gated_backward(b, activation::silu, const_view(t.gate), const_view(t.up), const_view(context_->d_hidden),
-                       d_hidden, d_up);
-        const auto d_normed = resized(b, context_->d_normed, tokens, d);
-        through(gate_proj, t.normed_mid, context_->d_hidden, d_normed, false);
-        through(up_proj, t.normed_mid, context_->d_up, d_normed, true);
-        rms_norm_backward(b, const_view(t.x_mid), span(mlp_norm), norm(), t.inverse_rms_mid,
-                          const_view(context_->d_normed), view(d_mid),
-                          train.norms ? span_of(d_mlp_norm) : std::span<S>());
-
-        subbit::axpby(b, 1, d_mid, 0, dX);
-        const auto d_attended = resized(b, context_->d_attended, tokens, cols(t.q));
-        through(o_proj, t.attended, d_mid, d_attended, false);
-        const auto dq = resized(b, context_->dq, tokens, cols(t.q)), dk = resized(b, context_->dk, tokens, cols(t.k)),
-                   dv = resized(b, context_->dv, tokens, cols(t.k));
-        attention_backward(b, shape(tokens / window, window, window), const_view(t.q), const_view(t.k), const_view(t.v),
-                           const_view(t.attended), const_view(context_->d_attended), dq, dk, dv);
-        rotate(b, context_->rotary, dq, context_->config.head_dim, window, 0, S(-1));
-        rotate(b, context_->rotary, dk, context_->config.head_dim, window, 0, S(-1));
-        through(q_proj, t.normed, context_->dq, d_normed, false);
-        through(k_proj, t.normed, context_->dk, d_normed, true);
-        through(v_proj, t.normed, context_->dv, d_normed, true);
-        rms_norm_backward(b, const_view(t.x), span(attention_norm), norm(), t.inverse_rms,
-                          const_view(context_->d_normed), dX, train.norms ? span_of(d_attention_norm) : std::span<S>());
+        backward_pass<B, Observer>{*this, b, train, t, window, observe}.run(dY, dX);
     }
     template <class B>
     void backward(const B& b, const subbit::trainable& train, tape& t, index window, matrix_view<const S> dY,
@@ -232,22 +167,22 @@ class block : public block_weights<S, Memory> {
     template <class B>
     void parameters(const B& b, const std::string& prefix, const subbit::trainable& train,
                     std::vector<subbit::parameter<S>>& list) {
-        for (std::size_t l = 0; l < layer_count; ++l)
-            layers[l].parameters(b, prefix + layer_names[l], train, list);
-        if (!train.norms) return;
-        prepare_gradients(b);
-        using subbit::parameter_kind;
-        list.push_back({prefix + "input_layernorm.weight", parameter_kind::norm, span_of(attention_norm),
-                        span_of(d_attention_norm)});
-        list.push_back(
-            {prefix + "post_attention_layernorm.weight", parameter_kind::norm, span_of(mlp_norm), span_of(d_mlp_norm)});
+        if (train.norms) prepare_gradients(b);
+        this->visit(
+            [&](const linear_spec& spec, layer_type& layer) { layer.parameters(b, prefix + spec.name, train, list); },
+            [&](const norm_spec& spec, vector_in<S, Memory>& weight) {
+                if (train.norms)
+                    list.push_back({prefix + spec.name, subbit::parameter_kind::norm, span_of(weight),
+                                    span_of(d_norms_[spec.id])});
+            });
     }
 
     /// Puts the packed signs side by side, in the order in which a pass reads them: one stream.
     void gather(subbit::streaming_arena& arena) {
-        for (const auto& job : {std::vector{q_proj, k_proj, v_proj}, {o_proj}, {gate_proj, up_proj}, {down_proj}})
+        using low_rank = subbit::low_rank_binary_linear<S>;
+        for (const auto& job : layers_by_input)
             for (const auto factor : {&low_rank::V, &low_rank::U})
-                for (const layer_id id : job)
+                for (const linear_id id : job)
                     if (layers[id].is_binary()) (layers[id].binary().layer.*factor).move_to(arena);
     }
 
@@ -259,20 +194,23 @@ class block : public block_weights<S, Memory> {
     }
 
   private:
-    using low_rank = subbit::low_rank_binary_linear<S>;
+    template <class B, class Observer>
+    struct backward_pass;
 
     template <class B>
     void prepare_gradients(const B& b) {
-        if (!subbit::const_span(d_attention_norm).empty()) return;
-        d_attention_norm = subbit::allocate<S>(b, context_->config.hidden_size);
-        d_mlp_norm = subbit::allocate<S>(b, context_->config.hidden_size);
+        for (const auto& spec : schema->norms)
+            if (subbit::const_span(d_norms_[spec.id]).empty()) d_norms_[spec.id] = subbit::allocate<S>(b, spec.size);
     }
+
+    const model_config& config() const { return context_->config; }
+    const rotary_table<S, Memory>& rotary() const { return context_->rotary[schema->attention.rotary]; }
 
     template <class B>
     void pass(const B& b, matrix_view<const S> X, index window, matrix_view<S> Y, tape& t) const {
         copy_input(b, X, t);
         project_queries(b, t, window, 0);
-        attention(b, shape(X.rows / window, window, window), const_view(t.q), const_view(t.k), const_view(t.v),
+        attention(b, shape_of_attention(X.rows, window), const_view(t.q), const_view(t.k), const_view(t.v),
                   resized(b, t.attended, X.rows, cols(t.q)));
         finish(b, t, Y);
     }
@@ -281,31 +219,35 @@ class block : public block_weights<S, Memory> {
         subbit::axpby(b, 1, X, 0, resized(b, t.x, X.rows, X.cols));
     }
 
-    static std::span<const S> span(const vector_in<S, Memory>& v) { return span_of(v); }
     static index cols(const matrix_type& m) { return view(m).cols; }
     template <class B>
     static matrix_view<S> resized(const B& b, matrix_type& m, index rows, index cols) {
         subbit::reshape(b, m, rows, cols);
         return view(m);
     }
-    attention_shape shape(index windows, index queries, index keys) const {
-        return {windows,
-                queries,
-                keys,
-                context_->config.num_attention_heads,
-                context_->config.num_key_value_heads,
-                context_->config.head_dim,
-                attention_scale()};
+    /// (T, heads * head_dim) as (T * heads, head_dim): what the norms of the heads see.
+    template <class T>
+    matrix_view<T> by_heads(matrix_view<T> m) const {
+        return {m.data, m.size() / config().head_dim, config().head_dim};
+    }
+    attention_shape shape_of_attention(index tokens, index window) const {
+        return {tokens / window,
+                window,
+                window,
+                config().num_attention_heads,
+                config().num_key_value_heads,
+                config().head_dim,
+                config().attention_scale,
+                schema->attention.span};
     }
     double attention_scale() const { return 1 / std::sqrt(static_cast<double>(context_->config.head_dim)); }
-    norm_rule norm() const { return {context_->config.rms_norm_eps}; }
     /// A layer, and where its outputs go.
     struct output {
-        layer_id id;
+        linear_id id;
         matrix_view<S> Y;
     };
     template <class B>
-    output to(const B& b, layer_id id, matrix_type& Y, index tokens) const {
+    output to(const B& b, linear_id id, matrix_type& Y, index tokens) const {
         return {id, resized(b, Y, tokens, layers[id].rows())};
     }
 
@@ -327,32 +269,56 @@ class block : public block_weights<S, Memory> {
                                  context_->packed);
     }
 
-    /// x -> normed -> q, k, v with the rotary embedding.
+    template <class B>
+    void apply_norm(const B& b, norm_id id, matrix_view<const S> X, matrix_view<S> Y, tape& t) const {
+        rms_norm(b, X, subbit::const_span(norms[id]), config().norm, Y, t.inverse_rms[id]);
+    }
+
+    /// x -> normed -> q, k, v, with the norms of the heads where there are any, and the rotary embedding.
     template <class B>
     void project_queries(const B& b, tape& t, index window, index first_position) const {
         const index tokens = view(t.x).rows;
-        rms_norm(b, const_view(t.x), span(attention_norm), norm(), resized(b, t.normed, tokens, cols(t.x)),
-                 t.inverse_rms);
-        apply(b, t, t.normed, to(b, q_proj, t.q, tokens), to(b, k_proj, t.k, tokens), to(b, v_proj, t.v, tokens));
-        rotate(b, context_->rotary, view(t.q), context_->config.head_dim, window, first_position, S(1));
-        rotate(b, context_->rotary, view(t.k), context_->config.head_dim, window, first_position, S(1));
+        apply_norm(b, norm_id::attention, const_view(t.x), resized(b, t.normed, tokens, cols(t.x)), t);
+        const bool normed = schema->has(norm_id::query);
+        apply(b, t, t.normed, to(b, linear_id::query, normed ? t.plain_q : t.q, tokens),
+              to(b, linear_id::key, normed ? t.plain_k : t.k, tokens), to(b, linear_id::value, t.v, tokens));
+        if (normed) {
+            apply_norm(b, norm_id::query, by_heads(const_view(t.plain_q)),
+                       by_heads(resized(b, t.q, tokens, cols(t.plain_q))), t);
+            apply_norm(b, norm_id::key, by_heads(const_view(t.plain_k)),
+                       by_heads(resized(b, t.k, tokens, cols(t.plain_k))), t);
+        }
+        rotate(b, rotary(), view(t.q), config().head_dim, window, first_position, S(1));
+        rotate(b, rotary(), view(t.k), config().head_dim, window, first_position, S(1));
     }
 
-    /// attended -> x_mid = x + o_proj -> the MLP -> Y = x_mid + down_proj.
+    /// attended -> x_mid = x + the attention's output -> the MLP -> Y = x_mid + its output.
     template <class B>
     void finish(const B& b, tape& t, matrix_view<S> Y) const {
-        const index tokens = view(t.x).rows;
-        apply(b, t, t.attended, to(b, o_proj, t.x_mid, tokens));
+        const index tokens = view(t.x).rows, d = cols(t.x);
+        resized(b, t.x_mid, tokens, d);
+        add_branch(b, norm_id::attention_output, linear_id::output, t.attended, t.plain_mid, view(t.x_mid), t);
         subbit::axpby(b, 1, t.x, 1, t.x_mid);
-        rms_norm(b, const_view(t.x_mid), span(mlp_norm), norm(), resized(b, t.normed_mid, tokens, cols(t.x)),
-                 t.inverse_rms_mid);
-        apply(b, t, t.normed_mid, to(b, gate_proj, t.gate, tokens), to(b, up_proj, t.up, tokens));
-        gated(b, activation::silu, const_view(t.gate), const_view(t.up), resized(b, t.hidden, tokens, cols(t.up)));
-        apply(b, t, t.hidden, output{down_proj, Y});
+        apply_norm(b, norm_id::mlp, const_view(t.x_mid), resized(b, t.normed_mid, tokens, d), t);
+        apply(b, t, t.normed_mid, to(b, linear_id::gate, t.gate, tokens), to(b, linear_id::up, t.up, tokens));
+        gated(b, config().gate, const_view(t.gate), const_view(t.up), resized(b, t.hidden, tokens, cols(t.up)));
+        add_branch(b, norm_id::mlp_output, linear_id::down, t.hidden, t.plain_out, Y, t);
         subbit::axpby(b, 1, t.x_mid, 1, Y);
     }
 
+    /// Y = what attention or MLP give to the residual stream: their last layer's output, normed where there is a norm.
+    template <class B>
+    void add_branch(const B& b, norm_id norm, linear_id layer, const matrix_type& input, matrix_type& plain,
+                    matrix_view<S> Y, tape& t) const {
+        if (!schema->has(norm)) return apply(b, t, input, output{layer, Y});
+        apply(b, t, input, to(b, layer, plain, Y.rows));
+        apply_norm(b, norm, const_view(plain), Y, t);
+    }
+
     context_type* context_;
+    per_norm<vector_in<S, Memory>> d_norms_;
 };
 
 }  // namespace llama
+
+#include "model/block_backward.hpp"

@@ -3,6 +3,7 @@
 
 #include "model/block.hpp"
 #include "model/model_config.hpp"
+#include "model/model_tensors.hpp"
 #include "model/row_table.hpp"
 #include "model/stored_layer.hpp"
 #include "tokenizer/tokenizer.hpp"
@@ -20,11 +21,6 @@
 
 namespace llama {
 
-/// "model.layers.3."
-inline std::string block_prefix(index block) {
-    return "model.layers." + std::to_string(block) + ".";
-}
-
 /// What a run of a finished model rounds beyond float32 arithmetic; nothing, unless it is asked for.
 struct model_rounding {
     row_format head = row_format::f32;  ///< of embedding and output head
@@ -34,9 +30,10 @@ struct model_rounding {
 /// What lies outside the blocks: embedding, final norm, output head.
 template <class S, class Memory = subbit::host_memory>
 struct outer_layers {
-    matrix_in<S, Memory> embedding;  // (vocabulary, d)
-    vector_in<S, Memory> final_norm;
-    matrix_in<S, Memory> own_head;  // (vocabulary, d), or empty: tied to the embedding
+    matrix_in<S, Memory> embedding;   // (vocabulary, d)
+    vector_in<S, Memory> final_norm;  // (d)
+    matrix_in<S, Memory> own_head;    // (vocabulary, d), or empty: tied to the embedding
+    double embedding_scale = 1;       // of X, not of the head
 
     const matrix_in<S, Memory>& head() const { return view(own_head).size() != 0 ? own_head : embedding; }
 
@@ -44,6 +41,19 @@ struct outer_layers {
     template <class B>
     void embed(const B& b, std::span<const std::int32_t> tokens, matrix_view<S> X) const {
         subbit::gather_rows(b, const_view(embedding), tokens, X);
+        scale(b, X);
+    }
+    /// The same for ids in the backend's memory that are known to be in the vocabulary.
+    template <class B>
+    void embed_known(const B& b, std::span<const std::int32_t> tokens, matrix_view<S> X) const {
+        subbit::gather_known_rows(b, const_view(embedding), tokens, X);
+        scale(b, X);
+    }
+
+  private:
+    template <class B>
+    void scale(const B& b, matrix_view<S> X) const {
+        if (embedding_scale != 1) subbit::axpby(b, embedding_scale, X, 0, X);
     }
 };
 
@@ -51,14 +61,17 @@ struct outer_layers {
 template <class B, class S>
 outer_layers<S, memory_of<B>> upload(const B& b, outer_layers<S> host) {
     return {subbit::upload(b, std::move(host.embedding)), subbit::upload(b, std::move(host.final_norm)),
-            subbit::upload(b, std::move(host.own_head))};
+            subbit::upload(b, std::move(host.own_head)), host.embedding_scale};
 }
 
-/// Opens a directory and reads blocks from it one at a time.
+/// Opens a directory and reads blocks from it one at a time. Opening throws format_error for a tensor that the model
+/// would not read.
 class model_directory {
   public:
     explicit model_directory(const std::filesystem::path& path)
-        : path_(path), config_(read_model_config(path / "config.json")), tensors_(path) {}
+        : path_(path), config_(read_model_config(path / "config.json")), tensors_(path) {
+        require_known_tensors(config_, tensors_);
+    }
 
     const std::filesystem::path& path() const { return path_; }
     const model_config& config() const { return config_; }
@@ -78,28 +91,31 @@ class model_directory {
     }
 
     /// True where the first block is packed.
-    bool is_packed() const { return holds_compressed_layer(tensors_, block_prefix(0) + layer_names[0]); }
+    bool is_packed() const {
+        return holds_compressed_layer(tensors_, block_prefix(0) + config_.block(0).linears[0].name);
+    }
 
     /// Embedding and head rounded as a table of that format would hold them.
     template <class S>
     outer_layers<S> load_outer_layers(row_format format = row_format::f32) const {
         outer_layers<S> outer;
-        outer.embedding = load_rounded<S>(embedding_name, format);
+        outer.embedding = load_rounded<S>(config_.embedding_name, format);
         outer.final_norm = load_final_norm<S>();
-        if (!config_.tie_word_embeddings) outer.own_head = load_rounded<S>(head_name, format);
+        if (!config_.tie_word_embeddings) outer.own_head = load_rounded<S>(config_.head_name, format);
+        outer.embedding_scale = config_.embedding_scale;
         return outer;
     }
 
     template <class S>
     vector<S> load_final_norm() const {
-        return norm<S>("model.norm.weight");
+        return norm<S>(config_.final_norm_name, config_.hidden_size);
     }
 
     /// The embedding (vocabulary, d); while it is read, little of it is in memory in another form.
-    row_table load_embedding(row_format format) const { return load_rows(embedding_name, format); }
+    row_table load_embedding(row_format format) const { return load_rows(config_.embedding_name, format); }
     /// The head likewise, or an empty table where it is tied to the embedding.
     row_table load_own_head(row_format format) const {
-        return config_.tie_word_embeddings ? row_table() : load_rows(head_name, format);
+        return config_.tie_word_embeddings ? row_table() : load_rows(config_.head_name, format);
     }
 
     /// The block refers to `context`, which must outlive it.
@@ -110,21 +126,23 @@ class model_directory {
     /// The same in the backend's memory; the host holds one layer of it at a time.
     template <class B, class S>
     block<S, memory_of<B>> load_block(const B& b, index number, block_context<S, memory_of<B>>& context) const {
-        block<S, memory_of<B>> result(context);
+        block<S, memory_of<B>> result(context, number);
         const std::string prefix = block_prefix(number);
-        result.attention_norm = subbit::upload(b, norm<S>(prefix + "input_layernorm.weight"));
-        result.mlp_norm = subbit::upload(b, norm<S>(prefix + "post_attention_layernorm.weight"));
-        for (std::size_t l = 0; l < layer_count; ++l)
-            result.layers[l] =
-                subbit::upload(b, load_layer<S>(prefix + layer_names[l], shape_of(config_, l), has_bias(l)));
+        const auto load = [&](const linear_spec& spec) { return load_layer<S>(prefix, spec); };
+        const auto load_norm = [&](const norm_spec& spec) { return norm<S>(prefix + spec.name, spec.size); };
+        result.visit([&](const linear_spec& spec, auto& layer) { layer = subbit::upload(b, load(spec)); },
+                     [&](const norm_spec& spec, auto& weight) { weight = subbit::upload(b, load_norm(spec)); });
         return result;
     }
 
-  private:
-    static constexpr const char* embedding_name = "model.embed_tokens.weight";
-    static constexpr const char* head_name = "lm_head.weight";
+    /// One linear layer of a block on the host, dense or compressed.
+    template <class S>
+    linear_layer<S> load_linear(index block, const linear_spec& spec) const {
+        return load_layer<S>(block_prefix(block), spec);
+    }
 
-    row_table load_rows(const char* name, row_format format) const {
+  private:
+    row_table load_rows(const std::string& name, row_format format) const {
         tensors_.expect_shape(name, {config_.vocab_size, config_.hidden_size});
         row_table table(format, config_.vocab_size, config_.hidden_size);
         tensors_.for_each_row<float>(name, [&](index i, std::span<const float> row) {
@@ -135,7 +153,7 @@ class model_directory {
     }
 
     template <class S>
-    matrix<S> load_rounded(const char* name, row_format format) const {
+    matrix<S> load_rounded(const std::string& name, row_format format) const {
         tensors_.expect_shape(name, {config_.vocab_size, config_.hidden_size});
         matrix<S> rows = finite(name, tensors_.read_matrix<S>(name));
         if (format == row_format::f32) return rows;
@@ -150,8 +168,6 @@ class model_directory {
         return rows;
     }
 
-    bool has_bias(std::size_t layer) const { return layer < gate_proj ? config_.attention_bias : config_.mlp_bias; }
-
     /// The same matrix or vector; value_error naming the tensor where it holds a NaN or an infinity.
     template <class M>
     M finite(const std::string& name, M values) const {
@@ -164,24 +180,30 @@ class model_directory {
     }
 
     template <class S>
-    vector<S> norm(const std::string& name) const {
-        tensors_.expect_shape(name, {config_.hidden_size});
+    vector<S> norm(const std::string& name, index size) const {
+        tensors_.expect_shape(name, {size});
         return finite(name, tensors_.read_vector<S>(name));
     }
 
     template <class S>
-    linear_layer<S> load_layer(const std::string& name, layer_shape shape, bool bias) const {
+    linear_layer<S> load_layer(const std::string& prefix, const linear_spec& spec) const {
+        const std::string name = prefix + spec.name;
         if (holds_compressed_layer(tensors_, name)) {
             auto layer = read_compressed_layer<S>(tensors_, name);
-            subbit::require_shape(name.c_str(), layer.rows(), layer.cols(), shape.rows, shape.cols);
+            subbit::require_shape(name.c_str(), layer.rows(), layer.cols(), spec.shape.rows, spec.shape.cols);
             return layer;
         }
+        const std::string weight = prefix + spec.stored_name() + ".weight",
+                          bias = prefix + spec.stored_name() + ".bias";
+        const index first = spec.fused ? spec.fused->first : 0;
         subbit::dense_linear<S> dense;
-        tensors_.expect_shape(name + ".weight", {shape.rows, shape.cols});
-        dense.weight = finite(name + ".weight", tensors_.read_matrix<S>(name + ".weight"));
-        if (bias) {
-            tensors_.expect_shape(name + ".bias", {shape.rows});
-            dense.bias = finite(name + ".bias", tensors_.read_vector<S>(name + ".bias"));
+        tensors_.expect_shape(weight, {spec.stored_rows(), spec.shape.cols});
+        dense.weight = tensors_.read_matrix<S>(weight);
+        if (spec.fused) dense.weight = matrix<S>(dense.weight.middleRows(first, spec.shape.rows));
+        dense.weight = finite(weight, std::move(dense.weight));
+        if (spec.bias) {
+            tensors_.expect_shape(bias, {spec.stored_rows()});
+            dense.bias = finite(bias, vector<S>(tensors_.read_vector<S>(bias).segment(first, spec.shape.rows)));
         }
         return dense;
     }

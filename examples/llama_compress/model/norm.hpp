@@ -80,6 +80,7 @@ void rms_norm(const B& b, matrix_view<const S> X, std::span<const S> weight, con
                 squares += x[c] * x[c];
             const S inverse = S(1) / std::sqrt(squares / static_cast<S>(X.cols) + eps);
             inverse_rms(t) = inverse;
+#pragma omp simd
             for (index c = 0; c < X.cols; ++c)
                 y[c] = x[c] * inverse * (offset + w[c]);
         }

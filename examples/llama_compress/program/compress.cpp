@@ -22,7 +22,7 @@ struct compress_command {
 nlohmann::json to_json(const compress_estimate& e) {
     nlohmann::json ranks;
     for (std::size_t k = 0; k < layer_count; ++k)
-        ranks[layer_names[k]] = e.ranks[k];
+        ranks[e.layers[k]] = e.ranks[k];
     return {{"seconds", e.seconds},
             {"memory_bytes", e.memory_bytes},
             {"disk_bytes", e.disk_bytes},
@@ -39,8 +39,7 @@ nlohmann::json to_json(const compress_estimate& e) {
 std::string to_text(const compress_estimate& e, const compress_job& job) {
     std::string ranks = e.paths > 0 ? fmt::format("{} of every layer", e.paths) : "";
     for (std::size_t k = 0; k < layer_count && e.paths == 0; ++k)
-        ranks += fmt::format("{}{} {}", k == 0 ? "" : ", ",
-                             layer_names[k] + std::string_view(layer_names[k]).find('.') + 1, e.ranks[k]);
+        ranks += fmt::format("{}{} {}", k == 0 ? "" : ", ", e.layers[k].substr(e.layers[k].find('.') + 1), e.ranks[k]);
     std::string windows = fmt::format("{} windows of {} tokens", e.calibration_windows, job.options.window_tokens);
     if (e.distillation_windows > 0)
         windows +=

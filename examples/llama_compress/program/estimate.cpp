@@ -40,10 +40,10 @@ struct job_sizes {
           distillation_window(static_cast<double>(o.distillation_length())),
           attention(2 * window * static_cast<double>(c.num_attention_heads * c.head_dim)),
           distillation_attention(attention * distillation_window / window) {
-        for (std::size_t k = 0; k < layer_count; ++k) {
-            const auto shape = shape_of(c, k);
+        for (const auto& linear : c.block(0).linears) {
+            const auto shape = linear.shape;
             const auto m = static_cast<double>(shape.rows), n = static_cast<double>(shape.cols);
-            const auto r = static_cast<double>(ranks[k]);
+            const auto r = static_cast<double>(ranks[linear.number()]);
             dense += m * n;
             if (is_rabit(o)) {
                 const auto paths = static_cast<double>(paths_of(o));
@@ -226,7 +226,9 @@ compress_estimate estimate(const compress_job& job) {
     if (model.is_packed()) throw subbit::value_error(job.model.string() + " is compressed already");
 
     compress_estimate e;
-    e.ranks = choose_ranks(model.config(), o);
+    for (const auto& linear : model.config().block(0).linears)
+        e.layers.push_back(linear.name);
+    e.ranks = choose_ranks(model.config().block(0), o);
     e.paths = is_rabit(o) ? paths_of(o) : 0;
     const tokenizer vocabulary = model.load_tokenizer();
     e.text_tokens = std::ssize(vocabulary.encode_file(job.text, job.reading.specials));
@@ -238,9 +240,11 @@ compress_estimate estimate(const compress_job& job) {
     const auto blocks = static_cast<std::size_t>(model.config().num_hidden_layers);
     double bits = 0, weights = 0, model_bytes = 0;
     std::size_t packed_bytes = 0;
-    for (std::size_t k = 0; k < layer_count; ++k) {
-        const auto shape = shape_of(model.config(), k);
-        const auto m = shape.rows, n = shape.cols, r = e.ranks[k];
+    std::size_t norm_bytes = 0;
+    for (const auto& norm : model.config().block(0).norms)
+        norm_bytes += 4 * static_cast<std::size_t>(norm.size);
+    for (const auto& linear : model.config().block(0).linears) {
+        const auto m = linear.shape.rows, n = linear.shape.cols, r = e.ranks[linear.number()];
         weights += static_cast<double>(m) * static_cast<double>(n);
         using layout = subbit::bit_layout;
         constexpr std::size_t header = 560;  // names, shapes and offsets of one layer's tensors, or of one path's
@@ -249,16 +253,14 @@ compress_estimate estimate(const compress_job& job) {
         const index scales = e.paths > 0 ? e.paths * (m + n) : m + n + (o.scales == 3 ? r : 0);
         bits += e.paths > 0 ? static_cast<double>(e.paths * m * n + 16 * scales)
                             : static_cast<double>(subbit::storage_bits(m, n, r, {.scales = o.scales}));
-        packed_bytes += static_cast<std::size_t>(4 * words + 2 * scales) + header;
+        packed_bytes += static_cast<std::size_t>(4 * words + 2 * scales + (linear.bias ? 4 * m : 0)) + header;
     }
     e.bits_per_weight = bits / weights;
-    for (const auto& name : model.tensors().names()) {
-        const auto size = model.tensors().info(name).bytes.size();
-        model_bytes += static_cast<double>(size);
-        if (!name.starts_with("model.layers.")) e.file_bytes += size;
-    }
-    const auto norms = static_cast<std::size_t>(8 * model.config().hidden_size);
-    e.file_bytes += blocks * (packed_bytes + norms);
+    for (const auto& name : model.tensors().names())
+        model_bytes += static_cast<double>(model.tensors().info(name).bytes.size());
+    for (const auto& name : carried_tensors(model.config(), model.tensors()))
+        e.file_bytes += model.tensors().info(name).bytes.size();
+    e.file_bytes += blocks * (packed_bytes + norm_bytes);
 
     const job_sizes sizes(model.config(), o, e.ranks);
     const auto with_latents =

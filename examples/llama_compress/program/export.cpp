@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 #include <unistd.h>
+#include <functional>
 #include <memory>
 
 namespace llama {
@@ -41,46 +42,86 @@ class new_directory {
     bool committed_ = false;
 };
 
-/// All tensors, made one at a time while the file is written.
+/// A linear layer of the model as a dense weight, (outputs, inputs), and its bias or an empty one.
+subbit::dense_linear<float> dense_layer(const model_directory& model, index block, const linear_spec& spec) {
+    auto layer = model.load_linear<float>(block, spec);
+    if (layer.is_dense()) return std::move(layer.dense());
+    subbit::dense_linear<float> dense;
+    layer.visit_compressed([&](const auto& compressed) {
+        dense.weight = compressed.layer.dense();
+        dense.bias = compressed.layer.bias;
+    });
+    return dense;
+}
+
+/// The layers of a block that share the tensor of `first`: it alone, but for fused ones.
+std::vector<linear_spec> layers_of_tensor(const block_schema& block, const linear_spec& first) {
+    std::vector<linear_spec> all;
+    std::copy_if(block.linears.begin(), block.linears.end(), std::back_inserter(all),
+                 [&](const linear_spec& spec) { return spec.stored_name() == first.stored_name(); });
+    return all;
+}
+
+std::vector<std::byte> bf16_of(std::span<const float> numbers) {
+    return subbit::encode_floats<float>(dtype::bf16, numbers);
+}
+
+/// Adds the dense tensors of a block's linear layers as the original has them; `made` is called for each.
+void add_layers(subbit::safetensors_writer& file, const model_directory& model, index block,
+                const std::function<void()>& made) {
+    for (const auto& spec : model.config().block(block).linears) {
+        const auto parts = layers_of_tensor(model.config().block(block), spec);
+        if (parts.front().id != spec.id) continue;
+        const auto rows_of = [&model, block, parts](auto&& part_of) {
+            std::vector<float> numbers;
+            for (const auto& part : parts) {
+                const auto layer = dense_layer(model, block, part);
+                const auto entries = part_of(layer);
+                numbers.insert(numbers.end(), entries.begin(), entries.end());
+            }
+            return bf16_of(numbers);
+        };
+        const std::string name = block_prefix(block) + spec.stored_name();
+        file.add_lazily(name + ".weight", dtype::bf16, {spec.stored_rows(), spec.shape.cols}, [rows_of, made] {
+            made();
+            return rows_of([](const auto& layer) {
+                return std::span<const float>(layer.weight.data(), static_cast<std::size_t>(layer.weight.size()));
+            });
+        });
+        if (spec.bias)
+            file.add_lazily(name + ".bias", dtype::bf16, {spec.stored_rows()}, [rows_of] {
+                return rows_of([](const auto& layer) { return subbit::span_of(layer.bias); });
+            });
+    }
+}
+
+/// All tensors, made one at a time while the file is written; buffers that are no floats keep their type.
 subbit::safetensors_writer dense_tensors(const model_directory& model, subbit::progress& watcher) {
     subbit::safetensors_writer file;
     file.metadata("format", "pt");
     const auto& tensors = model.tensors();
     const auto copy = [&](const std::string& name) {
-        file.add_lazily(name, dtype::bf16, tensors.info(name).shape, [&tensors, name] {
-            const auto& t = tensors.info(name);
+        const auto& t = tensors.info(name);
+        if (!subbit::is_floating(t.type))
+            return file.add_lazily(name, t.type, t.shape,
+                                   [&t] { return std::vector<std::byte>(t.bytes.begin(), t.bytes.end()); });
+        file.add_lazily(name, dtype::bf16, t.shape, [&tensors, &t, name] {
             std::vector<float> values(t.bytes.size() / static_cast<std::size_t>(subbit::size_of(t.type)));
             tensors.read_into(name, std::span<float>(values));
-            return subbit::encode_floats<float>(dtype::bf16, values);
+            return bf16_of(values);
         });
     };
-    for (const auto& name : tensors.names())
-        if (!name.starts_with("model.layers.")) copy(name);
-    for (index b = 0; b < model.config().num_hidden_layers; ++b) {
-        const std::string prefix = block_prefix(b);
-        for (std::size_t k = 0; k < layer_count; ++k) {
-            const std::string name = prefix + layer_names[k];
-            const bool last = k + 1 == layer_count;
-            if (!holds_compressed_layer(tensors, name)) {
-                copy(name + ".weight");
-            } else {
-                const auto shape = shape_of(model.config(), k);
-                file.add_lazily(name + ".weight", dtype::bf16, {shape.rows, shape.cols}, [&, name, last, b] {
-                    const auto weight =
-                        read_compressed_layer<float>(tensors, name).visit_compressed([](const auto& compressed) {
-                            return compressed.layer.dense();
-                        });
-                    if (last)
-                        report_step(watcher, "export", static_cast<std::size_t>(b + 1),
-                                    static_cast<std::size_t>(model.config().num_hidden_layers), -1);
-                    return subbit::encode_floats<float>(dtype::bf16,
-                                                        {weight.data(), static_cast<std::size_t>(weight.size())});
-                });
-            }
-            if (tensors.contains(name + ".bias")) copy(name + ".bias");
-        }
-        copy(prefix + "input_layernorm.weight");
-        copy(prefix + "post_attention_layernorm.weight");
+    for (const auto& name : carried_tensors(model.config(), tensors))
+        copy(name);
+    const index blocks = model.config().num_hidden_layers;
+    const auto total = static_cast<std::size_t>(blocks) * layer_count;
+    const auto made = [&watcher, total, done = std::make_shared<std::size_t>(0)] {
+        report_step(watcher, "export", ++*done, total, -1);
+    };
+    for (index l = 0; l < blocks; ++l) {
+        add_layers(file, model, l, made);
+        for (const auto& norm : model.config().block(l).norms)
+            copy(block_prefix(l) + norm.name);
     }
     return file;
 }

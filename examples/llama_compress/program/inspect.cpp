@@ -12,7 +12,7 @@ namespace {
 /// The storage of one linear layer.
 struct layer_row {
     index block = 0;
-    const char* name = "";
+    std::string name;
     layer_shape shape{};
     index rank = 0;      // of a low-rank layer
     index paths = 0;     // of a residual layer
@@ -20,8 +20,8 @@ struct layer_row {
     std::string stored;  // "signs, 2 scales" or the dense type
 };
 
-layer_row row_of(const model_directory& model, index block, std::size_t layer) {
-    layer_row row{block, layer_names[layer], shape_of(model.config(), layer), 0, 0, 0, {}};
+layer_row row_of(const model_directory& model, index block, const linear_spec& layer) {
+    layer_row row{block, layer.name, layer.shape, 0, 0, 0, {}};
     const std::string name = block_prefix(block) + row.name;
     const double weights = static_cast<double>(row.shape.rows) * static_cast<double>(row.shape.cols);
     if (subbit::holds_packed_layer(model.tensors(), name)) {
@@ -35,8 +35,9 @@ layer_row row_of(const model_directory& model, index block, std::size_t layer) {
         row.bits = residual.bits_per_weight() * weights;
         row.stored = fmt::format("{} sign matri{}", row.paths, row.paths == 1 ? "x" : "ces");
     } else {
-        model.tensors().expect_shape(name + ".weight", {row.shape.rows, row.shape.cols});
-        const auto type = model.tensors().info(name + ".weight").type;
+        const std::string weight = block_prefix(block) + layer.stored_name() + ".weight";
+        model.tensors().expect_shape(weight, {layer.stored_rows(), row.shape.cols});
+        const auto type = model.tensors().info(weight).type;
         row.bits = 8.0 * static_cast<double>(subbit::size_of(type)) * weights;
         row.stored = subbit::name_of(type);
     }
@@ -54,21 +55,21 @@ struct model_sizes {
 
 model_sizes measure(const model_directory& model) {
     model_sizes s;
-    for (index b = 0; b < model.config().num_hidden_layers; ++b)
-        for (std::size_t k = 0; k < layer_count; ++k) {
-            s.layers.push_back(row_of(model, b, k));
+    double others = 0;
+    for (index b = 0; b < model.config().num_hidden_layers; ++b) {
+        for (const auto& linear : model.config().block(b).linears) {
+            s.layers.push_back(row_of(model, b, linear));
             const auto& row = s.layers.back();
             s.block_weights += static_cast<double>(row.shape.rows) * static_cast<double>(row.shape.cols);
             s.block_bits += row.bits;
+            if (linear.bias) others += static_cast<double>(row.shape.rows);
         }
-    double others = 0;
-    for (const auto& name : model.tensors().names()) {
-        const bool of_layer =
-            name.starts_with("model.layers.") && !name.ends_with("norm.weight") && !name.ends_with(".bias");
-        if (!of_layer)
-            others += static_cast<double>(model.tensors().info(name).bytes.size()) /
-                      static_cast<double>(subbit::size_of(model.tensors().info(name).type));
+        for (const auto& norm : model.config().block(b).norms)
+            others += static_cast<double>(norm.size);
     }
+    for (const auto& name : carried_tensors(model.config(), model.tensors()))
+        others += static_cast<double>(model.tensors().info(name).bytes.size()) /
+                  static_cast<double>(subbit::size_of(model.tensors().info(name).type));
     s.parameters = s.block_weights + others;
     s.dense_bytes = static_cast<std::size_t>(2 * s.parameters);
     for (const auto& entry : std::filesystem::directory_iterator(model.path()))

@@ -73,20 +73,20 @@ std::size_t write_model(const fs::path& out, const model_directory& original,
     subbit::safetensors_writer file;
     file.metadata("format", "subbit");
     // What is not factorized keeps its type and bytes; norms are written anew, for they may have been tuned.
-    for (const auto& name : original.tensors().names()) {
-        if (name.starts_with("model.layers.")) continue;
+    for (const auto& name : carried_tensors(original.config(), original.tensors())) {
         const auto& tensor = original.tensors().info(name);
         file.add_lazily(name, tensor.type, tensor.shape,
                         [&tensor] { return std::vector<std::byte>(tensor.bytes.begin(), tensor.bytes.end()); });
     }
     for (std::size_t l = 0; l < student.size(); ++l) {
         const std::string prefix = block_prefix(static_cast<index>(l));
-        for (std::size_t k = 0; k < layer_count; ++k)
-            add_compressed_layer(file, prefix + layer_names[k], student[l].layers[k]);
-        file.add(prefix + "input_layernorm.weight", {student[l].attention_norm.size()},
-                 subbit::span_of(student[l].attention_norm));
-        file.add(prefix + "post_attention_layernorm.weight", {student[l].mlp_norm.size()},
-                 subbit::span_of(student[l].mlp_norm));
+        student[l].visit(
+            [&](const linear_spec& spec, const linear_layer<float>& layer) {
+                add_compressed_layer(file, prefix + spec.name, layer);
+            },
+            [&](const norm_spec& spec, const vector<float>& weight) {
+                file.add(prefix + spec.name, {weight.size()}, subbit::span_of(weight));
+            });
     }
     fs::copy_file(original.path() / "config.json", out / "config.json", fs::copy_options::overwrite_existing);
     for (const auto& from : original.companions())

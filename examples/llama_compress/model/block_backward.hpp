@@ -1,0 +1,101 @@
+// The backward pass of a block: forward() read from its end.
+#pragma once
+
+#include "model/block.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace llama {
+
+template <class S, class Memory>
+template <class B, class Observer>
+struct block<S, Memory>::backward_pass {
+    block& blk;
+    const B& b;
+    const subbit::trainable& train;
+    tape& t;
+    index window;
+    Observer& observe;
+
+    context_type& buffers = *blk.context_;
+    index tokens = view(t.x).rows, d = view(t.x).cols;
+
+    /// dX from dY, both (T, d).
+    void run(matrix_view<const S> dY, matrix_view<S> dX) {
+        // d_mid is the gradient at x_mid: what the residual path passes on, then what flows through the MLP.
+        matrix_type& d_mid = buffers.d_mid;
+        subbit::axpby(b, 1, dY, 0, sized(d_mid, d));
+        through_mlp(dY, view(d_mid));
+        subbit::axpby(b, 1, d_mid, 0, dX);
+        through_attention(const_view(d_mid), dX);
+    }
+
+  private:
+    /// d_mid += the gradient through the MLP.
+    void through_mlp(matrix_view<const S> dY, matrix_view<S> d_mid) {
+        before_branch_norm(norm_id::mlp_output, t.plain_out, dY);
+        const index inner = view(t.up).cols;
+        const auto d_hidden = sized(buffers.d_hidden, inner), d_up = sized(buffers.d_up, inner);
+        through(linear_id::down, buffers.d_out, d_hidden, false);
+        gated_backward(b, blk.config().gate, const_view(t.gate), const_view(t.up), const_view(buffers.d_hidden),
+                       d_hidden, d_up);
+        const auto d_normed = sized(buffers.d_normed, d);
+        through(linear_id::gate, buffers.d_hidden, d_normed, false);
+        through(linear_id::up, buffers.d_up, d_normed, true);
+        through_norm(norm_id::mlp, const_view(t.x_mid), const_view(buffers.d_normed), d_mid);
+    }
+
+    /// dX += the gradient through the attention.
+    void through_attention(matrix_view<const S> d_mid, matrix_view<S> dX) {
+        before_branch_norm(norm_id::attention_output, t.plain_mid, d_mid);
+        const index queries = view(t.q).cols, keys = view(t.k).cols;
+        through(linear_id::output, buffers.d_out, sized(buffers.d_attended, queries), false);
+        const auto dq = sized(buffers.dq, queries), dk = sized(buffers.dk, keys), dv = sized(buffers.dv, keys);
+        attention_backward(b, blk.shape_of_attention(tokens, window), const_view(t.q), const_view(t.k), const_view(t.v),
+                           const_view(t.attended), const_view(buffers.d_attended), dq, dk, dv);
+        rotate(b, blk.rotary(), dq, blk.config().head_dim, window, 0, S(-1));
+        rotate(b, blk.rotary(), dk, blk.config().head_dim, window, 0, S(-1));
+        matrix_type& d_query = before_head_norm(norm_id::query, t.plain_q, buffers.dq, buffers.d_plain_q);
+        matrix_type& d_key = before_head_norm(norm_id::key, t.plain_k, buffers.dk, buffers.d_plain_k);
+        const auto d_normed = sized(buffers.d_normed, d);
+        through(linear_id::query, d_query, d_normed, false);
+        through(linear_id::key, d_key, d_normed, true);
+        through(linear_id::value, buffers.dv, d_normed, true);
+        through_norm(norm_id::attention, const_view(t.x), const_view(buffers.d_normed), dX);
+    }
+
+    /// A linear layer: shows what it saw, writes the gradients of its parameters and d_input.
+    void through(linear_id id, matrix_type& d_output, matrix_view<S> d_input, bool accumulate) {
+        const auto input = const_view(input_of(t, id));
+        observe(static_cast<index>(id), input, const_view(d_output));
+        blk.layers[id].backward(b, train, input, view(d_output), d_input, accumulate, t.linear[id], buffers.linear);
+    }
+
+    /// dX += the gradient through a norm of X.
+    void through_norm(norm_id id, matrix_view<const S> X, matrix_view<const S> dY, matrix_view<S> dX) {
+        rms_norm_backward(b, X, subbit::const_span(blk.norms[id]), blk.config().norm, t.inverse_rms[id], dY, dX,
+                          train.norms ? span_of(blk.d_norms_[id]) : std::span<S>());
+    }
+
+    /// buffers.d_out = the gradient at the output of the last layer of attention or MLP.
+    void before_branch_norm(norm_id id, const matrix_type& plain, matrix_view<const S> dY) {
+        const auto d_out = sized(buffers.d_out, d);
+        if (!blk.schema->has(id)) return subbit::axpby(b, 1, dY, 0, d_out);
+        subbit::fill(b, 0, d_out);
+        through_norm(id, const_view(plain), dY, d_out);
+    }
+
+    /// The gradient at the queries or keys as their layer made them.
+    matrix_type& before_head_norm(norm_id id, const matrix_type& plain, matrix_type& d_normed, matrix_type& d_plain) {
+        if (!blk.schema->has(id)) return d_normed;
+        const auto d_input = sized(d_plain, view(plain).cols);
+        subbit::fill(b, 0, d_input);
+        through_norm(id, blk.by_heads(const_view(plain)), blk.by_heads(const_view(d_normed)), blk.by_heads(d_input));
+        return d_plain;
+    }
+
+    matrix_view<S> sized(matrix_type& m, index cols) { return resized(b, m, tokens, cols); }
+};
+
+}  // namespace llama
