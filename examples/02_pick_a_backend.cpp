@@ -1,5 +1,5 @@
-// The same solver on several backends: the oracle in double precision, and the cpu with every instruction set that this
-// machine has. A backend is a value; nothing else in the code changes.
+// The same solver on several backends: the reference in double precision, and the cpu with every instruction set of
+// this machine. A backend is a value; nothing else in the code changes.
 #include <subbit/subbit.hpp>
 
 #include <chrono>
@@ -41,7 +41,7 @@ int main() {
         const outcome exact = run<double>(backend), single = run<float>(backend);
         print((backend.describe() + ", double").c_str(), exact);
         print((backend.describe() + ", float").c_str(), single);
-        // Another order of summation may flip signs on the way; where it ends is as good.
+        // Another order of summation may flip signs during the iteration; the error at the end is as low.
         good = good && std::abs(exact.error - oracle.error) < 0.02 * oracle.error &&
                std::abs(single.error - oracle.error) < 0.02 * oracle.error;
     }

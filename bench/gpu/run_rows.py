@@ -1,10 +1,10 @@
-"""Runs a Google Benchmark program so that a row that fails or hangs costs no other: the program is started again without it.
+"""Runs a Google Benchmark program row by row: if a row fails or hangs, the program is started again without it.
 
     run_rows.py ROWS SECONDS PROGRAM [REGEX...]
 
-Appends one line of JSON a row to ROWS when the row is done: name, value and unit, and its counters; or name and error. Rows
-that match the first expression come first, then those of the second, and so on; no others run (default: all). Ends after
-SECONDS; the rows that are left have no line then. The status is 1 where a row failed or is left.
+Appends a line of JSON to ROWS for each row when it is done: name, value and unit, and its counters; or name and error. Rows
+that match the first expression run first, then those that match the second, and so on; others do not run (default: all).
+Ends after SECONDS; rows that are left then get no line. The status is 1 if a row failed or is left.
 """
 
 import json

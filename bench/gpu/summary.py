@@ -1,7 +1,8 @@
 """Prints what bench/gpu/measure.sh measured as one table: each row beside the authors' figure, what was measured before and
-the goal (reference.json), its speed relative to cuBLAS's product of the same operands, and its rates. Goals come first.
+the target (reference.json), its speed relative to cuBLAS's product of the same operands, and its rates. Rows with a target
+come first.
 
-    summary.py ROWS [ROWS...]        files of JSON lines; where a row stands more than once, the last one counts
+    summary.py ROWS [ROWS...]        files of JSON lines; if a row is there more than once, the last one counts
 """
 
 import json
@@ -9,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-HEADINGS = ("measured", "unit", "authors", "before", "goal", "", "x cuBLAS", "% of read", "GB/s", "TFLOP/s")
+HEADINGS = ("measured", "unit", "authors", "before", "target", "", "x cuBLAS", "% of read", "GB/s", "TFLOP/s")
 WIDTHS = (10, 9, 8, 8, 8, 8, 9, 10, 8, 8)
 
 
@@ -49,17 +50,17 @@ def cells(row, rows, known):
     moved = rate(row, "sign_bytes/s", "weight_bytes/s", "bytes/s")
     read = rate(rows.get("read", {}), "bytes/s")
     verdict = ""
-    if "goal" in known:
-        reached = value >= known["goal"] if unit == "tokens/s" else value <= known["goal"]
+    if "target" in known:
+        reached = value >= known["target"] if unit == "tokens/s" else value <= known["target"]
         verdict = "reached" if reached else "missed"
-    return (number(value), unit, *(number(known.get(key)) for key in ("authors", "before", "goal")), verdict,
+    return (number(value), unit, *(number(known.get(key)) for key in ("authors", "before", "target")), verdict,
             number(dense["value"] / value) if "value" in dense else "",
             number(100 * moved / read) if moved and read else "",
             number(moved / 1e9), number(rate(row, "dense_flops/s", "FLOP/s") / 1e12))
 
 
 def known_of(name, reference):
-    """What is known of a row: of packed layers whatever the kernels and the type of activations, of runs whatever the seed."""
+    """What is known of a row, whatever the kernels and activations of packed layers, and the seed of runs."""
     name = re.sub("^decode_warpgroups/", "decode_layers/", re.sub("/seed:.*", "", name))
     return {**reference.get(re.sub("^packed_[a-z0-9]+/", "packed/", name), {}), **reference.get(name, {})}
 
@@ -69,7 +70,7 @@ def main(paths):
     add_whole_70b(rows)
     reference = json.loads(Path(__file__).with_name("reference.json").read_text(encoding="utf-8"))
     known = {name: known_of(name, reference["rows"]) for name in rows}
-    order = sorted(rows, key=lambda name: ("goal" not in known[name], not known[name]))
+    order = sorted(rows, key=lambda name: ("target" not in known[name], not known[name]))
     longest = max(map(len, rows), default=0)
     print(f"authors: {reference['authors']}\nbefore: {reference['before']}\n")
     print(" " * longest + "".join(f"{h:>{w}}" for h, w in zip(HEADINGS, WIDTHS)).rstrip())

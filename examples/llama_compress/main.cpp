@@ -1,4 +1,4 @@
-// llama_compress: a Llama and a text go in, a model at or below one bit per weight comes out.
+// llama_compress: from a model and a text it makes a model of one bit per weight or less.
 #include "program/commands.hpp"
 #include "program/console.hpp"
 
@@ -26,7 +26,7 @@ std::string_view value_of(std::string_view option, int argc, char** argv) {
     return {};
 }
 
-/// Method and recipe decide what the other options default to, so they are looked up before they are bound.
+/// Method and recipe decide the defaults of all other options, so they are read before the options are defined.
 llama::compress_options defaults_for(int argc, char** argv) {
     if (value_of("--method", argc, argv) == "rabit") return llama::compress_options::rabit();
     if (value_of("--preset", argc, argv) == "hour") return llama::compress_options::hour();
@@ -46,8 +46,7 @@ int fail(std::string message, int status) {
 
 int main(int argc, char** argv) {
     std::signal(SIGXFSZ, SIG_IGN);  // a file over its limit is then an error of that write, like a full disk
-    CLI::App app("Compresses Llama models to one bit per weight and below (NanoQuant), and uses the result.",
-                 "llama_compress");
+    CLI::App app("Compresses language models to one bit per weight and below, and runs the result.", "llama_compress");
     app.require_subcommand(1);
     app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     llama::add_compress(app, defaults_for(argc, argv));
@@ -64,7 +63,7 @@ int main(int argc, char** argv) {
     } catch (const CLI::Success& help) {
         return app.exit(help);
     } catch (const CLI::ParseError& e) {
-        return fail(std::string(e.what()) + " (--help tells more)", 2);
+        return fail(std::string(e.what()) + " (see --help)", 2);
     } catch (const subbit::cancelled_error& e) {
         return fail(e.what(), 130);
     } catch (const std::bad_alloc&) {

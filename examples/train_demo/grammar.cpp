@@ -111,7 +111,7 @@ double grammar::expected_bytes(const std::string& symbol) const {
     });
 }
 
-/// What a symbol that starts at a position of the text can become: (end, log-probability), each end once.
+/// The parts of the text that a symbol at a given position can produce: (end, log-probability), each end once.
 class grammar::parser {
   public:
     using ends = std::map<std::size_t, double>;

@@ -1,4 +1,4 @@
-// Stochastic context-free grammars: text with a known probability, and so with a known entropy.
+// Stochastic context-free grammars: text of known probability, and hence of known entropy.
 #pragma once
 
 #include <subbit/core/random.hpp>
@@ -14,7 +14,7 @@ namespace train_demo {
 /// A grammar whose productions are texts with the names of other symbols in angle brackets: "The <noun> <verb>."
 class grammar {
   public:
-    /// One more production of `symbol`; its probability is its weight over the sum of the symbol's weights.
+    /// Adds a production of `symbol`; its probability is its weight over the sum of the symbol's weights.
     /// value_error for a weight that is not positive or a bracket that is not closed.
     void add(const std::string& symbol, double weight, std::string_view production);
 
@@ -23,7 +23,7 @@ class grammar {
         double log_probability = 0;  // of the derivation, in nats
     };
 
-    /// Derives a text from `symbol` with the random numbers from position `at` on, which moves past those used.
+    /// Derives a text from `symbol` with random numbers from position `at` on; `at` moves past those that were used.
     sample generate(const std::string& symbol, const subbit::random_stream& stream, std::uint64_t& at) const;
 
     /// The logarithm of the probability that `symbol` becomes `text`, over all derivations; -infinity if it cannot.
@@ -31,8 +31,8 @@ class grammar {
     /// Inside probabilities by memoized descent; a symbol must not start with itself (no left recursion).
     double log_probability(const std::string& symbol, std::string_view text) const;
 
-    /// Entropy in nats of what `symbol` becomes, if every text has one derivation: the expected sum of -log p over the
-    /// choices made. value_error where the expectation is infinite.
+    /// Entropy in nats of the texts of `symbol`, if every text has one derivation: the expected sum of -log p over the
+    /// choices. value_error if the expectation is infinite.
     double entropy(const std::string& symbol) const;
     /// Expected length in bytes.
     double expected_bytes(const std::string& symbol) const;
@@ -67,12 +67,13 @@ class grammar {
 };
 
 /// Short stories in simple English: number agreement across nested relative clauses, verbs that fit their subjects,
-/// quotes that close as they opened, counting and sums in words, and who owns what from the first sentence on.
+/// matching quotation marks, counting and sums in words, and owners who are named in the first sentence and stay the
+/// same.
 ///
 /// The symbol "story" is one story with a line break at its end; every story has exactly one derivation.
 grammar story_grammar();
 
-/// Whole stories, at least `bytes` long together; their log-probability is the sum of the stories'.
+/// Whole stories of at least `bytes` bytes in all; the log-probability is the sum of theirs.
 grammar::sample stories(const grammar& g, std::uint64_t seed, std::uint64_t stream, std::size_t bytes);
 
 }  // namespace train_demo

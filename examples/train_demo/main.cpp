@@ -20,7 +20,7 @@ using train_demo::trainer;
 using train_demo::training_options;
 namespace fs = std::filesystem;
 
-// Every text has random numbers of its own; training takes one stream after another.
+// Every text has a random stream of its own; training uses one stream after another.
 enum text_stream : std::uint64_t { calibration_stream, test_stream, tokenizer_stream, first_training_stream };
 constexpr std::uint64_t text_seed = 2718;
 
@@ -75,7 +75,7 @@ class token_source {
     std::vector<std::int32_t> tokens_;
 };
 
-/// What is known of the texts without any model.
+/// The facts about the texts that are known without a model.
 nlohmann::ordered_json describe(const grammar& g, const grammar::sample& test, std::size_t tokens) {
     const double per_token = -test.log_probability / static_cast<double>(tokens);
     return {{"test",

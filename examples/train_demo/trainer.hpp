@@ -1,4 +1,4 @@
-// Trains a small Llama from random weights, out of the blocks and the optimizer that compression uses.
+// Trains a small Llama from random weights, with the blocks and the optimizer that compression uses.
 #pragma once
 
 #include <model/model_directory.hpp>

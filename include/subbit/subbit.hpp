@@ -18,6 +18,7 @@
 // bits: packed signs
 #include <subbit/bits/bit_matrix.hpp>              // the owner; pack, unpack, transpose
 #include <subbit/bits/bit_view.hpp>                // the view, and the layout in memory and on disk
+#include <subbit/bits/layer_view.hpp>              // a layer's parts as kernels take them
 #include <subbit/bits/low_rank_binary_linear.hpp>  // the layer that replaces a dense one
 #include <subbit/bits/residual_binary_linear.hpp>  // another: a sum of sign matrices with vector scales
 #include <subbit/bits/round_scales.hpp>            // the 16-bit scales of files

@@ -9,6 +9,7 @@
 #include "conformance/entry_conformance.hpp"
 #include "conformance/factor_conformance.hpp"
 #include "conformance/layer_conformance.hpp"
+#include "conformance/train_conformance.hpp"
 
 #include <array>
 #include <cstddef>
@@ -24,6 +25,7 @@ void check_backend(const B& backend) {
     const entry_conformance<S, B> entries(backend);
     const factor_conformance<S, B> factors(backend);
     const layer_conformance<S, B> layers(backend);
+    const train_conformance<S, B> training(backend);
     const std::size_t count = conformance_sizes.size();
     for (std::size_t i = 0; i < count; ++i) {
         const index m = conformance_sizes[i];
@@ -35,17 +37,20 @@ void check_backend(const B& backend) {
             entries.check(m, n);
             factors.check(m, n);
             layers.check(m, n);
+            training.check(m, n);
             // Two Latin squares: every pair of sizes meets in every pair of the three places.
             for (const index k : {conformance_sizes[(i + j) % count], conformance_sizes[(i + j + 3) % count]}) {
                 CAPTURE(k);
                 factors.check(m, k, n);
                 layers.check(m, k, n);
+                training.check(m, k, n);
             }
         }
     }
     entries.check_errors();
     factors.check_errors();
     layers.check_errors();
+    training.check_errors();
 }
 
 }  // namespace subbit::testing

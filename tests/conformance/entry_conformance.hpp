@@ -18,6 +18,7 @@ class entry_conformance : conformance_tools<S, B> {
     }
     void check(index m, index n) const {
         check_memory(m, n);
+        check_owners(m, n);
         check_elementwise(m, n);
         check_signs(m, n);
         check_sums(m, n);
@@ -59,6 +60,35 @@ class entry_conformance : conformance_tools<S, B> {
         const host_vector x = normal(n, 1);
         CHECK(down_vector(allocate<S>(b, n)) == host_vector::Zero(n));
         CHECK(down_vector(up_vector(x)) == x);
+        CHECK(download(b, upload(b, x)) == x);
+        CHECK(on_host(b, upload(b, x)) == x);
+        auto over = allocate<S>(b, n);
+        upload(b, std::span<const S>(span_of(x)), span_of(over));
+        CHECK(down_vector(over) == x);
+        reshape(b, over, n + 2);
+        CHECK(std::ssize(span_of(over)) == n + 2);
+        CHECK_THROWS_AS(upload(b, std::span<const S>(span_of(x)), span_of(over)), shape_error);
+        const double total = total_of(b, [&](std::span<double> sum) { fill(b, 0.5, as_column(sum)); });
+        CHECK(total == 0.5);
+    }
+
+    void check_owners(index m, index n) const {
+        auto X = up(normal(3, 5));
+        reshape(b, X, m, n);
+        const auto shape = const_view(X);
+        CHECK((shape.rows == m && shape.cols == n));
+        fill(b, 0.25, X);
+        check_equal("fill", down(X), host::Constant(m, n, S(0.25)));
+        auto turned = up(host::Zero(n, m));
+        fill(b, -2, view(turned).t());
+        check_equal("fill of a transpose", down(turned), host::Constant(n, m, S(-2)));
+        const host W = normal(m, n, 7);
+        const bit_matrix packed = bit_matrix::pack(W);
+        typename memory_of<B>::bits signs;
+        take_bits(b, up(W), signs);
+        CHECK(on_host(b, signs) == packed);
+        CHECK(download(b, upload(b, packed)) == packed);
+        check_equal("on_host", on_host(b, up(W)), W);
     }
 
     void check_square(index n) const {
@@ -130,6 +160,7 @@ class entry_conformance : conformance_tools<S, B> {
         auto copied = up(host::Constant(m, n, nan));
         axpby(b, 1, x, 0, copied);
         check_equal("axpby as a copy over NaN", down(copied), X);
+        check_equal("copy_of a transpose", down(copy_of(b, view(x).t())), X.transpose());
         auto from_transpose = allocate<S>(b, n, m);
         axpby(b, 1, view(x).t(), 0, from_transpose);
         check_equal("axpby of a transpose", down(from_transpose), X.transpose());

@@ -1,6 +1,8 @@
 // libFuzzer: the bytes are a tokenizer.json, a zero byte, and a text. Whatever they are, either a subbit::error is
-// thrown or the text comes back from its tokens. Without a zero byte they are a text for a small sound tokenizer.
+// thrown or the text becomes tokens, which become valid UTF-8. Without a zero byte they are a text for a small sound
+// tokenizer, from which it must come back.
 #include "tokenizer/tokenizer.hpp"
+#include "tokenizer/utf8.hpp"
 
 #include <subbit/core/error.hpp>
 #include <subbit/io/json.hpp>
@@ -23,9 +25,29 @@ const llama::tokenizer& small_tokenizer() {
     return t;
 }
 
-void check(const llama::tokenizer& t, std::string_view text) {
-    for (const bool specials : {false, true})
-        if (t.decode(t.encode(text, specials)) != text) std::abort();
+bool is_utf8(std::string_view text) {
+    while (!text.empty()) {
+        const auto first = llama::first_utf8_sequence(text);
+        if (first.what != llama::utf8_sequence::kind::valid) return false;
+        text.remove_prefix(first.size);
+    }
+    return true;
+}
+
+/// The text of its tokens, whole and token by token.
+std::string there_and_back(const llama::tokenizer& t, std::string_view text, llama::special_tokens specials) {
+    const auto ids = t.encode(text, specials);
+    const std::string back = t.decode(ids);
+    llama::stream_decoder stream(t);
+    std::string pieces;
+    for (const auto id : ids) {
+        const std::string piece = stream.add(id);
+        if (!is_utf8(piece)) std::abort();
+        pieces += piece;
+    }
+    pieces += stream.finish();
+    if (pieces != back || !is_utf8(back)) std::abort();
+    return back;
 }
 
 }  // namespace
@@ -34,10 +56,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::string all(reinterpret_cast<const char*>(data), size);
     const std::size_t zero = all.find('\0');
     try {
-        if (zero == std::string::npos)
-            check(small_tokenizer(), all);
-        else
-            check({subbit::parse_json(std::string_view(all).substr(0, zero), "fuzz"), "fuzz"}, all.substr(zero + 1));
+        for (const auto specials : {llama::special_tokens::recognized, llama::special_tokens::plain_text}) {
+            if (zero == std::string::npos) {
+                if (there_and_back(small_tokenizer(), all, specials) != all) std::abort();
+            } else {
+                const llama::tokenizer t(subbit::parse_json(std::string_view(all).substr(0, zero), "fuzz"), "fuzz");
+                there_and_back(t, std::string_view(all).substr(zero + 1), specials);
+            }
+        }
     } catch (const subbit::error&) {
     }
     return 0;

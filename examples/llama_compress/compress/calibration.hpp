@@ -14,12 +14,13 @@ namespace llama {
 template <class S>
 using block_moments = std::array<subbit::layer_moments<S>, layer_count>;
 
-/// Bytes of hidden states that the pass may hold: with more blocks it takes fewer windows at a time, so that its memory
-/// does not grow with the depth of the model.
+/// Bytes of hidden states that the pass may hold: with more blocks it takes fewer windows at a time, so its memory does
+/// not grow with the depth of the model.
 inline constexpr std::size_t calibration_bytes = std::size_t{192} << 20;
 
-/// Moments of every block, each window being one batch (nanoquant.md section 2). Gradients are of the window's mean
-/// next-token cross entropy. The moments do not depend on `held_bytes`, the hidden states that are held at once.
+/// Moments of every block, each window being one batch (docs/method.md, section 3). Gradients are those of the window's
+/// mean next-token cross entropy. `held_bytes` limits the hidden states that are held at once; the moments do not
+/// depend on it.
 template <class S, class B>
 std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model,
                                         std::span<const std::vector<std::int32_t>> windows,
@@ -79,7 +80,7 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
                                   subbit::const_view(d_normed), view(gradient).middle_rows(w * length, length),
                                   std::span<S>());
             }
-            // Several windows share a product; the moments still take them one by one, as batches of their own.
+            // Several windows share a product; the moments still count each window as a batch.
             const index together = std::max<index>(1, subbit::rows_at_once<B> / length) * length;
             auto Y = subbit::allocate<S>(b, together, d), d_input = subbit::allocate<S>(b, together, d);
             for (index l = blocks - 1; l >= 0; --l) {

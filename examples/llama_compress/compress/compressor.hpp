@@ -1,5 +1,4 @@
-// How one layer's weight is compressed by the method and solver that the options name, and how the layers of a block
-// are.
+// Compresses one layer's weight by the method and solver that the options name, and the layers of a block.
 #pragma once
 
 #include "compress/recipe.hpp"
@@ -65,7 +64,7 @@ subbit::factorization<S> run_solver(const B& b, matrix_view<const S> weight, con
     return subbit::lb_admm(b, weight, options);
 }
 
-/// A layer's weight (m, n) as the paths of a residual layer, whose latents follow it.
+/// A layer's weight (m, n) as the paths of a residual layer, with the latents from which they are derived.
 template <class B, class S>
 subbit::compressed_layer<S> split_into_paths(const B& b, matrix_view<const S> weight, const compress_options& o,
                                              const layer_task<S>& task) {
@@ -94,8 +93,8 @@ subbit::compressed_layer<S> compress_layer(const B& b, matrix_view<const S> weig
     return {subbit::trainable_layer(std::move(f), estimator_of(o)), error};
 }
 
-/// What reconstruction asks of the program: it compresses a block's layers by the options, measures them against the
-/// original's weights, and rounds their scales to what the file holds.
+/// The program's layer_compressor: it compresses a block's layers as the options say, compares them with the original's
+/// weights, and rounds their scales to those of the file.
 template <class B>
 class block_compressor {
   public:

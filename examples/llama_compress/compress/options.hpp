@@ -1,6 +1,6 @@
 // Every hyperparameter of `compress`: its name on the command line, its default under each recipe, its unit.
 //
-// visit() is the one list: the command line, the fingerprint of a run and the report are all made from it.
+// visit() lists them all: the command line, the fingerprint of a run and the report are made from it.
 #pragma once
 
 #include <subbit/calib/moments.hpp>
@@ -93,59 +93,73 @@ struct compress_options {
     /// Calls f(name, member, help) for every option but the recipe, in the order of the help text.
     template <class Options, class F>
     static void visit(Options& o, F&& f) {
-        f("method", o.method, "nanoquant: low-rank binary layers; rabit: sums of binary paths, one a bit");
-        f("bits", o.bits, "bits per weight, scales included; with rabit the number of paths, 1 to 4");
+        f("method", o.method, "nanoquant: low-rank binary layers; rabit: sums of binary paths, one path a bit");
+        f("bits", o.bits, "bits per weight, scales included; with rabit: the number of paths, 1 to 4");
         f("granularity", o.granularity, "ranks are multiples of this");
-        f("minimum-rank", o.minimum_rank, "lower ranks are raised to this, past the bits (0: never past the bits)");
-        f("scales", o.scales, "scale vectors per layer: 2 (s_post, s_pre) or 3 (s_mid too)");
-        f("ranks", o.ranks, "even: each layer gets the bits; uneven: rank moves from q and k to v, o and down");
+        f("minimum-rank", o.minimum_rank,
+          "lower ranks are raised to this, even beyond the bits (0: never beyond the bits)");
+        f("scales", o.scales, "scale vectors per layer: 2 (s_post, s_pre) or 3 (also s_mid)");
+        f("ranks", o.ranks,
+          "even: the same bits per weight for every layer; uneven: less rank for q and k, more for v, o and down");
         f("windows", o.windows, "calibration windows");
         f("window-tokens", o.window_tokens, "tokens per window");
-        f("seed", o.seed, "seed of the starts and of the order of the windows");
-        f("calibration-windows", o.calibration_windows, "windows that the moments are measured on (0: all)");
-        f("clipping", o.clipping, "calibration moments: online, two_phase or plain");
-        f("keep", o.keep, "fraction of token norms that clipping leaves alone");
-        f("shrinkage", o.shrinkage, "of the moments toward their mean, 0 to 1");
+        f("seed", o.seed, "seed of the random starts and of the order of the windows");
+        f("calibration-windows", o.calibration_windows, "windows on which the moments are measured (0: all)");
+        f("clipping", o.clipping,
+          "how calibration clips large tokens: online (one pass), two_phase or plain (not at all)");
+        f("keep", o.keep, "fraction of the tokens that clipping leaves unchanged");
+        f("shrinkage", o.shrinkage, "shrinkage of the moments toward their mean, 0 to 1");
         f("solver", o.solver, "improved, paper (LB-ADMM as published), dbf (three scales) or dual_svid (three scales)");
-        f("iterations", o.iterations, "of the solver");
-        f("schedule", o.schedule, "penalty of the paper's solver: linear, cubic, logistic, exp_decay, exp_growth");
-        f("reg", o.reg, "Gram regularization of the paper's solver");
-        f("solves", o.solves, "of its systems: exact, steps (of conjugate gradients), or auto: steps on a GPU");
-        f("refine", o.refine, "scale refits and bit descent after the solver: 1 or 0");
-        f("rounds", o.rounds, "of rabit's initialization over the paths (1: greedy)");
-        f("precondition", o.precondition, "power of the moments' roots in it, on both sides (0: none)");
-        f("coupling", o.coupling, "rabit's paths: coupled by one weight, or independent latents (the baseline)");
-        f("probe-steps", o.probe_steps, "distillation steps between two looks at rabit's paths (0: none)");
-        f("order", o.order, "joint: factorize all, tune once; layer: the paper's order, layer by layer");
-        f("epochs", o.epochs, "passes over the windows in every tuning phase of a block");
-        f("weight-epochs", o.weight_epochs, "passes that tune the dense weights before each layer (order=layer)");
-        f("weight-batch", o.weight_batch, "windows per step of those");
-        f("weight-rate", o.weight_rate, "their learning rate, absolute");
-        f("batch", o.batch, "windows per step of the other phases");
+        f("iterations", o.iterations, "iterations of the solver");
+        f("schedule", o.schedule,
+          "how the penalty of the paper's solver grows: linear, cubic, logistic, exp_decay, exp_growth");
+        f("reg", o.reg, "regularization of the Gram matrix in the paper's solver");
+        f("solves", o.solves,
+          "how the solver's linear systems are solved: exact, steps (of conjugate gradients), or auto: steps on a GPU");
+        f("refine", o.refine, "1: refits of the scales and bit descent after the solver; 0: none");
+        f("rounds", o.rounds, "rounds over the paths in rabit's initialization (1: greedy)");
+        f("precondition", o.precondition,
+          "power of the moments' roots that weight rabit's initialization, on both sides (0: no weighting)");
+        f("coupling", o.coupling,
+          "rabit's paths: coupled (derived from one weight), or independent (a latent each; the baseline)");
+        f("probe-steps", o.probe_steps, "distillation steps between two measurements of rabit's paths (0: none)");
+        f("order", o.order,
+          "joint: factorize all layers of a block, then tune them together; layer: one by one, as in the paper");
+        f("epochs", o.epochs, "passes over the windows in each tuning phase of a block");
+        f("weight-epochs", o.weight_epochs,
+          "passes that tune the dense weights before each layer (only with --order layer)");
+        f("weight-batch", o.weight_batch, "windows per step of these passes");
+        f("weight-rate", o.weight_rate, "learning rate of these passes, absolute");
+        f("batch", o.batch, "windows per step of the other tuning phases");
         f("latent-rate", o.latent_rate, "learning rate of the latents");
         f("scale-rate", o.scale_rate, "learning rate of the scales and biases");
-        f("norm-rate", o.norm_rate, "learning rate of the norms in block reconstruction (0: fixed)");
-        f("relative-rates", o.relative_rates, "1: rates are shares of the tensor's mean magnitude; 0: absolute");
-        f("final-fraction", o.final_fraction, "where the cosine of a block's rates ends, as a fraction of the peak");
-        f("estimator", o.estimator, "straight-through derivative: identity, clipped or smooth");
-        f("importance", o.importance, "channel weights of the block loss: output (gradient moments) or ones");
-        f("distill-epochs", o.distill_epochs, "passes of the whole model's distillation (0: none)");
-        f("distill-windows", o.distill_windows, "windows of its own, after the calibration's (0: the calibration's)");
-        f("distill-window-tokens", o.distill_window_tokens, "tokens per window of its own (0: window-tokens)");
-        f("distill-scale-rate", o.distill_scale_rate, "learning rate of the scales");
-        f("distill-latent-rate", o.distill_latent_rate, "learning rate of the latents (0: fixed)");
+        f("norm-rate", o.norm_rate, "learning rate of the norms while a block is tuned (0: fixed)");
+        f("relative-rates", o.relative_rates,
+          "1: learning rates are shares of the tensor's mean magnitude; 0: absolute");
+        f("final-fraction", o.final_fraction,
+          "end of the cosine of a block's learning rates, as a fraction of the peak");
+        f("estimator", o.estimator, "derivative that replaces that of sign(): identity, clipped or smooth");
+        f("importance", o.importance, "channel weights of a block's loss: output (gradient moments) or ones");
+        f("distill-epochs", o.distill_epochs, "passes in the distillation of the whole model (0: none)");
+        f("distill-windows", o.distill_windows,
+          "windows of distillation, after the calibration's in the text (0: the calibration's windows)");
+        f("distill-window-tokens", o.distill_window_tokens, "tokens per window of distillation (0: window-tokens)");
+        f("distill-scale-rate", o.distill_scale_rate, "learning rate of the scales in distillation");
+        f("distill-latent-rate", o.distill_latent_rate, "learning rate of the latents in distillation (0: fixed)");
         f("distill-latent-margin", o.distill_latent_margin,
-          "how far latents move from the edge before the first step: a share of their mean magnitude, or with rabit of "
-          "the way to the middle of their cells");
-        f("distill-norm-rate", o.distill_norm_rate, "learning rate of the norms (0: fixed)");
-        f("distill-warmup", o.distill_warmup, "steps of linear warm-up");
-        f("distill-batch", o.distill_batch, "windows per step, gathered one after the other");
-        f("distill-hidden-weight", o.distill_hidden_weight, "of the hidden states' squared error beside the KL");
-        f("matrix-optimizer", o.matrix_optimizer, "of the latents in distillation: adamw or muon; vectors: AdamW");
-        f("products", o.products, "matrix products while compressing: f32 or bf16 (accumulation in f32)");
+          "how far latents are moved away from flipping before the first step: a share of their mean magnitude; with "
+          "rabit, a share of the way to the middle of the region where no sign flips");
+        f("distill-norm-rate", o.distill_norm_rate, "learning rate of the norms in distillation (0: fixed)");
+        f("distill-warmup", o.distill_warmup, "steps of linear warm-up in distillation");
+        f("distill-batch", o.distill_batch, "windows per step of distillation, processed one after the other");
+        f("distill-hidden-weight", o.distill_hidden_weight,
+          "weight of the hidden states' squared error, added to the KL (0: none)");
+        f("matrix-optimizer", o.matrix_optimizer,
+          "optimizer of the latents in distillation: adamw or muon (vectors: always AdamW)");
+        f("products", o.products, "matrix products while compressing: f32 or bf16 (accumulated in f32)");
     }
 
-    /// The paper's in every detail: order, rates, rank rule, 400 iterations (nanoquant.md).
+    /// NanoQuant in every detail: order, rates, rank rule, 400 iterations (docs/method.md, section 11).
     static compress_options paper() {
         compress_options o;
         o.recipe = "paper";
@@ -166,7 +180,7 @@ struct compress_options {
         return o;
     }
 
-    /// Ours; docs/numerics.md says what differs and why.
+    /// This project's own defaults; docs/numerics.md says what differs from the paper, and why.
     static compress_options tuned() { return {}; }
 
     /// Residual binarization, two paths.
@@ -184,7 +198,7 @@ struct compress_options {
         return o;
     }
 
-    /// The best tuned run that fits an hour on two cores for a 135M model.
+    /// The best tuned run that takes an hour on two cores for a model of 135M weights.
     static compress_options hour() {
         compress_options o;
         o.windows = 256;

@@ -1,4 +1,4 @@
-// How fast this machine multiplies: what an estimate of a job's time is made from.
+// How fast this machine multiplies, for the estimate of a job's time.
 #pragma once
 
 #include <subbit/backend/ops/dense.hpp>
@@ -9,8 +9,8 @@
 
 namespace llama {
 
-/// Floating-point operations a second of products of the sizes that a block has: the best of several short trials,
-/// since a processor that was idle begins slowly.
+/// Floating-point operations a second in products of a block's sizes: the best of several short trials, since a
+/// processor that was idle is slow at first.
 template <class B>
 double measure_rate(const B& b) {
     using clock = std::chrono::steady_clock;

@@ -1,4 +1,4 @@
-// From options, which are words and numbers, to the library's own settings.
+// Turns options, which are words and numbers, into the library's settings.
 #pragma once
 
 #include "compress/options.hpp"
@@ -18,7 +18,7 @@
 
 namespace llama {
 
-/// The value that belongs to a word; value_error naming the option and the words it knows.
+/// The value that a word stands for; value_error naming the option and the words that it allows.
 template <class T>
 T parse_choice(const char* option, const std::string& word, std::initializer_list<std::pair<const char*, T>> choices) {
     std::string known;
@@ -76,7 +76,7 @@ inline bool is_rabit(const compress_options& o) {
     return parse_choice<bool>("method", o.method, {{"nanoquant", false}, {"rabit", true}});
 }
 
-/// The paths that --bits asks of rabit; value_error unless it is a whole number of them.
+/// The number of paths for --method rabit; value_error unless --bits is a whole number of them.
 inline index paths_of(const compress_options& o) {
     for (index paths = 1; paths <= subbit::max_paths; ++paths)
         if (o.bits == static_cast<double>(paths)) return paths;
@@ -89,7 +89,7 @@ inline subbit::path_coupling coupling_of(const compress_options& o) {
         "coupling", o.coupling, {{"coupled", path_coupling::coupled}, {"independent", path_coupling::independent}});
 }
 
-/// The power of the moments' roots in the metric that a layer is factorized in.
+/// The power of the moments' roots in the metric of a layer's error.
 inline double metric_power(const compress_options& o) {
     return is_rabit(o) ? o.precondition : 1.0;
 }
@@ -159,7 +159,7 @@ inline subbit::distillation_recipe distillation_of(const compress_options& o) {
     return d;
 }
 
-/// The same on a backend: a GPU has the memory to keep more activations than the host.
+/// The same for a backend: a GPU has enough memory to keep more activations than the host.
 template <class B>
 subbit::distillation_recipe distillation_on(const compress_options& o) {
     auto d = distillation_of(o);

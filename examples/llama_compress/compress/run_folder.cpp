@@ -28,14 +28,14 @@ folder_lock::folder_lock(const fs::path& folder) : path_(folder / ".lock") {
             ::close(descriptor_);
             throw subbit::io_error(folder.string() + ": another run is writing here");
         }
-        // A run that ends removes its file: a lock on a file that is no longer there holds nobody off.
+        // A run that ends removes its file: a lock on a file that no longer has its name excludes nobody.
         struct stat locked {
         }, named{};
         if (::fstat(descriptor_, &locked) == 0 && ::stat(path_.c_str(), &named) == 0 && locked.st_ino == named.st_ino)
             break;
         ::close(descriptor_);
     }
-    // What a killed run left half-written: nobody else is writing here now.
+    // Files that a killed run left half-written; no other process is writing here now.
     for (const auto& entry : fs::directory_iterator(folder))
         if (entry.path().filename().string().find(".tmp-") != std::string::npos) fs::remove(entry.path());
 }
@@ -48,7 +48,7 @@ folder_lock::~folder_lock() {
 std::string file_hash(const fs::path& file) {
     const subbit::mapped_file mapped(file);
     std::uint64_t hash = 0xcbf29ce484222325U;
-    // Eight bytes a step: the hash tells files apart by accident, not by malice, and models are large.
+    // Eight bytes a step, since models are large. The hash detects accidental changes, not malicious ones.
     const auto bytes = mapped.bytes();
     std::size_t i = 0;
     for (; i + 8 <= bytes.size(); i += 8) {

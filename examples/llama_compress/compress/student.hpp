@@ -1,4 +1,4 @@
-// The two models of a distillation: the compressed one, which learns, and the original, which is learned from.
+// The two models of a distillation: the student, which is the compressed model, and the teacher, the original.
 #pragma once
 
 #include "model/evaluation.hpp"
@@ -11,7 +11,7 @@
 
 namespace llama {
 
-/// The student and its loss, as distillation sees them.
+/// The student and its loss (recon/block_concept.hpp: distillable_model).
 template <class B>
 struct student_model {
     using scalar = float;
@@ -48,8 +48,8 @@ struct student_model {
     }
 };
 
-/// The original's hidden states of every window: the last ones held from the start, those of the other blocks computed
-/// window by window where they are asked for (the original's blocks are then held).
+/// The original's hidden states. Those after the last block are held for all windows; those after the other blocks, if
+/// they are needed, are computed for one window at a time, and then the original's blocks are held too.
 template <class B>
 class teacher_model {
   public:
@@ -61,10 +61,10 @@ class teacher_model {
                   std::span<const std::vector<std::int32_t>> windows, states last)
         : b_(b), outer_(outer), windows_(windows), last_(std::move(last)) {}
 
-    /// Holds the original's blocks, so that every block's hidden states can be asked for.
+    /// Holds the original's blocks, so that the hidden states after every block are available.
     void hold(std::vector<block_type> blocks) { blocks_ = std::move(blocks); }
 
-    /// Makes a window's hidden states ready.
+    /// Makes the hidden states of a window available.
     void begin(index window) {
         const index length = std::ssize(windows_[static_cast<std::size_t>(window)]), width = view(last_).cols;
         subbit::reshape(b_, last_of_window_, length, width);
@@ -83,7 +83,8 @@ class teacher_model {
         });
     }
 
-    /// The present window's (T, d) after a block; of blocks but the last only where the original's are held.
+    /// The hidden states (T, d) of the present window after a block; after blocks other than the last only if hold()
+    /// was called.
     matrix_view<const float> states_after(index block) const {
         const auto l = static_cast<std::size_t>(block);
         return l < states_.size() ? const_view(states_[l]) : const_view(last_of_window_);

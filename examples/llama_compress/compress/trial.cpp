@@ -11,7 +11,7 @@ std::vector<planned_phase> plan_of(const trial_seconds& t, const model_config& c
     std::vector<planned_phase> plan;
     plan.push_back({"calibrate", passes * blocks * (2 * t.read + calibrated * (t.forward + t.calibration)), -1});
 
-    // A block is read twice, as the original and as what is stored of it, and the tokens go through both.
+    // A block is read twice, the original and the compressed one from the run folder, and the tokens pass through both.
     const double solve =
         2 * t.read + t.factorize.of(o.iterations) + t.install + t.measure.of(tokens) + 2 * tokens * t.forward;
     for (index l = 0; l < config.num_hidden_layers; ++l) {
@@ -20,7 +20,7 @@ std::vector<planned_phase> plan_of(const trial_seconds& t, const model_config& c
             if (o.epochs > 0) plan.push_back({"tune block", t.tune.of(windows * static_cast<double>(o.epochs)), l});
             continue;
         }
-        // The trial's windows went through one epoch of either kind.
+        // The trial tuned one epoch of each kind.
         const double epochs = static_cast<double>(o.epochs + o.weight_epochs) / (o.weight_epochs > 0 ? 2 : 1);
         const double layer = (solve + t.tune.of(windows * epochs)) / static_cast<double>(layer_count);
         for (std::size_t k = 0; k < layer_count; ++k) {

@@ -1,5 +1,5 @@
-// The pieces of a job, each tried out on the machine that is to do it. A GPU's time goes into launches and small
-// kernels as much as into operations, so that an estimate multiplies what it measured, and counts no operations.
+// Times the pieces of a job on the machine that will run it. A GPU spends as much time on launches and small kernels as
+// on arithmetic, so the estimate multiplies measured times instead of counting operations.
 #pragma once
 
 #include "compress/calibration.hpp"
@@ -30,12 +30,12 @@ struct measured_cost {
     }
 };
 
-/// What the pieces of a job take.
+/// The seconds of a job's pieces.
 struct trial_seconds {
     double read = 0;          ///< a block of the original, from its file to the backend's memory
     double forward = 0;       ///< a token through a block
     double calibration = 0;   ///< a token forward and backward through a block, moments included
-    double install = 0;       ///< what a compressed block takes beside the rest
+    double install = 0;       ///< a compressed block, beside the phases below
     measured_cost factorize;  ///< a block, by the solver's iterations
     measured_cost tune;       ///< a block, by windows
     measured_cost measure;    ///< a block, by tokens
@@ -45,7 +45,7 @@ struct trial_seconds {
 /// The seconds of every phase of a job, in the order in which it reports them.
 std::vector<planned_phase> plan_of(const trial_seconds& t, const model_config& config, const compress_options& o);
 
-/// Tries the pieces out with the first block of the original.
+/// Times the pieces with the first block of the original.
 template <class B>
 class trial {
   public:
@@ -72,7 +72,7 @@ class trial {
 
     block_type load() { return model_.template load_block<B, float>(b_, 0, context_); }
 
-    /// Of the second call.
+    /// The seconds of the second call.
     template <class F>
     double warm_seconds(F&& f) {
         f();

@@ -1,4 +1,4 @@
-// From the scores of the next token to the token.
+// Chooses the next token by its scores.
 #pragma once
 
 #include <subbit/core/math.hpp>
@@ -30,15 +30,15 @@ inline std::size_t index_of_largest(std::span<const float> scores) {
     return found == scores.end() ? 0 : static_cast<std::size_t>(found - scores.begin());  // a NaN equals nothing
 }
 
-/// Picks tokens; keeps its buffers, so that a pick allocates nothing but the first.
+/// Chooses tokens; keeps its buffers, so only the first call allocates.
 class sampler {
   public:
     sampler(const sampling_options& options, const subbit::random_stream& stream)
         : options_(options), stream_(stream) {}
 
-    /// The token that position `at` of the random stream picks from the scores of all tokens: each with the probability
-    /// exp(score / temperature) among the top_k most likely, and of those the most likely ones that reach top_p; where
-    /// scores are equal, the lower id is the more likely.
+    /// The token that position `at` of the random stream chooses by the scores of all tokens: with probabilities
+    /// proportional to exp(score / temperature) among the top_k most likely, reduced to the most likely ones that
+    /// together reach top_p. Of equal scores, the lower id counts as the more likely.
     std::int32_t pick(std::span<const float> scores, std::uint64_t at) {
         const std::size_t best = index_of_largest(scores);
         if (options_.temperature <= 0) return static_cast<std::int32_t>(best);
@@ -67,8 +67,8 @@ class sampler {
             w[i] = subbit::fast_exp((s[i] - top) * inverse);
     }
 
-    /// The tokens to choose among. The trick: only what lies above a cut is sorted, and the cut falls until enough
-    /// does.
+    /// The tokens to choose among. The trick: only scores above a threshold are sorted, and the threshold is lowered
+    /// until there are enough.
     void keep_candidates(std::span<const float> scores) {
         const std::size_t all = scores.size();
         const std::size_t k = options_.top_k > 0 ? std::min(all, static_cast<std::size_t>(options_.top_k)) : all;

@@ -1,4 +1,4 @@
-// What generation asks of a model, wherever it runs.
+// A model for generation, on the cpu or on a GPU.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@ namespace llama {
 class token_model {
   public:
     virtual ~token_model() = default;
-    /// The scores of the token after `tokens`, which come after all tokens before. They are good until the next call.
+    /// Appends `tokens` to those before, and returns the scores of the next token, which are valid until the next call.
     virtual std::span<const float> next_scores(std::span<const std::int32_t> tokens) = 0;
 };
 

@@ -1,4 +1,4 @@
-// The commands of llama_compress: each function adds one, with its options and what it does when it was asked for.
+// The commands of llama_compress: each function adds one to the command line, with its options and its action.
 #pragma once
 
 #include "compress/options.hpp"
@@ -7,7 +7,7 @@
 
 namespace llama {
 
-/// `defaults` are the recipe's: what the options hold where the command line says nothing.
+/// `defaults`: the values of all options that the command line does not set, which depend on the recipe.
 void add_compress(CLI::App& app, const compress_options& defaults);
 void add_perplexity(CLI::App& app);
 void add_generate(CLI::App& app);

@@ -76,7 +76,7 @@ void compress_command::run() {
         console_progress progress(expected.plan, verbose);
         report = compress(job, progress);
     } catch (const subbit::cancelled_error&) {
-        throw subbit::cancelled_error("stopped; the same command goes on from here");
+        throw subbit::cancelled_error("interrupted; the same command resumes from here");
     }
     if (json) {
         fmt::print("{}\n", report.dump(2));
@@ -96,16 +96,19 @@ void add_compress(CLI::App& app, const compress_options& defaults) {
     auto command = std::make_shared<compress_command>();
     command->job.options = defaults;
     command->recipe = defaults.recipe;
-    auto* c = app.add_subcommand("compress", "Compress a Llama; a run that was stopped goes on where it was");
+    auto* c = app.add_subcommand("compress", "Compress a model; an interrupted run resumes");
     c->add_option("MODEL", command->job.model, "Model directory: config.json, *.safetensors, tokenizer.json")
         ->required();
     c->add_option("--text", command->job.text, "Calibration text (UTF-8)")->required()->type_name("FILE");
-    c->add_option("--out", command->job.out, "Directory for the compressed model")->required()->type_name("DIR");
+    c->add_option("--out", command->job.out, "Directory of the compressed model, made by the run")
+        ->required()
+        ->type_name("DIR");
     auto* recipe = c->add_option("--recipe", command->recipe, "Defaults of the options below: paper or tuned")
                        ->check(CLI::IsMember({"paper", "tuned"}))
                        ->type_name("NAME")
                        ->capture_default_str();
-    c->add_option("--preset", command->preset, "hour: what fits an hour on two cores for a model of 135M weights")
+    c->add_option("--preset", command->preset,
+                  "hour: the best that takes an hour on two cores for a model of 135M weights")
         ->check(CLI::IsMember({"hour"}))
         ->type_name("NAME")
         ->excludes(recipe);
@@ -117,22 +120,24 @@ void add_compress(CLI::App& app, const compress_options& defaults) {
                                                           : "N";
         c->add_option("--" + name, member, help)->type_name(type)->capture_default_str()->group("Hyperparameters");
     });
-    c->add_option("--test-text", command->test_text, "Text whose perplexity goes into the report (default: none)")
+    c->add_option("--test-text", command->test_text,
+                  "Text on which the result is tested; its perplexity goes into the report (default: none)")
         ->type_name("FILE");
-    c->add_option("--test-context", command->job.test_context, "Tokens per window of it")
+    c->add_option("--test-context", command->job.test_context, "Tokens per window of the test text")
         ->check(CLI::Range(2, 1 << 20))
         ->type_name("N")
         ->capture_default_str();
-    c->add_option("--test-windows", command->job.test_windows, "Windows of it (0: all)")
+    c->add_option("--test-windows", command->job.test_windows, "Windows of the test text (0: all)")
         ->check(CLI::NonNegativeNumber)
         ->type_name("N")
         ->capture_default_str();
     add_reading_options(*c, command->job.reading);
     command->machine.add_to(*c, {"cpu", "cuda"});
-    c->add_flag("--keep-run", command->job.keep_run, "Leave DIR/run, the unfinished run's files, in place");
-    c->add_flag("--dry-run", command->dry_run, "Only say what the run will take and give");
-    c->add_flag("--json", command->json, "Print the report (or the estimate, of a dry run) as JSON");
-    c->add_flag("--verbose", command->verbose, "A line for every block where there is no terminal for a bar");
+    c->add_flag("--keep-run", command->job.keep_run, "Keep DIR/run, the files from which a run resumes");
+    c->add_flag("--dry-run", command->dry_run, "Only estimate the run's time, memory and result");
+    c->add_flag("--json", command->json, "Print the report (with --dry-run the estimate) as JSON");
+    c->add_flag("--verbose", command->verbose,
+                "Print a line for every block if there is no terminal for a progress bar");
     c->callback([command] { command->run(); });
 }
 

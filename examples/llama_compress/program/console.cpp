@@ -50,7 +50,8 @@ void machine_options::add_to(CLI::App& command, const std::vector<std::string>& 
         ->check(CLI::Range(0, 4096))
         ->type_name("N")
         ->capture_default_str();
-    command.add_option("--backend", backend, "Where it runs: " + fmt::format("{}", fmt::join(backends, " or ")))
+    command
+        .add_option("--backend", backend, "The machine to run on: " + fmt::format("{}", fmt::join(backends, " or ")))
         ->check(CLI::IsMember(backends))
         ->type_name("NAME")
         ->capture_default_str();
@@ -61,7 +62,7 @@ subbit::cpu machine_options::make(subbit::precision products) const {
 }
 
 void add_products_option(CLI::App& command, std::string& products) {
-    command.add_option("--products", products, "Matrix products: f32 or bf16 (accumulation in f32)")
+    command.add_option("--products", products, "Matrix products: f32 or bf16 (accumulated in f32)")
         ->check(CLI::IsMember({"f32", "bf16"}))
         ->type_name("NAME")
         ->capture_default_str();
@@ -74,20 +75,20 @@ subbit::precision precision_of(const std::string& products) {
 void add_reading_options(CLI::App& command, text_reading& reading) {
     command.add_flag_callback(
         "--no-bos", [&reading] { reading.bos = false; },
-        "Do not begin texts with the token that the tokenizer begins them with");
+        "Do not put the token that begins a text (BOS) before texts and windows");
     command.add_flag_callback(
         "--specials-as-text", [&reading] { reading.specials = special_tokens::plain_text; },
-        "Special tokens that a text spells out are text like any other");
+        "Treat the names of special tokens in a text as ordinary text");
 }
 
 void rounding_options::add_to(CLI::App& command) {
-    command.add_option("--head", head, "Embedding and output head: f32, bf16, or int8 with one scale a row")
+    command.add_option("--head", head, "Embedding and output head: f32, bf16, or int8 with a scale for each row")
         ->check(CLI::IsMember({"f32", "bf16", "int8"}))
         ->type_name("NAME")
         ->capture_default_str();
     command
         .add_option("--packed-products", packed_products,
-                    "Products with packed signs: exact, or int8, which rounds sums of four inputs to 8 bits")
+                    "Products with packed signs: exact, or int8 (sums of four inputs are rounded to 8 bits)")
         ->check(CLI::IsMember({"exact", "int8"}))
         ->type_name("NAME")
         ->capture_default_str();
@@ -107,7 +108,7 @@ void job_clock::step(std::string_view what, std::size_t done, std::size_t total,
         if (phase.what == what && total > 0) {
             const double share = static_cast<double>(done) / static_cast<double>(total);
             auto& seen = rates_[phase.what];
-            // What was taken over from an earlier run cost nothing now, and must not count as speed.
+            // What is resumed from an earlier run took no time now, and must not be mistaken for speed.
             if (done == last_done_ + 1) {
                 seen.planned += phase.seconds / static_cast<double>(total);
                 seen.actual += std::chrono::duration<double>(now - last_time_).count();
@@ -119,7 +120,7 @@ void job_clock::step(std::string_view what, std::size_t done, std::size_t total,
     last_time_ = now;
 }
 
-/// Moves to the next phase of that name: to another one than the present if that has begun `anew`.
+/// Moves to the next phase of that name; to one after the present phase if its steps have begun `anew`.
 void job_clock::enter(std::string_view what, bool anew) {
     if (plan_[at_].what == what && !anew) return;
     const std::size_t from = at_ + (plan_[at_].what == what && anew ? 1 : 0);

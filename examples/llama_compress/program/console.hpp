@@ -1,4 +1,4 @@
-// What the commands share on the terminal: quantities for people, Ctrl-C, a progress bar, the choice of the machine.
+// What the commands share on the terminal: readable quantities, Ctrl-C, a progress bar, the choice of the machine.
 #pragma once
 
 #include "compress/compress.hpp"
@@ -31,7 +31,7 @@ struct machine_options {
     int threads = 0;
     std::string backend = "cpu";
 
-    /// `backends`: those that the command runs on.
+    /// `backends`: those on which the command can run.
     void add_to(CLI::App& command, const std::vector<std::string>& backends = {"cpu"});
     subbit::cpu make(subbit::precision products = subbit::precision::f32) const;
 };
@@ -43,7 +43,7 @@ subbit::precision precision_of(const std::string& products);
 /// --no-bos and --specials-as-text, for the commands that read texts.
 void add_reading_options(CLI::App& command, text_reading& reading);
 
-/// What the commands that run a model round, and how far; the defaults round nothing.
+/// What commands that run a model may round, and to what; by default nothing is rounded.
 struct rounding_options {
     std::string head = "f32", packed_products = "exact";
 
@@ -51,16 +51,16 @@ struct rounding_options {
     model_rounding make() const;
 };
 
-/// How much of a planned job is done, and how long the rest will take at the rates seen so far.
+/// How much of a planned job is done, and how long the rest will take at the speed so far.
 class job_clock {
   public:
     using clock = std::chrono::steady_clock;
 
     explicit job_clock(std::vector<planned_phase> plan) : plan_(std::move(plan)) {}
 
-    /// A step as progress::step reports it. "block" opens a block; other phases follow in the order of the plan.
+    /// A step as progress::step reports it. "block" begins a block; other phases follow in the order of the plan.
     void step(std::string_view what, std::size_t done, std::size_t total, clock::time_point now);
-    /// The share of the planned seconds that lies behind, 0 to 1.
+    /// The share of the planned seconds that is done, 0 to 1.
     double fraction() const;
     double seconds_left() const;
 
@@ -79,7 +79,7 @@ class job_clock {
     clock::time_point last_time_ = clock::now();
 };
 
-/// A bar on the standard error stream if that is a terminal; else nothing, or a line for every block if `verbose`.
+/// A bar on standard error if that is a terminal; otherwise nothing, or with `verbose` a line for every block.
 class console_progress : public subbit::progress {
   public:
     explicit console_progress(std::vector<planned_phase> plan, bool verbose = false);
@@ -89,7 +89,7 @@ class console_progress : public subbit::progress {
 
     void step(std::string_view what, std::size_t done, std::size_t total, double loss) override;
     bool cancelled() const override { return interrupted(); }
-    /// Wipes the bar, so that other text may follow.
+    /// Clears the bar, so that other text can follow.
     void clear();
 
   private:

@@ -117,7 +117,7 @@ double demo_command::evaluate(const fs::path& directory) const {
 
 /// A sample by the program's own command.
 void demo_command::generate(const demo_row& row) const {
-    fmt::print("\n{} goes on:\n  ", row.name);
+    fmt::print("\n{} continues:\n  ", row.name);
     std::fflush(stdout);
     CLI::App app;
     add_generate(app);
@@ -131,7 +131,7 @@ void demo_command::generate(const demo_row& row) const {
     app.parse(std::move(words));
 }
 
-/// Throws unless fewer bits cost quality (but for a percent of chance), and every model still knows the language.
+/// Throws unless perplexity rises as bits fall (within one percent), and every model still predicts the language.
 void check(const std::vector<demo_row>& rows, double own, index vocabulary) {
     const auto fail = [](const demo_row& row, const std::string& expected) {
         throw subbit::value_error(
@@ -180,12 +180,12 @@ void demo_command::run() {
 void add_demo(CLI::App& app) {
     auto command = std::make_shared<demo_command>();
     auto* c = app.add_subcommand(
-        "demo", "Compress the model that comes with the program to two binary paths, 1.0 and 0.55 bits");
+        "demo", "Compress the program's demo model to two binary paths, 1.0 bit and 0.55 bits, and compare them");
     c->add_option("--out", command->out, "Directory for the compressed models")
         ->type_name("DIR")
         ->capture_default_str();
     c->add_option("--model", command->model,
-                  "Directory of the demo model (default: LLAMA_COMPRESS_DEMO_MODEL, else the one that came along)")
+                  "Directory of the demo model (default: LLAMA_COMPRESS_DEMO_MODEL, or else the program's own)")
         ->type_name("DIR");
     command->machine.add_to(*c);
     c->callback([command] { command->run(); });

@@ -1,4 +1,4 @@
-// Where the model that comes with the program lies.
+// The directory of the demo model that comes with the program.
 #pragma once
 
 #include <filesystem>

@@ -1,5 +1,5 @@
-// What a job will take: on the processor from counts of its multiplications and a short trial product, on a GPU from a
-// trial of its pieces (trial.hpp).
+// The estimate of a job's time: on the processor from the number of its multiplications and a short trial product, on a
+// GPU from timing its pieces (trial.hpp).
 #include "compress/compress.hpp"
 #include "compress/compress_cuda.hpp"
 #include "compress/rate.hpp"
@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// The sizes that everything else is counted in.
+/// The sizes from which everything else is computed.
 struct job_sizes {
     double blocks, hidden, vocabulary, window, distillation_window;
     double dense = 0;    // weights of a block's linear layers
@@ -66,7 +66,7 @@ struct job_sizes {
 
 /// Seconds of every phase, in the order in which the job reports them.
 std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o, double rate) {
-    // Between the products lie norms, activations and softmax: these shares of the product's rate were measured.
+    // Norms, activations and softmax come between the products: these shares of the products' rate were measured.
     constexpr double forward_share = 0.7, tuning_share = 0.8, solver_share = 0.8;
     constexpr double adam_bytes = 40, memory_rate = 8e9;  // a step reads and writes a latent's moments, gradient, bits
     constexpr double refine_iterations = 25;              // what refits and bit descent cost, in iterations
@@ -188,7 +188,7 @@ void check_numbers(const compress_options& o) {
             "3 with this solver");
 }
 
-/// Words that stand for choices, and numbers: value_error for the first that is not one.
+/// value_error for the first option whose word or number is not allowed.
 void check_options(const compress_options& o) {
     check_numbers(o);
     if (is_rabit(o)) paths_of(o);

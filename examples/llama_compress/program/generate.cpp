@@ -119,7 +119,7 @@ void add_generate(CLI::App& app) {
     auto* c = app.add_subcommand("generate", "Continue a text, with an original or a compressed model");
     c->add_option("DIR", command->model, "Model directory")->required();
     c->add_option("--prompt", command->prompt, "Text to continue")->required()->type_name("TEXT");
-    c->add_option("--max-tokens", command->max_tokens, "Tokens to add at most")
+    c->add_option("--max-tokens", command->max_tokens, "Greatest number of tokens to add")
         ->check(CLI::Range(1, 1 << 20))
         ->type_name("N")
         ->capture_default_str();
@@ -135,10 +135,10 @@ void add_generate(CLI::App& app) {
         ->check(CLI::Range(0.0, 1.0))
         ->type_name("P")
         ->capture_default_str();
-    c->add_option("--seed", command->seed, "Seed of the choices")->type_name("S")->capture_default_str();
+    c->add_option("--seed", command->seed, "Seed of the random choices")->type_name("S")->capture_default_str();
     add_reading_options(*c, command->reading);
     c->add_flag("--begin", command->begin, "Put the model's first token before the prompt, if its tokenizer does not");
-    c->add_flag("--ignore-eos", command->ignore_eos, "Go on where the model would end");
+    c->add_flag("--ignore-eos", command->ignore_eos, "Continue past the token that ends the text");
     command->rounding.add_to(*c);
     command->machine.add_to(*c, {"cpu", "cuda"});
     c->callback([command] { command->run(); });

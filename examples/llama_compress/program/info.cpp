@@ -18,7 +18,7 @@ std::string compiler() {
 #endif
 }
 
-/// The kernels that `--packed-products int8` runs on.
+/// The kernels that `--packed-products int8` uses.
 const char* int8_kernels(const subbit::cpu& backend) {
     if (backend.instructions() == subbit::isa::portable) return "none";
     return backend.instructions() == subbit::isa::avx512 && subbit::detect_byte_tables() ? "avx512 vbmi" : "avx2";
@@ -58,7 +58,7 @@ void add_info(CLI::App& app) {
         bool json = false;
     };
     auto command = std::make_shared<info_command>();
-    auto* c = app.add_subcommand("info", "What this program is and which implementation it runs on this machine");
+    auto* c = app.add_subcommand("info", "The version, and the implementation that runs on this machine");
     command->machine.add_to(*c);
     c->add_flag("--json", command->json, "Print JSON");
     c->callback([command] { print_info(command->machine, command->json); });

@@ -9,7 +9,7 @@ namespace llama {
 
 namespace {
 
-/// What one linear layer takes.
+/// The storage of one linear layer.
 struct layer_row {
     index block = 0;
     const char* name = "";

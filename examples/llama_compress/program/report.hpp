@@ -1,4 +1,4 @@
-// What a run writes for people and scripts: report.json, its picture, and the compressed model itself.
+// What a run writes: report.json, a picture of it, and the compressed model.
 #pragma once
 
 #include "compress/compress.hpp"
@@ -16,8 +16,8 @@ namespace llama {
 /// One block's part of the report.
 nlohmann::json to_json(const subbit::block_report& report);
 
-/// Seconds as the report has them: "total", and of each part the sum; "phases" has the parts' phases. A name is "part:
-/// phase", or "part".
+/// Seconds in the report's form: "total", the sum of each part, and in "phases" the phases of each part. The names of
+/// `phases` are "part: phase", or "part".
 nlohmann::json report_seconds(double total, const subbit::phase_seconds& phases);
 
 /// The whole report: settings, per-layer rows, loss curves, bits, seconds.

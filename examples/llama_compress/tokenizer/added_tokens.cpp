@@ -33,7 +33,6 @@ added_token_finder::added_token_finder(std::vector<added_token> tokens) : tokens
                      [](const added_token& a, const added_token& b) { return a.text < b.text; });
     const auto same = [](const added_token& a, const added_token& b) { return a.text == b.text; };
     tokens_.erase(std::unique(tokens_.begin(), tokens_.end(), same), tokens_.end());
-    std::erase_if(tokens_, [](const added_token& t) { return t.text.empty(); });
     for (const added_token& t : tokens_)
         is_first_byte_[static_cast<unsigned char>(t.text[0])] = true;
 }
@@ -71,7 +70,7 @@ void added_token_finder::find(std::string_view text, bool specials,
         if (found->lstrip) begin = std::max(without_space_before(text, begin), done);
         if (found->rstrip) end = without_space_after(text, end);
         if (begin > done) between(text.substr(done, begin - done));
-        token(found->id);
+        if (end > begin) token(found->id);  // else the token before took the white space that this one is
         done = end;
     }
     if (done < text.size()) between(text.substr(done));

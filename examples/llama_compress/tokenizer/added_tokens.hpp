@@ -1,4 +1,4 @@
-// Tokens that are taken out of a text as they are written, before it is cut into words.
+// Added tokens: they are found in a text by their literal names, before it is cut into words.
 #pragma once
 
 #include <array>
@@ -11,21 +11,22 @@
 namespace llama {
 
 struct added_token {
-    std::string text;  ///< as it stands in a text
+    std::string text;  ///< as it is written in a text
     std::int32_t id;
-    bool single_word;     ///< only where no word character stands beside it
-    bool lstrip, rstrip;  ///< takes the white space before or after it
+    bool single_word;     ///< matches only between characters that are not word characters
+    bool lstrip, rstrip;  ///< includes the white space before or after it
     bool special;
 };
 
-/// Finds added tokens: the leftmost, of those that begin there the longest, and of equals the first of the list.
+/// Finds added tokens: the leftmost; of those that begin at the same place the longest; of equal ones the first in the
+/// list.
 class added_token_finder {
   public:
     added_token_finder() = default;
     explicit added_token_finder(std::vector<added_token> tokens);
 
-    /// Hands over, in order, what lies between the added tokens of `text` and their ids. With `specials` false those
-    /// that are special are left to the text.
+    /// Passes on, in order, the ids of the added tokens of `text` and the text between them. With `specials` false,
+    /// special tokens are treated as text.
     void find(std::string_view text, bool specials, const std::function<void(std::string_view plain)>& between,
               const std::function<void(std::int32_t id)>& token) const;
 

@@ -10,6 +10,7 @@
 #include <functional>
 #include <limits>
 #include <tuple>
+#include <utility>
 
 namespace llama {
 namespace {
@@ -79,18 +80,18 @@ byte_pairs::byte_pairs(const json& model, const vocabulary& tokens, const std::s
     const json unknown = model.value("unk_token", json());
     if (!unknown.is_null() && !unknown.is_string())
         throw format_error(where + ".unk_token is " + dump(unknown) + ", expected a text");
-    if (unknown.is_string()) unknown_ = tokens.find(unknown.get_ref<const std::string&>());
+    if (unknown.is_string()) unknown_ = tokens.find_in_model(unknown.get_ref<const std::string&>());
     fuse_unknown_ = flag(model, "fuse_unk", where);
     ignore_merges_ = flag(model, "ignore_merges", where);
     if (flag(model, "byte_fallback", where)) {
         bytes_.emplace();
         for (std::size_t b = 0; b < bytes_->size(); ++b)
-            (*bytes_)[b] = tokens.find(name_of_byte(b)).value_or(none);
+            (*bytes_)[b] = tokens.find_in_model(name_of_byte(b)).value_or(none);
     }
     for (std::size_t point = 0; point < remembered_characters; ++point) {
         std::string character;
         append_code_point(character, static_cast<std::int32_t>(point));
-        characters_.push_back(tokens.find(character).value_or(none));
+        characters_.push_back(tokens.find_in_model(character).value_or(none));
     }
     if (!model.contains("merges")) throw format_error(where + " has no merges");
     read_merges(model["merges"], tokens, where + ".merges");
@@ -108,8 +109,8 @@ void byte_pairs::read_merges(const json& list, const vocabulary& tokens, const s
         if (entry.is_string() && entry.get_ref<const std::string&>().starts_with("#version")) continue;
         const auto halves = halves_of(entry);
         if (!halves) fail("is not a pair of tokens");
-        const auto left = tokens.find(halves->first), right = tokens.find(halves->second),
-                   both = tokens.find(halves->first + halves->second);
+        const auto left = tokens.find_in_model(halves->first), right = tokens.find_in_model(halves->second),
+                   both = tokens.find_in_model(halves->first + halves->second);
         if (!left || !right || !both) fail("names a token that is not in model.vocab");
         merges_.put(*left, *right, {rank++, *both});
     }
@@ -118,7 +119,7 @@ void byte_pairs::read_merges(const json& list, const vocabulary& tokens, const s
 /// -1 if the character is no token.
 std::int32_t byte_pairs::id_of_character(const vocabulary& tokens, std::string_view character) const {
     const auto point = static_cast<std::size_t>(first_code_point(character).value);
-    return point < characters_.size() ? characters_[point] : tokens.find(character).value_or(none);
+    return point < characters_.size() ? characters_[point] : tokens.find_in_model(character).value_or(none);
 }
 
 /// The tokens that a word begins as, one for each character: itself, else the tokens of its bytes, else the token for
@@ -126,17 +127,22 @@ std::int32_t byte_pairs::id_of_character(const vocabulary& tokens, std::string_v
 std::vector<byte_pairs::symbol> byte_pairs::characters(const vocabulary& tokens, std::string_view word) const {
     std::vector<symbol> symbols;
     symbols.reserve(word.size());
-    bool after_unknown = false;
     const auto add = [&](std::int32_t id) {
         const auto at = static_cast<std::int32_t>(symbols.size());
         if (at > 0) symbols.back().right = at;
         symbols.push_back({id, at - 1, none});
-        after_unknown = false;
+    };
+    // As in the usual library, the token for unknown ones waits for the next character that is a token, or unknown and
+    // not to be fused with it; tokens of bytes do not end the wait.
+    bool unknown_waits = false;
+    const auto release = [&] {
+        if (std::exchange(unknown_waits, false)) add(*unknown_);
     };
     for (std::string_view rest = word; !rest.empty();) {
         const std::string_view character = rest.substr(0, first_code_point(rest).size);
         rest.remove_prefix(character.size());
         if (const auto id = id_of_character(tokens, character); id != none) {
+            release();
             add(id);
             continue;
         }
@@ -147,12 +153,12 @@ std::vector<byte_pairs::symbol> byte_pairs::characters(const vocabulary& tokens,
             continue;
         }
         if (!unknown_)
-            throw format_error("the vocabulary does not cover the character " + subbit::in_quotes(character) + " of " +
+            throw format_error("the vocabulary does not cover the character " + in_quotes(character) + " of " +
                                in_quotes(word.substr(0, 40)));
-        if (after_unknown && fuse_unknown_) continue;
-        add(*unknown_);
-        after_unknown = true;
+        if (!fuse_unknown_) release();
+        unknown_waits = true;
     }
+    release();
     return symbols;
 }
 
@@ -199,7 +205,7 @@ void byte_pairs::merge_all(std::vector<symbol>& symbols) const {
 
 void byte_pairs::encode(const vocabulary& tokens, std::string_view word, std::vector<std::int32_t>& ids) const {
     if (ignore_merges_)
-        if (const auto whole = tokens.find(word)) {
+        if (const auto whole = tokens.find_in_model(word)) {
             ids.push_back(*whole);
             return;
         }

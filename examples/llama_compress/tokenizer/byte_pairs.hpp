@@ -13,7 +13,8 @@
 
 namespace llama {
 
-/// What pairs of tokens merge to: a hash table in one piece of memory, since most of the time goes into looking up.
+/// The tokens into which pairs of tokens merge: a hash table in one piece of memory, since lookups take most of the
+/// time.
 class merge_table {
   public:
     struct merge {
@@ -22,9 +23,9 @@ class merge_table {
     };
 
     explicit merge_table(std::size_t count);
-    /// Of a pair that is put twice the last merge counts; at most `count` pairs.
+    /// If a pair is put twice, the last merge counts; at most `count` pairs.
     void put(std::int32_t left, std::int32_t right, merge what);
-    /// Null where the pair does not merge.
+    /// Null if the pair does not merge.
     const merge* find(std::int32_t left, std::int32_t right) const {
         const slot& found = slots_[place(left, right)];
         return found.left < 0 ? nullptr : &found.what;
@@ -35,7 +36,7 @@ class merge_table {
         std::int32_t left = -1, right = -1;  // -1: empty
         merge what{};
     };
-    /// Where the pair is, or would go.
+    /// The place of the pair, or the place where it would be put.
     std::size_t place(std::int32_t left, std::int32_t right) const;
 
     std::vector<slot> slots_;  // a power of two, at least twice the pairs
@@ -43,12 +44,12 @@ class merge_table {
 
 class byte_pairs {
   public:
-    /// Reads a tokenizer.json's model, whose tokens `tokens` holds; format_error beginning with `where` if it is not
-    /// byte pair encoding, or asks for dropout or for marks within words.
+    /// Reads a tokenizer.json's model, whose tokens are in `tokens`; format_error beginning with `where` if it is not
+    /// byte pair encoding, or has dropout or marks within words.
     byte_pairs(const nlohmann::json& model, const vocabulary& tokens, const std::string& where);
 
-    /// Appends the ids of a word. `tokens` is what the constructor was given. format_error for a character that neither
-    /// the vocabulary nor its bytes cover, where there is no token for unknown ones.
+    /// Appends the ids of a word. `tokens` must be those of the constructor. format_error for a character that is
+    /// neither in the vocabulary nor covered by its bytes, if there is no token for unknown characters.
     void encode(const vocabulary& tokens, std::string_view word, std::vector<std::int32_t>& ids) const;
 
   private:

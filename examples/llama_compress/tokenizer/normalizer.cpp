@@ -22,6 +22,15 @@ normalizer parse_sequence(const step& s) {
     };
 }
 
+/// Whether a match that is not empty begins the text.
+bool starts_with_match(std::string_view text, const pattern& what) {
+    bool starts = false;
+    what(text, [&](std::size_t begin, std::size_t end, bool is_match) {
+        if (begin == 0 && end > 0 && is_match) starts = true;
+    });
+    return starts;
+}
+
 normalizer parse_strip(const step& s) {
     return [left = s.flag("strip_left", true), right = s.flag("strip_right", true)](normalized_text& t) {
         std::string_view rest = t.text;
@@ -31,6 +40,13 @@ normalizer parse_strip(const step& s) {
         while (right && !rest.empty() && is_white_space(last_code_point(rest).value))
             rest.remove_suffix(last_code_point(rest).size);
         t.text = std::string(rest);
+    };
+}
+
+normalizer parse_replace(const step& s) {
+    return [what = s.search_pattern("pattern"), content = s.text("content")](normalized_text& t) {
+        t.keeps_start = t.keeps_start && !(content.empty() && starts_with_match(t.text, what));
+        t.text = replaced(t.text, what, content);
     };
 }
 
@@ -49,10 +65,7 @@ normalizer parse_step(const step& s) {
         return [what = s.text("prepend")](normalized_text& t) {
             if (!t.text.empty()) t.text.insert(0, what);
         };
-    if (s.type() == "Replace")
-        return [what = s.search_pattern("pattern"), content = s.text("content")](normalized_text& t) {
-            t.text = replaced(t.text, what, content);
-        };
+    if (s.type() == "Replace") return parse_replace(s);
     s.unknown("ByteLevel, Lowercase, NFC, NFD, NFKC, NFKD, Prepend, Replace, Sequence or Strip");
 }
 

@@ -1,4 +1,4 @@
-// The first step: what a text is changed to before it is cut.
+// The first step: changes a text before it is cut into words.
 #pragma once
 
 #include <functional>
@@ -16,8 +16,8 @@ struct normalized_text {
 /// Changes a text (valid UTF-8, and so is the result).
 using normalizer = std::function<void(normalized_text&)>;
 
-/// What a tokenizer.json's normalizer stands for: NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip, ByteLevel,
-/// Sequence; empty for null. format_error beginning with `where` for anything else.
+/// The normalizer of a tokenizer.json: NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip, ByteLevel, Sequence;
+/// empty for null. format_error beginning with `where` for anything else.
 normalizer parse_normalizer(const nlohmann::json& value, const std::string& where);
 
 }  // namespace llama

@@ -22,12 +22,43 @@ std::string message_of(int code) {
     return reinterpret_cast<const char*>(text.data());
 }
 
+/// Tokenizers' expressions are written for Ruby's syntax. What PCRE2 reads otherwise is spelled out: \w has marks,
+/// \b is its edge, \h is a hexadecimal digit. (^ and $ are lines' ends: PCRE2_MULTILINE.)
+std::string for_pcre2(const std::string& expression) {
+    const std::string word = R"(\p{L}\p{M}\p{N}\p{Pc}\x{24b6}-\x{24e9})";
+    const std::string in = "[" + word + "]", edge = "(?<=" + in + ")(?!" + in + ")|(?<!" + in + ")(?=" + in + ")";
+    std::string result;
+    int classes = 0;  // that are open
+    for (std::size_t k = 0; k < expression.size(); ++k) {
+        const char c = expression[k];
+        const char next = c == '\\' && k + 1 < expression.size() ? expression[++k] : '\0';
+        if (next == 'w')
+            result += classes > 0 ? word : in;
+        else if (next == 'W' && classes == 0)
+            result += "[^" + word + "]";
+        else if (next == 'b' && classes == 0)
+            result += "(?:" + edge + ")";
+        else if (next == 'B' && classes == 0)
+            result += "(?!" + edge + ")";
+        else if (next == 'h')
+            result += classes > 0 ? "0-9a-fA-F" : "[0-9a-fA-F]";
+        else if (next != '\0')
+            result += {c, next};
+        else
+            result += c;
+        if (next == '\0' && c == '[' && (classes == 0 || expression.compare(k, 2, "[:") == 0)) ++classes;
+        if (next == '\0' && c == ']' && classes > 0) --classes;
+    }
+    return result;
+}
+
 class compiled_pattern {
   public:
     compiled_pattern(const std::string& expression, bool literal, const std::string& where) : where_(where) {
         int error = 0;
         PCRE2_SIZE at = 0;
-        const std::uint32_t options = PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C);
+        const std::uint32_t options =
+            PCRE2_UTF | (literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C);
         code_.reset(pcre2_compile_8(reinterpret_cast<PCRE2_SPTR8>(expression.data()), expression.size(), options,
                                     &error, &at, nullptr),
                     pcre2_code_free_8);
@@ -81,7 +112,7 @@ class compiled_pattern {
 }  // namespace
 
 pattern regex_pattern(const std::string& expression, const std::string& where) {
-    return compiled_pattern(expression, false, where);
+    return compiled_pattern(for_pcre2(expression), false, where);
 }
 
 pattern text_pattern(const std::string& text, const std::string& where) {

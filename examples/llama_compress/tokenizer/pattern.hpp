@@ -1,4 +1,4 @@
-// What a tokenizer's steps look for in a text: a regular expression, a string, or characters of a class.
+// The patterns that a tokenizer's steps search for: a regular expression, a string, or characters of a class.
 #pragma once
 
 #include <cstddef>
@@ -12,15 +12,15 @@ struct pcre2_real_code_8;  // PCRE2's compiled pattern
 
 namespace llama {
 
-/// Takes the ranges that a pattern cuts a text into, in order: matches, and what lies between them. Matches may be
+/// Receives the ranges into which a pattern cuts a text, in order: matches, and the text between them. Matches may be
 /// empty.
 using range_sink = std::function<void(std::size_t begin, std::size_t end, bool is_match)>;
 
 /// Cuts a text (valid UTF-8) into matches and the rest.
 using pattern = std::function<void(std::string_view text, const range_sink& sink)>;
 
-/// A regular expression of Unicode; format_error beginning with `where` if it is invalid. Matching throws format_error
-/// where it gives up.
+/// A regular expression with Unicode properties; format_error beginning with `where` if it is invalid. Matching throws
+/// format_error if it exceeds its limits.
 pattern regex_pattern(const std::string& expression, const std::string& where);
 
 /// The text itself, letter by letter.
@@ -29,7 +29,7 @@ pattern text_pattern(const std::string& text, const std::string& where);
 /// Every character of a class is a match.
 pattern character_pattern(std::function<bool(std::int32_t)> is_match);
 
-/// Matches and the rest change places.
+/// Exchanges matches and the rest.
 pattern inverted(pattern inner);
 
 /// `text` with every match replaced by `content`.

@@ -1,4 +1,4 @@
-// The tokens around a text: above all the one that begins it.
+// The tokens around a text, above all the one that begins it (BOS).
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@ struct surrounding_tokens {
     std::vector<std::int32_t> before, after;
 };
 
-/// What a tokenizer.json's post_processor puts around a single text: TemplateProcessing, ByteLevel (nothing), sequences
-/// of these; null is nothing. format_error beginning with `where` for anything else.
+/// The tokens that the post_processor of a tokenizer.json puts around a single text: TemplateProcessing, ByteLevel
+/// (none), sequences of these; null means none. format_error beginning with `where` for anything else.
 surrounding_tokens parse_post_processor(const nlohmann::json& value, const std::string& where);
 
 }  // namespace llama

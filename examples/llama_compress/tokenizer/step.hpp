@@ -10,8 +10,8 @@
 
 namespace llama {
 
-/// A JSON object with a type, and where it stands in its file. Every member throws format_error naming the place, the
-/// key and the value where they are not what is asked for.
+/// A JSON object with a type, and its place in the file. Every member throws format_error naming place, key and value
+/// if the value is not of the requested kind.
 class step {
   public:
     step(const nlohmann::json& value, std::string where);
@@ -36,7 +36,7 @@ class step {
     pattern search_pattern(const std::string& key) const;
     /// A list; its elements are steps at where.key[k].
     std::vector<step> list(const std::string& key) const;
-    /// The raw value; null where there is none.
+    /// The raw value; null if there is none.
     const nlohmann::json& raw(const std::string& key) const;
 
   private:

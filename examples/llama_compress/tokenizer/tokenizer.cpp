@@ -91,7 +91,7 @@ tokenizer::tokenizer(const json& document, const std::string& where) : tokens_(i
 
 void tokenizer::read_vocabulary(const json& list, const std::string& where) {
     for (const auto& [name, value] : list.items())
-        tokens_.add(tokens_.id_of(value, where + " " + in_quotes(name)), name, where);
+        tokens_.add(tokens_.id_of(value, where + " " + in_quotes(name)), name, true, where);
 }
 
 void tokenizer::read_added_tokens(const json& list, const std::string& where) {
@@ -105,7 +105,7 @@ void tokenizer::read_added_tokens(const json& list, const std::string& where) {
         if (!seen.insert(text).second) throw format_error(name + " is repeated");
         const std::int32_t id = tokens_.id_of(member(entry, "id", name), name);
         if (const auto known = tokens_.find(text); !known)
-            tokens_.add(id, text, where);
+            tokens_.add(id, text, false, where);
         else if (*known != id)
             throw format_error(name + " has the id " + std::to_string(id) + ", but in model.vocab " +
                                std::to_string(*known));
@@ -117,6 +117,7 @@ void tokenizer::read_added_tokens(const json& list, const std::string& where) {
         const bool special = flag("special", false), is_normalized = flag("normalized", !special);
         normalized_text written{text};
         if (is_normalized && normalizer_) normalizer_(written);
+        if (written.text.empty()) throw format_error(name + " is empty once it is normalized, which is not supported");
         (is_normalized ? after : before)
             .push_back(
                 {written.text, id, flag("single_word", false), flag("lstrip", false), flag("rstrip", false), special});

@@ -31,11 +31,11 @@ namespace llama {
 
 using subbit::index;
 
-/// Whether special tokens that a text spells out become themselves, or are text like any other.
+/// Whether the names of special tokens in a text stand for these tokens, or are ordinary text.
 enum class special_tokens { recognized, plain_text };
 
 /// The BPE tokenizers of Llama 2 and 3, Mistral, Qwen, Gemma, SmolLM2, GPT-2. Encoding and decoding are const and may
-/// run in parallel. What a file says about truncation and padding is left aside: texts keep their length.
+/// run in parallel. Truncation and padding of the file are ignored: texts keep their length.
 class tokenizer {
   public:
     /// Reads a tokenizer.json, and the names of the first and last token from a tokenizer_config.json beside it if
@@ -45,21 +45,21 @@ class tokenizer {
     /// The same from parsed JSON alone; `where` stands for the file in messages.
     tokenizer(const nlohmann::json& document, const std::string& where);
 
-    /// The token ids of `text`, without those that begin or end it. format_error if the text is not UTF-8 or has a
+    /// The token ids of `text`, without the tokens that begin or end it. format_error if the text is not UTF-8 or has a
     /// character that the vocabulary does not cover.
     std::vector<std::int32_t> encode(std::string_view text, special_tokens specials = special_tokens::recognized) const;
     /// The token ids of a text file; errors name the file.
     std::vector<std::int32_t> encode_file(const std::filesystem::path& text,
                                           special_tokens specials = special_tokens::recognized) const;
 
-    /// The tokens that begin a text (BOS) and end it, as the post-processor says; mostly one and none, or none at all.
+    /// The tokens that begin a text (BOS) and end it, as the post-processor says: usually one and none, or none at all.
     const surrounding_tokens& around_text() const { return around_; }
 
-    /// The text of `ids`, special tokens included; what is not UTF-8 becomes U+FFFD. value_error for an id that is not
-    /// a token.
+    /// The text of `ids`, special tokens included; bytes that are not UTF-8 become U+FFFD. value_error for an id that
+    /// is not a token.
     std::string decode(std::span<const std::int32_t> ids) const;
 
-    /// True where an id is a token: there may be gaps, and a model may have more rows than there are tokens.
+    /// True if an id is a token: ids may have gaps, and a model may have more rows than there are tokens.
     bool is_token(std::int32_t id) const { return tokens_.has(id); }
 
     /// True for control tokens such as the end of the text.
@@ -92,7 +92,7 @@ class tokenizer {
     std::optional<std::int32_t> bos_id_, eos_id_;
 };
 
-/// Decodes token by token, holding back what the tokens to come may change.
+/// Decodes token by token, and holds back text that later tokens may change.
 class stream_decoder {
   public:
     /// `tokens` must outlive the decoder.
@@ -101,10 +101,10 @@ class stream_decoder {
     /// The text that is certain once `id` is known; always valid UTF-8, often empty in the middle of a character.
     std::string add(std::int32_t id);
 
-    /// What was held back; U+FFFD for a character that was left unfinished. After it comes another text.
+    /// The text that was held back, with U+FFFD for an unfinished character. The next token begins another text.
     std::string finish();
 
-    /// Takes tokens whose text is known, such as those of a prompt: what is added after them continues it.
+    /// Takes tokens whose text is known already, such as those of a prompt; text of further tokens continues it.
     void skip(std::span<const std::int32_t> ids);
 
   private:

@@ -1,4 +1,4 @@
-// What Unicode says about characters and texts: classes, case, and the four normalization forms.
+// Unicode's properties of characters and texts: classes, case, and the four normalization forms.
 #pragma once
 
 #include <cstdint>

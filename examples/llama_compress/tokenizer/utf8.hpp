@@ -1,4 +1,4 @@
-// Just enough UTF-8: where a sequence ends, whether it is one, and which code point it stands for.
+// The parts of UTF-8 that are needed: the length of a sequence, whether it is valid, and its code point.
 #pragma once
 
 #include <cstddef>
@@ -8,19 +8,18 @@
 
 namespace llama {
 
-/// What stands for bytes that are no character: U+FFFD.
+/// The replacement for bytes that are not a character: U+FFFD.
 inline constexpr std::string_view replacement_character = "\xef\xbf\xbd";
 
-/// What stands at the start of some bytes: a code point, a piece that no code point begins with, or one cut off by the
-/// end.
+/// What some bytes begin with: a code point, an invalid sequence, or a sequence that is cut off by the end.
 struct utf8_sequence {
     enum class kind { valid, invalid, incomplete };
     kind what;
     std::size_t size;  // bytes it takes, at least 1
 };
 
-/// Reads the first sequence of `text`, which is not empty. Overlong forms, surrogates and what lies beyond U+10FFFF are
-/// invalid.
+/// Reads the first sequence of `text`, which is not empty. Overlong forms, surrogates and code points above U+10FFFF
+/// are invalid.
 inline utf8_sequence first_utf8_sequence(std::string_view text) {
     const auto byte = [&](std::size_t k) { return static_cast<unsigned char>(text[k]); };
     const unsigned lead = byte(0);

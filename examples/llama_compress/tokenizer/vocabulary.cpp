@@ -16,13 +16,14 @@ std::int32_t vocabulary::id_of(const json& value, const std::string& where) cons
     return value.get<std::int32_t>();
 }
 
-void vocabulary::add(std::int32_t id, const std::string& name, const std::string& where) {
+void vocabulary::add(std::int32_t id, const std::string& name, bool of_model, const std::string& where) {
     const auto at = static_cast<std::size_t>(id);
-    if (at >= names_.size()) names_.resize(at + 1);
+    if (at >= names_.size()) names_.resize(at + 1), of_model_.resize(at + 1);
     if (name.empty()) throw format_error(where + " has a token without a name");
     if (!names_[at].empty())
         throw format_error(where + " " + in_quotes(name) + " has the id " + std::to_string(id) + " of another token");
     names_[at] = name;
+    of_model_[at] = of_model;
     ids_.emplace(name, id);
 }
 
@@ -30,6 +31,11 @@ std::optional<std::int32_t> vocabulary::find(std::string_view name) const {
     const auto found = ids_.find(name);
     if (found == ids_.end()) return {};
     return found->second;
+}
+
+std::optional<std::int32_t> vocabulary::find_in_model(std::string_view name) const {
+    const auto id = find(name);
+    return id && of_model_[static_cast<std::size_t>(*id)] ? id : std::nullopt;
 }
 
 const std::string& vocabulary::name(std::int32_t id) const {

@@ -18,13 +18,16 @@ class vocabulary {
     /// Ids from 0 to id_limit - 1.
     explicit vocabulary(std::size_t id_limit) : id_limit_(id_limit) {}
 
-    /// A number from JSON as an id; format_error beginning with `where` if it is none.
+    /// A number from JSON as an id; format_error beginning with `where` if it is not an id.
     std::int32_t id_of(const nlohmann::json& value, const std::string& where) const;
 
-    /// format_error beginning with `where` if the id is another token's; a name is given once.
-    void add(std::int32_t id, const std::string& name, const std::string& where);
+    /// A token of the model, or one that was added to it. format_error beginning with `where` if the id is another
+    /// token's; a name is given once.
+    void add(std::int32_t id, const std::string& name, bool of_model, const std::string& where);
 
     std::optional<std::int32_t> find(std::string_view name) const;
+    /// The same among the model's tokens alone.
+    std::optional<std::int32_t> find_in_model(std::string_view name) const;
 
     /// value_error for an id that is not a token.
     const std::string& name(std::int32_t id) const;
@@ -39,6 +42,7 @@ class vocabulary {
     };
     std::size_t id_limit_;
     std::vector<std::string> names_;  // empty: no token
+    std::vector<bool> of_model_;
     std::unordered_map<std::string, std::int32_t, text_hash, std::equal_to<>> ids_;
 };
 

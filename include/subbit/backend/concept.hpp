@@ -1,9 +1,9 @@
-// What a backend is: a small value with a tag, the types of its memory, and the operations below.
+// What a backend is: a small value with a tag and the types of its memory.
 //
 // A tag inherits from the tag it extends, and every operation is an overload set `do_OPERATION(tag, backend, ...)`: the
-// most derived tag wins, and `reference_tag` always has a version. So a new backend starts empty, already works (if its
-// memory is the host's), and replaces what is hot; a device's tag extends `gpu_tag`, or nothing but `backend_tag`.
-// Overloads are found by argument-dependent lookup in the tag's own namespace.
+// most derived tag wins, and `reference_tag` always has a version. So a new backend whose memory is the host's works
+// without any operation of its own, and overloads those that take the time; a device's tag extends `gpu_tag`, or only
+// `backend_tag`. Overloads are found by argument-dependent lookup in the tag's own namespace.
 #pragma once
 
 #include <subbit/core/matrix.hpp>
@@ -18,15 +18,15 @@ struct backend_tag {};
 /// The root of the backends whose memory is the host's; its operations are plain loops.
 struct reference_tag : backend_tag {};
 
-/// A backend: a tag and the owners of its memory. `matrix<S>` and `vector<S>` are what view() and span_of() accept.
+/// A backend: a tag and the owners in its memory. view() accepts its `matrix<S>`, span_of() its `vector<S>`.
 template <class B, class S = float>
 concept backend = std::copyable<B> && std::derived_from<typename B::tag, backend_tag> && requires {
     typename B::template matrix<S>;
     typename B::template vector<S>;
 };
 
-/// Whether matrix products are so much faster than solves on a backend that a few of them replace one: its own
-/// `static constexpr bool solves_by_products`.
+/// Whether matrix products are so much faster than solves on a backend that a few of them should replace a solve: its
+/// member `static constexpr bool solves_by_products`.
 template <class B>
 inline constexpr bool solves_by_products = [] {
     if constexpr (requires { B::solves_by_products; })
@@ -35,15 +35,15 @@ inline constexpr bool solves_by_products = [] {
         return false;
 }();
 
-/// A backend whose memory is the host's and that can share out loops: what a model written in plain loops needs.
+/// A backend whose memory is the host's and that can divide loops among threads, for models written as plain loops.
 template <class B>
 concept host_backend = backend<B> && requires(const B& b, void (*body)(index, index)) {
     b.parallel_for(index{}, index{}, body);
     { b.threads() } -> std::convertible_to<int>;
 };
 
-/// How many rows of independent windows a pass through a block takes at once: enough to fill the machine, and few
-/// enough for a processor's caches.
+/// How many rows of independent windows pass through a block at once: enough to keep the machine busy, and few enough
+/// for a processor's caches.
 template <backend B>
 inline constexpr index rows_at_once = host_backend<B> ? 512 : 4096;
 
@@ -51,7 +51,7 @@ inline constexpr index rows_at_once = host_backend<B> ? 512 : 4096;
 template <class B>
 concept device_backend = backend<B> && !host_backend<B>;
 
-/// Calls f(), with its loops vectorized for the machine where the backend knows how.
+/// Calls f(), with its loops vectorized for the machine if the backend can do that.
 template <host_backend B, class F>
 void vectorized(const B& b, F&& f) {
     if constexpr (requires { b.vectorized(f); })

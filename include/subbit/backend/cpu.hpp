@@ -1,4 +1,4 @@
-// The cpu backend: all threads, the widest SIMD that the machine has, chosen at run time. What it has no kernel for are
+// The cpu backend: all threads and the widest SIMD of the machine, chosen at run time. What it has no kernel for are
 // the reference's loops, shared out to the threads.
 #pragma once
 

@@ -1,5 +1,5 @@
-// The GPU backend without a GPU: the same kernels on the host, block by block. It finds the errors of kernels, not the
-// time they take.
+// The GPU backend without a GPU: the same kernels on the host, block by block. It finds errors in kernels, and does not
+// measure their time.
 #pragma once
 
 #include <subbit/backend/emulated/device.hpp>

@@ -1,4 +1,4 @@
-// The oracle: plain Eigen and plain loops, any scalar type, one thread. Every other backend is tested against it.
+// The reference: plain Eigen and plain loops, any scalar type, one thread. Every other backend is tested against it.
 #pragma once
 
 #include <subbit/backend/reference/backend.hpp>

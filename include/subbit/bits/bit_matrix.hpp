@@ -18,7 +18,7 @@
 
 namespace subbit {
 
-/// A rows x cols matrix of +1 and -1, one bit an entry, in the layout of bit_view.hpp; born all -1.
+/// A rows x cols matrix of +1 and -1, one bit an entry, in the layout of bit_view.hpp; at first all entries are -1.
 class bit_matrix {
   public:
     bit_matrix() = default;
@@ -28,8 +28,8 @@ class bit_matrix {
         words_.resize(static_cast<std::size_t>(bit_layout::word_count(rows, cols)));
     }
 
-    /// Takes over words that were stored. Throws shape_error where their number is not that of a rows x cols matrix,
-    /// format_error where a bit of the padding is set.
+    /// Takes over stored words. Throws shape_error unless their number is that of a rows x cols matrix, format_error if
+    /// a bit of the padding is set.
     static bit_matrix from_words(index rows, index cols, std::span<const std::uint32_t> words) {
         bit_matrix m(rows, cols);
         require_size("bit matrix", std::ssize(words), m.word_count());
@@ -62,12 +62,12 @@ class bit_matrix {
         w = positive ? w | bit : w & ~bit;
     }
 
-    /// Moves the words to the end of `arena`, which must outlive them here.
+    /// Moves the words to the end of `arena`, which must outlive this matrix.
     void move_to(streaming_arena& arena) {
         words_ = decltype(words_)(words_.begin(), words_.end(), streaming_allocator<std::uint32_t>(arena));
     }
 
-    /// Sets the 32 entries of row i from column 32*col_group on; bits beyond the last column must be zero.
+    /// Sets the 32 entries of row i that begin at column 32*col_group; bits beyond the last column must be zero.
     void set_word(index i, index col_group, std::uint32_t word) {
         words_[static_cast<std::size_t>(bit_layout::word_index(i, col_group, bit_layout::col_groups(cols_)))] = word;
     }
@@ -107,8 +107,8 @@ class bit_matrix {
 
 namespace detail {
 
-/// The signs of 32 neighbours as one word: the bits' weights are selected and summed as numbers, 16 at a time, so that
-/// every sum is exact.
+/// The signs of 32 adjacent numbers as one word. The trick: the bits' weights are selected and summed as numbers,
+/// 16 at a time, so that every sum is exact and the loop vectorizes.
 template <class Scalar, class Simd = xsimd::default_arch>
 std::uint32_t pack_word(const Scalar* x) {
     using batch = xsimd::batch<Scalar, Simd>;
@@ -168,7 +168,7 @@ bit_matrix bit_matrix::pack(matrix_view<T> W) {
     using Scalar = std::remove_const_t<T>;
     bit_matrix m(W.rows, W.cols);
     if (m.words_.empty()) return m;
-    // A column-major source is read along its columns, and packed into the transpose of what is asked for.
+    // A column-major source is read along its columns: its transpose is packed, then transposed.
     if (!W.is_row_major() && W.row_stride == 1) return pack(W.t()).transpose();
     const index full = W.cols / bit_layout::tile_cols;
     for (index i = 0; i < W.rows; ++i) {
@@ -214,7 +214,7 @@ matrix<Scalar> bit_view::unpack() const {
 /// Writes row groups [begin, end) of the transpose of `in` to `words`; `begin` is even.
 inline void transpose_groups(bit_view in, index begin, index end, std::uint32_t* words) {
     const index out_col_groups = bit_layout::col_groups(in.rows());
-    // 32 x 32 bits are two tiles, one below the other, on either side; beyond the last row group there are zeros.
+    // 32 x 32 bits are two tiles, one below the other, in both matrices; beyond the last row group there are zeros.
     for (index g = begin / 2; 2 * g < end; ++g)
         for (index pair = 0; pair < out_col_groups; ++pair) {
             std::array<std::uint32_t, 32> w{};

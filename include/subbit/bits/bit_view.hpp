@@ -1,8 +1,8 @@
-// The packed layout of a sign matrix, the only one there is: in memory, on disk and for every kernel.
+// The packed layout of a sign matrix, which memory, files and all kernels share.
 //
-// Tiles of 16 rows x 32 columns, stored row group by row group, each tile 16 words of 32 bits: one cache line, one word
-// a row. A kernel that keeps 16 rows in the lanes of a register loads a tile at once, one that walks a row takes every
-// 16th word, and a transpose moves whole tiles. A set bit is +1; the bits of the padding are zero.
+// Tiles of 16 rows x 32 columns are stored row group by row group. A tile is 16 words of 32 bits, one word a row: one
+// cache line. A kernel that keeps 16 rows in the lanes of a register loads a whole tile, one that follows a row reads
+// every 16th word, and a transpose moves whole tiles. A set bit is +1; the bits of the padding are zero.
 #pragma once
 
 #include <subbit/core/error.hpp>
@@ -25,7 +25,7 @@ struct bit_layout {
     static constexpr index word_count(index rows, index cols) {
         return row_groups(rows) * col_groups(cols) * tile_rows;
     }
-    /// Where the word of row i and columns 32*col_group.. stands in a matrix of so many column groups.
+    /// The index of the word of row i and columns 32*col_group.. in a matrix of `groups` column groups.
     static constexpr index word_index(index i, index col_group, index groups) {
         return (i / tile_rows * groups + col_group) * tile_rows + i % tile_rows;
     }
@@ -33,14 +33,14 @@ struct bit_layout {
 
 class transposed_bit_view;
 
-/// A non-owning rows x cols matrix of signs; trivially copyable, so that it can be a kernel's argument on any device.
+/// A view of a rows x cols matrix of signs; trivially copyable, so it can be a kernel's argument on any device.
 class bit_view {
   public:
     constexpr bit_view() = default;
     constexpr bit_view(const std::uint32_t* words, index rows, index cols) : words_(words), rows_(rows), cols_(cols) {}
 
-    /// A view of words of any origin, in a mapped file for instance, whose memory must outlive it; shape_error unless
-    /// they are as many as a rows x cols matrix has. The bits of the padding may be anything.
+    /// A view of words in any memory, for instance in a mapped file; the memory must outlive it. Throws shape_error
+    /// unless their number is that of a rows x cols matrix. The bits of the padding may have any value.
     static bit_view over(std::span<const std::uint32_t> words, index rows, index cols) {
         if (rows < 0 || cols < 0) throw shape_error("bit matrix of " + shape_text(rows, cols));
         require_size("bit matrix", std::ssize(words), bit_layout::word_count(rows, cols));
@@ -80,7 +80,7 @@ class bit_view {
     index cols_ = 0;
 };
 
-/// The transpose of a bit_view: the same words, read the other way round.
+/// The transpose of a bit_view: the same words, with rows and columns exchanged.
 class transposed_bit_view {
   public:
     constexpr transposed_bit_view() = default;

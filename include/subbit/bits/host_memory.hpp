@@ -1,4 +1,4 @@
-// What a layer is made of where its numbers lie in the host's memory; a device's backend names its own.
+// The types of a layer's parts in the host's memory; a device's backend has its own.
 #pragma once
 
 #include <subbit/bits/bit_matrix.hpp>
@@ -6,7 +6,7 @@
 
 namespace subbit {
 
-/// The owners of the host's memory, for types that are made for the memory of any backend.
+/// The owners in the host's memory, for types that are templates on a memory.
 struct host_memory {
     template <class S>
     using matrix = subbit::matrix<S>;

@@ -1,4 +1,5 @@
-// The layer that replaces a dense weight matrix: W ~ diag(s_post) U diag(s_mid) V diag(s_pre), U and V of signs.
+// The layer that replaces a dense weight matrix: W ~ diag(s_post) U diag(s_mid) V diag(s_pre), U and V of signs
+// (docs/method.md, eq. 1).
 #pragma once
 
 #include <subbit/bits/bit_matrix.hpp>
@@ -6,35 +7,34 @@
 #include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
 
-#include <initializer_list>
 #include <span>
-#include <type_traits>
 
 namespace subbit {
 
-/// How the sums of a product with packed signs are made.
+/// How the sums of a product with packed signs are computed.
 enum class packed_precision {
     exact,  ///< in the scalar type, in a fixed order
-    int8,   ///< float only, where the processor is faster with it: see apply_options
-    bf16    ///< float only, where a GPU is faster with it: see apply_options
+    int8,   ///< float only, on processors that are faster with it: see apply_options
+    bf16    ///< float only, on GPUs that are faster with it: see apply_options
 };
 
-/// With packed_precision::int8, sums of four neighbouring inputs are rounded to 8 bits, with one scale for each 128
-/// inputs. An output of B x, x of n entries, is then off by at most the sum over these runs of 32 q / 254, q the run's
-/// largest |x_4k| + .. + |x_4k+3| (zero is taken for a q under 1e-30), and by the rounding of a float32 sum; for normal
-/// x the error is some 7e-3 of the result's norm. A backend may be more exact: those without such a kernel, and double,
-/// are.
+/// The precision of a layer's products, chosen by the caller for one call.
 ///
-/// With packed_precision::bf16, more than 4 vectors at once are rounded to bfloat16, inputs after s_pre and the numbers
-/// between V and U after s_mid, and sums are float32: each of the two adds some 2^-9 to the relative error of the
-/// result's norm. An infinity goes on as in a float sum. It is a GPU's whose products by warpgroups are
-/// turned on (docs/gpu.md); elsewhere, and with fewer vectors, results are exact.
+/// With packed_precision::int8, sums of four adjacent inputs are rounded to 8 bits, with one scale for each run of 128
+/// inputs. The error of an output of B x is then at most the sum over these runs of 32 q / 254, where q is the run's
+/// largest |x_4k| + .. + |x_4k+3| (a q under 1e-30 counts as zero), plus the rounding of a float32 sum. For normally
+/// distributed x it is about 7e-3 of the result's norm. Double, and backends without such a kernel, are exact.
+///
+/// With packed_precision::bf16 and more than 4 vectors at once, inputs after s_pre and the numbers between V and U
+/// after s_mid are rounded to bfloat16, and sums are float32: each of the two roundings adds about 2^-9 to the relative
+/// error of the result. Infinities propagate as in a float sum. Only GPUs with products by warpgroups turned on have it
+/// (docs/gpu.md); elsewhere, and with fewer vectors, results are exact.
 struct apply_options {
     packed_precision precision = packed_precision::exact;
 };
 
-/// y = s_post o (U (s_mid o (V (s_pre o x)))) + bias for x of n entries and y of m; NanoQuant's two-scale form
-/// (arXiv 2602.06694, equation 1) where s_mid is empty, DBF's three-scale form where it is not.
+/// y = s_post o (U (s_mid o (V (s_pre o x)))) + bias for x of n entries and y of m (docs/method.md, eq. 2): NanoQuant's
+/// two-scale form (arXiv 2602.06694, equation 1) if s_mid is empty, otherwise DBF's three-scale form.
 template <class S, class Memory = host_memory>
 struct low_rank_binary_linear {
     typename Memory::bits U;                      ///< (m, r)
@@ -58,12 +58,12 @@ struct low_rank_binary_linear {
         if (bias.size() != 0) require_size("low-rank binary layer: bias", bias.size(), rows());
     }
 
-    /// Bits that the signs and the scales take; padding and bias are not counted.
+    /// Bits of the signs and the scales (docs/method.md, eq. 3); padding and bias are not counted.
     double storage_bits(double bits_per_scale = 16) const {
         const auto signs = static_cast<double>(rank()) * static_cast<double>(rows() + cols());
         return signs + bits_per_scale * static_cast<double>(s_post.size() + s_mid.size() + s_pre.size());
     }
-    /// storage_bits for each entry of the matrix that the layer stands for.
+    /// storage_bits divided by the number of entries of the dense matrix.
     double bits_per_weight(double bits_per_scale = 16) const {
         return storage_bits(bits_per_scale) / (static_cast<double>(rows()) * static_cast<double>(cols()));
     }
@@ -88,39 +88,13 @@ struct low_rank_binary_linear {
         apply(b, view(X), view(Y), options);
     }
 
-    /// The matrix that the layer stands for, without the bias.
+    /// The dense matrix that the layer represents, without the bias.
     matrix<S> dense() const {
         matrix<S> left = U.template unpack<S>();
         if (s_mid.size() != 0) left = left * s_mid.asDiagonal();
         return s_post.asDiagonal() * (left * V.template unpack<S>()) * s_pre.asDiagonal();
     }
 };
-
-/// A layer and where its outputs go: one part of apply_layers.
-template <class S>
-struct layer_output {
-    const low_rank_binary_linear<S>& layer;
-    matrix_view<S> Y;  ///< (T, m)
-};
-
-/// Several layers that read the same X (T,n), as one job: each Y (T,m) is what `layer.apply(b, X, Y)` gives, to the
-/// last bit. The threads meet twice, whatever the number of layers. Throws shape_error.
-template <class B, class S>
-void apply_layers(const B& b, matrix_view<const S> X, std::span<const layer_output<std::type_identity_t<S>>> layers,
-                  apply_options options = {}) {
-    for (const auto& [layer, Y] : layers) {
-        layer.validate();
-        require_shape("apply: X", X.rows, X.cols, X.rows, layer.cols());
-        require_shape("apply: Y", Y.rows, Y.cols, X.rows, layer.rows());
-    }
-    do_apply_layers(typename B::tag{}, b, layers, X, options);
-}
-/// The same for a list: apply_layers(b, X, {{q, view(Q)}, {k, view(K)}, {v, view(V)}}).
-template <class B, class S>
-void apply_layers(const B& b, matrix_view<const S> X,
-                  std::initializer_list<layer_output<std::type_identity_t<S>>> layers, apply_options options = {}) {
-    apply_layers(b, X, std::span<const layer_output<S>>(layers.begin(), layers.size()), options);
-}
 
 template <class S, class Memory>
 template <class B>

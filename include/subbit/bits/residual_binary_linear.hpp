@@ -1,4 +1,5 @@
-// The layer of residual binarization: W ~ the sum over a few paths of diag(s_post) B diag(s_pre), B of signs.
+// The layer of residual binarization: W ~ the sum over a few paths of diag(s_post) B diag(s_pre), B of signs
+// (docs/method.md, eq. 5).
 #pragma once
 
 #include <subbit/bits/bit_matrix.hpp>
@@ -22,7 +23,7 @@ struct binary_path {
     matrix<S> dense() const { return s_post.asDiagonal() * B.template unpack<S>() * s_pre.asDiagonal(); }
 };
 
-/// More paths than this cost more than the weights that they stand for are worth.
+/// The largest number of paths of a layer.
 inline constexpr index max_paths = 4;
 
 /// value_error naming the matrix unless `paths` is 1 to max_paths.
@@ -54,12 +55,12 @@ struct residual_binary_linear {
         if (bias.size() != 0) require_size("residual binary layer: bias", bias.size(), rows());
     }
 
-    /// Bits that the signs and the scales take, k (m n + bits_per_scale (m + n)); padding and bias are not counted.
+    /// Bits of the signs and the scales (docs/method.md, eq. 6); padding and bias are not counted.
     double storage_bits(double bits_per_scale = 16) const {
         const auto m = static_cast<double>(rows()), n = static_cast<double>(cols());
         return static_cast<double>(path_count()) * (m * n + bits_per_scale * (m + n));
     }
-    /// storage_bits for each entry of the matrix that the layer stands for.
+    /// storage_bits divided by the number of entries of the dense matrix.
     double bits_per_weight(double bits_per_scale = 16) const {
         return storage_bits(bits_per_scale) / (static_cast<double>(rows()) * static_cast<double>(cols()));
     }
@@ -85,7 +86,7 @@ struct residual_binary_linear {
         apply(b, view(X), view(Y));
     }
 
-    /// The matrix that the layer stands for, without the bias: W_eff in the paper.
+    /// The dense matrix that the layer represents, without the bias: W_eff in the paper.
     matrix<S> dense() const {
         matrix<S> sum = matrix<S>::Zero(rows(), cols());
         for (const auto& path : paths)

@@ -1,4 +1,4 @@
-// The scales of a finished layer as files hold them (docs/format.md).
+// Scales as they are stored in files (docs/format.md).
 #pragma once
 
 #include <subbit/bits/low_rank_binary_linear.hpp>
@@ -25,7 +25,7 @@ void round_to_f16(std::initializer_list<vector<S>*> all, const std::string& laye
 
 }  // namespace detail
 
-/// Rounds the scales to the 16-bit floats that files hold; value_error naming `layer_name` where one is out of range.
+/// Rounds the scales to the 16-bit floats of files; value_error naming `layer_name` if one is out of range.
 template <class S>
 void round_scales(low_rank_binary_linear<S>& layer, const std::string& layer_name) {
     detail::round_to_f16({&layer.s_post, &layer.s_mid, &layer.s_pre}, layer_name);

@@ -1,4 +1,4 @@
-// Second moments of activations and gradients, robust against single loud tokens (nanoquant.md section 2).
+// Second moments of activations and gradients, robust against single tokens of large norm (docs/method.md, section 3).
 #pragma once
 
 #include <subbit/backend/ops/dense.hpp>
@@ -15,9 +15,9 @@
 
 namespace subbit {
 
-/// How loud tokens are clipped.
+/// How tokens of large norm are clipped.
 enum class clipping {
-    online,     ///< one pass; the bound is the running maximum, and what was accumulated is rescaled when it grows
+    online,     ///< one pass; the bound is the running maximum, and the sums are rescaled when it grows
     two_phase,  ///< a first pass over all batches (observe) finds the bound, a second one (add_batch) accumulates
     plain,      ///< no clipping (DBF)
 };
@@ -27,12 +27,12 @@ struct moment_options {
     clipping mode = clipping::online;
     percentile keep =
         percentile{0.999};             ///< the k-th largest norm of a batch of T is its bound, k = max(1, T (1 - keep))
-    double scale = 1;                  ///< the moments are multiplied by it (the paper: 1e6 for gradients)
+    double scale = 1;                  ///< factor of the moments (1e6 for gradients)
     std::string name = "activations";  ///< what messages call them
 };
 
-/// Accumulates mean_t (c_t x_t)^2 per channel over batches of tokens, with c_t = min(1, tau / ||x_t||): after clipping
-/// no token moves the result of a batch by more than tau^2 / T (NanoQuant, Lemma 1). Sums are kept in double.
+/// Accumulates mean_t (c_t x_t)^2 per channel over batches of tokens, with c_t = min(1, tau / ||x_t||) (docs/method.md,
+/// eq. 7 to 9): no token changes the result of a batch by more than tau^2 / T (NanoQuant, Lemma 1). Sums are in double.
 template <class S>
 class clipped_moments {
   public:
@@ -46,8 +46,8 @@ class clipped_moments {
                               ", expected at least 1 channel, a percentile in (0,1] and a positive, finite scale");
     }
 
-    /// First pass of two_phase: X (T,n), in the backend's memory, only raises the bound. It is one batch, or a stack of
-    /// batches of `tokens` each.
+    /// First pass of two_phase: X (T,n), in the backend's memory, only raises the bound. X is one batch, or several
+    /// batches of `tokens` tokens each.
     template <class B, class M>
     void observe(const B& b, const M& X, index tokens = 0) {
         const std::vector<S> norms = token_norms(b, const_view(X), tokens);
@@ -55,9 +55,9 @@ class clipped_moments {
             tau_ = std::max(tau_, batch_bound({batch, batch + batch_length(tokens, norms)}));
     }
 
-    /// Accumulates X (T,n), in the backend's memory: one batch, or a stack of batches of `tokens` each, taken one after
-    /// the other. Throws shape_error for a wrong number of channels or of tokens; value_error, and leaves the moments
-    /// as they were, for an empty batch and for values that are not finite.
+    /// Accumulates X (T,n), in the backend's memory: one batch, or several batches of `tokens` tokens each, in order.
+    /// Throws shape_error for a wrong number of channels or of tokens; throws value_error, and leaves the moments
+    /// unchanged, for an empty batch or values that are not finite.
     template <class B, class M>
     void add_batch(const B& b, const M& X, index tokens = 0) {
         const auto x = const_view(X);
@@ -65,7 +65,7 @@ class clipped_moments {
         if (options_.mode == clipping::two_phase && tau_ < 0)
             throw value_error(options_.name + ": two_phase moments need a pass of observe before add_batch");
         const auto length = batch_length(tokens, weights);
-        std::vector<double> growth;  // of the bound, at each batch
+        std::vector<double> growth;  // of the bound, for each batch
         for (auto batch = weights.begin(); batch != weights.end(); batch += length) {
             growth.push_back(options_.mode == clipping::online ? raise_bound(batch_bound({batch, batch + length})) : 1);
             std::transform(batch, batch + length, batch, [&](S w) {
@@ -144,7 +144,7 @@ class clipped_moments {
         return static_cast<double>(*kth);
     }
 
-    /// How many times the bound grows, 1 where it stays.
+    /// The factor by which the bound grows, 1 if it does not.
     double raise_bound(double bound) {
         if (bound <= tau_) return 1;
         const double grown = tau_ > 0 ? bound / tau_ : 1.0;
@@ -164,8 +164,8 @@ struct layer_moments {
     vector<S> input, output;
 };
 
-/// Shrinkage toward the mean, (1 - gamma) v + gamma mean(v), gamma in [0,1] (0.4 in the authors' code, 0.2 in the
-/// paper); throws value_error for another gamma.
+/// Shrinkage toward the mean, (1 - gamma) v + gamma mean(v) (docs/method.md, eq. 10), with gamma in [0,1] (0.4 in the
+/// authors' code, 0.2 in the paper); throws value_error for another gamma.
 template <class S>
 vector<S> shrink(const vector<S>& v, double gamma) {
     if (!(gamma >= 0 && gamma <= 1))

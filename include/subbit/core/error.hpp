@@ -1,4 +1,4 @@
-// The typed errors. The library never prints, exits or aborts: whatever goes wrong is one of these, and its message
+// The typed errors. The library never prints, exits or aborts: every failure is one of these exceptions, whose message
 // names the tensor or file, its shape, and what was expected.
 #pragma once
 
@@ -38,12 +38,12 @@ struct cancelled_error : error {
     using error::error;
 };
 
-/// A GPU that is missing, too old a driver, out of memory, or lost; the message says what to do.
+/// A GPU that is missing, has too old a driver, ran out of memory or was lost; the message says what to do.
 struct device_error : error {
     using error::error;
 };
 
-/// "3x5": the way every message writes a shape.
+/// A shape as every message writes it: "3x5".
 inline std::string shape_text(std::ptrdiff_t rows, std::ptrdiff_t cols) {
     return std::to_string(rows) + "x" + std::to_string(cols);
 }

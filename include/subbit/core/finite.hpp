@@ -1,4 +1,4 @@
-// Whether a number is one, from its bits: -ffast-math lets a compiler take std::isfinite for true.
+// Whether a number is finite, from its bits: with -ffast-math a compiler may assume that std::isfinite is true.
 #pragma once
 
 #include <bit>
@@ -6,8 +6,8 @@
 
 namespace subbit {
 
-/// False for NaN and the infinities, under -ffast-math too. By reference, for a compiler may take any argument that is
-/// passed by value for finite there.
+/// False for NaN and the infinities, with -ffast-math too. The argument is a reference because with that option a
+/// compiler may assume that a number passed by value is finite.
 constexpr bool is_finite(const float& x) {
     return (std::bit_cast<std::uint32_t>(x) & 0x7f800000u) != 0x7f800000u;
 }

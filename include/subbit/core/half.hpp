@@ -1,4 +1,4 @@
-// The two 16-bit floats, by integer arithmetic alone: the same bits on every machine, and loops over them vectorize.
+// The two 16-bit floats, by integer arithmetic: the same bits on every machine, and loops over them vectorize.
 //
 // f16  = IEEE binary16: 1 sign, 5 exponent (bias 15), 10 fraction bits.  bf16 = the upper half of a float.
 #pragma once
@@ -10,7 +10,7 @@ namespace subbit {
 
 /// The float of the same value as the binary16 `h`; exact, NaN payloads kept.
 constexpr float from_f16(std::uint16_t h) {
-    // Placed in a float's fields the exponent is 112 too small: one multiplication mends normals and subnormals alike.
+    // In a float's fields the exponent is 112 too small: one multiplication corrects normals and subnormals alike.
     const std::uint32_t magnitude = static_cast<std::uint32_t>(h & 0x7fffu) << 13;
     const float scaled = std::bit_cast<float>(magnitude) * 0x1p112f;
     const std::uint32_t infinite_or_nan = magnitude >= 0x0f800000u ? 0x7f800000u : 0u;
@@ -46,7 +46,7 @@ constexpr std::uint16_t to_bf16(float x) {
     return static_cast<std::uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? quiet_nan : rounded);
 }
 
-/// The 16-bit floats as types, for kernels whose activations they are.
+/// The 16-bit floats as types, for kernels with 16-bit activations.
 struct f16 {
     std::uint16_t bits = 0;
     constexpr f16() = default;

@@ -1,7 +1,7 @@
-// Functions that a GPU runs too.
+// Functions that run on the host and on a GPU.
 #pragma once
 
-/// Before the return type of a function that runs on the host and on a GPU; nothing where no CUDA compiler is at work.
+/// Stands before the return type of such a function; empty unless a CUDA compiler compiles the file.
 #if defined(__CUDACC__)
 #define SUBBIT_KERNEL __host__ __device__
 #else

@@ -7,15 +7,15 @@
 
 namespace subbit {
 
-/// e^x; double: the standard library's, float: a degree-6 polynomial, relative error under 2e-7, 0 below -87, inf
-/// above 88.7.
+/// e^x. For double the standard library's; for float a polynomial of degree 6 with a relative error under 2e-7, 0 below
+/// -87 and infinity above 88.7.
 inline double fast_exp(double x) {
     return std::exp(x);
 }
 
 inline float fast_exp(float x) {
     // e^x = 2^n e^r with n = round(x / ln 2), |r| <= ln2/2; ln 2 is split in two so that r is exact. Adding 1.5 * 2^23
-    // rounds to an integer and leaves it in the low mantissa bits, from where it moves into an exponent.
+    // rounds to an integer and leaves it in the low mantissa bits, from where it is moved into an exponent.
     constexpr float log2e = 1.44269504088896341F, ln2_high = 0.693359375F, ln2_low = -2.12194440e-4F;
     constexpr float round_magic = 12582912.0F;
     const float clamped = x > 88.8F ? 88.8F : (x > -87.0F ? x : -87.0F);
@@ -29,7 +29,7 @@ inline float fast_exp(float x) {
     p = p * r + 1.6666665459e-1F;
     p = p * r + 5.0000001201e-1F;
     p = p * r * r + r + 1.0F;
-    // 2^n in two factors, one after the other, since n may be 128 and 2^128 is no float.
+    // 2^n in two factors, since n may be 128, and 2^128 is not a float.
     const std::int32_t whole = std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(round_magic);
     const std::int32_t half = whole / 2;
     const float result =

@@ -1,7 +1,7 @@
-// Dense storage and the one view type that every operation takes.
+// Dense storage, and the view type that every operation takes.
 //
 // Owners are Eigen's, row-major; a `matrix_view` is a trivially copyable pointer with two strides, so that a transpose,
-// a block of rows and a slice of a memory-mapped file cost nothing and mean the same on every backend.
+// a block of rows and a slice of a memory-mapped file cost nothing, on every backend.
 #pragma once
 
 #include <subbit/core/error.hpp>
@@ -23,8 +23,8 @@ using matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowM
 template <class Scalar>
 using vector = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
 
-/// A strided, non-owning rows x cols window; `T` is const for input. Element (i,j) is data[i*row_stride +
-/// j*col_stride].
+/// A strided view of a rows x cols matrix that it does not own; `T` is const for input. Element (i,j) is
+/// data[i*row_stride + j*col_stride].
 template <class T>
 struct matrix_view {
     using value_type = std::remove_const_t<T>;
@@ -45,13 +45,13 @@ struct matrix_view {
     }
 
     constexpr T& operator()(index i, index j) const { return data[i * row_stride + j * col_stride]; }
-    /// Where row i begins; also good for a matrix without columns, which may have no data.
+    /// A pointer to row i; valid for a matrix without columns too, whose data may be null.
     constexpr T* row(index i) const { return data + i * row_stride; }
     constexpr index size() const { return rows * cols; }
     constexpr bool is_row_major() const { return col_stride == 1; }
     constexpr bool is_contiguous() const { return col_stride == 1 && (row_stride == cols || rows <= 1); }
 
-    /// The transpose: the same data, the strides exchanged.
+    /// The transpose: the same data with exchanged strides.
     constexpr matrix_view t() const { return {data, cols, rows, col_stride, row_stride}; }
     constexpr matrix_view block(index i, index j, index r, index c) const {
         return {data + i * row_stride + j * col_stride, r, c, row_stride, col_stride};

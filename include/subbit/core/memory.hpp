@@ -1,4 +1,4 @@
-// Memory for what is streamed through the processor: packed signs, tables of rows.
+// Memory for data that is streamed through the processor: packed signs, tables of rows.
 #pragma once
 
 #include <algorithm>
@@ -16,13 +16,13 @@ namespace subbit {
 
 inline constexpr std::size_t cache_line = 64;
 
-/// Blocks at cache-line boundaries, so that one tile of packed signs is one line; from some megabytes on in large pages
-/// where the system has them, so that a stream does not stop at every fourth kilobyte for an address.
+/// Blocks that begin at cache lines, so that one tile of packed signs is one line. Blocks of several megabytes are in
+/// large pages, where the system has them, so that a stream does not wait for an address translation every 4 kilobytes.
 struct streaming_memory {
     static void* allocate(std::size_t bytes) {
         void* const p = ::operator new(bytes, alignment_of(bytes));
 #if defined(__linux__)
-        if (is_large(bytes)) ::madvise(p, bytes, MADV_HUGEPAGE);  // an advice: nothing is lost without it
+        if (is_large(bytes)) ::madvise(p, bytes, MADV_HUGEPAGE);  // only advice: it may be ignored
 #endif
         return p;
     }
@@ -40,7 +40,7 @@ struct streaming_memory {
     }
 };
 
-/// Hands out memory piece after piece, side by side, and takes all of it back at its end.
+/// Hands out memory in adjacent pieces, and frees all of it in its destructor.
 class streaming_arena {
   public:
     streaming_arena() = default;
@@ -64,7 +64,7 @@ class streaming_arena {
     }
 
   private:
-    static constexpr std::size_t slab_size = std::size_t{1} << 24;  // what is not used of it is never touched
+    static constexpr std::size_t slab_size = std::size_t{1} << 24;  // the unused part of a slab is never touched
 
     struct slab {
         std::byte* memory;
@@ -74,8 +74,8 @@ class streaming_arena {
     std::size_t used_ = 0;  // of the last one
 };
 
-/// Allocates streaming memory, out of an arena if it is given one, which must outlive the memory. Copies of a container
-/// do not stay in the arena.
+/// Allocates streaming memory, from an arena if it is given one, which must outlive the memory. A copy of a container
+/// allocates outside the arena.
 template <class T>
 struct streaming_allocator {
     using value_type = T;

@@ -1,5 +1,5 @@
-// Counter-based random numbers (Random123's Philox 4x32-10): the i-th number of a stream depends on the seed, the
-// stream and i alone, so any thread, and any device, can make it, in any order.
+// Counter-based random numbers (Random123's Philox 4x32-10): the i-th number of a stream depends only on the seed, the
+// stream and i, so any thread on any device can compute it, in any order.
 #pragma once
 
 #include <subbit/core/kernel.hpp>

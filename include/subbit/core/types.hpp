@@ -8,7 +8,7 @@
 
 namespace subbit {
 
-/// Stored bits divided by the number of weights they stand for.
+/// Stored bits divided by the number of weights that they represent.
 struct bits_per_weight {
     double value = 1.0;
     constexpr explicit bits_per_weight(double v) : value(v) {}

@@ -1,4 +1,4 @@
-// The balance of two factors (nanoquant.md section 4, Proposition 1).
+// The balance of two factors (docs/method.md, eq. 24; NanoQuant, Proposition 1).
 #pragma once
 
 #include <subbit/backend/ops/dense.hpp>
@@ -7,15 +7,15 @@
 
 namespace subbit {
 
-/// The eta > 0 for which eta A (m,r) and B / eta (n,r or r,n) have the same Frobenius norm, which is where
-/// ||eta A||^2 + ||B / eta||^2 is least; 1 where a factor is zero.
+/// The eta > 0 for which eta A (m,r) and X / eta (n,r or r,n) have the same Frobenius norm, which is also where
+/// ||eta A||^2 + ||X / eta||^2 is smallest; 1 if a factor is zero.
 template <class B, class MA, class MB>
 double balance_ratio(const B& b, const MA& A, const MB& X) {
     const double left = squared_norm(b, A), right = squared_norm(b, X);
     return left > 0 && right > 0 ? std::sqrt(std::sqrt(right / left)) : 1.0;
 }
 
-/// A <- eta A, X <- X / eta with eta = balance_ratio, which it returns. Their product stays what it was.
+/// A <- eta A, X <- X / eta with eta = balance_ratio, which it returns. The product of the two does not change.
 template <class B, class MA, class MB>
 double balance(const B& b, MA&& A, MB&& X) {
     const double eta = balance_ratio(b, A, X);

@@ -1,4 +1,5 @@
-// Ridge regressions of many right-hand sides by matrix products alone: conjugate gradients, all rows side by side.
+// Ridge regressions with many right-hand sides, by matrix products: conjugate gradients for all rows side by side
+// (docs/method.md, eq. 28).
 #pragma once
 
 #include <subbit/backend/ops/dense.hpp>
@@ -9,9 +10,9 @@
 
 namespace subbit {
 
-/// Solves X G = R for symmetric positive definite G (k,k) and X, R (n,k). Every step is an exact minimization of
-/// 1/2 x'Gx - r'x along a direction, so that any number of steps leaves X nearer to the solution (in the norm of G)
-/// than it was: a solve that is cut short is a descent step. Holds memory for n <= rows, made once.
+/// Solves X G = R for symmetric positive definite G (k,k) and X, R (n,k). Every step minimizes 1/2 x'Gx - r'x exactly
+/// along a direction, so after any number of steps X is nearer to the solution (in the norm of G): an incomplete solve
+/// is a descent step. The buffers, for n <= rows, are allocated once.
 template <class B, class S>
 class conjugate_gradients {
   public:
@@ -22,7 +23,7 @@ class conjugate_gradients {
           gained_(allocate<S>(b, rows)),
           last_(allocate<S>(b, rows)) {}
 
-    /// `steps` steps from the X that is given; R is used up.
+    /// Takes `steps` steps from the given X; R is overwritten.
     template <class MG, class MR, class MX>
     void solve(const B& b, int steps, const MG& G, MR&& R, MX&& X) {
         const auto r = view(R);
@@ -40,9 +41,9 @@ class conjugate_gradients {
         }
     }
 
-    /// Of what all solves since the last call gained, the share of their last steps: what the next step would gain is
-    /// of that order, so a share far below an average step's says that there were enough. Not a number where nothing
-    /// was solved, or what was solved is none. Waits for the backend.
+    /// The share of the last steps in the gain of all solves since the last call. A further step would gain about as
+    /// much, so if this is far below the share of an average step, there were enough steps. NaN if nothing was solved,
+    /// or if the numbers were not finite. Waits for the backend.
     double last_share(const B& b) {
         const auto sum_and_clear = [&](auto& v) {
             const double sum = download(b, v).template cast<double>().sum();

@@ -1,5 +1,5 @@
-// Double binary factorization (arXiv 2505.11076; related.md): three scales, and three inner ADMM steps for each factor
-// in turn.
+// Double binary factorization (DBF, arXiv 2505.11076; docs/method.md, section 8): three scales, and three inner ADMM
+// steps for each factor in turn.
 #pragma once
 
 #include <subbit/core/random.hpp>
@@ -21,21 +21,22 @@ struct dbf_admm_options {
     diagonal<S> input = {};   ///< second moments of the inputs (n); empty for ones
     diagonal<S> output = {};  ///< second moments of the output gradients (m); empty for ones
     int iterations = 260;     ///< K outer iterations
-    int inner_steps = 3;      ///< ADMM steps for one factor before it is the other's turn
+    int inner_steps = 3;      ///< ADMM steps for one factor before those for the other
     double reg = 3e-2;        ///< times the mean of the Gram matrix's diagonal, which is 1 for normalized columns
     latent_solve solve = latent_solve::by_backend;
-    std::uint64_t seed = 0;                     ///< of the starts, which are standard normal
+    std::uint64_t seed = 0;                     ///< of the random starts, which are standard normal
     std::optional<refine_options> refine = {};  ///< refits and bit descent at the end; none when not set
     std::string name = "W";                     ///< what messages call the matrix
 };
 
-/// rho of the first inner step of outer iteration k of K: min(1, k/(K-3))^3. The other inner steps have rho = 1.
+/// rho of the first inner step in outer iteration k of K: min(1, k/(K-3))^3 (docs/method.md, eq. 29). The other inner
+/// steps have rho = 1.
 inline double dbf_penalty(int k, int iterations) {
     const double x = std::min(1.0, static_cast<double>(k) / std::max(1, iterations - 3));
     return x * x * x;
 }
 
-/// Factorizes W (m,n), a host matrix or view, into signs and three scales. Throws what lb_admm throws.
+/// Factorizes W (m,n), a host matrix or view, into signs and three scales. Throws like lb_admm.
 template <class B, class M, class S = typename decltype(const_view(std::declval<const M&>()))::value_type>
 requires backend<B, S> factorization<S> dbf_admm(const B& b, const M& W,
                                                  const std::type_identity_t<dbf_admm_options<S>>& options) {

@@ -1,5 +1,5 @@
-// Dual SVID (LittleBit, arXiv 2506.13771; related.md): a truncated SVD whose halves are reduced to signs times rank-one
-// magnitudes. No iteration: a fast start, and the baseline of the others.
+// Dual SVID (LittleBit, arXiv 2506.13771; docs/method.md, eq. 30): a truncated SVD, each half of which is reduced to
+// signs times rank-one magnitudes. There is no iteration: it is a fast start, and the baseline of the other solvers.
 #pragma once
 
 #include <subbit/factor/factorization.hpp>
@@ -23,7 +23,7 @@ struct dual_svid_options {
     std::string name = "W";                     ///< what messages call the matrix
 };
 
-/// Moves the square root of each singular value from left = P diag(s) to right = Q, whose columns are orthonormal.
+/// Moves the square root of each singular value from left = P diag(s) to right = Q, which has orthonormal columns.
 template <class B, class ML, class MR>
 void split_evenly(const B& b, ML& left, MR& right) {
     using S = typename decltype(const_view(left))::value_type;
@@ -40,10 +40,10 @@ void split_evenly(const B& b, ML& left, MR& right) {
 }
 
 /// Factorizes W (m,n), a host matrix or view: T ~ P Q' of the given rank, the singular values split evenly, then signs
-/// and scales of P and Q. Throws what lb_admm throws.
+/// and scales of P and Q. Throws like lb_admm.
 ///
-/// The right singular vectors are eigenvectors of T'T, computed in double; P = T Q up to column scales, so that no
-/// second decomposition is needed.
+/// The right singular vectors are eigenvectors of T'T, computed in double; P = T Q up to column scales, so no second
+/// decomposition is needed.
 template <class B, class M, class S = typename decltype(const_view(std::declval<const M&>()))::value_type>
 requires backend<B, S> factorization<S> dual_svid(const B& b, const M& W,
                                                   const std::type_identity_t<dual_svid_options<S>>& options) {

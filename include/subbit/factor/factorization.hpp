@@ -1,4 +1,4 @@
-// What a solver returns, and the way there: balance, scales, refinement, the host's orientation.
+// What a solver returns, and how it is made of real factors: refinement, balance, scales, orientation.
 #pragma once
 
 #include <subbit/bits/low_rank_binary_linear.hpp>
@@ -16,12 +16,12 @@ template <class S>
 struct factorization {
     matrix<S> U;         ///< (m,r) real factor; its signs are the bits
     matrix<S> V;         ///< (r,n) real factor; its signs are the bits
-    matrix<S> U_latent;  ///< (m,r) what straight-through tuning starts from
+    matrix<S> U_latent;  ///< (m,r) the start of straight-through tuning
     matrix<S> V_latent;  ///< (r,n)
     vector<S> s_post;    ///< (m)
     vector<S> s_pre;     ///< (n)
     vector<S> s_mid;     ///< (r), or empty in the two-scale form
-    double error = 0;    ///< ||D(W - What)E||^2 / ||D W E||^2, D and E the roots of the moments
+    double error = 0;    ///< ||D(W - What)E||^2 / ||D W E||^2 (docs/method.md, eq. 12)
     int iterations = 0;  ///< of the solver
     index flips = 0;     ///< bits that the descent changed
 
@@ -45,7 +45,7 @@ struct refine_options {
     std::optional<descent_options> descent = descent_options{};
 };
 
-/// The real factors of a target that a solver ended with, in the target's orientation: T ~ left right'.
+/// The real factors of a target with which a solver ended, in the target's orientation: T ~ left right'.
 template <class B, class S>
 struct real_factors {
     using matrix_type = typename B::template matrix<S>;
@@ -53,7 +53,7 @@ struct real_factors {
     matrix_type left_latent, right_latent;  // likewise
 };
 
-/// signs of X and one scale per row: the mean magnitude.
+/// The signs of X, and as scale of each row its mean magnitude (docs/method.md, eq. 26).
 template <class B, class S, class M>
 scaled_signs<B, S> row_mean_signs(const B& b, const M& X) {
     scaled_signs<B, S> result{copy_of(b, X), allocate<S>(b, const_view(X).rows)};
@@ -62,8 +62,8 @@ scaled_signs<B, S> row_mean_signs(const B& b, const M& X) {
     return result;
 }
 
-/// Signs and scales of T ~ left right': row means of the magnitudes, or their rank-one factors whose inner halves
-/// multiply to the middle scale.
+/// Signs and scales of T ~ left right': row means of the magnitudes; or with three scales the rank-one factors of the
+/// magnitudes, whose inner halves are multiplied to the middle scale (docs/method.md, eq. 27).
 template <class B, class S, class M>
 sign_factors<B, S> signs_and_scales(const B& b, scale_form form, const M& left, const M& right) {
     sign_factors<B, S> f{row_mean_signs<B, S>(b, left), row_mean_signs<B, S>(b, right), {}};
@@ -86,7 +86,8 @@ index refine(const B& b, const weighted_target<B, S>& target, sign_factors<B, S>
     return options.descent ? descend(b, t, target.squared_norm, factors, *options.descent, work).flips : 0;
 }
 
-/// The balance (Proposition 1) of left and right, factors of the weighted target, once the weighting is taken off.
+/// The balance of left and right, factors of the weighted target, after the weighting is removed (docs/method.md,
+/// eq. 24).
 template <class B, class S, class M>
 double unweighted_balance(const B& b, const weighted_target<B, S>& target, const M& left, const M& right) {
     auto left_free = copy_of(b, left), right_free = copy_of(b, right);
@@ -95,14 +96,14 @@ double unweighted_balance(const B& b, const weighted_target<B, S>& target, const
     return balance_ratio(b, left_free, right_free);
 }
 
-/// Export of a solver's real factors (nanoquant.md section 4): takes signs and scales, refines these where asked,
-/// scales all to eta left and unit right / eta, and turns everything to W's orientation on the host. After a refinement
-/// the latents carry the refined signs. The factors are used up. Throws value_error naming the matrix for a result that
+/// Export of a solver's real factors (docs/method.md, section 6): takes signs and scales, refines them on request,
+/// scales everything to eta left and unit right / eta, and brings it to the host in W's orientation. After a refinement
+/// the latents have the refined signs. The factors are overwritten. Throws value_error naming the matrix if the result
 /// is not finite.
 template <class B, class S>
 factorization<S> export_factorization(const B& b, const weighted_target<B, S>& target, real_factors<B, S> real,
                                       double eta, scale_form form, const std::optional<refine_options>& refinement) {
-    // Here already, for a refinement makes scales of zero from what is no number.
+    // Checked before the refinement, which would turn NaN into scales of zero.
     require_finite_result<B, S>(target, squared_norm(b, real.left) + squared_norm(b, real.right), {});
     auto factors = signs_and_scales<B, S>(b, form, real.left, real.right);
     factorization<S> result;

@@ -1,8 +1,8 @@
-// The two block updates that the latent ADMM solvers share: the latent's ridge regression and the projection onto signs
-// times magnitudes with its dual.
+// The two updates that the ADMM solvers share: the latent's ridge regression (docs/method.md, eq. 16), and the
+// projection onto signs times magnitudes with its dual (eq. 18).
 //
-// Both factors of T ~ A X' are kept with one row per row (A) or column (B) of T and one column per rank component, so
-// that one function updates either: B's is A's for the transposed target.
+// Both factors of T ~ A B' have one row for each row (A) or column (B) of T and one column for each rank component, so
+// one function updates either: B is updated like A, for the transposed target.
 #pragma once
 
 #include <subbit/factor/conjugate_gradients.hpp>
@@ -27,18 +27,18 @@ struct admm_factor {
         : latent(allocate<S>(b, n, rank)), auxiliary(allocate<S>(b, n, rank)), dual(allocate<S>(b, n, rank)) {}
 };
 
-/// The penalty of one step: rho ties the latent to its projection, ridge keeps it small.
+/// The penalty of one step: rho pulls the latent to its projection, ridge keeps it small (docs/method.md, eq. 17).
 struct admm_penalty {
     double rho;
     double ridge;
 };
 
 /// How the latents' systems are solved: exactly, by Cholesky; by a few steps of conjugate gradients from the last
-/// latent, whose number follows what they gain; or the way that suits the backend.
+/// latent, as many as pay off; or by whichever is faster on the backend.
 enum class latent_solve { by_backend, exact, conjugate_gradients };
 
-/// What the latents' updates share: their penalty, in the backend's memory, so that an update which was recorded reads
-/// the one that is set now; the way they are solved; and memory for factors of up to `rows` rows.
+/// What the latents' updates share: the penalty, which is in the backend's memory, so that a recorded update reads the
+/// present one; how systems are solved; and buffers for factors of up to `rows` rows.
 template <class B, class S>
 class latent_solver {
   public:
@@ -59,12 +59,11 @@ class latent_solver {
         fill(b, penalty.ridge, as_column(span_of(penalty_).last(1)));
     }
 
-    /// Steps of conjugate gradients for a system; 0: it is solved exactly.
+    /// Steps of conjugate gradients for a system; 0 if it is solved exactly.
     int steps() const { return steps_; }
 
-    /// Lets the number of steps follow what the last of them gained since the last call, relative to their average
-    /// (docs/numerics.md): one more, one less, or exact solves from here on where many are not enough. Waits for the
-    /// backend.
+    /// Adapts the number of steps to the last step's gain since the last call, relative to the average step
+    /// (docs/numerics.md): more, fewer, or, if many are not enough, exact solves from now on. Waits for the backend.
     void choose_steps(const B& b) {
         if (steps_ == 0) return;
         const double gain = gradients_->last_share(b) * steps_;
@@ -74,9 +73,9 @@ class latent_solver {
             steps_ = 0;
     }
 
-    /// The latent's minimizer: self.latent = (T X + rho (Az - Au)) (X'X + lambda I)^-1 with X the columns of
-    /// other.auxiliary at unit norm and lambda = max(rho mean(diag X'X) + ridge, 1e-12). T (n,q) is the
-    /// target, or its transpose, with self's rows. Strictly convex, so there is one solution (NanoQuant, Lemma 2).
+    /// The latent's minimizer (docs/method.md, eq. 16 and 17): self.latent = (T X + rho (Az - Au)) (X'X + lambda I)^-1,
+    /// where X has the columns of other.auxiliary at unit norm. T (n,q) is the target, or its transpose, with self's
+    /// rows. The problem is strictly convex, so there is one solution (NanoQuant, Lemma 2).
     template <class MT>
     void update(const B& b, const MT& T, const admm_factor<B, S>& other, admm_factor<B, S>& self) {
         const auto latent = view(self.latent);
@@ -100,8 +99,9 @@ class latent_solver {
     static constexpr int first_steps = 8, least_steps = 2, most_steps = 12;
     static constexpr double small_gain = 0.03, large_gain = 0.3;
 
-    /// Memory for a basis of n rows. For products it lies by columns: the sums of X'X run along both operands then, and
-    /// those of T X along one at least, as TF32 products of sm_90 take them (wgmma turns 16-bit operands alone).
+    /// Memory for a basis of n rows. For products it is stored by columns: then the sums of X'X run along the memory of
+    /// both operands, and those of T X along at least one. TF32 products of sm_90 need that (wgmma can transpose only
+    /// 16-bit operands).
     matrix_view<S> basis(index n) {
         return by_products_ ? view(basis_).middle_cols(0, n).t() : view(basis_).middle_rows(0, n);
     }
@@ -114,12 +114,12 @@ class latent_solver {
     int steps_ = 0;
 };
 
-/// Which way a factor's rank-one magnitudes are iterated: a power iteration that is stopped early depends on the side
-/// that it starts from.
+/// The side of a factor: a power iteration that is stopped early depends on the side from which it starts.
 enum class factor_side { left, right };
 
-/// The projection and the dual: t = A + Au; Az = P(t); Au = leak (t - Az). The right factor is stored transposed, so
-/// its rank-one magnitudes are those of the transposed view; its row means stay row means.
+/// The projection and the dual (docs/method.md, eq. 18 and 23): t = A + Au; Az = P(t); Au = leak (t - Az). The right
+/// factor is stored transposed, so its rank-one magnitudes are taken of the transposed view, and its row means as it
+/// is.
 template <class B, class S>
 void auxiliary_update(const B& b, magnitude_form form, double leak, factor_side side, admm_factor<B, S>& self) {
     if (form == magnitude_form::rank_one && side == factor_side::right)
@@ -128,15 +128,15 @@ void auxiliary_update(const B& b, magnitude_form form, double leak, factor_side 
         project_dual(b, form, leak, self.latent, self.dual, self.auxiliary);
 }
 
-/// Starts from a given latent: Az = P(A), Au = A - Az.
+/// Starts from a given latent (docs/method.md, eq. 15): Az = P(A), Au = A - Az.
 template <class B, class S>
 void start_from_latent(const B& b, magnitude_form form, factor_side side, admm_factor<B, S>& self) {
     axpby(b, 0, self.latent, 0, self.dual);
     auxiliary_update(b, form, 1, side, self);
 }
 
-/// Export (nanoquant.md section 4): the balance of Az and Bz outside the weighting, Az with normalized columns as the
-/// left factor, and latents that hold the dual. The factors are used up.
+/// Export (docs/method.md, eq. 24 and 25): the balance of Az and Bz after the weighting is removed, Az with normalized
+/// columns as the left factor, and latents that include the dual. The factors are overwritten.
 template <class B, class S>
 factorization<S> export_admm(const B& b, const weighted_target<B, S>& target, admm_factor<B, S>& left,
                              admm_factor<B, S>& right, scale_form form,

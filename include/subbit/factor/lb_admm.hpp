@@ -1,5 +1,5 @@
-// LB-ADMM, the latent binary ADMM of NanoQuant (arXiv 2602.06694, section 3; nanoquant.md section 3), and an improved
-// iteration of the same kind that reaches about its error in a quarter of the steps (docs/numerics.md).
+// LB-ADMM, the latent binary ADMM of NanoQuant (arXiv 2602.06694, section 3; docs/method.md, section 5), and an
+// improved iteration, which reaches about the same error in a quarter of the steps (docs/numerics.md).
 #pragma once
 
 #include <subbit/backend/jobs/repeated.hpp>
@@ -17,7 +17,7 @@
 
 namespace subbit {
 
-/// How the penalty rho grows with x = k/K (nanoquant.md section 3).
+/// How the penalty rho grows with x = k/K (docs/method.md, eq. 19).
 enum class penalty_schedule { linear, cubic, logistic, exp_decay, exp_growth };
 
 /// rho at x in [0,1].
@@ -63,9 +63,9 @@ struct improved_iteration {
 /// Which iteration LB-ADMM runs, with what only that one has to set.
 using admm_iteration = std::variant<improved_iteration, paper_iteration>;
 
-/// What the callback is told.
+/// The state of the iteration, for the callback (docs/method.md, eq. 20).
 struct admm_status {
-    int iteration;  ///< how many are finished
+    int iteration;  ///< number of finished iterations
     double primal;  ///< ||A - Az||_F + ||B - Bz||_F
     double dual;    ///< rho (||Az - Az_old||_F + ||Bz - Bz_old||_F)
     double error;   ///< ||T - (Az / column norms) Bz||_F^2 / ||T||_F^2
@@ -78,7 +78,7 @@ struct lb_admm_options {
     diagonal<S> input = {};              ///< second moments of the inputs (n); empty for ones
     diagonal<S> output = {};             ///< second moments of the output gradients (m); empty for ones
     std::optional<int> iterations = {};  ///< K; not set: 60 improved ones, or the paper's 400
-    std::uint64_t seed = 0;              ///< of the starts: normal numbers of the size of T's entries, which is 1
+    std::uint64_t seed = 0;              ///< of the random starts, which are standard normal, as large as T's entries
     scale_form scales = scale_form::two;
     admm_iteration iteration = improved_iteration{};
     latent_solve solve = latent_solve::by_backend;
@@ -86,13 +86,13 @@ struct lb_admm_options {
     /// Refits and bit descent at the end; when not set, the paper's iteration has none and the improved one has both.
     std::optional<refine_options> refine = {};
 
-    /// Starts instead of random ones, for diag(sqrt(output)) W diag(sqrt(input)) or, where W is wide, for its
-    /// transpose: (max(m,n), r) and (r, min(m,n)), in that matrix's units.
+    /// Starts in place of random ones, for diag(sqrt(output)) W diag(sqrt(input)) or, if m < n, for its transpose:
+    /// (max(m,n), r) and (r, min(m,n)), in the units of that matrix.
     matrix_view<const S> start_left = {};
     matrix_view<const S> start_right = {};
 
     std::function<void(const admm_status&)> callback = {};  ///< may throw to stop the work
-    int callback_every = 10;                                ///< iterations from one call to the next
+    int callback_every = 10;                                ///< iterations between two calls
     std::string name = "W";                                 ///< what messages call the matrix
 };
 
@@ -106,8 +106,8 @@ int iterations_of(const lb_admm_options<S>& options) {
 template <class B, class S>
 class lb_admm_solver {
   public:
-    /// Starts from normal numbers, or the given starts, which throw shape_error or value_error where they do not fit or
-    /// are not finite. `target` must outlive the solver.
+    /// Starts from random numbers or the given starts; shape_error or value_error if those do not fit or are not
+    /// finite. `target` must outlive the solver.
     lb_admm_solver(const B& backend, const weighted_target<B, S>& target, const lb_admm_options<S>& options)
         : backend_(backend),
           options_(options),
@@ -135,7 +135,7 @@ class lb_admm_solver {
         return std::visit([x](const auto& iteration) { return iteration.penalty_at(x); }, options_.iteration);
     }
 
-    /// Like step, and says how far it got.
+    /// Does a step and measures the state after it.
     admm_status monitored_step(int k) {
         const auto left_before = copy_of(backend_, left_.auxiliary);
         const auto right_before = copy_of(backend_, right_.auxiliary);
@@ -154,7 +154,7 @@ class lb_admm_solver {
         return status;
     }
 
-    /// Balanced export (nanoquant.md section 4), refined where the options say so.
+    /// Balanced export (docs/method.md, section 6), refined if the options say so.
     factorization<S> finish() {
         const auto refinement = options_.refine || !improved() ? options_.refine : refine_options{};
         return export_admm(backend_, target_, left_, right_, options_.scales, refinement);

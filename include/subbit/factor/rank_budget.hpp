@@ -1,5 +1,5 @@
-// Bits and ranks: what a binary low-rank layer costs, the rank that a budget buys, and how a block's budget is spent
-// over its layers. Counted are the packed signs and the scales of the factorized matrices, nothing else.
+// Bits and ranks: the storage of a low-rank binary layer, the largest rank within a number of bits, and how the bits of
+// a block are divided among its layers. Only packed signs and scales of the factorized matrices are counted.
 #pragma once
 
 #include <subbit/core/finite.hpp>
@@ -21,7 +21,7 @@ struct rank_rule {
     index granularity = 8;  ///< ranks are multiples of it (the paper: 32)
     int scales = 2;         ///< 2: s_post and s_pre; 3: s_mid too
     int scale_bits = 16;    ///< bits of one stored scale
-    index minimum = 0;  ///< a lower rank is raised to it, past the budget too (the paper: 32); 0: never past the budget
+    index minimum = 0;  ///< lower ranks are raised to it, even beyond the budget (the paper: 32); 0: never beyond it
 };
 
 /// The size of one linear layer's weight.
@@ -49,20 +49,21 @@ inline void require_budget(double bits, layer_shape shape) {
 
 }  // namespace detail
 
-/// Stored bits of an m x n weight at rank r: r(m+n) signs and, of scale_bits each, m+n scales, or m+n+r with three.
+/// Stored bits of an m x n weight at rank r (docs/method.md, eq. 3): r(m+n) signs and m+n scales of scale_bits each, or
+/// m+n+r scales in the three-scale form.
 constexpr std::int64_t storage_bits(index m, index n, index r, const rank_rule& rule = {}) {
     const std::int64_t scales = m + n + (rule.scales == 3 ? r : 0);
     return std::int64_t{r} * (m + n) + rule.scale_bits * scales;
 }
 
-/// The bits per weight that a rank takes.
+/// The bits per weight of a layer at rank r.
 inline bits_per_weight reached(index m, index n, index r, const rank_rule& rule = {}) {
     return bits_per_weight{static_cast<double>(storage_bits(m, n, r, rule)) /
                            (static_cast<double>(m) * static_cast<double>(n))};
 }
 
-/// The largest rank, a multiple of the granularity or min(m,n), whose storage is within the target (nanoquant.md
-/// section 1). Throws value_error where even one granule is too much, unless rule.minimum allows that.
+/// The largest rank, a multiple of the granularity or min(m,n), whose storage is within the target (docs/method.md,
+/// eq. 4). Throws value_error if even one granule is too much, unless rule.minimum raises the rank.
 inline index rank_for(bits_per_weight target, index m, index n, const rank_rule& rule = {}) {
     detail::require_rule(rule);
     detail::require_budget(target.value, {m, n});
@@ -93,13 +94,13 @@ inline bits_per_weight reached(std::span<const layer_shape> shapes, std::span<co
     return bits_per_weight{bits / weights};
 }
 
-/// Spends a budget over several layers: rank_l as near as can be to c profile_l with one common c, multiples of the
-/// granularity between one granule and min(m,n), all together within the target and so close to it that no further
-/// granule fits. `profile` holds one positive number per layer, for instance the ranks that a study found best; an
-/// empty one gives each layer the share that rank_for would.
+/// Divides a budget among several layers (docs/method.md, eq. 35): ranks are as near as possible to c profile_l with
+/// one common c. They are multiples of the granularity between one granule and min(m,n); together they are within the
+/// target, and no further granule fits. `profile` has one positive number per layer, for instance ranks that were found
+/// to be good; an empty one gives each layer the share that rank_for would.
 ///
-/// Throws value_error where the budget does not buy one granule for each layer, or a share is not positive;
-/// shape_error where there are not as many shares as layers.
+/// Throws value_error if the budget is less than one granule for each layer, or a share is not positive; shape_error
+/// unless there are as many shares as layers.
 inline std::vector<index> distribute_ranks(std::span<const layer_shape> shapes, std::span<const double> profile,
                                            bits_per_weight target, const rank_rule& rule = {}) {
     detail::require_rule(rule);

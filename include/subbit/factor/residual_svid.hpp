@@ -1,5 +1,5 @@
-// Iterative residual SVID (RaBiT, arXiv 2602.05367, function-aware initialization; rabit.md section 4): a weight as a
-// sum of a few sign matrices with vector scales.
+// Iterative residual SVID (RaBiT, arXiv 2602.05367, function-aware initialization; docs/method.md, eq. 48): a weight as
+// a sum of a few sign matrices with vector scales.
 #pragma once
 
 #include <subbit/backend/ops/paths.hpp>
@@ -50,7 +50,7 @@ void expand(const B& b, const sign_path<B, S>& path, MX&& X) {
     scale(b, X, std::span<const S>(const_span(path.left)), std::span<const S>(const_span(path.right)));
 }
 
-/// The closest path to E: its signs, and the leading rank-one factors of its magnitudes.
+/// The path closest to E: its signs, and the leading rank-one factors of its magnitudes.
 template <class B, class S, class ME>
 void fit_path(const B& b, const ME& E, sign_path<B, S>& path) {
     axpby(b, 1, E, 0, path.signs);
@@ -58,7 +58,8 @@ void fit_path(const B& b, const ME& E, sign_path<B, S>& path) {
     rank1_magnitude(b, E, span_of(path.left), span_of(path.right));
 }
 
-/// `rounds` of alternating exact refits of all left scales together, then of all right ones; the error never rises.
+/// Refits all left scales together, then all right ones, `rounds` times, each exactly (docs/method.md, eq. 49); the
+/// error never rises.
 template <class B, class S, class MT>
 void fit_path_scales(const B& b, const MT& T, std::vector<sign_path<B, S>>& paths, int rounds) {
     std::vector<path_scales<S>> rows, cols;
@@ -72,7 +73,8 @@ void fit_path_scales(const B& b, const MT& T, std::vector<sign_path<B, S>>& path
     }
 }
 
-/// A path of the weighted target as a path of the weight: the weighting leaves its scales, which are then balanced.
+/// A path of the weighted target as a path of the weight: the weighting is removed from the scales, which are then
+/// balanced.
 template <class B, class S>
 binary_path<S> export_path(const B& b, const weighted_target<B, S>& target, sign_path<B, S>& path) {
     const double factor = std::sqrt(target.unit);
@@ -85,9 +87,9 @@ binary_path<S> export_path(const B& b, const weighted_target<B, S>& target, sign
     return {pack_signs(b, path.signs), std::move(left), std::move(right)};
 }
 
-/// Factorizes W (m,n), a host matrix or view, by Gauss-Seidel over the paths: each in turn becomes the best one for
-/// what the others leave of the preconditioned weight. Throws what lb_admm throws, and value_error for a number of
-/// paths outside 1 to max_paths or of rounds below 1.
+/// Factorizes W (m,n), a host matrix or view, by Gauss-Seidel over the paths: each in turn becomes the best path for
+/// the residual of the others, in the metric of the preconditioned weight. Throws like lb_admm, and value_error for a
+/// number of paths outside 1 to max_paths, or fewer than 1 round.
 template <class B, class M, class S = typename decltype(const_view(std::declval<const M&>()))::value_type>
 requires backend<B, S> residual_factorization<S> residual_svid(
     const B& b, const M& W, const std::type_identity_t<residual_svid_options<S>>& options) {

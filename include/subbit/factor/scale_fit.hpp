@@ -1,8 +1,8 @@
-// Closed-form least squares of the scales, bits fixed, in the metric of the target (refinement.md).
+// Closed-form least squares for the scales with fixed bits, in the metric of the target (docs/method.md, section 9).
 //
-// With M = diag(s) V diag(b), Q = M M' and C = T M', row i of the target costs  a_i^2 u_i'Q u_i - 2 a_i c_i'u_i +
-// const. So one pair (C, Q) serves the exact scale of every row here and the exact choice of every bit in
-// bit_descent.hpp.
+// With M = diag(s) V diag(b), Q = M M' and C = T M' (eq. 31), row i of the target costs  a_i^2 u_i'Q u_i - 2 a_i
+// c_i'u_i plus a constant. So one pair (C, Q) gives the exact scale of every row here, and the exact choice of every
+// bit in bit_descent.hpp.
 #pragma once
 
 #include <subbit/factor/sign_factors.hpp>
@@ -14,7 +14,7 @@
 
 namespace subbit {
 
-/// Scratch for the half steps on a target (m,n) at a rank, allocated once per matrix.
+/// Buffers for half steps on a target (m,n) at a rank, allocated once for each matrix.
 template <class B, class S>
 class fit_workspace {
   public:
@@ -47,7 +47,8 @@ void prepare_half_step(const B& b, const MT& T, const scaled_signs<B, S>& other,
     gemm(b, self.signs, work.quadratic(), work.field(t.rows));
 }
 
-/// Refits self's scales exactly, everything else fixed, and returns the explained energy ||T||^2 - ||residual||^2.
+/// Refits self's scales exactly with everything else fixed (docs/method.md, eq. 32), and returns the explained energy,
+/// ||T||^2 - ||residual||^2.
 template <class B, class S, class MT>
 double fit_outer_scale(const B& b, const MT& T, const scaled_signs<B, S>& other, std::span<const S> mid,
                        scaled_signs<B, S>& self, fit_workspace<B, S>& work) {
@@ -56,10 +57,9 @@ double fit_outer_scale(const B& b, const MT& T, const scaled_signs<B, S>& other,
     return fit_row_scales(b, work.linear(rows), self.signs, work.field(rows), span_of(self.scale));
 }
 
-/// Refits the middle scales exactly, everything else fixed: the r x r normal equations (U'A^2U o VB^2V') s = c with
-/// c_k = (a o u_k)' T (b o v_k). Components whose scale comes out negative change sign in U. A ridge at the level of
-/// rounding pulls toward the present scales, so that dependent components leave the system solvable and the error never
-/// rises.
+/// Refits the middle scales exactly with everything else fixed, by the r x r normal equations (docs/method.md, eq. 33).
+/// If a scale becomes negative, its component changes sign in U instead. A ridge at the level of rounding pulls toward
+/// the present scales, so the system is solvable even with dependent components, and the error never rises.
 template <class B, class S, class MT>
 void fit_mid_scale(const B& b, const MT& T, sign_factors<B, S>& factors, fit_workspace<B, S>& work) {
     const auto t = const_view(T);
@@ -95,8 +95,8 @@ void fit_mid_scale(const B& b, const MT& T, sign_factors<B, S>& factors, fit_wor
     axpby(b, 1, solution, 0, matrix_view<S>(span_of(*factors.mid).data(), 1, rank));
 }
 
-/// `rounds` of alternating exact refits: left scales, right scales, and middle scales where there are any. The error
-/// never rises. Returns the explained energy after the last of them.
+/// `rounds` rounds of exact refits: of the middle scales, if there are any, the left scales and the right scales. The
+/// error never rises. Returns the explained energy at the end.
 template <class B, class S, class MT>
 double fit_scales(const B& b, const MT& T, sign_factors<B, S>& factors, int rounds, fit_workspace<B, S>& work) {
     const auto t = const_view(T);

@@ -1,4 +1,4 @@
-// T ~ diag(a) U diag(s) V diag(b) on a backend: the state that scale fits and bit descent improve.
+// T ~ diag(a) U diag(s) V diag(b) in a backend's memory: the state that refits and bit descent improve.
 #pragma once
 
 #include <subbit/backend/ops/dense.hpp>
@@ -15,8 +15,8 @@ struct scaled_signs {
     typename B::template vector<S> scale;  ///< one non-negative number per row
 };
 
-/// The binary factors of a target T (m,n): left has m rows, right has n (it holds V transposed), and mid, where there
-/// is one, scales the r components.
+/// The binary factors of a target T (m,n): left has m rows; right has n, since it is V transposed; mid, if there is
+/// one, scales the r components.
 template <class B, class S>
 struct sign_factors {
     scaled_signs<B, S> left;

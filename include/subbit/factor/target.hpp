@@ -1,4 +1,5 @@
-// What every solver factorizes: the weight with its rows and columns weighted by the square roots of the curvature.
+// What every solver factorizes: the weight with its rows and columns weighted by the roots of their second moments
+// (docs/method.md, section 4).
 #pragma once
 
 #include <subbit/backend/ops/dense.hpp>
@@ -14,7 +15,7 @@
 
 namespace subbit {
 
-/// The entries of a diagonal matrix, on the host and owned by the caller; empty stands for the identity.
+/// The entries of a diagonal matrix, on the host and owned by the caller; if empty, the identity.
 template <class S>
 struct diagonal : std::span<const S> {
     diagonal() = default;
@@ -33,9 +34,9 @@ void require_finite(std::string_view name, matrix_view<const S> W) {
                                   std::to_string(i) + "," + std::to_string(j) + ")");
 }
 
-/// Square roots of second moments, clamped at 1e-12 of the largest from below; n ones for an empty diagonal and for one
-/// of zeros. Throws shape_error for a wrong length, value_error for a negative or not finite moment; both name the
-/// tensor.
+/// Square roots of second moments, clamped from below at 1e-12 of the largest; n ones for an empty diagonal or if all
+/// moments are zero. Throws shape_error for a wrong length, value_error for a moment that is negative or not finite;
+/// both name the tensor.
 template <class S>
 vector<double> moment_roots(const std::string& name, diagonal<S> moments, index n) {
     vector<double> roots = vector<double>::Ones(n);
@@ -53,7 +54,7 @@ vector<double> moment_roots(const std::string& name, diagonal<S> moments, index 
     return roots.cwiseMax(1e-12 * largest);
 }
 
-/// moments^power, entry by entry: what makes the roots of make_target the preconditioner's power. An empty diagonal, or
+/// moments^power, entry by entry, so that make_target weights by a power of the moments' roots. An empty diagonal, or
 /// power = 0, gives the identity.
 template <class S>
 vector<S> tempered(diagonal<S> moments, double power) {
@@ -64,10 +65,10 @@ vector<S> tempered(diagonal<S> moments, double power) {
     return result;
 }
 
-/// unit T = diag(row_root) W diag(col_root), T in the backend's memory and of root mean square 1, so that no solver
-/// meets the scale of weights or moments; transposed where W is wide, so that it has at least as many rows as columns
-/// (nanoquant.md section 3). row_root and col_root belong to T's rows and columns. A zero matrix is a unit of 0 and a T
-/// of ones.
+/// unit T = diag(row_root) W diag(col_root) (docs/method.md, eq. 11). T is in the backend's memory and has a root mean
+/// square of 1, so that no solver depends on the scale of weights or moments. It is transposed if needed, so that it
+/// has at least as many rows as columns; row_root and col_root belong to T's rows and columns. For a zero matrix the
+/// unit is 0 and T is all ones.
 template <class B, class S>
 struct weighted_target {
     typename B::template matrix<S> T;
@@ -82,13 +83,13 @@ struct weighted_target {
     double relative(double residual_squares) const { return unit > 0 ? residual_squares / squared_norm : 0.0; }
 };
 
-/// The root mean square of W, of which T is a copy in the backend's memory; 0 for zeros alone. Throws value_error for a
-/// weight that is not finite, and for one whose squares leave the range of a double.
+/// The root mean square of W, whose copy in the backend's memory is T; 0 if all entries are zero. Throws value_error if
+/// an entry is not finite, or the squared norm is outside the range of a double.
 template <class B, class S>
 double root_mean_square(const B& b, const typename B::template matrix<S>& T, matrix_view<const S> W,
                         const std::string& name) {
     const double squares = squared_norm(b, T);
-    if (!is_finite(squares)) require_finite(name, W);  // not before: the host is slow at it
+    if (!is_finite(squares)) require_finite(name, W);  // only in this case, since it is slow on the host
     if (is_finite(squares) && squares > 1e-280) return std::sqrt(squares / static_cast<double>(W.rows * W.cols));
     if (is_finite(squares) && (as_eigen(W).array() == S(0)).all()) return 0;
     throw value_error(name + " (" + shape_text(W.rows, W.cols) + ") has the squared norm " + std::to_string(squares) +
@@ -105,7 +106,8 @@ auto upload_scaled(const B& b, const vector<double>& diagonal, double factor) {
 /// Weights the copy of W in target.T, whose root mean square is `size` > 0, and scales it to one of 1.
 template <class B, class S>
 void weight_and_scale(const B& b, double size, weighted_target<B, S>& target) {
-    // Each side takes half of 1 / size, so that nothing on the way leaves S's range; powers of two keep halves exact.
+    // Each side is scaled by a part of 1 / size, so that no intermediate number leaves S's range; the part of the rows
+    // is a power of two, hence exact.
     const double half = std::exp2(std::ilogb(size) / 2);
     const double row_largest = target.row_root.maxCoeff(), col_largest = target.col_root.maxCoeff();
     const auto left = upload_scaled<S>(b, target.row_root / row_largest, 1 / half);
@@ -119,8 +121,8 @@ void weight_and_scale(const B& b, double size, weighted_target<B, S>& target) {
 }
 
 /// Checks and uploads a weight W (m,n), on the host, with input moments (n) and output moments (m). Throws value_error
-/// for a weight that is empty, not finite or of a norm whose square is no double, a rank outside [1, min(m,n)] or a bad
-/// moment; shape_error for moments of a wrong length. All messages name the tensor.
+/// for a weight that is empty, not finite or has a squared norm outside the range of a double, for a rank outside
+/// [1, min(m,n)] and for an invalid moment; shape_error for moments of a wrong length. All messages name the tensor.
 template <class B, class S>
 weighted_target<B, S> make_target(const B& b, matrix_view<const S> W, diagonal<S> input, diagonal<S> output, index rank,
                                   const std::string& name) {
@@ -144,8 +146,8 @@ weighted_target<B, S> make_target(const B& b, matrix_view<const S> W, diagonal<S
     return target;
 }
 
-/// From T's factors back to the weight's: each matrix has T's rows, which are divided by their roots and multiplied by
-/// `factor`. Those of the two sides multiply to the unit.
+/// Turns factors of T into factors of the weight: the rows of each matrix, which are T's rows, are divided by their
+/// roots and multiplied by `factor`. The factors of the two sides multiply to the unit.
 template <class B, class S, class... M>
 void unweight_rows(const B& b, const weighted_target<B, S>& target, double factor, M&&... matrices) {
     const auto left = upload_scaled<S>(b, target.row_root.cwiseInverse(), factor);
@@ -159,7 +161,7 @@ void unweight_cols(const B& b, const weighted_target<B, S>& target, double facto
     (scale(b, matrices, std::span<const S>(const_span(left)), std::span<const S>()), ...);
 }
 
-/// Throws value_error naming the matrix unless a measure of what a solver ended with and all its scales are finite.
+/// Throws value_error naming the matrix unless all scales, and a measure of a solver's result, are finite.
 template <class B, class S>
 void require_finite_result(const weighted_target<B, S>& target, double measure,
                            std::initializer_list<const vector<S>*> scales) {

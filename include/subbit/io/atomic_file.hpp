@@ -1,4 +1,4 @@
-// Files that appear complete or not at all: written beside their place, forced to disk, then renamed.
+// Files that appear complete or not at all: written under another name, forced to disk, then renamed.
 #pragma once
 
 #include <subbit/core/error.hpp>
@@ -16,7 +16,7 @@
 
 namespace subbit {
 
-/// A file under construction as PATH.tmp-PID; commit() gives it its name, destruction without commit() removes it.
+/// A file that is being written as PATH.tmp-PID. commit() gives it its name; the destructor removes it otherwise.
 class atomic_file {
   public:
     /// Creates the temporary file; io_error if the directory is missing or not writable.
@@ -32,10 +32,10 @@ class atomic_file {
         if (!committed_) ::unlink(temporary_.c_str());
     }
 
-    /// Appends; io_error where the disk is full.
+    /// Appends; io_error if the disk is full.
     void write(std::span<const std::byte> bytes) {
         while (!bytes.empty()) {
-            // One call writes at most 2^31 - 4096 bytes; a smaller piece also lets Ctrl-C through.
+            // One call writes at most 2^31 - 4096 bytes; smaller pieces also let Ctrl-C take effect sooner.
             const ssize_t n = ::write(fd_, bytes.data(), std::min(bytes.size(), std::size_t{1} << 26));
             if (n < 0 && errno == EINTR) continue;
             if (n < 0) fail("write");

@@ -1,4 +1,4 @@
-// The element types of stored tensors, and the conversions between the stored and the computing ones.
+// The element types of stored tensors, and conversions to and from the types of computation.
 #pragma once
 
 #include <subbit/core/error.hpp>
@@ -120,8 +120,8 @@ void decode_floats(dtype type, std::span<const std::byte> bytes, std::span<Scala
         detail::decode_each<std::uint16_t>(bytes, out, [](std::uint16_t h) { return from_bf16(h); });
 }
 
-/// The bytes of `values` stored as the floating `type`, rounded to nearest (a double on its way to 16 bits first to
-/// float); value_error if `type` is not floating.
+/// The bytes of `values` stored as the floating `type`, rounded to nearest (from double to 16 bits by way of float);
+/// value_error if `type` is not floating.
 template <std::floating_point Scalar>
 std::vector<std::byte> encode_floats(dtype type, std::span<const Scalar> values) {
     if (!is_floating(type)) throw value_error("cannot store floats as " + std::string(name_of(type)));

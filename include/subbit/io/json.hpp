@@ -1,4 +1,4 @@
-// JSON from outside: read strictly, every complaint a format_error of one line that names the file.
+// Reading JSON that others wrote, strictly: every error is a format_error of one line that names the file.
 #pragma once
 
 #include <subbit/core/error.hpp>
@@ -13,16 +13,15 @@
 
 namespace subbit {
 
-/// `text` in quotes, control characters escaped: how messages show names that come from files.
+/// `text` in quotes with control characters escaped, for names from files in messages.
 inline std::string in_quotes(std::string_view text) {
     return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-/// The JSON value that `text` spells; format_error beginning with `where` if it is not valid or an object repeats a
-/// key.
+/// The JSON value of `text`; format_error beginning with `where` if it is not valid JSON or an object repeats a key.
 inline nlohmann::json parse_json(std::string_view text, const std::string& where) {
     using nlohmann::json;
-    std::vector<std::set<std::string>> keys;  // one set for each object that is open
+    std::vector<std::set<std::string>> keys;  // a set for each object that is not closed yet
     const auto watch = [&](int, json::parse_event_t event, json& value) {
         if (event == json::parse_event_t::object_start) keys.emplace_back();
         if (event == json::parse_event_t::object_end) keys.pop_back();

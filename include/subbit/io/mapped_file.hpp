@@ -1,4 +1,4 @@
-// A file as read-only memory: pages come in when they are touched and cost no heap.
+// A file as read-only memory: its pages are loaded when they are touched, and take no heap.
 #pragma once
 
 #include <subbit/core/error.hpp>
@@ -16,7 +16,7 @@
 
 namespace subbit {
 
-/// The read-only contents of a regular file. The spans stay valid when the object is moved, and end with it.
+/// The read-only contents of a regular file. Spans of it stay valid when the object is moved, until it is destroyed.
 class mapped_file {
   public:
     /// Maps `path`; io_error names it if it cannot be opened, is not a regular file or cannot be mapped.
@@ -52,9 +52,9 @@ class mapped_file {
 
     std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
 
-    /// Gives the pages that came in back to the system; what is touched again comes in again.
+    /// Gives loaded pages back to the system; they are loaded again when they are touched.
     void release() const {
-        if (data_) ::madvise(data_, size_, MADV_DONTNEED);  // an advice: where it is not taken, nothing is lost
+        if (data_) ::madvise(data_, size_, MADV_DONTNEED);  // only advice: the contents stay the same
     }
 
   private:

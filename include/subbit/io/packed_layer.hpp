@@ -1,13 +1,13 @@
-// How binary layers lie in a safetensors file (docs/format.md). A low-rank one:
+// How binary layers are stored in a safetensors file (docs/format.md). A low-rank layer:
 //
 //   NAME.U       U32 (ceil(m/16), ceil(r/32), 16)   tiles of the packed layout: a set bit is +1, padding is 0
 //   NAME.V       U32 (ceil(r/16), ceil(n/32), 16)
 //   NAME.s_post  F16 (m)      NAME.s_mid F16 (r), three scales only      NAME.s_pre F16 (n)
-// and a residual one, for p = 0 .. k-1:
+// A residual layer, for p = 0 .. k-1:
 //   NAME.path<p>.B       U32 (ceil(m/16), ceil(n/32), 16)
 //   NAME.path<p>.s_post  F16 (m)      NAME.path<p>.s_pre F16 (n)
-// both with
-//   NAME.bias    F32 (m), where there is one
+// Both have
+//   NAME.bias    F32 (m), if there is a bias,
 // and in the metadata  NAME.rank = "r" or NAME.paths = "k", and once  subbit.format_version = "1".
 #pragma once
 
@@ -39,7 +39,7 @@ void add_vector(safetensors_writer& file, const std::string& tensor, const vecto
     if (v.size() != 0) file.add(tensor, {v.size()}, span_of(v), type);
 }
 
-/// value_error naming the tensor where an entry is no finite number in the 16-bit or 32-bit floats of the file.
+/// value_error naming the tensor if an entry is not a finite number of the 16-bit or 32-bit floats of the file.
 template <class S>
 void require_storable(const std::string& tensor, const vector<S>& v, dtype type) {
     for (index i = 0; i < v.size(); ++i) {
@@ -70,7 +70,7 @@ vector<S> read_finite(const safetensors_reader& file, const std::string& tensor)
     return v;
 }
 
-/// The vector, or an empty one where the file has none.
+/// The vector, or an empty one if the file has none.
 template <class S>
 vector<S> read_optional(const safetensors_reader& file, const std::string& tensor, index size) {
     if (!file.contains(tensor)) return {};
@@ -78,7 +78,7 @@ vector<S> read_optional(const safetensors_reader& file, const std::string& tenso
     return read_finite<S>(file, tensor);
 }
 
-/// A positive number that the metadata give for a layer; `tensor` is what an error names.
+/// A positive number that the metadata have for a layer; an error names `tensor`.
 inline index read_count(const safetensors_reader& file, const std::string& key, const char* what,
                         const std::string& tensor) {
     const auto found = file.metadata().find(key);
@@ -106,8 +106,8 @@ inline std::string path_prefix(const std::string& name, index path) {
 
 }  // namespace detail
 
-/// Adds a layer's tensors and metadata to a file. Throws value_error naming the tensor, the index and the value where a
-/// scale or bias is beyond the floats that the file holds, and adds nothing then.
+/// Adds a layer's tensors and metadata to a file. Throws value_error naming the tensor, the index and the value, and
+/// adds nothing, if a scale or bias is out of the range of the file's floats.
 template <class S>
 void add_packed_layer(safetensors_writer& file, const std::string& name, const low_rank_binary_linear<S>& layer) {
     detail::require_storable(name + ".s_post", layer.s_post, dtype::f16);
@@ -143,17 +143,16 @@ void add_packed_layer(safetensors_writer& file, const std::string& name, const r
     file.metadata(packed_format_key, packed_format_version);
 }
 
-/// True where a file holds the low-rank form of a layer.
+/// True if a file has the low-rank form of a layer.
 inline bool holds_packed_layer(const safetensors_reader& file, const std::string& name) {
     return file.contains(name + ".U");
 }
-/// True where a file holds the residual form of a layer.
+/// True if a file has the residual form of a layer.
 inline bool holds_residual_layer(const safetensors_reader& file, const std::string& name) {
     return file.contains(detail::path_prefix(name, 0) + ".B");
 }
 
-/// Reads a low-rank layer back; format_error or shape_error naming the tensor where something is missing or does not
-/// fit.
+/// Reads a low-rank layer; format_error or shape_error naming the tensor if something is missing or does not fit.
 template <class S>
 low_rank_binary_linear<S> read_packed_layer(const safetensors_reader& file, const std::string& name) {
     detail::require_known_version(file, name + ".U");
@@ -161,7 +160,7 @@ low_rank_binary_linear<S> read_packed_layer(const safetensors_reader& file, cons
     layer.s_post = detail::read_finite<S>(file, name + ".s_post");
     layer.s_pre = detail::read_finite<S>(file, name + ".s_pre");
     const index rank = detail::read_count(file, name + ".rank", "rank", name + ".U");
-    // Beyond the smaller side a rank buys nothing, and a hostile one would overflow the sizes below.
+    // A rank above the smaller side is useless, and a very large one would overflow the sizes below.
     const index largest = std::min(layer.s_post.size(), layer.s_pre.size());
     if (rank > largest)
         throw format_error("tensor " + in_quotes(name + ".U") + ": rank " + std::to_string(rank) + " of a layer of " +
@@ -174,7 +173,7 @@ low_rank_binary_linear<S> read_packed_layer(const safetensors_reader& file, cons
     return layer;
 }
 
-/// Reads a residual layer back; throws as read_packed_layer.
+/// Reads a residual layer; throws like read_packed_layer.
 template <class S>
 residual_binary_linear<S> read_residual_layer(const safetensors_reader& file, const std::string& name) {
     const std::string first = detail::path_prefix(name, 0) + ".B";

@@ -1,6 +1,6 @@
 // One safetensors file: 8 bytes of header length, a JSON header, then the tensors' bytes side by side.
 //
-// Whatever the file claims is checked once, when it is opened: what is reached through `tensors()` lies inside the
+// Everything that the header claims is checked when the file is opened, so the bytes of all `tensors()` are inside the
 // file.
 #pragma once
 
@@ -26,7 +26,7 @@
 
 namespace subbit {
 
-/// "3x5x2": a shape of any order; a scalar's is "()".
+/// A shape of any order as text, "3x5x2"; that of a scalar is "()".
 inline std::string shape_text(std::span<const index> shape) {
     if (shape.empty()) return "()";
     std::string text;
@@ -37,7 +37,7 @@ inline std::string shape_text(std::span<const index> shape) {
     return text;
 }
 
-/// A stored tensor; `bytes` is row-major and lives as long as the file is open.
+/// A stored tensor; `bytes` is row-major, and valid as long as the file is open.
 struct tensor_info {
     std::string name;
     dtype type{};
@@ -48,19 +48,18 @@ struct tensor_info {
 /// A safetensors file, opened and checked.
 class safetensors_file {
   public:
-    /// Maps `path`; io_error if it cannot be read, format_error naming file and tensor if its contents are not as
-    /// promised.
+    /// Maps `path`; io_error if it cannot be read, format_error naming file and tensor if its contents are not valid.
     explicit safetensors_file(const std::filesystem::path& path) : label_(path.string()), mapping_(path) {
         parse(mapping_->bytes());
     }
-    /// The same over bytes in memory, which must outlive the object; `label` stands for the file in messages.
+    /// Opens bytes in memory, which must outlive the object; messages name `label` instead of a file.
     safetensors_file(std::span<const std::byte> bytes, std::string label) : label_(std::move(label)) { parse(bytes); }
 
     const std::string& label() const { return label_; }
     /// The tensors, in the order of their bytes.
     const std::vector<tensor_info>& tensors() const { return tensors_; }
     const std::map<std::string, std::string>& metadata() const { return metadata_; }
-    /// Gives the pages of the file that were read back to the system.
+    /// Gives the file's loaded pages back to the system.
     void release() const {
         if (mapping_) mapping_->release();
     }
@@ -168,7 +167,7 @@ class safetensors_file {
         fail(name, "has the unknown dtype " + shown(value));
     }
 
-    /// A value for a message: numbers and short words whole, of others the kind alone (a hostile one may be deep).
+    /// A value for a message: numbers and short strings as they are, of others only the kind (they may be very large).
     static std::string shown(const nlohmann::json& value) {
         constexpr std::size_t longest = 40;
         if (value.is_number() || (value.is_string() && value.get_ref<const std::string&>().size() <= longest))

@@ -1,4 +1,4 @@
-// Tensors by name, out of one safetensors file or a directory with one or several of them.
+// Tensors by name, from one safetensors file or from a directory with one or several.
 #pragma once
 
 #include <subbit/core/error.hpp>
@@ -24,15 +24,15 @@
 
 namespace subbit {
 
-/// All tensors of a model. Nothing is read before it is asked for: the files are memory-mapped.
+/// All tensors of a model. The files are memory-mapped, so a tensor is read only when it is used.
 class safetensors_reader {
   public:
     /// Opens a .safetensors file, or a directory with model.safetensors or else model.safetensors.index.json and its
-    /// shards. io_error if something cannot be read; format_error naming file and tensor if contents are not what they
-    /// promise.
+    /// shards. io_error if something cannot be read; format_error naming file and tensor if contents are not
+    /// valid.
     explicit safetensors_reader(const std::filesystem::path& path) : label_(path.string()) {
         const auto single = path / "model.safetensors", index_path = path / "model.safetensors.index.json";
-        std::error_code unreadable;  // what cannot be looked at fails where it is opened
+        std::error_code unreadable;  // a path that cannot be examined fails when it is opened
         if (!std::filesystem::is_directory(path, unreadable))
             add_file(safetensors_file(path));
         else if (std::filesystem::exists(single, unreadable))
@@ -42,15 +42,15 @@ class safetensors_reader {
         else
             throw io_error(label_ + " holds neither model.safetensors nor model.safetensors.index.json");
     }
-    /// One file's bytes in memory, which must outlive the reader; `label` stands for the file in messages.
+    /// Reads one file's bytes in memory, which must outlive the reader; messages name `label` instead of a file.
     safetensors_reader(std::span<const std::byte> bytes, std::string label) : label_(std::move(label)) {
         add_file(safetensors_file(bytes, label_));
     }
 
-    /// The names, in the order of the files (by name) and of the bytes in each.
+    /// The names, ordered by file name and by the position in the file.
     const std::vector<std::string>& names() const { return names_; }
     bool contains(std::string_view name) const { return places_.find(name) != places_.end(); }
-    /// The files' metadata; where two files disagree the first one's holds.
+    /// The files' metadata; if two files differ, the first one's value.
     const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
     /// Type, shape and bytes of a tensor; format_error naming it and the file if there is none.
@@ -70,8 +70,8 @@ class safetensors_reader {
                               shape_text(want));
     }
 
-    /// Converts a tensor of floats, of any shape with out.size() elements, to `out` (row-major), without a copy
-    /// between. format_error if it does not hold floats, shape_error if the number of elements differs.
+    /// Converts a tensor of floats, of any shape with out.size() elements, to `out` (row-major), without an
+    /// intermediate copy. format_error if it does not hold floats, shape_error if the number of elements differs.
     template <std::floating_point Scalar>
     void read_into(std::string_view name, std::span<Scalar> out) const {
         const tensor_info& tensor = info(name);
@@ -91,8 +91,8 @@ class safetensors_reader {
         return m;
     }
 
-    /// Calls f(i, row) with each row of a matrix of floats, in order, and gives the pages behind it back to the system,
-    /// so that a large tensor is never in memory as a whole. Errors as for read_matrix.
+    /// Calls f(i, row) for each row of a matrix of floats, in order, and gives pages that were read back to the system,
+    /// so that a large tensor is never in memory as a whole. Throws like read_matrix.
     template <std::floating_point Scalar, class F>
     void for_each_row(std::string_view name, F&& f) const {
         const tensor_info& tensor = of_order(name, 2, "a matrix");
@@ -109,7 +109,7 @@ class safetensors_reader {
         release();
     }
 
-    /// Gives the pages of the files that were read back to the system: what was read once and copied need not stay.
+    /// Gives the files' loaded pages back to the system, once what was read has been copied.
     void release() const {
         for (const safetensors_file& file : files_)
             file.release();
@@ -123,7 +123,7 @@ class safetensors_reader {
         return v;
     }
 
-    /// The elements in place, in the file's memory; format_error if they are not of type T or not aligned for it.
+    /// A view of the elements in the file's memory; format_error if they are not of type T or not aligned for it.
     template <class T>
     std::span<const T> raw(std::string_view name) const {
         const tensor_info& tensor = info(name);
@@ -165,7 +165,7 @@ class safetensors_reader {
         files_.push_back(std::move(file));
     }
 
-    /// The index decides which shard a name is read from; what a shard holds beyond that is not seen.
+    /// The index decides from which shard a name is read; other tensors of a shard are ignored.
     void add_shards(const std::filesystem::path& directory, const std::filesystem::path& index_path) {
         const auto fail = [&](const std::string& what) { throw format_error(index_path.string() + ": " + what); };
         const auto document = read_json(index_path);

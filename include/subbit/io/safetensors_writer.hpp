@@ -1,4 +1,4 @@
-// Writes safetensors files in one step and with at most one tensor in memory where the caller makes them on demand.
+// Writes safetensors files atomically; tensors that the caller makes on demand are in memory one at a time.
 #pragma once
 
 #include <subbit/core/error.hpp>
@@ -25,7 +25,7 @@
 
 namespace subbit {
 
-/// Collects named tensors and writes them as one file. The same calls give the same bytes.
+/// Collects named tensors and writes them as one file. The same calls produce the same bytes.
 class safetensors_writer {
   public:
     using bytes = std::vector<std::byte>;
@@ -53,13 +53,13 @@ class safetensors_writer {
             std::span<const Scalar>(dense.data(), static_cast<std::size_t>(dense.size())), type);
     }
 
-    /// Adds bytes that are already in the file's form.
+    /// Adds bytes that are encoded already.
     void add_bytes(const std::string& name, dtype type, std::vector<index> shape, bytes data) {
         check_size(name, type, shape, data.size());
         add_lazily(name, type, std::move(shape), [held = std::move(data)] { return held; });
     }
 
-    /// Adds a tensor whose bytes `make` delivers while write() runs, each tensor freed before the next is made.
+    /// Adds a tensor whose bytes `make` produces during write(); each tensor is freed before the next is made.
     void add_lazily(const std::string& name, dtype type, std::vector<index> shape, std::function<bytes()> make) {
         byte_size(name, type, shape);
         if (name == "__metadata__" || !names_.insert(name).second)
@@ -71,7 +71,7 @@ class safetensors_writer {
     void metadata(const std::string& key, const std::string& value) { metadata_[key] = value; }
 
     /// Writes the file atomically, the tensors with the largest elements first (so that each is aligned to its
-    /// elements), otherwise in the order of the calls. io_error, and nothing left behind, if that fails.
+    /// elements), otherwise in the order of the calls. If that fails, throws io_error and leaves no file.
     void write(const std::filesystem::path& path) const {
         std::vector<const entry*> order;
         for (const entry& e : entries_)

@@ -16,10 +16,10 @@
 
 namespace subbit {
 
-/// A low-rank binary layer whose bits may still be the signs of latents.
+/// A low-rank binary layer whose bits are fixed or, while it is trained, the signs of latents.
 ///
-/// The forward pass reads the packed bits alone; with latents, after_update() packs their signs again. Latents empty:
-/// frozen.
+/// The forward pass reads only the packed bits; after_update() packs the latents' signs again. Without latents the
+/// layer is frozen. Gradients: docs/method.md, eq. 38.
 template <class S, class Memory = host_memory>
 struct binary_linear {
     low_rank_binary_linear<S, Memory> layer;
@@ -53,12 +53,12 @@ struct binary_linear {
         layer.apply(b, X, Y);
     }
 
-    /// Writes the gradients that `train` asks for, and dX, or adds to dX; dY is destroyed.
+    /// Writes the gradients that `train` selects, and writes dX or adds to it; dY is overwritten.
     template <class B>
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
                   bool accumulate, const linear_tape<S, Memory>& tape, linear_workspace<S, Memory>& work) {
         prepare_gradients(b, train);
-        const bool latents = train.latents && has_latents();  // a finished layer beside one that is tuned has none
+        const bool latents = train.latents && has_latents();  // a finished layer has none, while another one is tuned
         if (train.biases && layer.has_bias()) token_sums(b, const_view(dY), span_of(d_bias));
         scale_gradient(b, train, dY, tape.unscaled, layer.s_post, d_post);
         if (latents) gemm(b, dY.t(), middle(b, tape, work), d_U);
@@ -102,7 +102,8 @@ struct binary_linear {
             list.push_back({name + ".bias", parameter_kind::bias, span_of(layer.bias), span_of(d_bias)});
     }
 
-    /// f(name, values) for the scales and the bias, and for the latents: all that a stopped training must find again.
+    /// Call f(name, values) for the scales and the bias, and for the latents: the state from which an interrupted
+    /// training resumes.
     template <class F>
     void visit_scales(F&& f) {
         f(std::string("s_post"), span_of(layer.s_post));
@@ -125,7 +126,7 @@ struct binary_linear {
         return {on_host(b, layer.U), on_host(b, layer.V)};
     }
 
-    /// W (m,n) <- the weight that the bits and scales stand for.
+    /// W (m,n) <- the dense weight that bits and scales represent.
     template <class B>
     void expand(const B& b, matrix_view<S> W) const {
         auto mid = layer.s_mid;
@@ -140,7 +141,8 @@ struct binary_linear {
         scale(b, W, std::span<const S>(), const_span(layer.s_pre));
     }
 
-    /// Moves the latents away from zero by `share` of their mean magnitude; signs stay.
+    /// Moves the latents away from zero by `share` of their mean magnitude (docs/method.md, eq. 45); signs do not
+    /// change.
     template <class B>
     void widen_margin(const B& b, double share) {
         if (!has_latents()) return;
@@ -148,7 +150,7 @@ struct binary_linear {
         subbit::widen_margin(b, entries(V_latent), share);
     }
 
-    /// After the optimizer moved the latents: the bits are their signs again.
+    /// Call it after the optimizer has moved the latents: sets the bits to their signs.
     template <class B>
     void after_update(const B& b) {
         if (!has_latents()) return;
@@ -156,7 +158,7 @@ struct binary_linear {
         take_bits(b, V_latent, layer.V);
     }
 
-    /// Drops every gradient, and the latents unless they are wanted later: what is left is what will be stored.
+    /// Drops all gradients, and the latents unless a later phase needs them. What remains is what will be stored.
     void harden(bool keep_latents) {
         for (auto* m : {&d_U, &d_V})
             *m = matrix_in<S, Memory>();
@@ -175,7 +177,7 @@ struct binary_linear {
         f(std::string("V_latent"), self.V_latent);
     }
 
-    /// What U multiplies: the rank activations, times s_mid where there is one (then in work.scaled).
+    /// The input of U: the rank activations, times s_mid if there is one (then in work.scaled).
     template <class B>
     matrix_view<const S> middle(const B& b, const linear_tape<S, Memory>& tape,
                                 linear_workspace<S, Memory>& work) const {
@@ -185,7 +187,8 @@ struct binary_linear {
         return scaled;
     }
 
-    /// The gradient X of what was scaled becomes that of `unscaled`; where scales train, theirs is left in `gradient`.
+    /// Turns X, the gradient of the scaled numbers, into that of `unscaled`; if scales are trained, writes theirs to
+    /// `gradient`.
     template <class B>
     static void scale_gradient(const B& b, const trainable& train, matrix_view<S> X,
                                const matrix_in<S, Memory>& unscaled, const vector_in<S, Memory>& factor,
@@ -222,7 +225,7 @@ binary_linear<S, memory_of<B>> upload(const B& b, binary_linear<S> host) {
     return layer;
 }
 
-/// Layers as the host can read them.
+/// Layers that the host can read.
 template <class B, class S>
 low_rank_binary_linear<S> do_download(backend_tag, const B& b, const low_rank_binary_linear<S, B>& layer) {
     return {on_host(b, layer.U),     on_host(b, layer.V),     on_host(b, layer.s_post),

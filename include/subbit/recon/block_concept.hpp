@@ -1,5 +1,5 @@
-// What reconstruction needs to know of a transformer block, and of a model made of such blocks. It knows nothing of
-// Llama.
+// What reconstruction requires of a transformer block, and of a model made of such blocks. It is independent of any
+// model family.
 #pragma once
 
 #include <subbit/recon/linear_layer.hpp>
@@ -13,10 +13,9 @@ namespace subbit {
 /// A differentiable block with named linear layers over stacked windows of tokens.
 ///
 /// forward(b, X, window, Y, tape): X, Y (T, d), T a multiple of `window`, windows independent of each other.
-/// backward(b, train, tape, window, dY, dX[, observe]): writes the gradients that `train` asks for, and dX;
-/// observe(layer, inputs (T, n), d_outputs (T, m)) is called once per linear layer.
-/// parameters(b, prefix, train, list): appends the trainable tensors in a fixed order. after_update(b): after each
-/// optimizer step.
+/// backward(b, train, tape, window, dY, dX[, observe]): writes the gradients that `train` selects, and dX;
+/// observe(layer, inputs (T, n), d_outputs (T, m)) is called once for each linear layer. parameters(b, prefix, train,
+/// list): appends the trainable tensors in a fixed order. after_update(b): called after each optimizer step.
 template <class Block, class B>
 concept reconstruction_block = requires(Block& block, const Block& fixed, const B& b, index i,
                                         matrix_view<const typename Block::scalar> in,
@@ -32,11 +31,11 @@ concept reconstruction_block = requires(Block& block, const Block& fixed, const 
     block.after_update(b);
 };
 
-/// A model whose blocks stand between an embedding and a loss against a teacher's last hidden states.
+/// A model of an embedding, blocks, and a loss that compares its last hidden states with a teacher's.
 ///
 /// embed(b, tokens, X): X (T, d) from T token ids in the backend's memory. distillation_loss(b, teacher, hidden,
 /// d_hidden, total): adds the mean loss per token to total[0], a number of the backend's memory, and writes its
-/// gradient (T, d). Both may be recorded.
+/// gradient (T, d). Both can be recorded.
 template <class Model, class B>
 concept distillable_model = requires(Model& model, const B& b, index i, std::span<const std::int32_t> tokens,
                                      matrix_view<const typename Model::scalar> in,
@@ -49,9 +48,8 @@ concept distillable_model = requires(Model& model, const B& b, index i, std::spa
     model.distillation_loss(b, in, in, out, total);
 };
 
-/// What a student learns from, window by window: begin(w) makes the hidden states of window w ready, and
-/// states_after(l) are those after block l, before the final norm, (T, d) in memory that stays the same from window to
-/// window.
+/// The teacher of a student, window by window: begin(w) makes the hidden states of window w available, and
+/// states_after(l) has those after block l, before the final norm, (T, d), in the same memory for every window.
 template <class Teacher, class S>
 concept distilling_teacher = requires(Teacher& teacher, index i) {
     teacher.begin(i);

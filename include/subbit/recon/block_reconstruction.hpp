@@ -1,5 +1,5 @@
-// Block reconstruction (nanoquant.md section 5): a block's linear layers become binary ones, tuned so that the block
-// still maps the compressed prefix's activations to the original block's outputs.
+// Block reconstruction (docs/method.md, section 11): a block's linear layers are replaced by compressed ones, which are
+// tuned so that the block still maps the compressed prefix's activations to the original block's outputs.
 #pragma once
 
 #include <subbit/backend/jobs/phase_clock.hpp>
@@ -22,8 +22,8 @@
 
 namespace subbit {
 
-/// The order in which a block's layers are factorized: the one given, or as stored. value_error unless it names each of
-/// the `total` layers once.
+/// The order in which a block's layers are factorized: the given one, or if it is empty the order of storage.
+/// value_error unless it names each of the `total` layers once.
 inline std::vector<index> checked_layer_order(std::vector<index> given, index total) {
     std::vector<index> stored(static_cast<std::size_t>(total));
     std::iota(stored.begin(), stored.end(), index{0});
@@ -45,13 +45,12 @@ void require_dense_layers(Block& block) {
 
 /// All layers are factorized first, then tuned together.
 struct joint_order {
-    int layers_at_once = 4;  ///< factorized side by side, where the backend has streams
+    int layers_at_once = 4;  ///< number factorized side by side, if the backend has streams
 };
 
-/// The paper's order: one layer after the other is factorized and tuned, and the layers that are still dense make up
-/// for its error (error-propagation mitigation).
+/// The paper's order: one layer after the other is factorized and tuned.
 struct layer_by_layer {
-    /// Of all dense weights, before each factorization; no epochs skip it.
+    /// Error-propagation mitigation before each layer, on the weights that are still dense; epochs = 0 skips it.
     phase_options tune_weights{.batch_windows = 4, .weights = learning_rate::absolute(1e-4)};
 };
 
@@ -61,16 +60,16 @@ using reconstruction_order = std::variant<joint_order, layer_by_layer>;
 /// How one block is reconstructed; the defaults are those of the program's tuned recipe (docs/numerics.md).
 struct block_recipe {
     reconstruction_order order = joint_order{};
-    std::vector<index> layer_order = {};  ///< in which layers are factorized; empty: as stored
+    std::vector<index> layer_order = {};  ///< the order of factorization; empty: the order of storage
     /// Straight-through refinement of latents, scales and biases, in either order.
     phase_options tune_binary{.latents = learning_rate::share_of_magnitude(0.025),
                               .scales = learning_rate::share_of_magnitude(0.0025),
                               .biases = learning_rate::share_of_magnitude(0.0025),
                               .final_fraction = 1e-4};
-    bool keep_latents = false;  ///< in the finished layers, for a later phase that moves them
+    bool keep_latents = false;  ///< for a later phase that moves them
 };
 
-/// What happened to one layer.
+/// The result for one layer.
 struct layer_report {
     std::string name;
     index rows = 0, cols = 0;
@@ -78,28 +77,28 @@ struct layer_report {
     index paths = 0;  ///< of a residual layer
     double bits_per_weight = 0;
     double factor_error = 0;  ///< preconditioned relative error after the factorization
-    double tuned_error = 0;   ///< the same after tuning: it may rise, for the block's outputs are what is tuned
+    double tuned_error = 0;   ///< the same after tuning; it may rise: tuning lowers the block's error
     double flipped = 0;       ///< share of signs that tuning changed
     double seconds = 0;       ///< factorization
 };
 
-/// What happened to one block.
+/// The result for one block.
 struct block_report {
     std::vector<layer_report> layers;
     double factor_error = 0;  ///< block_error after the (last) factorization
     double tuned_error = 0;   ///< block_error of the hardened block
     std::vector<double> tune_weights_curve, tune_binary_curve;
     double seconds = 0;
-    phase_seconds phases;  ///< of them: "factorize", "install", "tune", "harden" and "measure"
+    phase_seconds phases;  ///< of these seconds: "factorize", "install", "tune", "harden" and "measure"
 };
 
-/// What reconstruct_block is asked to do, and who hears of it.
+/// The options of reconstruct_block, and its callbacks.
 template <class B, class S>
 struct reconstruct_options {
     compressor_reference<B, S> compressor;  ///< any layer_compressor, for instance an lb_compressor
     block_recipe recipe = {};
     progress& watcher = unwatched();
-    /// Told before a joint phase, with 0, and after every epoch of it, with those that are finished.
+    /// Called with the number of finished epochs: before a joint phase with 0, then after each of its epochs.
     std::function<void(std::size_t)> after_epoch = {};
 };
 
@@ -169,7 +168,7 @@ class block_reconstruction {
             finish(l);
     }
 
-    /// Error-propagation mitigation: the layers that are still dense make up for those that are not.
+    /// Error-propagation mitigation: tunes the layers that are still dense, to compensate for the errors of the others.
     void tune_dense_layers(const phase_options& phase) {
         std::vector<parameter<S>> parameters;
         const auto visit_dense = [&](const auto& f) {
@@ -200,7 +199,7 @@ class block_reconstruction {
         });
     }
 
-    /// Turns the layer's weight, which the block loses, into a compressed layer on the host.
+    /// Makes a compressed layer on the host of the layer's weight, which is moved out of the block.
     void factorize(const B& stream, index l) {
         const auto start = clock::now();
         const auto weight = download(stream, std::move(block_.layer(l).dense().weight));
@@ -210,7 +209,7 @@ class block_reconstruction {
         entry(l).seconds = seconds_since(start);
     }
 
-    /// Puts the compressed layer where the dense one was.
+    /// Puts the compressed layer in the place of the dense one.
     void install(index l) {
         auto& layer = block_.layer(l);
         auto bias = std::move(layer.dense().bias);
@@ -234,7 +233,7 @@ class block_reconstruction {
         phases_.end(b_, "measure");
     }
 
-    /// The layer is what will be stored from here on.
+    /// Finishes a layer: from now on it is what will be stored.
     void finish(index l) {
         auto& layer = block_.layer(l);
         layer.visit_compressed([&](auto& compressed) {
@@ -259,16 +258,16 @@ class block_reconstruction {
     const reconstruct_options<B, S>& options_;
     const block_recipe& recipe_;
     std::vector<index> order_;
-    std::vector<linear_layer<S>> factorized_;           // on the host, until they are installed
-    std::vector<std::vector<bit_matrix>> first_signs_;  // of every layer as it was installed
+    std::vector<linear_layer<S>> factorized_;           // on the host, until they are put in place
+    std::vector<std::vector<bit_matrix>> first_signs_;  // of every layer before it was tuned
     block_report report_;
     phase_clock phases_;
 };
 
 /// Replaces every linear layer of `block` by a compressed one; bits and scales are final when this returns.
 ///
-/// Throws, before anything is changed, shape_error for data that do not fit each other, value_error for a bad layer
-/// order and for a layer that is compressed already, by its name.
+/// Before anything is changed, throws shape_error for data whose shapes do not fit, and value_error for an invalid
+/// layer order or a layer that is compressed already, naming it.
 template <class B, class Block, class S = typename Block::scalar>
 requires reconstruction_block<Block, B> block_report
 reconstruct_block(const B& b, Block& block, const block_data<S>& data,

@@ -1,4 +1,4 @@
-// Tuning a block: some of its parameters move so that it maps its inputs to given targets.
+// Tuning a block: an optimizer moves some of its parameters so that it maps its inputs to given targets.
 #pragma once
 
 #include <subbit/backend/jobs/repeated.hpp>
@@ -19,17 +19,17 @@
 
 namespace subbit {
 
-/// What a block is tuned on.
+/// The data on which a block is tuned.
 template <class S>
 struct block_data {
-    matrix_view<const S> inputs;    ///< (windows * window, d): what the compressed prefix produces
-    matrix_view<const S> targets;   ///< (windows * window, d): the original block on the original prefix
+    matrix_view<const S> inputs;    ///< (windows * window, d): outputs of the compressed prefix
+    matrix_view<const S> targets;   ///< (windows * window, d): outputs of the original block in the original model
     std::span<const S> importance;  ///< d weights of the squared error, or empty for ones
     index window = 0;               ///< tokens per window
 
     index windows() const { return window ? inputs.rows / window : 0; }
 
-    /// shape_error where inputs, targets, importance and window do not fit each other.
+    /// shape_error unless inputs, targets, importance and window fit each other.
     void check() const {
         require_shape("block reconstruction: targets", targets.rows, targets.cols, inputs.rows, inputs.cols);
         if (!importance.empty()) require_size("block reconstruction: importance", std::ssize(importance), inputs.cols);
@@ -39,7 +39,8 @@ struct block_data {
     }
 };
 
-/// sum importance (Y - Y*)^2 over all windows, divided by sum importance Y*^2.
+/// The block's relative error: sum importance (Y - Y*)^2 over all windows (docs/method.md, eq. 36), divided by sum
+/// importance Y*^2.
 template <class Block, class B, class S = typename Block::scalar>
 double block_error(const B& b, const Block& block, const block_data<S>& data) {
     data.check();
@@ -60,15 +61,16 @@ double block_error(const B& b, const Block& block, const block_data<S>& data) {
     return norm > 0 ? error / norm : error;
 }
 
-/// How a block is tuned, and who hears of it.
+/// The options of tune_block, and its callbacks.
 template <class S>
 struct tune_options {
     phase_options phase = {};
-    /// The parameters that move, with their gradients; not set: all of the block's that the phase has a rate for.
+    /// The parameters to tune, with their gradients; if not set, all parameters of the block for which the phase has a
+    /// rate.
     std::optional<std::vector<parameter<S>>> parameters = {};
     std::string_view what = "tune";  ///< as progress::step will call it
     progress& watcher = unwatched();
-    std::function<void(std::size_t)> after_epoch = {};  ///< told how many epochs are finished
+    std::function<void(std::size_t)> after_epoch = {};  ///< called with the number of finished epochs
 };
 
 /// The steps of a tuning: a batch of windows forward and backward through the block, then a move of the parameters.
@@ -102,7 +104,7 @@ class block_steps {
             (std::ssize(windows) == batch_ ? whole_ : rest_)(b_, work);
     }
 
-    /// The relative error of the epoch's windows so far, each taken as its step found it; waits for the backend.
+    /// The relative error over the epoch's windows so far, each measured before its step; waits for the backend.
     double error() const {
         const double loss = download(b_, std::span<const double>(const_span(loss_)))(0);
         return norm_ > 0 ? loss / norm_ : loss;
@@ -142,7 +144,7 @@ class block_steps {
 };
 
 /// Tunes parameters of a block against the weighted squared error; returns each epoch's mean relative error. Throws
-/// shape_error for data that do not fit each other, cancelled_error where the watcher asks to stop.
+/// shape_error for data whose shapes do not fit, cancelled_error if the watcher asks to stop.
 template <class B, class Block, class S = typename Block::scalar>
 requires reconstruction_block<Block, B> std::vector<double> tune_block(const B& b, Block& block,
                                                                        const block_data<S>& data,

@@ -1,4 +1,4 @@
-// A layer on its way from the solver to the file: it can be tuned, measured against its original, and rounded.
+// A compressed layer between solver and file: it can be tuned, compared with its original, and rounded.
 #pragma once
 
 #include <subbit/backend/ops/train.hpp>
@@ -13,15 +13,15 @@
 
 namespace subbit {
 
-/// What a factorization hands over: a compressed layer with its latents, on the host and without a bias, and its
-/// relative error in the metric of the solver.
+/// The result of a factorization: a compressed layer with its latents, on the host and without a bias, and its relative
+/// error in the metric of the solver.
 template <class S>
 struct compressed_layer {
     linear_layer<S> layer;
     double error = 0;
 };
 
-/// A solver's result as a layer that can be tuned; its bits are the signs of its latents where these have been refined.
+/// A solver's result as a layer that can be tuned.
 template <class S>
 binary_linear<S> trainable_layer(factorization<S> solved, straight_through estimator = straight_through::identity) {
     binary_linear<S> binary;
@@ -32,8 +32,9 @@ binary_linear<S> trainable_layer(factorization<S> solved, straight_through estim
     return binary;
 }
 
-/// ||D (W - What) E||^2 / ||D W E||^2 with W (m,n), a copy in the backend's memory that is used up, What the weight of
-/// a compressed layer (value_error for a dense one), and D and E the roots of the moments.
+/// ||D (W - What) E||^2 / ||D W E||^2 (docs/method.md, eq. 12) with W (m,n), a copy in the backend's memory that is
+/// overwritten, What the weight of a compressed layer (value_error for a dense one), and D and E the roots of the
+/// moments.
 template <class B, class S>
 double weighted_error(const B& b, matrix_in<S, memory_of<B>> W, const linear_layer<S, memory_of<B>>& layer,
                       const layer_moments<S>& moments) {
@@ -47,8 +48,8 @@ double weighted_error(const B& b, matrix_in<S, memory_of<B>> W, const linear_lay
     return norm > 0 ? weighted_square(b, const_view(difference), const_span(columns)) / norm : 0;
 }
 
-/// Rounds a compressed layer's scales to the 16-bit floats that files hold; value_error naming `name` where one is out
-/// of range, and for a dense layer.
+/// Rounds a compressed layer's scales to the 16-bit floats of files; value_error naming `name` if one is out of range,
+/// and for a dense layer.
 template <class B, class S>
 void round_scales(const B& b, linear_layer<S, memory_of<B>>& layer, const std::string& name) {
     layer.visit_compressed([&](auto& compressed) {

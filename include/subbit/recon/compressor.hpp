@@ -1,5 +1,5 @@
-// What makes compressed layers of a block's dense ones: the part of a reconstruction that a user chooses.
-// lb_compressor.hpp has one that is ready.
+// How a block's dense layers are compressed: the part of a reconstruction that the user chooses. lb_compressor.hpp has
+// one that is ready to use.
 #pragma once
 
 #include <subbit/recon/compressed_layer.hpp>
@@ -10,12 +10,12 @@
 
 namespace subbit {
 
-/// Compresses, measures and finishes the layers of one block, which it knows by their numbers.
+/// Compresses, measures and finishes the layers of one block, which are identified by number.
 ///
-/// factorize(b, l, weight): the solver with its statistics and rank. The weight (m, n) is on the host; `b` is the
-/// reconstruction's backend or another stream of its device, and several layers may be under way at once, each on a
-/// thread of its own. measure(b, l, layer): the relative error of a layer's present form, in the same metric.
-/// finish(b, l, layer): what is left to do to a tuned layer, such as rounding its scales to what will be stored.
+/// factorize(b, l, weight): runs the solver with its statistics and rank. The weight (m, n) is on the host; `b` is the
+/// reconstruction's backend or another stream of its device, and several layers may be factorized at once, each on a
+/// thread of its own. measure(b, l, layer): the present relative error of a layer, in the same metric. finish(b, l,
+/// layer): completes a tuned layer, for instance by rounding its scales to what will be stored.
 template <class C, class B, class S>
 concept layer_compressor = requires(C& compressor, const B& b, index l, matrix_view<const S> weight,
                                     const linear_layer<S, memory_of<B>>& tuned, linear_layer<S, memory_of<B>>& layer) {
@@ -24,7 +24,7 @@ concept layer_compressor = requires(C& compressor, const B& b, index l, matrix_v
     compressor.finish(b, l, layer);
 };
 
-/// Refers to any layer_compressor, which must live as long as this does.
+/// A reference to any layer_compressor, which must outlive it.
 template <class B, class S>
 class compressor_reference {
   public:
@@ -50,7 +50,7 @@ class compressor_reference {
     void finish(const B& b, index l, layer_type& layer) const { finish_(object_, b, l, layer); }
 
   private:
-    /// The compressor as it was given: const where it was const.
+    /// The compressor with the constness with which it was given.
     template <class C>
     static std::remove_reference_t<C>& get(const void* object) {
         return *static_cast<std::remove_reference_t<C>*>(const_cast<void*>(object));

@@ -1,4 +1,4 @@
-// A linear layer as the original model has it.
+// A dense linear layer, as in the original model.
 #pragma once
 
 #include <subbit/backend/ops/dense.hpp>

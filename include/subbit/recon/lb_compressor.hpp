@@ -1,4 +1,4 @@
-// The compressor that is ready to use: LB-ADMM for every layer of a block.
+// A compressor that is ready to use: LB-ADMM for every layer of a block.
 #pragma once
 
 #include <subbit/calib/moments.hpp>
@@ -13,15 +13,15 @@
 
 namespace subbit {
 
-/// The settings of an lb_compressor; those of lb_admm_options' names mean the same.
+/// The settings of an lb_compressor; those that have the names of lb_admm_options mean the same.
 struct lb_compressor_options {
     std::optional<int> iterations = {};
-    std::uint64_t seed = 0;  ///< of the first layer; each next one's is larger by 1
+    std::uint64_t seed = 0;  ///< of the first layer; that of each further layer is larger by 1
     scale_form scales = scale_form::two;
     admm_iteration iteration = improved_iteration{};
     std::optional<refine_options> refine = {};
     straight_through estimator = straight_through::identity;
-    bool round_scales = true;  ///< of a tuned layer, to the 16-bit floats that files hold
+    bool round_scales = true;  ///< whether scales of tuned layers are rounded to the 16-bit floats of files
 };
 
 /// A layer_compressor: factorizes by lb_admm, measures by the error in its metric relative to the weight that was
@@ -31,7 +31,7 @@ struct lb_compressor_options {
 template <class S>
 class lb_compressor {
   public:
-    /// One rank for each layer of the block; as many moments, or none for ones. Throws shape_error where their numbers
+    /// One rank for each layer of the block, and as many moments, or none for ones. Throws shape_error if their numbers
     /// differ.
     explicit lb_compressor(std::vector<index> ranks, std::vector<layer_moments<S>> moments = {},
                            lb_compressor_options options = {})
@@ -40,7 +40,7 @@ class lb_compressor {
         require_size("lb_compressor: moments", std::ssize(moments_), std::ssize(ranks_));
     }
 
-    /// Throws what lb_admm throws, and value_error for a layer that has no rank.
+    /// Throws like lb_admm, and value_error for a layer without a rank.
     template <class B>
     compressed_layer<S> factorize(const B& b, index l, matrix_view<const S> weight) {
         if (l < 0 || l >= std::ssize(ranks_))
@@ -78,7 +78,7 @@ class lb_compressor {
     std::vector<index> ranks_;
     std::vector<layer_moments<S>> moments_;
     lb_compressor_options options_;
-    std::vector<matrix<S>> weights_;  // as they were factorized
+    std::vector<matrix<S>> weights_;  // before they were factorized
 };
 
 }  // namespace subbit

@@ -1,6 +1,5 @@
-// A linear layer y = x W^T + bias as reconstruction sees it: dense, low-rank binary, or a sum of binary paths, the last
-// two with or without latents. All have the same forward and backward, so a model is written once, whatever its layers
-// are.
+// A linear layer y = x W^T + bias for reconstruction: dense, low-rank binary, or a sum of binary paths, the last two
+// with or without latents. All have the same forward and backward, so a model is written once for every kind of layer.
 #pragma once
 
 #include <subbit/recon/binary_linear.hpp>
@@ -14,7 +13,7 @@
 
 namespace subbit {
 
-/// Any kind of layer.
+/// A linear layer of any of the three kinds.
 template <class S, class Memory = host_memory>
 class linear_layer {
   public:
@@ -54,27 +53,28 @@ class linear_layer {
         return std::visit([](const auto& l) { return l.cols(); }, state_);
     }
 
-    /// Y (tokens, m) = X (tokens, n) W^T + bias; `tape` is what backward will want to see again.
+    /// Y (tokens, m) = X (tokens, n) W^T + bias; `tape` keeps what backward needs.
     template <class B>
     void forward(const B& b, matrix_view<const S> X, matrix_view<S> Y, linear_tape<S, Memory>& tape,
                  linear_workspace<S, Memory>& work) const {
         std::visit([&](const auto& l) { l.forward(b, X, Y, tape, work); }, state_);
     }
 
-    /// The same where no backward pass will follow: by the kernels that are fast for a few rows.
+    /// The same without a tape, if no backward pass follows; uses kernels that are fast for a few rows.
     template <host_backend B>
     void infer(const B& b, matrix_view<const S> X, matrix_view<S> Y) const {
         std::visit([&](const auto& l) { l.infer(b, X, Y); }, state_);
     }
 
-    /// Writes parameter gradients and dX (tokens, n), or adds to dX; an empty dX is not computed. dY is destroyed.
+    /// Writes parameter gradients, and writes dX (tokens, n) or adds to it; an empty dX is not computed. dY is
+    /// overwritten.
     template <class B>
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
                   bool accumulate, const linear_tape<S, Memory>& tape, linear_workspace<S, Memory>& work) {
         std::visit([&](auto& l) { l.backward(b, train, X, dY, dX, accumulate, tape, work); }, state_);
     }
 
-    /// Appends the trainable tensors; the pointers stay good until the layer changes its kind.
+    /// Appends the trainable tensors; they stay valid until the layer changes its kind.
     template <class B>
     void parameters(const B& b, const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {
         std::visit([&](auto& l) { l.parameters(b, name, train, list); }, state_);
@@ -108,7 +108,7 @@ linear_layer<S, memory_of<B>> upload(const B& b, linear_layer<S> host) {
     return upload(b, std::move(host.residual()));
 }
 
-/// A layer as the host can read it; of a dense one the weight and the bias.
+/// A layer that the host can read; of a dense layer only weight and bias.
 template <class B, class S>
 linear_layer<S> do_download(backend_tag, const B& b, const linear_layer<S, B>& layer) {
     if (layer.is_dense())

@@ -1,4 +1,4 @@
-// What the kinds of linear layer share: what a forward pass leaves, buffers.
+// What the kinds of linear layers share: the tape, and buffers.
 #pragma once
 
 #include <subbit/backend/ops/memory.hpp>
@@ -9,7 +9,7 @@
 
 namespace subbit {
 
-/// What a layer's forward pass leaves for its backward pass; empty but for low-rank layers.
+/// What a layer's forward pass keeps for its backward pass; empty except for low-rank layers.
 template <class S, class Memory = host_memory>
 struct linear_tape {
     matrix_in<S, Memory> rank_activations;  ///< (T, r): (X o s_pre) V^T
@@ -18,8 +18,8 @@ struct linear_tape {
     index size() const { return view(rank_activations).size() + view(unscaled).size(); }
 };
 
-/// Buffers that the layers of a model share: what lives only during one forward or backward call. They grow to what the
-/// largest layer needs.
+/// Buffers that live only during one forward or backward call, shared by all layers of a model. They grow to the size
+/// that the largest layer needs.
 template <class S, class Memory = host_memory>
 class linear_workspace {
   public:

@@ -1,5 +1,5 @@
-// Model reconstruction (nanoquant.md section 6; rabit.md section 5): the compressed model learns the original's
-// distribution of the next token. Scales move; norms and latents on request.
+// Model reconstruction (docs/method.md, section 13): the compressed model learns the original's distribution of the
+// next token. Scales are trained; on request also norms and latents.
 #pragma once
 
 #include <subbit/backend/jobs/phase_clock.hpp>
@@ -19,7 +19,7 @@
 
 namespace subbit {
 
-/// Where a distillation stands: enough to stop it and go on as if it had not stopped.
+/// The state of a distillation, from which it resumes as if it had not been interrupted.
 template <class S>
 struct distillation_state {
     std::size_t steps_done = 0;
@@ -27,34 +27,35 @@ struct distillation_state {
     std::vector<double> curve;  ///< mean loss per token of each finished epoch
     std::vector<double> peak_rates;
     std::vector<moment_pair<S>> moments;  ///< on the host
-    phase_seconds phases;                 ///< of the steps that were looked at: "learn", "update"
+    phase_seconds phases;                 ///< of the steps that were timed: "learn", "update"
 };
 
-/// The settings of a distillation beyond those of its phase, whose batch_windows are gathered one after the other.
+/// The settings of a distillation: those of its phase, whose batch_windows are processed one after the other, and more.
 struct distillation_recipe {
     phase_options phase{.scales = learning_rate::share_of_magnitude(0.008),
                         .biases = learning_rate::share_of_magnitude(0.008)};
-    /// Before the first step every layer's latents move this far from where their signs would flip: a low-rank layer's
-    /// by this share of their mean magnitude, away from zero; a coupled weight by this share of the way to the value
-    /// that it stands for. Tuning of the blocks leaves many at the very edge, and Adam's first steps would flip all of
-    /// these at once.
+    /// Before the first step, latents are moved away from where their signs flip: those of a low-rank layer away from
+    /// zero, by this share of their mean magnitude (docs/method.md, eq. 45); a coupled weight by this share of the way
+    /// to the effective weight (eq. 50). Tuning leaves many latents very close to a flip, and Adam's first steps would
+    /// flip them all at once.
     double latent_margin = 0.12;
-    /// Weight of the relative squared error of every block's hidden states beside the loss on the logits.
+    /// Weight of the relative squared error of every block's hidden states (docs/method.md, eq. 44), which is added to
+    /// the loss on the logits.
     double hidden_weight = 0;
     /// Activations of the last blocks are kept for the backward pass up to this many bytes; those of the other blocks
-    /// are computed again from the block's inputs.
+    /// are recomputed from the block's inputs.
     std::size_t tape_bytes = std::size_t{512} << 20;
     std::size_t checkpoint_steps = 64;  ///< steps between two calls of distill_options::checkpoint (0: none)
 };
 
-/// What a model is distilled on: windows of as many tokens each, by their ids, and the teacher, who knows the
-/// original's hidden states of each.
+/// The data of a distillation: windows of token ids, all of the same length, and the teacher, which has the original's
+/// hidden states of each.
 template <class Teacher>
 struct distillation_data {
     std::span<const std::vector<std::int32_t>> windows;
     Teacher& teacher;
 
-    /// shape_error where windows differ in length.
+    /// shape_error if windows differ in length.
     void check() const {
         for (const auto& window : windows)
             require_size("distill: a window", std::ssize(window), std::ssize(windows[0]));
@@ -63,19 +64,19 @@ struct distillation_data {
 template <class Teacher>
 distillation_data(std::span<const std::vector<std::int32_t>>, Teacher&) -> distillation_data<Teacher>;
 
-/// How a model is distilled, from where on, and who hears of it.
+/// The options of distill, the state from which it resumes, and its callbacks.
 template <class S>
 struct distill_options {
     distillation_recipe recipe = {};
-    distillation_state<S> state = {};  ///< where an earlier run was stopped
-    /// Called now and then, between steps, with what a later run goes on from; the parameters are the caller's to save
-    /// beside it.
+    distillation_state<S> state = {};  ///< of an interrupted run
+    /// Called regularly between steps, with the state from which a later run resumes; the caller also saves the
+    /// parameters.
     std::function<void(const distillation_state<S>&)> checkpoint = {};
     progress& watcher = unwatched();
-    std::function<void(std::size_t)> after_step = {};  ///< told how many steps are finished
+    std::function<void(std::size_t)> after_step = {};  ///< called with the number of finished steps
 };
 
-/// One window forward and backward through a model, with the activations of as many blocks kept as fit.
+/// One window forward and backward through a model, keeping the activations of as many blocks as fit.
 template <class Model>
 class distillation_pass {
   public:
@@ -87,8 +88,8 @@ class distillation_pass {
           tapes_(static_cast<std::size_t>(student.block_total())),
           states_(static_cast<std::size_t>(student.block_total() + 1)) {}
 
-    /// Adds the loss of one window to total[0]; the gradients that `train` asks for are left with the parameters. The
-    /// tokens' ids and the total are in the backend's memory. The same work for every window of the same length.
+    /// Adds the loss of one window to total[0], and writes the gradients that `train` selects to the parameters. The
+    /// tokens' ids and the total are in the backend's memory. The work is the same for every window of the same length.
     template <class B, class Teacher>
     void run(const B& b, const trainable& train, std::span<const std::int32_t> tokens, const Teacher& teacher,
              std::span<double> total) {
@@ -96,7 +97,7 @@ class distillation_pass {
         for (owner* m : {&states_[0], &gradients_[0], &gradients_[1]})
             reshape(b, *m, T, d);
         student_.embed(b, tokens, view(states_[0]));
-        // The first blocks' activations are needed last: they are the ones computed again.
+        // The activations of the first blocks are needed last, so those are recomputed.
         index first_kept = 0;
         for (index l = 0; l < blocks; ++l) {
             auto& tape = l >= first_kept ? tapes_[static_cast<std::size_t>(l)] : spare_;
@@ -170,7 +171,7 @@ class distillation {
     }
 
   private:
-    /// What a step takes: windows [first, last) of its epoch's order.
+    /// The windows of a step: [first, last) in its epoch's order.
     struct batch {
         std::size_t epoch, first, last;
     };
@@ -231,7 +232,7 @@ class distillation {
             work();
     }
 
-    /// Brings the losses up to date where someone wants to know them, and tells those who do.
+    /// Reads the losses when they are needed, and reports them.
     void account(const batch& done, bool looked_at) {
         const auto& recipe = options_.recipe;
         const bool ends = done.last == data_.windows.size();
@@ -275,15 +276,15 @@ class distillation {
     vector_in<std::int32_t, memory_of<B>> tokens_;  // of the present window
     vector_in<double, memory_of<B>> loss_;          // of the epoch so far
     repeated_work<B> learning_, moving_;
-    std::size_t windows_unseen_ = 0;  // whose loss the host has not read yet
+    std::size_t windows_unseen_ = 0;  // number of windows whose loss the host has not read yet
     double shown_ = 0;
     phase_clock phases_;
 };
 
 /// Trains the student over windows against the teacher's hidden states; returns the state at the end.
 ///
-/// The teacher is asked for blocks but the last only where the hidden states have a weight. Throws shape_error where
-/// windows differ in length, cancelled_error where the watcher asks to stop.
+/// Hidden states of blocks other than the last are used only if they have a weight. Throws shape_error if windows
+/// differ in length, cancelled_error if the watcher asks to stop.
 template <class B, class Model, class Teacher, class S = typename Model::scalar>
 requires distillable_model<Model, B> && distilling_teacher<Teacher, S> distillation_state<S> distill(
     const B& b, Model& student, const distillation_data<Teacher>& data,

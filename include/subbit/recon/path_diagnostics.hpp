@@ -1,5 +1,5 @@
-// Do the paths of a residual layer correct each other? (RaBiT, arXiv 2602.05367, inter-path adaptation; rabit.md
-// section 2.)
+// Whether the paths of a residual layer correct each other (RaBiT, arXiv 2602.05367, inter-path adaptation;
+// docs/method.md, eq. 51).
 #pragma once
 
 #include <subbit/backend/ops/dense.hpp>
@@ -13,22 +13,23 @@
 
 namespace subbit {
 
-/// How the first path's outputs y_1, those of all the others together y_2, and the target y_t stand to each other. All
-/// is centered, over every token and channel; with sd the standard deviations and R_1 = y_t - y_1
+/// How the first path's outputs y_1, the sum y_2 of all other paths' outputs, and the target y_t are related.
+/// Everything is centered over all tokens and channels; with sd the standard deviations and R_1 = y_t - y_1
 ///
 ///     error = var(y_t - y_1 - y_2)
 ///           = shared + 2 sd(y_1) sd(y_2) correlation
 ///           = var(R_1) + var(y_2) - 2 sd(R_1) sd(y_2) alignment
 struct path_diagnostics {
-    double correlation = 0;  ///< Corr(y_1, y_2): negative where the second path corrects the first
-    double alignment = 0;    ///< Corr(R_1, y_2): positive where it tracks what the first one leaves
-    double error = 0;        ///< relative to var(y_t), as the two below
+    double correlation = 0;  ///< Corr(y_1, y_2): negative if the second path corrects the first
+    double alignment = 0;    ///< Corr(R_1, y_2): positive if it follows the first path's residual
+    double error = 0;        ///< relative to var(y_t), like the two below
     double by_correlation = 0;
     double by_alignment = 0;
 };
 
-/// The mean of each of the terms (an array of double) that terms_at(i, j) gives for the entries of a rows x cols
-/// matrix; every row's sum is taken by itself and the rows' in order, so that threads change nothing.
+/// The means of the terms (an array of double) that terms_at(i, j) returns for the entries of a rows x cols matrix.
+/// Each row is summed by itself, and the rows' sums are added in order, so the result does not depend on the number of
+/// threads.
 template <host_backend B, class F>
 auto mean_of_terms(const B& b, index rows, index cols, const F& terms_at) {
     using terms = decltype(terms_at(0, 0));
@@ -80,7 +81,7 @@ path_diagnostics compare_paths(const B& b, matrix_view<const S> target, matrix_v
     return d;
 }
 
-/// The diagnostics of a layer on inputs X (T, n), its target being what the weight W (m, n) makes of them.
+/// The diagnostics of a layer for inputs X (T, n); the target is X W^T for the original weight W (m, n).
 template <host_backend B, class S>
 path_diagnostics diagnose_paths(const B& b, const residual_linear<S>& layer, matrix_view<const S> W,
                                 matrix_view<const S> X) {

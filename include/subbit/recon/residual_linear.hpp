@@ -13,21 +13,21 @@
 
 namespace subbit {
 
-/// Whether the paths follow one weight, each what the ones before it leave, or have latents of their own.
+/// Whether the paths are derived from one weight, each from the residual of those before it, or have a latent each.
 enum class path_coupling {
     coupled,      ///< RaBiT: one full-precision weight
     independent,  ///< standard quantization-aware training, the baseline: one latent matrix a path
 };
 
-/// A sum of a few binary paths whose signs may still move (arXiv 2602.05367; rabit.md section 3).
+/// A sum of a few binary paths that can be trained (RaBiT, arXiv 2602.05367; docs/method.md, eq. 46 and 47).
 ///
 /// While it has latents, a pass expands the paths to the effective weight and multiplies by that: a training step costs
-/// three dense products, whatever the number of paths, and the scales' exact gradients come from that of the effective
-/// weight, which is every latent's own, straight through. after_update() derives the signs from the latents.
+/// three dense products for any number of paths. The gradient of the effective weight is, straight through, that of
+/// every latent, and gives the scales' exact gradients. after_update() derives the signs from the latents.
 template <class S, class Memory = host_memory>
 struct residual_linear {
     residual_binary_linear<S, Memory> layer;
-    /// None: frozen. One: the weight that the paths are coupled by. One a path: independent.
+    /// None: frozen. One: the weight from which coupled paths are derived. One for each path: independent.
     std::vector<matrix_in<S, Memory>> latents;  // (m, n) each
 
     matrix_in<S, Memory> d_weight;  ///< of the effective weight
@@ -38,8 +38,8 @@ struct residual_linear {
     index cols() const { return layer.cols(); }
     bool has_latents() const { return !latents.empty(); }
 
-    /// Makes the paths follow W (m,n): their signs become the coupled ones, and independent latents begin as what the
-    /// paths before each leave, so that both start from the same signs.
+    /// Derives the paths from W (m,n): their signs become the coupled ones. Independent latents start as the residuals
+    /// of the paths before each, so that both kinds start from the same signs.
     template <class B>
     void follow(const B& b, matrix_in<S, Memory> W, path_coupling coupling) {
         latents.clear();
@@ -69,7 +69,7 @@ struct residual_linear {
         layer.apply(b, X, Y);
     }
 
-    /// Writes the gradients that `train` asks for, and dX, or adds to dX; dY is left as it is.
+    /// Writes the gradients that `train` selects, and writes dX or adds to it; dY does not change.
     template <class B>
     void backward(const B& b, const trainable& train, matrix_view<const S> X, matrix_view<S> dY, matrix_view<S> dX,
                   bool accumulate, const linear_tape<S, Memory>& /*tape*/, linear_workspace<S, Memory>& work) {
@@ -102,7 +102,8 @@ struct residual_linear {
             list.push_back({name + ".bias", parameter_kind::bias, span_of(layer.bias), span_of(d_bias)});
     }
 
-    /// f(name, values) for the scales and the bias, and for the latents: all that a stopped training must find again.
+    /// Call f(name, values) for the scales and the bias, and for the latents: the state from which an interrupted
+    /// training resumes.
     template <class F>
     void visit_scales(F&& f) {
         for (std::size_t p = 0; p < layer.paths.size(); ++p) {
@@ -130,14 +131,14 @@ struct residual_linear {
         return result;
     }
 
-    /// W (m,n) <- the weight that the paths stand for.
+    /// W (m,n) <- the dense weight that the paths represent.
     template <class B>
     void expand(const B& b, matrix_view<S> W) const {
         expand_paths(b, paths(), W);
     }
 
-    /// Moves a coupled weight `share` of the way to the value that it stands for, the middle of the cell in which no
-    /// sign flips; independent latents away from zero by `share` of their mean magnitude.
+    /// Moves a coupled weight by `share` of the way to the effective weight, the middle of the cell in which no sign
+    /// flips (docs/method.md, eq. 50); independent latents away from zero by `share` of their mean magnitude (eq. 45).
     template <class B>
     void widen_margin(const B& b, double share) {
         if (latents.size() == 1) {
@@ -151,7 +152,7 @@ struct residual_linear {
                 subbit::widen_margin(b, entries(latent), share);
     }
 
-    /// After the optimizer moved latents and scales: the signs that follow from them.
+    /// Call it after the optimizer has moved latents and scales: derives the signs from them.
     template <class B>
     void after_update(const B& b) {
         if (latents.size() == 1) return couple(b);
@@ -159,7 +160,7 @@ struct residual_linear {
             take_bits(b, latents[p], layer.paths[p].B);
     }
 
-    /// Drops every gradient, and the latents unless they are wanted later: what is left is what will be stored.
+    /// Drops all gradients, and the latents unless a later phase needs them. What remains is what will be stored.
     void harden(bool keep_latents) {
         d_weight = matrix_in<S, Memory>();
         d_bias = vector_in<S, Memory>();
@@ -211,7 +212,7 @@ residual_linear<S, memory_of<B>> upload(const B& b, residual_linear<S> host) {
     return layer;
 }
 
-/// Layers as the host can read them.
+/// Layers that the host can read.
 template <class B, class S>
 residual_binary_linear<S> do_download(backend_tag, const B& b, const residual_binary_linear<S, B>& layer) {
     residual_binary_linear<S> host;

@@ -1,4 +1,4 @@
-// How many signs a training changed.
+// The number of signs that training changed.
 #pragma once
 
 #include <subbit/bits/bit_matrix.hpp>
@@ -9,7 +9,7 @@
 
 namespace subbit {
 
-/// How many entries of two sign matrices of one shape differ.
+/// The number of entries in which two sign matrices of the same shape differ.
 inline index count_differences(bit_view a, bit_view b) {
     require_shape("count_differences", b.rows(), b.cols(), a.rows(), a.cols());
     index different = 0;

@@ -1,4 +1,5 @@
-// One optimization phase: which parameters move, how fast, for how long. Both reconstructions are made of these.
+// One phase of optimization: which parameters move, at which rates, for how long. Both reconstructions consist of
+// phases.
 #pragma once
 
 #include <subbit/core/progress.hpp>
@@ -17,7 +18,7 @@
 
 namespace subbit {
 
-/// What moves the matrices of a phase; vectors are always AdamW's.
+/// The optimizer of the matrices in a phase; that of vectors is always AdamW.
 enum class matrix_optimizer { adamw, muon };
 
 /// The settings of a phase. A rate of zero freezes that kind of parameter.
@@ -59,7 +60,7 @@ struct phase_options {
     }
 };
 
-/// The order in which epoch `epoch` visits `count` windows: a Fisher-Yates shuffle by the counter-based stream.
+/// The order of `count` windows in epoch `epoch`: a Fisher-Yates shuffle by the counter-based random numbers.
 inline std::vector<index> visiting_order(std::uint64_t seed, std::size_t epoch, index count) {
     std::vector<index> order(static_cast<std::size_t>(count));
     std::iota(order.begin(), order.end(), index{0});
@@ -69,7 +70,7 @@ inline std::vector<index> visiting_order(std::uint64_t seed, std::size_t epoch, 
     return order;
 }
 
-/// Steps between two looks at a sum that the backend makes: the host's costs nothing, another's must be waited for.
+/// Steps between two reads of a sum in the backend's memory: on the host a read costs nothing, on a device it waits.
 template <backend B>
 inline constexpr std::size_t steps_unseen = host_backend<B> ? 1 : 16;
 
@@ -109,7 +110,7 @@ class tuner {
         rates_.resize(peaks_.size());
     }
 
-    /// Adds the present gradients to those of the step to come, which takes their mean. May be recorded.
+    /// Adds the present gradients to a sum for the next step, which uses their mean. Can be recorded.
     template <class B>
     void gather(const B& b) {
         if (sums_.empty())
@@ -130,7 +131,7 @@ class tuner {
         update(b);
     }
 
-    /// The first half of a step: what differs from the last one.
+    /// The first half of a step: sets the numbers that differ from the last step.
     template <class B>
     void next_step(const B& b, std::size_t gathered = 0) {
         takes_gathered_ = gathered > 0;
@@ -139,8 +140,8 @@ class tuner {
         std::transform(peaks_.begin(), peaks_.end(), rates_.begin(), [&](double peak) { return peak * share; });
         adamw_.next_step(b, share, gradient_share_);
     }
-    /// The second half, which may be recorded where repeats() holds: the same in every step that takes gathered
-    /// gradients, and in every one that does not.
+    /// The second half, which can be recorded if repeats(): it is the same in every step with gathered gradients, and
+    /// in every step without.
     template <class B>
     void update(const B& b) {
         const std::span<const parameter<S>> all(takes_gathered_ ? gathered_ : parameters_);
@@ -154,7 +155,7 @@ class tuner {
         }
         muon_.step(b, std::span<const parameter<S>>(parameters_).subspan(of_adamw_), rates.subspan(of_adamw_));
     }
-    /// False where Muon moves some: it asks for norms on the way.
+    /// False if Muon moves some parameters, since it waits for norms.
     bool repeats() const { return of_adamw_ == parameters_.size(); }
 
     const std::vector<double>& peaks() const { return peaks_; }
@@ -167,8 +168,8 @@ class tuner {
         std::move(others.begin(), others.end(), std::back_inserter(all));
         return all;
     }
-    /// Goes on after `steps` steps with what moments() gave, and with the peak rates of the phase's start, which follow
-    /// the magnitudes that the parameters had then.
+    /// Resumes after `steps` steps with the result of moments(), and with the peak rates of the phase's start, which
+    /// depend on the parameters' magnitudes at that time.
     template <class B>
     void restore(const B& b, std::size_t steps, moment_list moments, std::vector<double> peaks) {
         require_size("tuner: moments", std::ssize(moments), std::ssize(parameters_));

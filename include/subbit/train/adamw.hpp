@@ -32,23 +32,24 @@ struct moment_pair {
     std::vector<S> first, second;
 };
 
-/// AdamW (Loshchilov and Hutter 2019, algorithm 2), both moments in the parameter's scalar type.
+/// AdamW (Loshchilov and Hutter 2019, algorithm 2; docs/method.md, eq. 40), with both moments in the parameter's scalar
+/// type.
 ///
-/// The moments are kept by position: every step must pass parameters of the same sizes in the same order.
+/// Moments belong to positions: every step must pass parameters of the same sizes in the same order.
 template <class S, class Memory = host_memory>
 class adamw {
   public:
     explicit adamw(adamw_options options = {}) : options_(options) {}
 
-    /// One update with rates[i] for parameters[i]; a rate of zero leaves that parameter alone but keeps its moments.
+    /// One update with rates[i] for parameters[i]; with a rate of zero only the moments of that parameter change.
     template <class B>
     void step(const B& b, std::span<const parameter<S>> parameters, std::span<const double> rates) {
         next_step(b, 1, 1);
         update(b, parameters, rates, false);
     }
 
-    /// The first half of a step: what differs from the last one goes to the backend's memory. `rate_share` is of every
-    /// rate, `gradient_share` of every gradient.
+    /// The first half of a step: the numbers that differ from the last step go to the backend's memory. Every rate is
+    /// multiplied by `rate_share`, every gradient by `gradient_share`.
     template <class B>
     void next_step(const B& b, double rate_share, double gradient_share) {
         if (const_span(now_).empty()) now_ = allocate<double>(b, index{adamw_step::count});
@@ -57,7 +58,7 @@ class adamw {
                              1 / std::sqrt(1 - std::pow(options_.beta2, t)), gradient_share};
         upload(b, std::span<const double>(now.numbers()), span_of(now_));
     }
-    /// The second half, which is the same in every step and may be recorded. `clears`: the gradients become zero.
+    /// The second half, which is the same in every step and can be recorded. With `clears`, gradients are set to zero.
     template <class B>
     void update(const B& b, std::span<const parameter<S>> parameters, std::span<const double> rates, bool clears) {
         if (moments_.empty())

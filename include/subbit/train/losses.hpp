@@ -12,8 +12,8 @@
 
 namespace subbit {
 
-/// How many tokens' logits the host holds at once, and how many logits another backend does: a GPU likes large
-/// products.
+/// The number of tokens whose logits the host holds at once, and the number of logits that a device holds: a GPU needs
+/// large products to be fast.
 inline constexpr index vocabulary_chunk = 128, device_logits = index{1} << 25;
 
 template <class B>
@@ -58,7 +58,7 @@ double cross_entropy(const B& b, matrix_view<const S> hidden, matrix_view<const 
 }
 
 /// losses[t] = KL(teacher || student) of token t at temperature 1, both softmaxes over the same head, and the gradient
-/// of their sum with respect to the student's hidden states (nanoquant.md section 6).
+/// of their sum with respect to the student's hidden states (docs/method.md, eq. 43).
 ///
 /// teacher, student (tokens, d); head (vocabulary, d); losses: tokens, in the backend's memory; d_student (tokens, d)
 /// receives weight * gradient, or is empty.
@@ -85,7 +85,7 @@ void forward_kl(const B& b, matrix_view<const S> teacher, matrix_view<const S> s
     }
 }
 
-/// The same losses' sum, which waits for the backend.
+/// The sum of these losses; waits for the backend.
 template <class B, class S>
 double forward_kl(const B& b, matrix_view<const S> teacher, matrix_view<const S> student, matrix_view<const S> head,
                   double weight, matrix_view<S> d_student) {

@@ -1,4 +1,5 @@
-// Muon (Jordan et al. 2024): momentum for matrices, made orthogonal by Newton-Schulz before the step.
+// Muon (Jordan et al. 2024): momentum for matrices, which Newton-Schulz makes orthogonal before the step
+// (docs/method.md, eq. 42).
 #pragma once
 
 #include <subbit/backend/ops/dense.hpp>
@@ -19,9 +20,9 @@ struct muon_options {
     int iterations = 5;  ///< of Newton-Schulz
 };
 
-/// X (m,n) <- about U V' of its singular value decomposition X = U S V': every singular value ends near 1 (between
-/// about 0.7 and 1.2 after 5 iterations; a zero stays zero). Newton-Schulz: X <- a X + (b A + c A^2) X with A = X X',
-/// whose quintic the authors chose for its slope at zero.
+/// X (m,n) <- approximately U V' of its singular value decomposition X = U S V': after 5 iterations every singular
+/// value is between about 0.7 and 1.2, and a zero stays zero. Newton-Schulz: X <- a X + (b A + c A^2) X with A = X X',
+/// a quintic that the authors chose for its steep slope at zero.
 template <class B, class MX>
 void orthogonalize(const B& b, MX&& X, int iterations = 5) {
     const auto given = view(X);
@@ -45,8 +46,9 @@ void orthogonalize(const B& b, MX&& X, int iterations = 5) {
 
 /// Muon over a list of matrices, one moment each, in the parameter's scalar type.
 ///
-/// A step moves a matrix by its rate times the orthogonal direction scaled to a root mean square of about one, so that
-/// a rate means what it means for AdamW. Moments are kept by position, as AdamW's are; their second halves stay empty.
+/// A step moves a matrix by its rate times the orthogonal direction, which is scaled to a root mean square of about
+/// one, so a rate has the same meaning as for AdamW. Moments belong to positions, as in adamw; their second halves are
+/// empty.
 template <class S, class Memory = host_memory>
 class muon {
   public:

@@ -9,7 +9,7 @@
 
 namespace subbit {
 
-/// Which parameters a backward pass makes gradients for; the others are constants.
+/// The parameters for which a backward pass computes gradients; the others are constant.
 struct trainable {
     bool weights = false;  ///< dense weights
     bool latents = false;  ///< U and V of binary layers, through the straight-through estimator
@@ -18,21 +18,21 @@ struct trainable {
     bool norms = false;  ///< used by models, not by linear layers
 };
 
-/// What a parameter is; rates are chosen by it.
+/// The kinds of parameters; each may have a learning rate of its own.
 enum class parameter_kind { weight, latent, scale, bias, norm };
 
-/// One trainable tensor: its values and the gradient of the current step, both owned elsewhere, in the backend's
-/// memory.
+/// One trainable tensor: its values and the gradient of the current step, both in the backend's memory and owned by
+/// others.
 template <class S>
 struct parameter {
     std::string name;
     parameter_kind kind = parameter_kind::weight;
     std::span<S> value;
     std::span<S> gradient;
-    index rows = 0;  ///< of a matrix whose rows lie one after the other; 0: a vector
+    index rows = 0;  ///< of a contiguous matrix; 0 for a vector
 };
 
-/// All entries of an owner whose rows lie one after the other.
+/// All entries of a contiguous matrix.
 template <class M>
 auto entries(M& m) {
     const auto v = view(m);

@@ -8,7 +8,7 @@
 namespace subbit {
 
 /// A linear warm-up to `peak`, then a cosine that would reach `peak * final_fraction` one step after the last of
-/// `steps`.
+/// `steps` (docs/method.md, eq. 41).
 struct cosine_schedule {
     double peak = 1e-5;
     double final_fraction = 0;
@@ -23,8 +23,8 @@ struct cosine_schedule {
     }
 };
 
-/// A learning rate: absolute, or a share of the mean magnitude of what it moves (design note in docs/numerics.md: the
-/// share of signs that flip depends on the ratio of the step to the latent, not on the step).
+/// A learning rate: absolute, or a share of the mean magnitude of the parameter (docs/method.md, eq. 39: how many signs
+/// flip depends on the ratio of the step to the latent).
 struct learning_rate {
     double value = 1e-5;
     bool relative = false;

@@ -1,4 +1,4 @@
-// The cpu backend: all threads, the widest SIMD that the machine has, chosen at run time.
+// The cpu backend: all threads and the widest SIMD of the machine, chosen at run time.
 #pragma once
 
 #include <subbit/backend/cpu/isa.hpp>
@@ -21,14 +21,15 @@ enum class precision {
 };
 
 struct cpu_options {
-    int threads = 0;                      ///< 0: as many as the machine has
-    isa instructions = preferred_isa();   ///< at most what the machine has
+    int threads = 0;                      ///< 0: all threads of the machine
+    isa instructions = preferred_isa();   ///< at most those of the machine
     precision products = precision::f32;  ///< of float32 matrix products; double and packed products are not affected
-    bool bf16_instructions = prefer_bf16_instructions();  ///< else, or without them: rounded operands, float32 products
+    bool bf16_instructions =
+        prefer_bf16_instructions();  ///< if false, or without them: rounded operands, float32 products
 };
 
 /// A processor with shared memory. Results do not depend on the number of threads. Copies share the threads; loops that
-/// are started from several threads at once, or from within one another, are correct but do not run faster.
+/// are started from several threads at once, or inside one another, are correct but not faster.
 class cpu {
   public:
     using tag = cpu_tag;
@@ -53,14 +54,14 @@ class cpu {
     }
 
     int threads() const { return pool_->threads(); }
-    /// Where this backend's kernels run their loops.
+    /// Runs the loops of this backend's kernels.
     executor exec() const { return executor(*pool_); }
     isa instructions() const { return isa_; }
     precision products() const { return products_; }
-    /// True where bfloat16 products run as instructions rather than as rounded float32.
+    /// True if bfloat16 products use the processor's instruction, and not float32 arithmetic on rounded operands.
     bool bf16_instructions() const { return bf16_instructions_; }
 
-    /// One line for people: "cpu: avx512 + bf16, 2 threads, bf16 products".
+    /// A description in one line: "cpu: avx512 + bf16, 2 threads, bf16 products".
     std::string describe() const {
         return std::string("cpu: ") + isa_name(isa_) + (bf16_instructions_ ? " + bf16, " : ", ") +
                std::to_string(threads()) + (threads() == 1 ? " thread, " : " threads, ") +

@@ -26,7 +26,7 @@ void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, matrix_view<const S> X
     });
 }
 
-/// Products with signs are sums in S, whatever the backend's precision: packed, they are faster than rounded products.
+/// Products with signs are sums in S for every precision of the backend: packed, they are faster than rounded products.
 template <class B, std::floating_point S>
 void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, transposed_bit_view X, matrix_view<S> C, S alpha, S beta) {
     cpu_kernels::with_packed_kernel<S>(b, packed_precision::exact, [&](auto arch, auto kernel) {
@@ -41,7 +41,7 @@ void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, bit_view X, matrix_vie
     });
 }
 
-/// Always in full precision: what a Gram matrix loses, the solve with it multiplies.
+/// Always in full precision: a solve amplifies the rounding errors of its Gram matrix.
 template <class B, std::floating_point S>
 void do_gram(cpu_tag, const B& b, matrix_view<const S> X, matrix_view<S> G) {
     cpu_kernels::with_arch(

@@ -1,5 +1,5 @@
-// The operations of the library's own backends, compiled once for a program of many files: where SUBBIT_COMPILED is
-// defined, every file declares them extern, and the target subbit::compiled holds them. Nothing else changes.
+// The operations of the library's own backends, compiled once for a program of many files: if SUBBIT_COMPILED is
+// defined, every file declares them extern, and the target subbit::compiled has their code. Nothing else changes.
 #pragma once
 
 #include <subbit/backend/cpu/backend.hpp>
@@ -9,8 +9,8 @@
 #include <subbit/backend/cpu/solver.hpp>
 #include <subbit/backend/reference.hpp>
 
-/// Operations with kernels of their own on each backend: KEYWORD is `extern` or nothing, TAG the tag whose overload is
-/// meant, B the backend, S the scalar.
+/// Operations of which each backend has its own version: KEYWORD is `extern` or empty, TAG the tag of the overload, B
+/// the backend, S the scalar.
 #define SUBBIT_OPERATION_INSTANCES(KEYWORD, TAG, B, S)                                                              \
     KEYWORD template void do_gemm(TAG, const B&, matrix_view<const S>, matrix_view<const S>, matrix_view<S>, S, S); \
     KEYWORD template void do_gemm(TAG, const B&, matrix_view<const S>, bit_view, matrix_view<S>, S, S);             \

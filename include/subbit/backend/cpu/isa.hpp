@@ -30,7 +30,8 @@ namespace subbit {
 /// The instruction sets that the cpu backend has kernels for, narrowest first.
 enum class isa { portable, avx2, avx512 };
 
-/// Architecture tags: each kernel is a template on one of them. The portable one names what the compiler was told of.
+/// Architecture tags: each kernel is a template on one of them. The portable one uses the instructions for which the
+/// compiler compiles the file.
 template <class Simd>
 struct compiled_arch {};
 using portable_arch = compiled_arch<xsimd::default_arch>;
@@ -72,8 +73,8 @@ inline bool detect_byte_tables() {
 #endif
 }
 
-/// True where that instruction is also faster than float32 multiply-adds on rounded operands: AMD's processors run two
-/// a cycle, Intel's one (docs/numerics.md has the figures).
+/// True if that instruction is also faster than float32 multiply-adds on rounded operands: AMD's processors run two a
+/// cycle, Intel's one (docs/numerics.md has the figures).
 inline bool prefer_bf16_instructions() {
 #if SUBBIT_X86
     return detect_bf16() && __builtin_cpu_is("amd");
@@ -82,7 +83,7 @@ inline bool prefer_bf16_instructions() {
 #endif
 }
 
-/// The instruction set of that name; value_error where the name is unknown or this machine cannot run it.
+/// The instruction set of that name; value_error if the name is unknown or this machine cannot run it.
 inline isa parse_isa(std::string_view name) {
     for (const isa i : {isa::portable, isa::avx2, isa::avx512}) {
         if (name != isa_name(i)) continue;

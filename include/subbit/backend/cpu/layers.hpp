@@ -23,7 +23,7 @@ template <class B, std::floating_point S>
 void do_apply_layer(cpu_tag, const B& b, const residual_binary_linear<S>& layer, matrix_view<const S> X,
                     matrix_view<S> Y) {
     cpu_kernels::with_packed_kernel<S>(b, packed_precision::exact, [&](auto arch, auto kernel) {
-        cpu_kernels::packed_paths<decltype(kernel)>(arch, b.exec(), layer, X, Y);
+        cpu_kernels::packed_paths<decltype(kernel)>(arch, b.exec(), parts_of(layer), X, Y);
     });
 }
 

@@ -17,7 +17,7 @@ class scratch_buffer {
     scratch_buffer& operator=(const scratch_buffer&) = delete;
     ~scratch_buffer() { release(); }
 
-    /// At least `count` objects of T; what the buffer held before is lost.
+    /// At least `count` objects of T; the previous contents are lost.
     template <class T>
     T* reserve(index count) {
         const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);

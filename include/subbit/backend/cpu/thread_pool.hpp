@@ -1,9 +1,8 @@
 // The threads of a cpu backend.
 //
-// A loop is cut into chunks whose boundaries never depend on the number of threads; threads, the caller among them,
-// claim one chunk after another. The caller waits for chunks, not for threads: a worker that the system has put aside
-// while it held nothing delays nobody, which is what makes this hold up on a busy machine where a barrier of all
-// threads does not.
+// A loop is cut into chunks whose boundaries never depend on the number of threads; threads, including the caller,
+// claim one chunk after another. The caller waits for chunks, not for threads: a worker that the system has suspended
+// between chunks delays nobody. So this stays fast on a busy machine, where a barrier of all threads would not.
 #pragma once
 
 #include <subbit/core/matrix.hpp>
@@ -41,8 +40,8 @@ class thread_pool {
 
     int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-    /// Calls f(c) once for each c of [0, chunks). Runs in the calling thread alone where that is a chunk of a loop
-    /// itself, or where another loop has the pool. Throws the first exception of f, after all chunks have stopped.
+    /// Calls f(c) once for each c of [0, chunks). Runs in the calling thread alone if that is running a chunk of a loop
+    /// itself, or if another loop has the pool. Throws the first exception of f, after all chunks have stopped.
     template <class F>
     void run(index chunks, F&& f) {
         if (workers_.empty() || chunks <= 1 || inside_chunk() || !owner_.try_lock()) {
@@ -52,8 +51,8 @@ class thread_pool {
         }
         const std::lock_guard<std::mutex> lock(owner_, std::adopt_lock);
         const std::uint32_t job = generation_.load(std::memory_order_relaxed) + 1;
-        // Closed before anything else changes: a worker that still looks at the last loop must not take this loop's
-        // number of chunks for that one's and claim a chunk that neither has.
+        // Closed before anything else changes: a worker that still reads the last loop must not combine it with this
+        // loop's number of chunks, and claim a chunk that neither loop has.
         next_.store(static_cast<std::uint64_t>(job) << 32 | no_chunk, std::memory_order_relaxed);
         failure_ = nullptr;
         failed_.store(false, std::memory_order_relaxed);
@@ -156,7 +155,7 @@ class thread_pool {
     std::vector<std::thread> workers_;
 };
 
-/// Where a kernel runs its loops: a pool, or the calling thread alone.
+/// Runs a kernel's loops: on a pool, or on the calling thread alone.
 class executor {
   public:
     executor() = default;
@@ -164,7 +163,7 @@ class executor {
 
     int threads() const { return pool_ == nullptr ? 1 : pool_->threads(); }
 
-    /// This executor where `work` is at least `least`, else the calling thread.
+    /// This executor if `work` is at least `least`, else the calling thread.
     executor when(double work, double least) const { return work < least ? executor() : *this; }
 
     /// Calls f(begin, end) once for each chunk [c*grain, min(n, (c+1)*grain)).

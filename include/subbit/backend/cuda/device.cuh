@@ -36,8 +36,8 @@ inline bool warpgroups_asked() {
 struct cuda_options {
     int device = 0;     ///< which GPU, as CUDA counts them
     bool tf32 = false;  ///< float products but exact Gram matrices may round their operands to TF32
-    /// Packed products by what sm_90a alone has, warpgroup products and bulk copies. Off unless asked for, since no GPU
-    /// has run them yet (docs/gpu.md).
+    /// Packed products by instructions that only sm_90a has, warpgroup products and bulk copies. Off by default, since
+    /// no GPU has run them yet (docs/gpu.md).
     bool warpgroups = cuda_detail::warpgroups_asked();
 };
 
@@ -66,7 +66,7 @@ class cuda_device {
         state_->last_overlaps = false;
         return state_->blas;
     }
-    /// One line for people: "cuda: NVIDIA H100 80GB HBM3 (sm_90), tf32 products".
+    /// A description in one line: "cuda: NVIDIA H100 80GB HBM3 (sm_90), tf32 products".
     std::string describe() const {
         cudaDeviceProp p = {};
         cuda_detail::check(cudaGetDeviceProperties(&p, state_->options.device), "cudaGetDeviceProperties");

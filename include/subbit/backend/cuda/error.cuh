@@ -1,4 +1,4 @@
-// What CUDA's libraries report, as typed errors that say what to do.
+// Errors of CUDA's libraries, as typed errors whose messages say what to do.
 #pragma once
 
 #include <subbit/core/error.hpp>

@@ -1,4 +1,5 @@
-// A GPU on the host: the same kernels, blocks of fibers one after the other, dense products and solves by Eigen.
+// A GPU on the host: the same kernels, whose blocks of fibers run one after the other; dense products and solves by
+// Eigen.
 #pragma once
 
 #include <subbit/backend/emulated/block.hpp>
@@ -24,13 +25,13 @@ namespace subbit {
 
 struct emulated_options {
     std::size_t memory_bytes = std::size_t{1} << 34;  ///< addresses alone: only what is used is taken
-    bool falling = false;  ///< threads and blocks run from the last on: what a missing sync() hides in one order, the
-                           ///< other shows
+    bool falling = false;  ///< threads and blocks run in falling order: an error of a missing sync() that one order
+                           ///< hides, the other shows
     int multiprocessors = 132;  ///< an H100's, so that the same kernels are chosen
     bool warpgroups = true;     ///< has_warpgroup_products(); false: runs what older GPUs run
 };
 
-/// What gpu_backend runs on where there is no GPU: for tests of kernels, not for speed. Copies share the memory.
+/// The device of gpu_backend without a GPU: for tests of kernels, not for speed. Copies share the memory.
 class emulated_device {
   public:
     explicit emulated_device(emulated_options options = {})

@@ -86,7 +86,7 @@ class fiber_group {
     }
 
   private:
-    static constexpr std::size_t stack_bytes = std::size_t{1} << 17;  // what is not used of it is never touched
+    static constexpr std::size_t stack_bytes = std::size_t{1} << 17;  // the unused part of a slab is never touched
 
     /// Where a fiber, or the scheduler, goes on. swapcontext saves the signal mask, by two system calls; a jump does
     /// not, and takes a tenth of the time. So a context is what a fiber begins with, and jumps are all that follow.

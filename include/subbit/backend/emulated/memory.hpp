@@ -1,4 +1,4 @@
-// The memory of the emulated GPU: out of the host's reach except during launches and copies.
+// The memory of the emulated GPU, which the host can access only during launches and copies.
 #pragma once
 
 #include <subbit/core/error.hpp>

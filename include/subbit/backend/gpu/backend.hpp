@@ -36,12 +36,12 @@
 
 namespace subbit {
 
-/// The tag of all GPUs. It extends nothing but the root: what has no kernel does not compile, since a reference loop
-/// would read a device's memory from the host.
+/// The tag of all GPUs. It extends only the root, so that an operation without a kernel does not compile: a reference
+/// loop would read a device's memory from the host.
 struct gpu_tag : backend_tag {};
 
-/// A GPU, or its emulation. Its operations return before their work is done; what goes back to the host waits. Copies
-/// share the stream; use a copy from one thread at a time, and on_another_stream(i) for the i-th other thread.
+/// A GPU, or its emulation. Operations return before their work is done; copies to the host wait for it. Copies of the
+/// backend share the stream; use one from one thread at a time, and on_another_stream(i) for the i-th other thread.
 template <class Device>
 class gpu_backend {
   public:
@@ -67,7 +67,8 @@ class gpu_backend {
     gpu::buffer<Device, T> scratch(index count) const {
         return {device_, count};
     }
-    /// How often an owner of this stream has left its memory to grow: what was recorded before may use the old one.
+    /// How often an owner of this stream has moved to larger memory: work that was recorded before may use the old
+    /// memory.
     std::size_t moves() const { return *moves_; }
     void note_move() const { ++*moves_; }
 

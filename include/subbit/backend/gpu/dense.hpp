@@ -40,7 +40,7 @@ void do_gemm(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> A, bit_
     gpu::packed_gemm(b, A, gpu::transpose_bits(b, bits.view()).view(), C, alpha, beta);
 }
 
-/// Always in full precision: what a Gram matrix loses, the solve with it multiplies.
+/// Always in full precision: a solve amplifies the rounding errors of its Gram matrix.
 template <class Device, class S>
 void do_gram(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> X, matrix_view<S> G) {
     gpu::product(b, X.t(), X, G, S(1), S(0), gpu::product_precision::full);

@@ -4,6 +4,7 @@
 #include <subbit/backend/gpu/memory.hpp>
 #include <subbit/backend/gpu/packed/products.hpp>
 #include <subbit/backend/ops/layers.hpp>
+#include <subbit/bits/layer_view.hpp>
 #include <subbit/bits/low_rank_binary_linear.hpp>
 #include <subbit/bits/residual_binary_linear.hpp>
 #include <subbit/core/half.hpp>
@@ -21,13 +22,12 @@ namespace gpu {
 template <class Device, class In, class Out, class Real>
 packed_output<In, Out, Real> residual_output(const residual_binary_linear<Real, gpu_backend<Device>>& layer,
                                              matrix_view<const In> X, matrix_view<Out> Y) {
+    const residual_view<Real> parts = parts_of(layer);
     packed_output<In, Out, Real> out;
-    out.part_count = static_cast<int>(layer.path_count());
-    for (std::size_t p = 0; p < layer.paths.size(); ++p) {
-        const auto& path = layer.paths[p];
-        out.parts[p] = {path.B.view(), X, span_of(path.s_pre).data(), span_of(path.s_post).data(), {}};
-    }
-    out.bias = span_of(layer.bias).data();
+    out.part_count = parts.count;
+    for (int p = 0; p < parts.count; ++p)
+        out.parts[p] = {parts.paths[p].B, X, parts.paths[p].s_pre, parts.paths[p].s_post, {}};
+    out.bias = parts.bias;
     out.Y = Y;
     return out;
 }
@@ -60,12 +60,12 @@ void apply_staged(const gpu_backend<Device>& b, matrix_view<const In> X,
     std::vector<input> inner(layers.size());
     std::vector<output> outer(layers.size());
     for (std::size_t l = 0; l < layers.size(); ++l) {
-        const auto& layer = layers[l].layer;
+        const low_rank_view<float> layer = parts_of(layers[l].layer);
         const plane_view hidden{next, next_scale, static_cast<int>(layer.rank())};
-        inner[l].parts[0] = {layer.V.view(), scaled_vectors<In>(X, span_of(layer.s_pre).data()), nullptr};
-        inner[l].target = {span_of(layer.s_mid).data(), hidden};
-        outer[l].parts[0] = {layer.U.view(), {hidden}, span_of(layer.s_post).data()};
-        outer[l].target = {span_of(layer.bias).data(), layers[l].Y, 1, layers[l].beta};
+        inner[l].parts[0] = {layer.V, scaled_vectors<In>(X, layer.s_pre), nullptr};
+        inner[l].target = {layer.s_mid, hidden};
+        outer[l].parts[0] = {layer.U, {hidden}, layer.s_post};
+        outer[l].target = {layer.bias, layers[l].Y, 1, layers[l].beta};
         next += X.rows * plane_view::groups(layer.rank()) * 32;
         next_scale += X.rows;
     }
@@ -82,13 +82,12 @@ void apply_factors(matrix_view<const In> X, std::span<const device_layer_output<
     std::vector<packed_output<In, Hidden, Real>> inner(layers.size());
     std::vector<packed_output<Hidden, Out, Real>> outer(layers.size());
     for (std::size_t l = 0; l < layers.size(); ++l) {
-        const auto& layer = layers[l].layer;
+        const low_rank_view<Real> layer = parts_of(layers[l].layer);
         const matrix_view<Hidden> hidden(next, X.rows, layer.rank());
-        const Real* const mid = span_of(layer.s_mid).data();
-        inner[l].parts[0] = {layer.V.view(), X, span_of(layer.s_pre).data(), rounded ? mid : nullptr, {}};
+        inner[l].parts[0] = {layer.V, X, layer.s_pre, rounded ? layer.s_mid : nullptr, {}};
         inner[l].Y = hidden;
-        outer[l].parts[0] = {layer.U.view(), hidden, rounded ? nullptr : mid, span_of(layer.s_post).data(), {}};
-        outer[l].bias = span_of(layer.bias).data();
+        outer[l].parts[0] = {layer.U, hidden, rounded ? nullptr : layer.s_mid, layer.s_post, {}};
+        outer[l].bias = layer.bias;
         outer[l].Y = layers[l].Y;
         outer[l].beta = layers[l].beta;
         next += hidden.size();

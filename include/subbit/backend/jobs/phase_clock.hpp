@@ -1,4 +1,4 @@
-// Where the time of a job goes.
+// Measures the time of a job's phases.
 #pragma once
 
 #include <subbit/backend/concept.hpp>
@@ -12,15 +12,15 @@ namespace subbit {
 /// Seconds by the name of a phase.
 using phase_seconds = std::map<std::string, double>;
 
-/// Adds up the seconds of phases that follow each other, each until the backend has done what was asked of it.
+/// Adds up the seconds of consecutive phases. Each lasts until the backend has finished its work.
 class phase_clock {
   public:
-    /// Ends a phase that began when the one before it ended.
+    /// Ends a phase, which began at the end of the one before.
     template <backend B>
     void end(const B& b, const std::string& phase) {
         seconds_[phase] += lap(b);
     }
-    /// Begins anew: what was done since the last phase belongs to none.
+    /// Starts again: the time since the last phase belongs to no phase.
     template <backend B>
     void skip(const B& b) {
         lap(b);

@@ -1,4 +1,4 @@
-// Work that is done again and again: recorded where the backend can, so that a repetition is one launch.
+// Work that is repeated: recorded if the backend can record, so that a repetition is one launch.
 #pragma once
 
 #include <subbit/backend/concept.hpp>
@@ -12,7 +12,7 @@ namespace subbit {
 
 namespace detail {
 
-/// What a backend's device makes of work that it records; nothing where it does not.
+/// The type of a backend's recorded work; empty if the backend does not record.
 template <class B>
 struct recording_of {};
 template <class B>
@@ -27,13 +27,13 @@ struct recording_of<B> {
 
 }  // namespace detail
 
-/// One piece of work that repeats. A backend that records does it once as it stands, for buffers to grow and tables to
-/// be made, then records it, and from then on replays that; any other calls it each time.
+/// One piece of work that is repeated. A backend that records first runs it directly, so that buffers grow and tables
+/// are made, then records it, and from then on replays the recording; other backends run it each time.
 ///
-/// f must do the same each time: the same operations on the same memory, nothing that waits for the backend or changes
-/// the host. What differs from one time to the next it reads from the backend's memory. Where owners have grown since,
-/// it begins anew; where the memory that the work needs for itself has gone to others meanwhile, it is done as it
-/// stands once more, which asks for that memory again.
+/// f must do the same each time: the same operations on the same memory, and nothing that waits for the backend or
+/// changes the host's state. What differs between repetitions it reads from the backend's memory. If an owner has grown
+/// in the meantime, the work is recorded again; if memory that it needs for itself has been taken by others, it is
+/// first run directly once more, which allocates that memory again.
 ///
 ///     repeated_work<B> step;
 ///     for (...) {

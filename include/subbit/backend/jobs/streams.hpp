@@ -1,4 +1,4 @@
-// Independent jobs side by side, where one does not fill the device: the layers of a block, for instance.
+// Independent jobs side by side, for instance the layers of a block, if one of them does not keep the device busy.
 #pragma once
 
 #include <subbit/backend/concept.hpp>
@@ -12,11 +12,11 @@
 
 namespace subbit {
 
-/// Calls f(backend, i) for every i below n. A backend with streams runs up to `streams` of the jobs at once, each
-/// stream with a host thread of its own, and a job is done when its work on the device is; any other runs them one by
-/// one. What a job computes does not depend on the others; what it hands out is on the host, for memory of the device
-/// is freed in the order of the stream that it was made on, whoever else still reads it. Rethrows the error of the
-/// first job that failed; jobs that have not begun by then do not.
+/// Calls f(backend, i) for every i below n. A backend with streams runs up to `streams` jobs at once, each stream with
+/// a host thread of its own, and a job is done when its work on the device is done; other backends run them one by one.
+/// A job does not depend on the others, and returns its results on the host, since device memory is freed in the order
+/// of the stream on which it was made, even if others still read it. Rethrows the error of the first job that failed;
+/// jobs that have not started by then are not run.
 ///
 ///     for_each_on_streams(b, std::ssize(weights), 4, [&](const auto& stream, index i) {
 ///         fits[i] = lb_admm(stream, weights[i], options[i]);
@@ -38,7 +38,7 @@ void for_each_on_streams(const B& b, index n, int streams, F&& f) {
                 }
             }
         };
-        b.synchronize();  // what the jobs read may still be under way on b's own stream
+        b.synchronize();  // the jobs' inputs may still be in work on b's own stream
         {
             std::vector<std::jthread> threads;
             for (index s = 1; s < std::min<index>(streams, n); ++s)

@@ -1,4 +1,4 @@
-// Products of 8-bit rows: what an embedding or an output head in 8 bits is multiplied by.
+// Products with 8-bit rows, for an embedding or an output head of 8 bits.
 #pragma once
 
 #include <subbit/backend/concept.hpp>
@@ -11,7 +11,7 @@
 namespace subbit {
 
 /// y_i = sum_j W(i,j) x_j for W (m,n), rows contiguous, x (n), y (m), in 32-bit integers: the same on every backend, if
-/// no partial sum overflows (sum_j |x_j| at most 2^31 / 128 is enough). Throws shape_error.
+/// no partial sum overflows (sum_j |x_j| of at most 2^31 / 128 suffices). Throws shape_error.
 template <class B>
 void byte_products(const B& b, matrix_view<const std::int8_t> W, std::span<const std::int16_t> x,
                    std::span<std::int32_t> y) {

@@ -1,6 +1,6 @@
-// Dense products, and what works entry by entry, row by row or in sums. Each operation checks its shapes, throws
-// shape_error, and calls the version of the most derived tag. Matrices are passed as owners or as views; spans and
-// views point into the backend's own memory.
+// Dense products, and operations on entries, rows and sums. Each operation checks its shapes, throws shape_error, and
+// calls the version of the most derived tag. Matrices are passed as owners or as views; spans and views point into the
+// backend's memory.
 #pragma once
 
 #include <subbit/backend/ops/memory.hpp>
@@ -58,7 +58,7 @@ void gram(const B& b, const MX& X, MG&& G) {
     do_gram(typename B::tag{}, b, x, g);
 }
 
-/// G = X^T X, where the backend may round X as it does in gemm: for a G that what follows does not invert.
+/// G = X^T X, where the backend may round X as in gemm; for a G that is not inverted afterwards.
 template <class B, class MX, class MG>
 void rounded_gram(const B& b, const MX& X, MG&& G) {
     const auto x = const_view(X);
@@ -67,7 +67,7 @@ void rounded_gram(const B& b, const MX& X, MG&& G) {
     do_rounded_gram(typename B::tag{}, b, x, g);
 }
 
-/// X <- diag(left) X diag(right) in place; an empty span stands for ones.
+/// X <- diag(left) X diag(right) in place; an empty span means ones.
 template <class B, class M, class S>
 void scale(const B& b, M&& X, std::span<const S> left, std::span<const S> right) {
     const auto x = view(X);

@@ -1,4 +1,5 @@
-// Binary layers in the memory of a backend: a low_rank_binary_linear<S, B> has the parts of a host's in that of a B.
+// Binary layers: what is done with them, and how they come into a backend's memory. A low_rank_binary_linear<S, B> has
+// the parts of a host's in that of a B.
 #pragma once
 
 #include <subbit/backend/ops/memory.hpp>
@@ -6,9 +7,38 @@
 #include <subbit/bits/low_rank_binary_linear.hpp>
 #include <subbit/bits/residual_binary_linear.hpp>
 
+#include <initializer_list>
+#include <span>
+#include <type_traits>
 #include <utility>
 
 namespace subbit {
+
+/// A layer and where its outputs go: one part of apply_layers.
+template <class S>
+struct layer_output {
+    const low_rank_binary_linear<S>& layer;
+    matrix_view<S> Y;  ///< (T, m)
+};
+
+/// Several layers that read the same X (T,n), as one job: each Y (T,m) is what `layer.apply(b, X, Y)` gives, to the
+/// last bit. The threads meet twice, whatever the number of layers. Throws shape_error.
+template <class B, class S>
+void apply_layers(const B& b, matrix_view<const S> X, std::span<const layer_output<std::type_identity_t<S>>> layers,
+                  apply_options options = {}) {
+    for (const auto& [layer, Y] : layers) {
+        layer.validate();
+        require_shape("apply: X", X.rows, X.cols, X.rows, layer.cols());
+        require_shape("apply: Y", Y.rows, Y.cols, X.rows, layer.rows());
+    }
+    do_apply_layers(typename B::tag{}, b, layers, X, options);
+}
+/// The same for a list: apply_layers(b, X, {{q, view(Q)}, {k, view(K)}, {v, view(V)}}).
+template <class B, class S>
+void apply_layers(const B& b, matrix_view<const S> X,
+                  std::initializer_list<layer_output<std::type_identity_t<S>>> layers, apply_options options = {}) {
+    apply_layers(b, X, std::span<const layer_output<S>>(layers.begin(), layers.size()), options);
+}
 
 /// Layers moved into the backend's memory.
 template <class B, class S>

@@ -1,4 +1,4 @@
-// Owners in a backend's memory: how they are made, change their shape, and come and go between it and the host.
+// Owners in a backend's memory: how they are made, change their shape, and move between it and the host.
 //
 //     allocate        zeros in the backend's memory
 //     reshape         another size for what is there
@@ -6,8 +6,7 @@
 //     download        from the backend's memory to the host's
 //     on_host         a look at what may lie on either side: copied only where it must be
 //
-// There are no other words for it. What a device itself is asked for (copy_to_device, send, fetch) is in
-// gpu/backend.hpp.
+// The calls of a device itself (copy_to_device, send, fetch) are in gpu/backend.hpp.
 #pragma once
 
 #include <subbit/backend/concept.hpp>
@@ -45,7 +44,7 @@ struct memory_of<B> {
 
 }  // namespace detail
 
-/// The owners that a backend works on: the host's, or its own `matrix<S>`, `vector<S>` and `bits`.
+/// The owners that a backend works on: those in the host's memory, or its own `matrix<S>`, `vector<S>` and `bits`.
 template <class B>
 using memory_of = typename detail::memory_of<B>::type;
 
@@ -74,13 +73,13 @@ inline constexpr bool is_span = false;
 template <class S>
 inline constexpr bool is_span<std::span<S>> = true;
 
-/// What shows numbers that another owns: a span or a matrix_view.
+/// A view of numbers that another object owns: a span or a matrix_view.
 template <class T>
 concept window = is_span<T> || requires(const T& x) {
     x.row_stride;
 };
 
-/// What is copied as it stands: a window, or the owner of a matrix, of a vector or of packed signs.
+/// Objects that are copied as a whole: a view, or the owner of a matrix, of a vector or of packed signs.
 template <class T>
 concept numbers = window<T> || requires(const T& x) {
     span_of(x);
@@ -104,8 +103,8 @@ auto read_only(const T& x) {
 
 }  // namespace detail
 
-/// A host's matrix, vector, bit_matrix, matrix_view or span as an owner in the backend's memory. An owner that is given
-/// up (an rvalue) is moved where that memory is the host's. What has several parts, as a layer has, overloads it.
+/// A matrix, vector, bit_matrix, matrix_view or span of the host as an owner in the backend's memory. If that is the
+/// host's memory, an rvalue owner is moved. Types of several parts, such as layers, overload it.
 template <class B, class T>
 requires detail::numbers<std::remove_cvref_t<T>>
 auto upload(const B& b, T&& host) {
@@ -114,15 +113,15 @@ auto upload(const B& b, T&& host) {
     else
         return do_upload(typename B::tag{}, b, detail::read_only(host));
 }
-/// Copies host numbers over a span of the backend's memory of the same size.
+/// Copies numbers from the host to a span of the backend's memory, which has the same size.
 template <class B, class S>
 void upload(const B& b, std::span<const S> host, std::span<S> entries) {
     require_size("upload", std::ssize(host), std::ssize(entries));
     do_upload(typename B::tag{}, b, host, entries);
 }
 
-/// The way back: what lies in the backend's memory as an owner of the host. An owner that is given up is moved where
-/// its memory is the host's. What has several parts has a do_download(backend_tag, ..) of its own.
+/// The reverse: an object of the backend's memory as an owner in the host's. If that memory is the host's, an rvalue
+/// owner is moved. Types of several parts have their own do_download(backend_tag, ..).
 template <class B, class T>
 auto download(const B& b, T&& x) {
     using type = std::remove_cvref_t<T>;
@@ -134,7 +133,7 @@ auto download(const B& b, T&& x) {
         return do_download(typename B::tag{}, b, x);
 }
 
-/// An owner as the host can read it: itself where its memory is the host's, else a download.
+/// An owner that the host can read: the object itself if its memory is the host's, else a downloaded copy.
 template <class B, class T>
 decltype(auto) on_host(const B& b, const T& owner) {
     if constexpr (host_backend<B>)
@@ -149,7 +148,7 @@ matrix_view<S> as_column(std::span<S> v) {
     return {v.data(), std::ssize(v), 1};
 }
 
-/// Gives an owner another shape; its entries are then anything, and its memory is kept where it has the size.
+/// Changes the shape of an owner. Its entries are unspecified afterwards; its memory is kept if it is large enough.
 template <class B, class M>
 void reshape(const B& b, M& X, index rows, index cols) {
     do_reshape(typename B::tag{}, b, X, rows, cols);
@@ -180,7 +179,7 @@ bit_matrix pack_signs(const B& b, const M& X) {
     return do_pack_signs(typename B::tag{}, b, const_view(X));
 }
 
-/// What f(total) adds to a number of the backend's memory, a span of one double; waits for the backend.
+/// The sum that f(total) adds to a number of the backend's memory, a span of one double; waits for the backend.
 template <class B, class F>
 double total_of(const B& b, F&& f) {
     auto total = allocate<double>(b, 1);

@@ -1,4 +1,4 @@
-// The operations of residual binarization (rabit.md).
+// The operations of residual binarization (docs/method.md, section 14).
 #pragma once
 
 #include <subbit/backend/ops/memory.hpp>
@@ -26,7 +26,7 @@ void require_paths(const std::string& name, std::span<const binary_path<S, Memor
 
 }  // namespace detail
 
-/// One path as a refit of its row scales sees it.
+/// One path in a refit of its row scales.
 template <class S>
 struct path_scales {
     matrix_view<const S> signs;  ///< (m,n), +1 and -1
@@ -34,9 +34,9 @@ struct path_scales {
     std::span<const S> cols;     ///< n, fixed
 };
 
-/// Derives the signs of all paths from one weight W (m,n), in order: R_0 = W; B_p = sign(R_{p-1}),
-/// R_p = R_{p-1} - diag(g_p) B_p diag(h_p). The scales stay (arXiv 2602.05367, the coupled forward; rabit.md section
-/// 3).
+/// Derives the signs of all paths from one weight W (m,n), in order: R_0 = W; B_p = sign(R_{p-1}), R_p = R_{p-1} -
+/// diag(g_p) B_p diag(h_p). The scales do not change (RaBiT's coupled forward pass, arXiv 2602.05367; docs/method.md,
+/// eq. 46).
 template <class B, class M, class S, class Memory>
 void couple_paths(const B& b, const M& W, std::span<binary_path<S, Memory>> paths) {
     const auto w = const_view(W);
@@ -52,8 +52,8 @@ void expand_paths(const B& b, std::span<const binary_path<S, Memory>> paths, M&&
     do_expand_paths(typename B::tag{}, b, paths, w);
 }
 
-/// The scales' gradients from that of the effective weight, G (m,n): d_post[p] = rowsum(G o B_p diag(h_p)) and
-/// d_pre[p] = colsum(G o diag(g_p) B_p), of m and n entries (rabit.md section 3).
+/// The scales' gradients from that of the effective weight, G (m,n): d_post[p] = rowsum(G o B_p diag(h_p)) and d_pre[p]
+/// = colsum(G o diag(g_p) B_p), of m and n entries (docs/method.md, eq. 47).
 template <class B, class M, class S, class Memory>
 void path_gradients(const B& b, const M& G, std::span<const binary_path<S, Memory>> paths,
                     std::span<typename Memory::template vector<S>> d_post,
@@ -69,12 +69,12 @@ void path_gradients(const B& b, const M& G, std::span<const binary_path<S, Memor
     do_path_gradients(typename B::tag{}, b, g, paths, d_post, d_pre);
 }
 
-/// How often fit_path_rows goes over a row's scales.
+/// The number of sweeps of fit_path_rows over a row's scales.
 inline constexpr int path_fit_sweeps = 16;
 
-/// Refits the row scales of all paths together: for each row of T (m,n) the non-negative least squares
-/// T(i,:) ~ sum_p rows_p[i] signs_p(i,:) o cols_p, by exact minimization of one scale after the other from the present
-/// ones, so that the error never rises. Sums are in double.
+/// Refits the row scales of all paths together (docs/method.md, eq. 49): for each row of T (m,n) the non-negative least
+/// squares T(i,:) ~ sum_p rows_p[i] signs_p(i,:) o cols_p, by minimizing over one scale after the other, starting from
+/// the present ones, so that the error never rises. Sums are in double.
 template <class B, class M, class S>
 void fit_path_rows(const B& b, const M& T, std::span<const path_scales<S>> paths) {
     const auto t = const_view(T);

@@ -1,6 +1,6 @@
-// The operations of the rooms train and recon over rows of activations: the small per-column
-// and per-row steps around a layer's products. On the host, sums over tokens are
-// shared out by column, and each column is summed in token order, so they do not depend on the number of threads.
+// The operations of the rooms train and recon on rows of activations: the steps around a layer's products. On the host,
+// threads take whole columns of a sum over tokens, and each column is summed in token order, so sums do not depend on
+// the number of threads.
 #pragma once
 
 #include <subbit/backend/ops/memory.hpp>
@@ -38,7 +38,7 @@ void gather_rows(const B& b, matrix_view<const S> table, std::span<const std::in
         do_gather_rows(typename B::tag{}, b, table, const_span(upload(b, ids)), X);
 }
 
-/// The same with ids in the backend's memory, which are known to be in the table.
+/// The same with ids in the backend's memory, which are not checked.
 template <class B, class S>
 void gather_known_rows(const B& b, matrix_view<const S> table, std::span<const std::int32_t> ids, matrix_view<S> X) {
     detail::require_rows("gather_known_rows: X", X, std::ssize(ids), table.cols);
@@ -61,7 +61,7 @@ void add_scaled_columns(const B& b, matrix_view<const S> X, std::span<const S> f
     do_add_scaled_columns(typename B::tag{}, b, X, factor, out);
 }
 
-/// Y (T, m) = X (T, n) W^T: a plain pass over W for every row of X, which for a few rows beats gemm and its packing.
+/// Y (T, m) = X (T, n) W^T: one pass over W for every row of X, which is faster than gemm for a few rows.
 template <class B, class S>
 void multiply_rows(const B& b, matrix_view<const S> X, matrix_view<const S> W, matrix_view<S> Y) {
     detail::require_rows("multiply_rows: X", X, Y.rows, W.cols);
@@ -84,7 +84,7 @@ void token_dots(const B& b, matrix_view<const S> X, matrix_view<const S> Y, std:
     do_token_dots(typename B::tag{}, b, X, Y, sums);
 }
 
-/// token_dots(X, Y), and then scale_columns(X, factor): X(t,c) <- X(t,c) factor_c.
+/// token_dots(X, Y), followed by scale_columns: X(t,c) <- X(t,c) factor_c.
 template <class B, class S>
 void token_dots_and_scale(const B& b, matrix_view<S> X, matrix_view<const S> Y, std::span<S> sums,
                           std::span<const S> factor) {

@@ -1,5 +1,5 @@
-// The steps of the solvers: symmetric solves, magnitudes of the ADMM, descent over bits, eigenvectors, and conjugate
-// gradients for many systems x G = r at once, where one row of each matrix is one system.
+// The steps of the solvers: symmetric solves, magnitudes of ADMM, descent over bits, eigenvectors, and conjugate
+// gradients (docs/method.md, eq. 28) for many systems x G = r at once, where one row of each matrix is one system.
 #pragma once
 
 #include <subbit/backend/ops/memory.hpp>
@@ -10,18 +10,18 @@
 
 namespace subbit {
 
-/// How the ADMM's auxiliary step projects a latent onto signs times magnitudes (nanoquant.md section 3; refinement.md).
+/// How the auxiliary step of ADMM projects a latent onto signs times magnitudes (docs/method.md, eq. 14 and 21).
 enum class magnitude_form {
     rank_one,   ///< sign(T) o (sigma u v^T): the leading singular triplet of |T| by power iterations
-    row_means,  ///< sign(T) o (mean of |T| over the row): the exact two-scale form, no iteration
+    row_means,  ///< sign(T) o (mean of |T| over the row): exactly the two-scale form, no iteration
 };
 
-/// How often the rank-one magnitudes are multiplied from either side, and below what a vector's norm does not count.
+/// The number of power iterations for rank-one magnitudes, and the norm below which a vector counts as zero.
 inline constexpr int power_iterations = 5;
 inline constexpr double least_norm = 1e-12;
 
-/// R <- R G^-1 for symmetric positive definite G (k,k), R (n,k): Cholesky, or LU where that fails. G is destroyed.
-/// Throws value_error when G is singular; a device that runs ahead of the host throws when it is next waited for.
+/// R <- R G^-1 for symmetric positive definite G (k,k), R (n,k): Cholesky, or LU if that fails. G is overwritten.
+/// Throws value_error if G is singular; a device that works asynchronously throws in the next call that waits for it.
 template <class B, class MG, class MR>
 void spd_solve(const B& b, MG&& G, MR&& R) {
     const auto g = view(G);
@@ -30,8 +30,8 @@ void spd_solve(const B& b, MG&& G, MR&& R) {
     do_spd_solve(typename B::tag{}, b, g, r);
 }
 
-/// G <- G + max(penalty[0] mean(diag G) + penalty[1], least) I for a square G: the penalty of a ridge regression, two
-/// numbers in the backend's memory.
+/// G <- G + max(penalty[0] mean(diag G) + penalty[1], least) I for a square G: the penalty of a ridge regression
+/// (docs/method.md, eq. 17), whose two numbers are in the backend's memory.
 template <class B, class M>
 void regularize(const B& b, std::span<const double> penalty, double least, M&& G) {
     const auto g = view(G);
@@ -40,8 +40,8 @@ void regularize(const B& b, std::span<const double> penalty, double least, M&& G
     do_regularize(typename B::tag{}, b, penalty, least, g);
 }
 
-/// The auxiliary and dual step of ADMM in one pass: t = L + D; Z = P(t); D = leak (t - Z), with P as `form` says.
-/// L, D, Z are (n,k); leak = 1 is the paper's scaled dual update, below 1 a leaky one (refinement.md).
+/// The auxiliary and dual step of ADMM in one pass (docs/method.md, eq. 18 and 23): t = L + D; Z = P(t); D = leak (t -
+/// Z), with the projection P that `form` names. L, D, Z are (n,k); leak = 1 is the paper's scaled dual update.
 template <class B, class ML, class MD, class MZ>
 void project_dual(const B& b, magnitude_form form, double leak, const ML& L, MD&& D, MZ&& Z) {
     const auto l = const_view(L);
@@ -65,8 +65,8 @@ void rank1_magnitude(const B& b, const M& T, std::span<S> u, std::span<S> v) {
 
 /// One sweep of exact coordinate descent over the bits of every row u of U (n,k), for the cost a^2 u'Qu - 2 a c'u of
 /// the row with scale a >= 0 and right-hand side c in C (n,k); Q is (k,k). F (n,k) holds U Q before and after. Returns
-/// how many bits flipped. A flip of bit j changes the cost by 4 a (u_j (c_j - a f_j) + a Q_jj): taken where negative
-/// (refinement.md).
+/// the number of flips. Flipping bit j changes the cost by 4 a (u_j (c_j - a f_j) + a Q_jj) (docs/method.md, eq. 34);
+/// it is flipped if that is negative.
 template <class B, class MC, class MQ, class S, class MU, class MF>
 index descend_bits(const B& b, const MC& C, const MQ& Q, std::span<const S> scales, MU&& U, MF&& F) {
     const auto c = const_view(C);
@@ -80,9 +80,9 @@ index descend_bits(const B& b, const MC& C, const MQ& Q, std::span<const S> scal
     return do_descend_bits(typename B::tag{}, b, c, q, scales, u, f);
 }
 
-/// scales[i] = c_i'u_i / f_i'u_i, the exact minimizer of a^2 f'u - 2 a c'u for each row; where it is negative the row
-/// of U and F changes sign instead, and where f'u = 0 the scale is 0. Returns sum_i scales[i] c_i'u_i, the energy that
-/// these scales explain.
+/// scales[i] = c_i'u_i / f_i'u_i, the exact minimizer of a^2 f'u - 2 a c'u for each row (docs/method.md, eq. 32). If it
+/// is negative, the row of U and F changes sign instead; if f'u = 0, the scale is 0. Returns sum_i scales[i] c_i'u_i,
+/// the energy that these scales explain.
 template <class B, class MC, class MU, class MF, class S>
 double fit_row_scales(const B& b, const MC& C, MU&& U, MF&& F, std::span<S> scales) {
     const auto c = const_view(C);
@@ -94,8 +94,8 @@ double fit_row_scales(const B& b, const MC& C, MU&& U, MF&& F, std::span<S> scal
     return do_fit_row_scales(typename B::tag{}, b, c, u, f, scales);
 }
 
-/// V = the eigenvectors of a symmetric G (k,k) as columns, by falling eigenvalue; computed in double. Throws
-/// value_error where G is not finite.
+/// V = the eigenvectors of a symmetric G (k,k) as columns, in order of falling eigenvalues; computed in double. Throws
+/// value_error if G is not finite.
 template <class B, class MG, class MV>
 void symmetric_eigenvectors(const B& b, const MG& G, MV&& V) {
     const auto g = const_view(G);
@@ -105,15 +105,16 @@ void symmetric_eigenvectors(const B& b, const MG& G, MV&& V) {
     do_symmetric_eigenvectors(typename B::tag{}, b, g, v);
 }
 
-/// What is known of each row, in the backend's memory.
+/// The state of each row, in the backend's memory.
 template <class S>
 struct descent_rows {
     std::span<S> energy;  ///< |r|^2 of the present residual r
-    std::span<S> gained;  ///< what all steps took off the objective 1/2 x'Gx - r'x, times 2; grows from solve to solve
-    std::span<S> last;    ///< the part of it that was taken by the last step of each solve
+    std::span<S> gained;  ///< twice the sum by which all steps lowered 1/2 x'Gx - r'x, over all solves
+    std::span<S> last;    ///< the part of it due to the last step of each solve
 };
 
-/// Where a step stands in its solve. The first goes along the residual; the last leaves residual and direction alone.
+/// The place of a step in its solve. The first goes along the residual; the last does not update residual and
+/// direction.
 struct descent_place {
     bool first, last;
 };

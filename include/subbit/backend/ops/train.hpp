@@ -15,14 +15,16 @@
 
 namespace subbit {
 
-/// Which surrogate derivative of sign(x) the backward pass uses (spec: NanoQuant identity; LittleBit the other two).
+/// The surrogate derivative of sign(x) in the backward pass (docs/method.md, eq. 37): NanoQuant uses identity,
+/// LittleBit the other two.
 enum class straight_through {
     identity,  ///< 1
     clipped,   ///< 1 for |x| < 1, else 0
     smooth,    ///< SmoothSign: 100 (1 - tanh^2(100 x)), the derivative of tanh(100 x)
 };
 
-/// Turns the gradient with respect to sign(latent) into the latent's own, in place; both contiguous and of one shape.
+/// Turns the gradient with respect to sign(latent) into that of the latent, in place; both are contiguous and of the
+/// same shape.
 template <class B, class S>
 void apply_straight_through(const B& b, straight_through kind, matrix_view<const S> latent, matrix_view<S> gradient) {
     if (kind == straight_through::identity) return;
@@ -36,15 +38,15 @@ double mean_magnitude(const B& b, std::span<const S> values) {
     return values.empty() ? 0.0 : do_sum_magnitudes(typename B::tag{}, b, values) / static_cast<double>(values.size());
 }
 
-/// Moves every entry away from zero by `share` of their mean magnitude; signs stay, and zeros become positive as
-/// sign(0) is.
+/// Moves every entry away from zero by `share` of the entries' mean magnitude (docs/method.md, eq. 45); signs do not
+/// change, and zeros become positive, as sign(0) = +1.
 template <class B, class S>
 void widen_margin(const B& b, std::span<S> latent, double share) {
     const double mean = mean_magnitude(b, std::span<const S>(latent));
     do_widen_margin(typename B::tag{}, b, latent, static_cast<S>(share * mean));
 }
 
-/// Constants of AdamW; the defaults are those of NanoQuant's reconstruction (nanoquant.md section 5).
+/// Constants of AdamW; the defaults are those of NanoQuant's reconstruction (docs/method.md, section 12).
 struct adamw_options {
     double beta1 = 0.9;
     double beta2 = 0.99;
@@ -60,15 +62,16 @@ struct adamw_slot {
     S* second = nullptr;  ///< moment
     S* value = nullptr;
     index size = 0;
-    double rate = 0;  ///< before the step's share is taken of it
+    double rate = 0;  ///< before it is multiplied by the step's share
 };
 
-/// What a step of AdamW has that the next one has not, as numbers in the backend's memory: so a recorded step repeats.
+/// The numbers of AdamW that differ from step to step. They are in the backend's memory, so that a recorded step can be
+/// replayed.
 struct adamw_step {
     double rate_share = 1;      ///< of every parameter's rate
     double correction = 1;      ///< 1 - beta1^t
     double root = 1;            ///< 1 / sqrt(1 - beta2^t)
-    double gradient_share = 1;  ///< what of the gradient is taken: one over the number that were added up
+    double gradient_share = 1;  ///< factor of the gradient: one over the number of gradients in its sum
 
     static constexpr std::size_t count = 4;
     std::array<double, count> numbers() const { return {rate_share, correction, root, gradient_share}; }
@@ -77,7 +80,7 @@ struct adamw_step {
     }
 };
 
-/// What the update of one parameter multiplies with.
+/// The factors in the update of one parameter.
 template <class S>
 struct adamw_factors {
     S beta1, beta2;
@@ -98,8 +101,8 @@ struct adamw_factors {
 };
 
 /// m <- beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g^2; x <- keep x - step_size m / (sqrt(v) root + epsilon),
-/// for the moments m and v, gradient g and values x of every slot. `step`: the numbers of an adamw_step. `clears`: the
-/// gradients become zero, for the next to be added up.
+/// for the moments m and v, gradient g and values x of every slot (docs/method.md, eq. 40). `step` has the numbers of
+/// an adamw_step. With `clears`, gradients are set to zero, ready for the next sum.
 template <class B, class S>
 void adamw_update(const B& b, const adamw_options& options, std::span<const adamw_slot<S>> slots, bool clears,
                   std::span<const double> step) {
@@ -115,7 +118,7 @@ void add_to_total(const B& b, std::span<const double> numbers, double factor, st
 }
 
 /// Adds sum_{t,c} importance_c (Y - Y*)^2 to total[0], a number of the backend's memory, and writes its gradient 2
-/// importance o (Y - Y*) (nanoquant.md section 5).
+/// importance o (Y - Y*) (docs/method.md, eq. 36).
 ///
 /// Y, target, gradient: (tokens, channels); importance: channels, or empty for ones. Accumulates in double per token
 /// row, rows in order.
@@ -136,10 +139,9 @@ double weighted_square(const B& b, matrix_view<const S> X, std::span<const S> im
     return do_weighted_square(typename B::tag{}, b, X, importance);
 }
 
-/// Adds the mean over tokens of |y - y*|^2 / |y*|^2, every token counting alike however large its hidden state, times
-/// `weight`, to total[0], a number of the backend's memory; the gradient is added to d_Y. Y, target, d_Y: (tokens,
-/// channels), rows contiguous. Accumulates in double per token, tokens in order (the hidden states' part of the loss of
-/// arXiv 2602.05367; rabit.md section 5).
+/// Adds `weight` times the mean over tokens of |y - y*|^2 / |y*|^2 to total[0], a number of the backend's memory, so
+/// that every token counts the same whatever the size of its hidden state; the gradient is added to d_Y. Y, target,
+/// d_Y: (tokens, channels), rows contiguous. Accumulates in double per token, tokens in order (docs/method.md, eq. 44).
 template <class B, class S>
 void relative_squared_error(const B& b, matrix_view<const S> Y, matrix_view<const S> target, double weight,
                             matrix_view<S> d_Y, std::span<double> total) {
@@ -150,7 +152,7 @@ void relative_squared_error(const B& b, matrix_view<const S> Y, matrix_view<cons
     do_relative_squared_error(typename B::tag{}, b, Y, target, per_token, d_Y, total);
 }
 
-/// losses[t] = the negative log-likelihood of labels[t] under softmax(logits(t,:)), 0 for a label below 0. Where
+/// losses[t] = the negative log-likelihood of labels[t] under softmax(logits(t,:)), 0 for a label below 0. With
 /// `gradient`, each row of the logits (T, vocabulary), rows contiguous, becomes `weight` times the loss's gradient.
 template <class B, class S>
 void cross_entropy_rows(const B& b, matrix_view<S> logits, std::span<const std::int32_t> labels, double weight,

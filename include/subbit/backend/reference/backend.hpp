@@ -1,11 +1,12 @@
-// The oracle: plain Eigen and plain loops, any scalar type, one thread. Every other backend is tested against it.
+// The reference: plain Eigen and plain loops, any scalar type, one thread. Every other backend is tested against it.
 #pragma once
 
 #include <subbit/backend/concept.hpp>
 
 namespace subbit {
 
-/// The backend to understand and to compare with; `Scalar` is what a caller usually runs it in, not a restriction.
+/// The backend that is easiest to understand, and with which others are compared; `Scalar` is the caller's usual type,
+/// not a restriction.
 template <class Scalar = double>
 struct reference {
     using tag = reference_tag;

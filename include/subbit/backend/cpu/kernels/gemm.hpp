@@ -40,7 +40,7 @@ void for_blocks(index n, index most, index unit, F&& f) {
 struct gemm_scratch_a;
 struct gemm_scratch_b;
 
-/// What a caller knows of a product, so that nothing is computed for nothing. Operands' zeros must be stored.
+/// What a caller knows of a product, so that no unnecessary part is computed. Zeros of operands must be stored.
 enum class gemm_shape {
     full,
     lower_result,  ///< blocks of C that lie wholly above the diagonal keep what they hold

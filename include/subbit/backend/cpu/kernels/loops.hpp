@@ -1,7 +1,7 @@
-// Loops over rows that are shared out in fixed chunks, and their sums.
+// Loops over rows in fixed chunks, and their sums.
 //
-// Sums run in 64-byte lanes and then over the lanes, and chunks' sums are added in order, so that a result depends
-// neither on the number of threads nor, but for contraction to FMA, on the instruction set.
+// Sums run in 64-byte lanes and then over the lanes, and the chunks' sums are added in order. So a result does not
+// depend on the number of threads, nor, except for contraction to FMA, on the instruction set.
 #pragma once
 
 #include <subbit/backend/concept.hpp>
@@ -19,8 +19,8 @@ inline index row_grain(index cols) {
     return std::max<index>(4, 16384 / std::max<index>(cols, 1));
 }
 
-/// Calls f(Xs...) with the views as they are where all have contiguous rows, transposed where all have contiguous
-/// columns; returns false where neither holds.
+/// Calls f(Xs...) with the views as they are if all have contiguous rows, and transposed if all have contiguous
+/// columns; returns false otherwise.
 template <class F, class... V>
 bool with_contiguous_rows(F&& f, V... X) {
     if ((X.is_row_major() && ...)) {
@@ -49,7 +49,7 @@ double ordered_sum(const B& b, index n, index grain, F&& f) {
 struct row_sum_scratch;
 
 /// Sums vectors of `size` over the rows of a matrix: f(begin, end, part) adds rows [begin, end) to its chunk's own
-/// part; returns their sum, which is good until this thread's next call.
+/// part; returns their sum, which is valid until this thread's next call.
 template <class S, class B, class F>
 std::span<const S> ordered_row_sum(const B& b, index rows, index cols, index size, F&& f) {
     const index grain = row_grain(cols), chunks = std::max<index>(1, (rows + grain - 1) / grain);

@@ -1,14 +1,15 @@
 // The product of packed signs with a few vectors: y = B x without unpacking B.
 //
-// A kernel looks several columns up at once. For every few neighbours of x, all sums +-x_j +-x_(j+1).. are a table in
-// registers; the bits of a row are the index. What differs between processors is how long a table can be. A kernel has
+// A kernel looks several columns up at once. For every few adjacent numbers of x, all sums +-x_j +-x_(j+1).. are a
+// table in registers, and the bits of a row are the index into it. Processors differ in how long a table can be. A
+// kernel has
 //   has_tables                    whether it does so
 //   max_vectors, max_groups       the vectors and the groups of 16 rows that it takes at once
 //   table_size                    numbers that the tables of a vector take for each 32 columns
 //   build<V>(tables, values, n)   makes the tables of V vectors of n values (a multiple of 32), values[v*n + j]
 //   sums<V>(bits, group, groups, tables, out)   out[v*16*max_groups + i] = row 16*group + i times vector v, groups <=
 //                                               max_groups
-// A sum runs over the columns in one fixed order, which depends neither on V nor on how rows are shared out.
+// A sum runs over the columns in a fixed order, which depends neither on V nor on how rows are divided among threads.
 #pragma once
 
 #include <subbit/backend/cpu/isa.hpp>
@@ -22,7 +23,7 @@
 
 namespace subbit::cpu_kernels {
 
-/// Any processor and any scalar: no tables, the sign bit of each value is flipped in batches of rows.
+/// For any processor and any scalar: without tables, the sign bit of each value is flipped in batches of rows.
 template <class Arch, class Real, class Simd = xsimd::default_arch>
 struct packed_kernel {
     static constexpr bool has_tables = false;

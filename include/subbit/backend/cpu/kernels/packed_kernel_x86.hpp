@@ -26,9 +26,9 @@ template <index Most, class F>
     }
 }
 
-/// Where bits come from memory. The processor follows a long row of tiles by itself, but stops at the end of a page: a
-/// line now and then, two pages ahead, leads it on. Rows of less than a page end before it has noticed them: every line
-/// is asked for, far enough ahead to lie behind all the rows that are being read, maybe in the next matrix.
+/// Prefetches bits from memory. The processor prefetches a long row of tiles by itself, but stops at the end of a page,
+/// so some lines are prefetched two pages ahead. Rows of less than a page end before it has recognized them, so every
+/// line is prefetched, far enough ahead to be beyond all rows that are being read, possibly in the next matrix.
 struct packed_prefetch {
     index mask, words;  ///< columns c of tiles with (c & mask) == 0 ask for the line that many words ahead
 

@@ -3,8 +3,8 @@
 #pragma once
 
 #include <subbit/backend/cpu/kernels/packed_product.hpp>
-#include <subbit/bits/low_rank_binary_linear.hpp>
-#include <subbit/bits/residual_binary_linear.hpp>
+#include <subbit/backend/ops/layers.hpp>
+#include <subbit/bits/layer_view.hpp>
 
 #include <algorithm>
 #include <array>
@@ -18,11 +18,6 @@ struct packed_scaled_scratch;
 /// The layers that share one loop; more are taken in turns.
 inline constexpr index packed_layers_at_once = 8;
 
-template <class S>
-const S* data_or_null(const vector<S>& v) {
-    return v.size() == 0 ? nullptr : v.data();
-}
-
 /// At most packed_layers_at_once layers for the rows of X, first all V, then all U. The scales enter while tables are
 /// built and sums are stored, and the numbers in between stay in the cache.
 template <class Kernel, class Arch, class Real>
@@ -30,32 +25,31 @@ void packed_few_layers(Arch arch, executor ex, std::span<const layer_output<Real
                        index first_row) {
     std::array<packed_operand<Real>, packed_layers_at_once> storage;
     const std::span<packed_operand<Real>> products(storage.data(), layers.size());
+    std::array<low_rank_view<Real>, packed_layers_at_once> parts;
     std::array<Real*, packed_layers_at_once> hidden;
     index ranks = 0;
     for (const auto& [layer, Y] : layers)
         ranks += layer.rank();
     Real* next = thread_scratch<packed_hidden_scratch>().template reserve<Real>(X.rows * ranks);
     for (std::size_t l = 0; l < layers.size(); ++l) {
-        const auto& layer = layers[l].layer;
-        products[l] = {layer.V.view(), false, X, layer.s_pre.data()};
+        parts[l] = parts_of(layers[l].layer);
+        products[l] = {parts[l].V, false, X, parts[l].s_pre};
         hidden[l] = next;
-        next += X.rows * layer.rank();
+        next += X.rows * parts[l].rank();
     }
-    const auto rank_of = [&](std::size_t l) { return layers[l].layer.rank(); };
     packed_products<Kernel>(arch, ex, std::span<const packed_operand<Real>>(products),
                             [&](index l, index t, index first, const Real* sums, index count) {
                                 const auto at = static_cast<std::size_t>(l);
-                                std::copy_n(sums, count, hidden[at] + t * rank_of(at) + first);
+                                std::copy_n(sums, count, hidden[at] + t * parts[at].rank() + first);
                             });
-    for (std::size_t l = 0; l < layers.size(); ++l) {
-        const auto& layer = layers[l].layer;
-        products[l] = {layer.U.view(), false, {hidden[l], X.rows, layer.rank()}, data_or_null(layer.s_mid)};
-    }
+    for (std::size_t l = 0; l < layers.size(); ++l)
+        products[l] = {parts[l].U, false, {hidden[l], X.rows, parts[l].rank()}, parts[l].s_mid};
     packed_products<Kernel>(arch, ex, std::span<const packed_operand<Real>>(products),
                             [&](index l, index t, index first, const Real* sums, index count) {
-                                const auto& [layer, Y] = layers[static_cast<std::size_t>(l)];
-                                const Real* post = layer.s_post.data() + first;
-                                const Real* bias = data_or_null(layer.bias);
+                                const auto& layer = parts[static_cast<std::size_t>(l)];
+                                const auto Y = layers[static_cast<std::size_t>(l)].Y;
+                                const Real* post = layer.s_post + first;
+                                const Real* bias = layer.bias;
                                 Real* out = &Y(first_row + t, first);
                                 for (index i = 0; i < count; ++i)
                                     out[i * Y.col_stride] =
@@ -120,18 +114,16 @@ void packed_layers(Arch arch, executor ex, std::span<const layer_output<Real>> l
 
 /// Y = sum_p s_post_p o (B_p (s_pre_p o x)) + bias for every row x of X, one path after the other.
 template <class Kernel, class Arch, class Real>
-void packed_paths(Arch arch, executor ex, const residual_binary_linear<Real>& layer, matrix_view<const Real> X,
+void packed_paths(Arch arch, executor ex, const residual_view<Real>& layer, matrix_view<const Real> X,
                   matrix_view<Real> Y) {
-    const Real* bias = data_or_null(layer.bias);
-    for (const auto& path : layer.paths) {
-        const bool first_path = &path == &layer.paths.front();
-        const Real* post = path.s_post.data();
-        packed_product<Kernel>(arch, ex, packed_operand<Real>{path.B.view(), false, X, path.s_pre.data()},
+    for (int p = 0; p < layer.count; ++p) {
+        const Real *post = layer.paths[p].s_post, *bias = layer.bias;
+        packed_product<Kernel>(arch, ex, packed_operand<Real>{layer.paths[p].B, false, X, layer.paths[p].s_pre},
                                [&](index t, index first, const Real* sums, index count) {
                                    Real* out = &Y(t, first);
                                    for (index i = 0; i < count; ++i) {
                                        Real& y = out[i * Y.col_stride];
-                                       if (first_path) y = bias == nullptr ? Real(0) : bias[first + i];
+                                       if (p == 0) y = bias == nullptr ? Real(0) : bias[first + i];
                                        y += post[first + i] * sums[i];
                                    }
                                });

@@ -1,7 +1,7 @@
 // Products of vectors with packed signs over the kernels of packed_kernel.hpp: scales, threads, many vectors.
 //
-// Rows are cut into runs whose boundaries depend on the sizes alone, and each row is summed by one thread in one order:
-// the result has the same bits for any number of threads.
+// Rows are cut into runs whose boundaries depend on the sizes alone, and each row is summed by one thread in a fixed
+// order, so the result has the same bits for any number of threads.
 #pragma once
 
 #include <subbit/backend/cpu/kernels/bit_transpose.hpp>
@@ -40,8 +40,8 @@ struct packed_operand {
 struct packed_values_scratch;
 struct packed_strip_scratch;
 
-/// The tables that a thread has made for the job that it works at. Every thread makes its own: to fetch those of
-/// another core would take longer.
+/// The tables that a thread has made for its present job. Every thread makes its own, since fetching those of another
+/// core would take longer.
 class packed_tables {
   public:
     static packed_tables& of_this_thread() {
@@ -206,11 +206,12 @@ void packed_product(Arch arch, executor ex, packed_operand<Real> product, Store&
         rows(0, X.rows, ex);
 }
 
-/// Vectors from which a kernel without tables loses to a matrix product with unpacked signs (bench/RESULTS.md).
+/// The number of vectors from which a matrix product with unpacked signs is faster than a kernel without tables
+/// (bench/RESULTS.md).
 inline constexpr index packed_unpack_vectors = 16;
 
-/// True where many vectors are multiplied by unpacking the signs into the panels of a matrix product. A table product
-/// needs one addition for four or five weights, where a matrix product needs five multiply-adds: tables always win.
+/// True if many vectors are multiplied by unpacking the signs into the panels of a matrix product. A product by tables
+/// needs one addition for four or five weights, a matrix product five multiply-adds: tables are always faster.
 template <class Kernel>
 constexpr bool packed_unpacks(index vectors) {
     return !Kernel::has_tables && vectors >= packed_unpack_vectors;

@@ -1,6 +1,6 @@
-// Plain loops at the width of the machine: the trick is `flatten`, which inlines the caller's lambda, and all that it
-// calls, into a function that carries the target attribute, so the compiler vectorizes one loop once per instruction
-// set.
+// Vectorizes plain loops for the machine. The trick is `flatten`, which inlines the caller's lambda, and everything
+// that it calls, into a function with the target attribute, so the compiler vectorizes one loop once for each
+// instruction set.
 #pragma once
 
 #include <subbit/backend/cpu/isa.hpp>

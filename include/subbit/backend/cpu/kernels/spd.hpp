@@ -1,9 +1,9 @@
 // Symmetric positive definite systems from the right, R G^-1, built on the blocked product.
 //
 // With G = L L^T and the triangle's inverse I = L^-1, R G^-1 = (R I^T) I: two products as large as R that skip the
-// triangle's zeros, where substitution would be a chain of small ones. L is factored and inverted in one recursion that
-// halves the matrix, in double at the leaves. The inverse of a triangle costs no accuracy that the normal equations had
-// left: its error grows with the condition of L, the square root of G's.
+// triangle's zeros, instead of substitution, which is a chain of small ones. L is factored and inverted in one
+// recursion that halves the matrix, in double at the leaves. Inverting the triangle loses no accuracy that matters: its
+// error grows with the condition number of L, which is the square root of G's.
 #pragma once
 
 #include <subbit/backend/cpu/kernels/gemm.hpp>

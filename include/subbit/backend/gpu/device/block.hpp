@@ -1,4 +1,4 @@
-// What a kernel is, and what it sees of the machine.
+// What a kernel is, and what a thread block offers it.
 //
 // A kernel is a trivially copyable struct with
 //
@@ -69,18 +69,18 @@ inline constexpr int least_blocks = [] {
         return 0;
 }();
 
-/// Whether a kernel may begin before the one before it on its stream is done, where that one says the same: its own
-/// `static constexpr bool overlaps`. It says
+/// Whether a kernel may start before its predecessor on the stream is done, if the predecessor declares the same: its
+/// member `static constexpr bool overlaps`. With it a kernel promises
 ///
 /// - that every thread calls wait_for_predecessor(block) (instructions.hpp) before it writes anything, and before it
 ///   reads anything that the kernel before it may have written: all but weights, the signs and scales of packed layers,
 ///   where any kernel may be the one before it;
 /// - that it writes no weights.
 ///
-/// wait_for_predecessor() returns when the kernel before is done and all that it wrote is there; only then may the
-/// kernel after this one begin. So while a kernel runs, all kernels but the one before it are done, by induction, and
-/// that one writes no weights: they may be read at once, as may what only earlier kernels have written. A kernel that
-/// does not say so begins when the one before it is done, and is waited for likewise.
+/// wait_for_predecessor() returns when the predecessor is done and everything it wrote is visible; only then may the
+/// next kernel start. So, by induction, while a kernel runs, all earlier kernels except its predecessor are done, and
+/// the predecessor writes no weights. Hence weights, and whatever only those earlier kernels have written, can be read
+/// at once. A kernel that does not overlap starts when its predecessor is done, and its successor waits for it.
 template <class Kernel>
 inline constexpr bool overlaps = [] {
     if constexpr (requires { Kernel::overlaps; })

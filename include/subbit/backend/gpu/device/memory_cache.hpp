@@ -1,5 +1,5 @@
-// Memory that a stream keeps when it is given back, so that the next who asks for as much gets it without a call of the
-// driver, and so that what is recorded may ask for memory, too.
+// Freed memory that a stream keeps, so that the next allocation of the same size needs no call of the driver, and so
+// that recorded work can allocate memory too.
 #pragma once
 
 #include <subbit/backend/jobs/recording_error.hpp>
@@ -20,12 +20,12 @@ struct memory_block {
     std::size_t bytes;  ///< a size that memory_cache::rounded() gives
 };
 
-/// What a stream holds of its device's memory without using it. The stream does its work in order, so what one job has
-/// given back is good for the next at once; owners may be given up by any thread.
+/// The device memory that a stream keeps without using it. The stream works in order, so memory that one job has freed
+/// can be used by the next at once; any thread may destroy an owner.
 ///
-/// While launches are recorded, memory comes from here alone. What is taken then belongs to the recording, whose
-/// replays use the same addresses: only the recording itself may take it again. So whoever records something does it
-/// once without recording first, and what it needs is here.
+/// While launches are recorded, memory comes only from here. Memory that is taken then belongs to the recording, whose
+/// replays use the same addresses: only the recording itself may take it again. So work is run once before it is
+/// recorded, and then the memory that it needs is here.
 class memory_cache {
   public:
     /// The size to ask the device for: at most a quarter more.

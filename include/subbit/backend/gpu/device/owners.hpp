@@ -1,4 +1,5 @@
-// Owners of a device's memory. They carry the device, so that their memory goes back in the order of its stream.
+// Owners of a device's memory. They have a copy of the device, so that their memory is freed in the order of its
+// stream.
 #pragma once
 
 #include <subbit/bits/bit_view.hpp>

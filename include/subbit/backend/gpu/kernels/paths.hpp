@@ -4,23 +4,16 @@
 #include <subbit/backend/gpu/backend.hpp>
 #include <subbit/backend/gpu/kernels/bits.hpp>
 #include <subbit/backend/ops/paths.hpp>
+#include <subbit/bits/layer_view.hpp>
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace subbit {
 
 namespace gpu {
-
-/// Up to max_paths paths as a kernel's argument.
-template <class S>
-struct path_pointers {
-    int count = 0;
-    bit_view bits[max_paths];
-    const S* post[max_paths] = {};
-    const S* pre[max_paths] = {};
-};
 
 /// Host paths' scales, and words where they are wanted, on the device.
 template <class Device, class S>
@@ -37,40 +30,25 @@ class device_paths {
                 b.device().clear(words_.back().data(), words_.back().bytes());
             post_.push_back(do_upload(gpu_tag{}, b, span_of(path.s_post)));
             pre_.push_back(do_upload(gpu_tag{}, b, span_of(path.s_pre)));
-            const int p = pointers_.count++;
-            pointers_.bits[p] = {words_.back().data(), host.rows(), host.cols()};
-            pointers_.post[p] = span_of(post_.back()).data();
-            pointers_.pre[p] = span_of(pre_.back()).data();
+            parts_.paths[parts_.count++] = {{words_.back().data(), host.rows(), host.cols()},
+                                            span_of(std::as_const(post_.back())).data(),
+                                            span_of(std::as_const(pre_.back())).data()};
         }
     }
-    const path_pointers<S>& pointers() const { return pointers_; }
+    const residual_view<S>& parts() const { return parts_; }
     std::uint32_t* words(std::size_t p) { return words_[p].data(); }
 
   private:
     std::vector<buffer<Device, std::uint32_t>> words_;
     std::vector<device_vector<Device, S>> post_, pre_;
-    path_pointers<S> pointers_;
+    residual_view<S> parts_;
 };
-
-/// Paths that are on the device already.
-template <class Device, class S>
-path_pointers<S> pointers_of(std::span<const binary_path<S, gpu_backend<Device>>> paths) {
-    require_path_count("paths", std::ssize(paths));
-    path_pointers<S> pointers;
-    for (const auto& path : paths) {
-        const int p = pointers.count++;
-        pointers.bits[p] = path.B.view();
-        pointers.post[p] = span_of(path.s_post).data();
-        pointers.pre[p] = span_of(path.s_pre).data();
-    }
-    return pointers;
-}
 
 /// All paths' signs from one weight, in one pass: a warp for each 32 columns of a row, what is left in a register.
 template <class S>
 struct couple_words {
     matrix_view<const S> W;
-    path_pointers<S> paths;
+    residual_view<S> paths;
     std::uint32_t* words[max_paths];
 
     template <class Block>
@@ -85,7 +63,7 @@ struct couple_words {
                 const bool positive = inside && left >= S(0);
                 const std::uint32_t word = block.ballot(positive);
                 if (block.lane() == 0) words[p][bit_layout::word_index(i, g, groups)] = word;
-                if (inside) left -= (positive ? S(1) : S(-1)) * paths.post[p][i] * paths.pre[p][j];
+                if (inside) left -= (positive ? S(1) : S(-1)) * paths.paths[p].s_post[i] * paths.paths[p].s_pre[j];
             }
         });
     }
@@ -94,12 +72,12 @@ struct couple_words {
 template <class S>
 struct expand_entry {
     matrix_view<S> W;
-    path_pointers<S> paths;
+    residual_view<S> paths;
 
     SUBBIT_KERNEL void operator()(index i, index j) const {
         S sum = 0;
         for (int p = 0; p < paths.count; ++p)
-            sum += paths.post[p][i] * static_cast<S>(paths.bits[p].get(i, j)) * paths.pre[p][j];
+            sum += paths.paths[p].s_post[i] * static_cast<S>(paths.paths[p].B.get(i, j)) * paths.paths[p].s_pre[j];
         W(i, j) = sum;
     }
 };

@@ -1,4 +1,4 @@
-// Products that are rounded by themselves, whatever the compiler would make of them and the sum around them.
+// Products that are always rounded by themselves, even if the compiler could contract them with a sum.
 #pragma once
 
 #include <subbit/core/kernel.hpp>
