@@ -61,4 +61,8 @@
 #include <subbit/recon/model_reconstruction.hpp>  // a whole model, against the original
 #include <subbit/recon/path_diagnostics.hpp>      // how the paths of residual layers work together
 
+#if defined(SUBBIT_COMPILED)
+#include <subbit/compiled.hpp>  // what the library of that name holds
+#endif
+
 // io needs nlohmann-json, so it is asked for by name: <subbit/io/safetensors.hpp>, <subbit/io/packed_layer.hpp>

@@ -11,7 +11,8 @@ import sys
 
 # room: (its files, what it may include besides itself). A file belongs to the first room that matches it.
 ROOMS = {
-    "umbrella": (r"subbit\.hpp", "version core bits ops concept cpu_backend reference factor calib train recon"),
+    "umbrella": (r"subbit\.hpp", "version core bits ops concept cpu_backend reference factor compiled calib train recon"),
+    "compiled": (r"compiled\.hpp", "cpu_backend reference factor"),
     "version": (r"version\.hpp", ""),
     "core": (r"core/", ""),
     "bits": (r"bits/", "core"),
@@ -20,7 +21,7 @@ ROOMS = {
     "jobs": (r"backend/jobs/", "core concept"),
     "ops": (r"backend/ops/", "core bits concept"),
     "reference": (r"backend/reference(/|\.hpp)", "core bits concept ops"),
-    "cpu_machine": (r"backend/cpu/(isa|lanes|scratch|tag|thread_pool)\.hpp", "core concept"),
+    "cpu_machine": (r"backend/cpu/(isa|lanes|machine|scratch|tag|thread_pool)\.hpp", "core concept"),
     "cpu_kernels": (r"backend/cpu/kernels/", "core bits concept ops cpu_machine"),
     "cpu_backend": (r"backend/cpu(/|\.hpp)", "core bits concept ops reference cpu_machine cpu_kernels"),
     "gpu_device": (r"backend/gpu/device/", "core bits concept jobs"),
