@@ -135,7 +135,7 @@ class lb_admm_solver {
         return std::visit([x](const auto& iteration) { return iteration.penalty_at(x); }, options_.iteration);
     }
 
-    /// Like step, and says how far it got.
+    /// Does a step and measures the state after it.
     admm_status monitored_step(int k) {
         const auto left_before = copy_of(backend_, left_.auxiliary);
         const auto right_before = copy_of(backend_, right_.auxiliary);

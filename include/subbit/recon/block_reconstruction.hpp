@@ -61,13 +61,13 @@ using reconstruction_order = std::variant<joint_order, layer_by_layer>;
 /// How one block is reconstructed; the defaults are those of the program's tuned recipe (docs/numerics.md).
 struct block_recipe {
     reconstruction_order order = joint_order{};
-    std::vector<index> layer_order = {};  ///< in which layers are factorized; empty: as stored
+    std::vector<index> layer_order = {};  ///< the order of factorization; empty: the order of storage
     /// Straight-through refinement of latents, scales and biases, in either order.
     phase_options tune_binary{.latents = learning_rate::share_of_magnitude(0.025),
                               .scales = learning_rate::share_of_magnitude(0.0025),
                               .biases = learning_rate::share_of_magnitude(0.0025),
                               .final_fraction = 1e-4};
-    bool keep_latents = false;  ///< in the finished layers, for a later phase that moves them
+    bool keep_latents = false;  ///< for a later phase that moves them
 };
 
 /// The result for one layer.
@@ -169,7 +169,7 @@ class block_reconstruction {
             finish(l);
     }
 
-    /// Error-propagation mitigation: the layers that are still dense make up for those that are not.
+    /// Error-propagation mitigation: tunes the layers that are still dense, to compensate for the errors of the others.
     void tune_dense_layers(const phase_options& phase) {
         std::vector<parameter<S>> parameters;
         const auto visit_dense = [&](const auto& f) {
