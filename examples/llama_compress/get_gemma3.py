@@ -166,7 +166,7 @@ def write_tokenizer(meta, out):
             "vocab": {token: i for i, token in enumerate(tokens)},
             "merges": merges_of(scored),
         },
-    })
+    }, indent=None)  # half a million merges
     write_json(out / "tokenizer_config.json", {
         "tokenizer_class": "GemmaTokenizer",
         "bos_token": name_of["bos"],
