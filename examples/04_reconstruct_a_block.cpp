@@ -1,5 +1,5 @@
-// A block of one's own, compressed to one bit per weight and tuned: Y = X + relu(X W1') W2', two layers and what stands
-// between them. The library asks a block for what `mlp` has (recon/block_concept.hpp), and nothing else.
+// A block of your own, compressed to one bit per weight and tuned: Y = X + relu(X W1') W2', two linear layers with an
+// activation between them. The members of `mlp` are all that the library requires of a block (recon/block_concept.hpp).
 #include <subbit/subbit.hpp>
 
 #include <array>
@@ -12,7 +12,7 @@ class mlp {
   public:
     using scalar = float;
 
-    /// What a forward pass leaves for the backward pass.
+    /// What a forward pass keeps for the backward pass.
     struct tape {
         sb::matrix<float> inputs, hidden;
         std::array<sb::linear_tape<float>, 2> layers;
@@ -27,7 +27,7 @@ class mlp {
     sb::linear_layer<float>& layer(sb::index l) { return layers_[static_cast<std::size_t>(l)]; }
     std::string layer_name(sb::index l) const { return l == 0 ? "up" : "down"; }
 
-    /// X, Y (tokens, d). The tokens of a window do not see each other here, so its length plays no role.
+    /// X, Y (tokens, d). The tokens of a window do not see each other here, so the window's length has no effect.
     void forward(const sb::cpu& b, sb::matrix_view<const float> X, sb::index /*window*/, sb::matrix_view<float> Y,
                  tape& t) const {
         t.inputs = sb::as_eigen(X);
@@ -50,7 +50,7 @@ class mlp {
                             buffers_);
         d_hidden = (t.hidden.array() > 0).select(d_hidden, 0.0F).eval();
         observe(0, sb::const_view(t.inputs), sb::const_view(d_hidden));
-        sb::as_eigen(dX) = sb::as_eigen(dY);  // past the layers; what comes through them is added
+        sb::as_eigen(dX) = sb::as_eigen(dY);  // the gradient past the layers; that through them is added below
         layers_[0].backward(b, train, sb::const_view(t.inputs), sb::view(d_hidden), dX, true, t.layers[0], buffers_);
     }
 
@@ -70,7 +70,7 @@ class mlp {
 };
 static_assert(sb::reconstruction_block<mlp, sb::cpu>);
 
-/// rows x cols normal numbers.
+/// A rows x cols matrix of normally distributed numbers.
 sb::matrix<float> normal(const sb::cpu& b, std::uint64_t stream, sb::index rows, sb::index cols) {
     sb::matrix<float> X(rows, cols);
     sb::fill_normal(b, sb::random_stream(1, stream), X);
@@ -110,7 +110,7 @@ int main() {
     const sb::cpu b;
     mlp block(make_weight(b, 10, inner, d), make_weight(b, 20, d, inner));
 
-    // Some channels are louder than others. The dense block says where its outputs should go.
+    // Some channels are larger than others. The targets are the dense block's outputs.
     const sb::matrix<float> X = normal(b, 1, tokens, d) * sb::vector<float>::LinSpaced(d, 0.2F, 2.0F).asDiagonal();
     sb::matrix<float> targets(tokens, d);
     mlp::tape tape;

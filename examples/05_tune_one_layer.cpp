@@ -1,5 +1,5 @@
-// One layer tuned against a dense one: its bits follow latents that AdamW moves, through the straight-through
-// estimator. What tune_block does for a block, step by step.
+// One binary layer tuned to match a dense one: AdamW moves latents, whose signs are the bits, by the straight-through
+// estimator. These are the steps of tune_block, for a single layer.
 #include <subbit/subbit.hpp>
 
 #include <cmath>
@@ -15,14 +15,14 @@ int main() {
     std::uint64_t seed = 0;
     for (auto* matrix : {&W, &few, &mix, &X})
         sb::fill_normal(b, sb::random_stream(++seed), *matrix);
-    sb::gemm(b, few, mix, X, 0.2, 0.3);  // the inputs' channels go together, which the solver does not know
+    sb::gemm(b, few, mix, X, 0.2, 0.3);  // the inputs' channels are correlated, which the solver does not know
     sb::gemm(b, X, sb::view(W).t(), target);
 
     const auto rank = sb::rank_for(sb::bits_per_weight{1.0}, m, n);
     sb::linear_layer<float> layer = sb::trainable_layer(sb::lb_admm(b, W, {.rank = rank}));
     const auto first_bits = layer.binary().layer.U;
 
-    // A rate is a share of the mean magnitude of what it moves; one of zero would freeze that kind of parameter.
+    // A relative rate is a share of the parameter's mean magnitude; a rate of zero freezes that kind of parameter.
     const sb::phase_options phase{.latents = sb::learning_rate::share_of_magnitude(0.02),
                                   .scales = sb::learning_rate::share_of_magnitude(0.002)};
     std::vector<sb::parameter<float>> parameters;
@@ -46,7 +46,7 @@ int main() {
         tuner.step(b);
         layer.after_update(b);  // the bits are the signs of the latents again
     }
-    layer.binary().harden(false);  // drops gradients and latents: what is left is what would be stored
+    layer.binary().harden(false);  // drops gradients and latents; the rest is what would be stored
     const double after = forward();
 
     const auto flipped = sb::count_differences(first_bits, layer.binary().layer.U);

@@ -1,4 +1,4 @@
-// A factorized layer written to a safetensors file, read back, and multiplied: docs/format.md says how it lies there.
+// A factorized layer is written to a safetensors file, read back, and applied; docs/format.md describes the file.
 #include <subbit/io/packed_layer.hpp>
 #include <subbit/io/safetensors.hpp>
 #include <subbit/subbit.hpp>
@@ -8,7 +8,7 @@
 
 namespace sb = subbit;
 
-/// A name for a file that goes when this does.
+/// The name of a file that is removed by the destructor.
 struct temporary_file {
     std::filesystem::path path = std::filesystem::temp_directory_path() / "subbit_save_and_load.safetensors";
     ~temporary_file() {
@@ -25,12 +25,12 @@ int main() {
     const auto rank = sb::rank_for(sb::bits_per_weight{1.0}, m, n);
     auto layer = sb::lb_admm(b, W, {.rank = rank}).pack();
     layer.bias = sb::vector<float>::LinSpaced(m, -1.0F, 1.0F);
-    sb::round_scales(layer, "q_proj");  // to the 16 bits of the file, so that nothing changes on the way
+    sb::round_scales(layer, "q_proj");  // to the 16 bits of the file, so that reading gives the same layer
 
     const temporary_file file;
     sb::safetensors_writer writer;
     sb::add_packed_layer(writer, "q_proj", layer);
-    writer.write(file.path);  // appears by rename, or not at all
+    writer.write(file.path);  // the file appears complete, by a rename, or not at all
 
     const sb::safetensors_reader reader(file.path);
     const auto loaded = sb::read_packed_layer<float>(reader, "q_proj");
