@@ -30,6 +30,22 @@ tiny_shape grouped_shape(bool tied) {
     return shape;
 }
 
+/// A tiny model of each family, with what tells it from the others.
+std::vector<tiny_shape> family_shapes() {
+    const auto shape_of = [](const std::string& family, nlohmann::json changes) {
+        tiny_shape shape = grouped_shape(true);
+        shape.model_type = family;
+        shape.changes = std::move(changes);
+        return shape;
+    };
+    return {shape_of("mistral", {{"sliding_window", 7}, {"head_dim", 10}}), shape_of("qwen2", nlohmann::json::object()),
+            shape_of("qwen3", {{"head_dim", 24}}),
+            shape_of("gemma3_text", {{"sliding_window", 9},
+                                     {"layer_types", {"sliding_attention", "full_attention"}},
+                                     {"head_dim", 20},
+                                     {"query_pre_attn_scalar", 24}})};
+}
+
 /// The tiny model with low-rank layers, of which some are residual, and one dense if asked for.
 void write_mixed_model(const std::filesystem::path& directory, const tiny_shape& shape, bool one_dense) {
     write_tiny_model(directory, shape);
@@ -99,6 +115,32 @@ TEST_CASE("the GPU's running model gives the host's scores, prompt and tokens") 
         CHECK_THROWS_AS(device.next_scores(std::vector<std::int32_t>{257}), subbit::value_error);
         CHECK_THROWS_AS(device.next_scores(std::vector<std::int32_t>(33, 1)), subbit::shape_error);
     }
+}
+
+TEST_CASE("the GPU's running model gives the host's scores for every family, beyond the sliding window and its ring") {
+    const subbit::cpu cpu_backend;
+    for (const tiny_shape& shape : family_shapes())
+        for (const bool warpgroups : {false, true}) {
+            CAPTURE(shape.model_type);
+            CAPTURE(warpgroups);
+            const subbit::emulated gpu_backend(subbit::emulated_device({.warpgroups = warpgroups}));
+            const subbit::testing::temporary_directory directory;
+            write_mixed_model(directory.path(), shape, true);
+            const model_directory model(directory.path());
+            running_model host(cpu_backend, model, 300, {.head = row_format::f32, .packed = {}});
+            gpu_running_model<subbit::emulated_device> device(gpu_backend, model, 300, row_format::f32);
+            std::int32_t next = 5;
+            for (const std::size_t piece : {5, 1, 1, 3, 251, 1, 1, 30, 1, 1}) {
+                std::vector<std::int32_t> tokens(piece);
+                for (auto& token : tokens)
+                    token = next = (next * 7 + 3) % 256;
+                const auto expected = host.next_scores(tokens), got = device.next_scores(tokens);
+                const comparison c = compared(got, expected);
+                CAPTURE(piece);
+                CHECK(std::isfinite(c.error));
+                CHECK(c.error < 2e-5 * c.largest);
+            }
+        }
 }
 
 TEST_CASE("a token whose products make their own inputs has the scores of one whose inputs kernels make") {

@@ -16,7 +16,6 @@
 #include <subbit/backend/ops/memory.hpp>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
@@ -85,10 +84,10 @@ class gpu_running_model : public token_model {
           host_tokens_(b.device(), token_numbers(most_rows_)),
           tokens_(b.device(), token_numbers(most_rows_)),
           normed_(b.device(), most_rows_, config_.hidden_size),
-          queries_(b.device(), most_rows_, query_width()),
-          keys_(b.device(), most_rows_, key_width()),
-          values_(b.device(), most_rows_, key_width()),
-          attended_(b.device(), most_rows_, query_width()),
+          queries_(b.device(), most_rows_, config_.query_width()),
+          keys_(b.device(), most_rows_, config_.key_width()),
+          values_(b.device(), most_rows_, config_.key_width()),
+          attended_(b.device(), most_rows_, config_.query_width()),
           gate_(b.device(), most_rows_, config_.intermediate_size),
           up_(b.device(), most_rows_, config_.intermediate_size),
           scores_(b.device(), config_.vocab_size),
@@ -101,9 +100,10 @@ class gpu_running_model : public token_model {
             throw subbit::value_error("head_dim " + std::to_string(config_.head_dim) + ", expected at most " +
                                       std::to_string(gpu_decode::most_head_dim) + " on a GPU; use the cpu backend");
         for (index l = 0; l < config_.num_hidden_layers; ++l) {
+            const index rows = gpu_decode::cache_rows(capacity, config_.block(l).attention.span, most_rows_);
             blocks_.push_back({directory.load_block<backend, float>(b, l, context_),
-                               matrix_type(b.device(), capacity, key_width()),
-                               matrix_type(b.device(), capacity, key_width())});
+                               matrix_type(b.device(), rows, config_.key_width()),
+                               matrix_type(b.device(), rows, config_.key_width())});
             b.synchronize();  // the host's copies are gone
             directory.tensors().release();
         }
@@ -128,13 +128,19 @@ class gpu_running_model : public token_model {
     using vector_type = subbit::gpu::device_vector<Device, float>;
     using part = std::pair<linear_id, matrix_view<float>>;
 
+    using block_type = block<float, backend>;
+
     struct cached_block {
-        block<float, backend> weights;
+        block_type weights;
         matrix_type keys, values;
+
+        gpu_decode::cache_view cache() {
+            const auto K = view(keys);
+            return {K.data, view(values).data, K.cols, static_cast<int>(K.rows),
+                    static_cast<int>(weights.schema->attention.span)};
+        }
     };
 
-    index query_width() const { return config_.num_attention_heads * config_.head_dim; }
-    index key_width() const { return config_.num_key_value_heads * config_.head_dim; }
     vector_type uploaded(const vector<float>& x) const { return subbit::upload(b_, subbit::const_span(x)); }
 
     /// Tokens on their way to the device, as one copy: the position of the first one, an int in the place of a number,
@@ -152,6 +158,8 @@ class gpu_running_model : public token_model {
                 throw subbit::value_error("token " + std::to_string(id) + " is outside the vocabulary of " +
                                           std::to_string(embedding_.rows()));
             embedding_.read_row(id, {row, static_cast<std::size_t>(config_.hidden_size)});
+            for (index c = 0; c < config_.hidden_size; ++c)
+                row[c] *= static_cast<float>(config_.embedding_scale);
             row += config_.hidden_size;
         }
         const auto first = static_cast<std::int32_t>(length_);
@@ -176,16 +184,17 @@ class gpu_running_model : public token_model {
                    attended = view(attended_).middle_rows(0, rows), gate = view(gate_).middle_rows(0, rows),
                    up = view(up_).middle_rows(0, rows);
         b_.device().send(tokens_.data(), host_tokens_.data(), bytes(token_numbers(rows)));
-        for (auto& [weights, keys, values] : blocks_) {
-            const gpu_decode::cache_view cache{view(keys).data, view(values).data, key_width(),
-                                               static_cast<int>(capacity_)};
+        for (auto& one : blocks_) {
+            const block_type& weights = one.weights;
             multiply(weights, norm(x, weights.norms[norm_id::attention], normed),
                      {{linear_id::query, q}, {linear_id::key, k}, {linear_id::value, v}}, 0, work);
-            const auto parts = attend(q, k, v, cache);
-            multiply(weights, attention_input{parts, attended}, {{linear_id::output, x}}, 1, work);
+            const auto parts = attend(weights, q, k, v, one.cache());
+            add_branch(weights, norm_id::attention_output, linear_id::output, attention_input{parts, attended}, normed,
+                       x, work);
             multiply(weights, norm(x, weights.norms[norm_id::mlp], normed),
                      {{linear_id::gate, gate}, {linear_id::up, up}}, 0, work);
-            multiply(weights, gated_input{activation::silu, gate, up}, {{linear_id::down, x}}, 1, work);
+            add_branch(weights, norm_id::mlp_output, linear_id::down, gated_input{config_.gate, gate, up}, normed, x,
+                       work);
         }
         if (!score) return;
         const auto last = norm(x.middle_rows(rows - 1, 1), final_norm_, normed.middle_rows(0, 1)).make(b_);
@@ -197,24 +206,44 @@ class gpu_running_model : public token_model {
         return {X, span_of(weight), config_.norm, made};
     }
 
-    /// The new tokens' keys and values go to the cache, and the queries attend to it.
-    gpu_decode::attention_parts attend(matrix_view<float> q, matrix_view<const float> k, matrix_view<const float> v,
-                                       const gpu_decode::cache_view& cache) {
-        const gpu_decode::rotary_view table{view(std::as_const(context_.rotary[0].cosine)),
-                                            view(std::as_const(context_.rotary[0].sine))};
-        const gpu_decode::fresh_token token{k.data, v.data, table};
-        if (q.rows > 1)
+    /// x += what attention or MLP give: their last layer's output, which is left in `plain` and normed where there is a
+    /// norm.
+    template <class Input>
+    void add_branch(const block_type& weights, norm_id id, linear_id layer, const Input& input,
+                    matrix_view<float> plain, matrix_view<float> x, workspace& work) const {
+        if (!weights.schema->has(id)) return multiply(weights, input, {{layer, x}}, 1, work);
+        multiply(weights, input, {{layer, plain}}, 0, work);
+        norm(plain, weights.norms[id], {}).add_to(b_, x);
+    }
+
+    /// The new tokens' keys and values go to the cache, and the queries attend to it; of one token, both are done by
+    /// the kernel of the attention.
+    gpu_decode::attention_parts attend(const block_type& weights, matrix_view<float> q, matrix_view<float> k,
+                                       matrix_view<const float> v, const gpu_decode::cache_view& cache) {
+        const auto& rotary = context_.rotary[weights.schema->attention.rotary];
+        const gpu_decode::rotary_view table{view(rotary.cosine), view(rotary.sine)};
+        const gpu_decode::fresh_token token{k.data, v.data, table, head_norms(weights)};
+        if (q.rows > 1) {
+            if (weights.schema->has(norm_id::query)) {
+                norm_heads(b_, q, config_.head_dim, token.norms.queries, token.norms);
+                norm_heads(b_, k, config_.head_dim, token.norms.keys, token.norms);
+            }
             b_.launch(subbit::gpu::cover(q.rows * (q.cols / 2 + k.cols)),
                       gpu_decode::rotate_and_keep{q, k, v, table, config_.head_dim, position(), cache});
+        }
         return gpu_decode::attend(b_, matrix_view<const float>(q), static_cast<int>(config_.num_attention_heads),
-                                  1 / std::sqrt(static_cast<double>(config_.head_dim)), position(), cache,
-                                  parts_.data(), q.rows > 1 ? nullptr : &token);
+                                  config_.attention_scale, position(), cache, parts_.data(),
+                                  q.rows > 1 ? nullptr : &token);
+    }
+    gpu_decode::head_norms head_norms(const block_type& weights) const {
+        return {span_of(weights.norms[norm_id::query]).data(), span_of(weights.norms[norm_id::key]).data(),
+                static_cast<float>(config_.norm.eps), static_cast<float>(config_.norm.offset)};
     }
 
     /// Layers that read the same input, as one job: Y = outputs + beta Y.
     template <class Input>
-    void multiply(const block<float, backend>& weights, const Input& input, std::initializer_list<part> parts,
-                  float beta, workspace& work) const {
+    void multiply(const block_type& weights, const Input& input, std::initializer_list<part> parts, float beta,
+                  workspace& work) const {
         const bool one = parts.begin()->second.rows == 1 && !b_.device().has_warpgroup_products();
         if (one && input.has_source() &&
             std::ranges::none_of(parts, [&](const part& p) { return weights.layers[p.first].is_dense(); }))
@@ -225,8 +254,8 @@ class gpu_running_model : public token_model {
     /// The same for one token and packed layers, which make the input themselves: one launch for all that read it, and
     /// one for what low-rank layers do next.
     template <class Input>
-    void multiply_one(const block<float, backend>& weights, const Input& input, std::initializer_list<part> parts,
-                      float beta, workspace& work) const {
+    void multiply_one(const block_type& weights, const Input& input, std::initializer_list<part> parts, float beta,
+                      workspace& work) const {
         using subbit::gpu::matrix_target, subbit::gpu::vector_output, subbit::gpu::scaled_vectors;
         using first_output = vector_output<decltype(input.source(nullptr)), matrix_target<float>>;
         using second_output = vector_output<scaled_vectors<float>, matrix_target<float>>;
@@ -262,8 +291,8 @@ class gpu_running_model : public token_model {
     }
 
     /// The same for an input that is there; low-rank layers as one job.
-    void job(const block<float, backend>& weights, matrix_view<const float> X, std::initializer_list<part> parts,
-             float beta, workspace& work) const {
+    void job(const block_type& weights, matrix_view<const float> X, std::initializer_list<part> parts, float beta,
+             workspace& work) const {
         std::vector<subbit::device_layer_output<Device, float>> together;
         for (const auto& [id, Y] : parts) {
             const auto& layer = weights.layers[id];

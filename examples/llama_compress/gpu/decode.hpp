@@ -22,7 +22,8 @@ using subbit::gpu::warp_size;
 
 inline constexpr int threads = 256, warps = threads / warp_size;
 
-/// Y(t,:) = X(t,:) / rms(X(t,:)) o (offset + weight), Y perhaps X; a block a row, since there is often one row alone.
+/// Y(t,:) = X(t,:) / rms(X(t,:)) o (offset + weight), or is increased by it; Y may be X. A block a row, since there is
+/// often one row alone.
 struct norm_rows {
     static constexpr bool overlaps = true;
 
@@ -30,6 +31,7 @@ struct norm_rows {
     const float* weight;
     float eps, offset;
     matrix_view<float> Y;
+    bool add = false;
 
     template <class Block>
     SUBBIT_KERNEL void operator()(Block& block) const {
@@ -40,7 +42,7 @@ struct norm_rows {
             squares += x[c] * x[c];
         const float inverse = 1 / std::sqrt(block.sum(squares) / static_cast<float>(X.cols) + eps);
         for (index c = block.thread(); c < X.cols; c += block.threads())
-            Y(block.index(), c) = x[c] * inverse * (offset + weight[c]);
+            Y(block.index(), c) = (add ? Y(block.index(), c) : 0.0f) + x[c] * inverse * (offset + weight[c]);
     }
 };
 

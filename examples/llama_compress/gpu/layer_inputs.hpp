@@ -144,11 +144,20 @@ struct normed_input {
     }
     template <class Backend>
     matrix_view<const float> make(const Backend& b) const {
-        b.launch({X.rows, gpu_decode::threads}, gpu_decode::norm_rows{X, weight.data(), eps(), offset(), made});
+        launch(b, made, false);
         return made;
+    }
+    /// Y += the normed rows, where `made` is not needed.
+    template <class Backend>
+    void add_to(const Backend& b, matrix_view<float> Y) const {
+        launch(b, Y, true);
     }
 
   private:
+    template <class Backend>
+    void launch(const Backend& b, matrix_view<float> Y, bool add) const {
+        b.launch({X.rows, gpu_decode::threads}, gpu_decode::norm_rows{X, weight.data(), eps(), offset(), Y, add});
+    }
     float eps() const { return static_cast<float>(rule.eps); }
     float offset() const { return static_cast<float>(rule.offset); }
 };

@@ -1,4 +1,4 @@
-// Passes over a whole model with one block in memory at a time.
+// Passes through a whole model with one block in memory at a time.
 #pragma once
 
 #include "model/model_directory.hpp"
@@ -17,9 +17,9 @@ namespace llama {
 
 using window_list = std::vector<std::vector<std::int32_t>>;
 
-/// How a text becomes tokens and windows.
+/// How a text is turned into tokens and windows.
 struct text_reading {
-    bool bos = true;  ///< each window begins with the tokens that begin a text, where the tokenizer has any
+    bool bos = true;  ///< each window begins with the tokens that begin a text (BOS), if the tokenizer has any
     special_tokens specials = special_tokens::recognized;
 
     /// The tokens that begin each window.
@@ -35,8 +35,8 @@ struct text_reading {
 };
 
 /// Consecutive windows of `length` tokens that do not overlap; the rest is dropped. At most `limit` of them (0: all).
-/// Those of `first` begin each window and push as many tokens out at its end: windows lie at the same places with and
-/// without. value_error where they leave no room for two more.
+/// Each window begins with the tokens `first`, and ends as many tokens earlier: windows begin at the same places of the
+/// text with and without them. value_error unless there is room for two more tokens.
 inline window_list split_windows(std::span<const std::int32_t> tokens, index length, index limit = 0,
                                  std::span<const std::int32_t> first = {}) {
     if (!first.empty() && std::ssize(first) + 2 > length)
@@ -51,7 +51,7 @@ inline window_list split_windows(std::span<const std::int32_t> tokens, index len
     return windows;
 }
 
-/// The windows of a text file; value_error naming it where it is shorter than one.
+/// The windows of a text file; value_error naming it if it is shorter than one window.
 inline window_list read_windows(const tokenizer& words, const std::filesystem::path& text, index length,
                                 index limit = 0, const text_reading& reading = {}) {
     const auto tokens = words.encode_file(text, reading.specials);

@@ -135,9 +135,6 @@ class lb_admm_solver {
         return std::visit([x](const auto& iteration) { return iteration.penalty_at(x); }, options_.iteration);
     }
 
-    /// Steps of conjugate gradients for each system in the last iteration; 0 if it was solved exactly.
-    int solve_steps() const { return solver_.steps(); }
-
     /// Does a step and measures the state after it.
     admm_status monitored_step(int k) {
         const auto left_before = copy_of(backend_, left_.auxiliary);
@@ -162,9 +159,6 @@ class lb_admm_solver {
         const auto refinement = options_.refine || !improved() ? options_.refine : refine_options{};
         return export_admm(backend_, target_, left_, right_, options_.scales, refinement);
     }
-
-    const admm_factor<B, S>& left() const { return left_; }
-    const admm_factor<B, S>& right() const { return right_; }
 
   private:
     const improved_iteration* improved() const { return std::get_if<improved_iteration>(&options_.iteration); }
