@@ -6,9 +6,9 @@
 #include "compress/compressor.hpp"
 #include "compress/probe.hpp"
 #include "compress/recipe.hpp"
+#include "compress/report.hpp"
 #include "compress/run_folder.hpp"
 #include "compress/student.hpp"
-#include "program/report.hpp"
 
 #include <subbit/backend/jobs/phase_clock.hpp>
 #include <subbit/backend/reference.hpp>

@@ -1,4 +1,4 @@
-#include "program/report.hpp"
+#include "compress/report.hpp"
 
 #include <subbit/io/atomic_file.hpp>
 #include <subbit/version.hpp>
