@@ -10,6 +10,7 @@ from families.gguf_names import LLAMA, usual_name
 from gguf_model import CONTROL, bfloat16_tensor, open_gguf, run, short_float, write_directory, write_json
 from safetensors_file import write_safetensors
 
+
 def halves_apart(weight, head_dim):
     """Undoes the GGUF order of rotary rows: pairs side by side become the first and the second half of each head."""
     rows, cols = weight.shape

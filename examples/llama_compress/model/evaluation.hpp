@@ -118,6 +118,7 @@ perplexity_result perplexity(const B& b, const model_directory& model,
     const index chunks = (std::ssize(windows) + chunk - 1) / chunk, blocks = model.config().num_hidden_layers;
     double loss = 0;
     std::size_t done = 0;
+    auto normed = subbit::allocate<S>(b, length, model.config().hidden_size);
     vector_in<S, memory> inverse_rms;
     block_tape<S, memory> tape;
     for (index first = 0; first < std::ssize(windows); first += chunk) {
@@ -128,13 +129,12 @@ perplexity_result perplexity(const B& b, const model_directory& model,
             run_block(b, model.load_block<B, S>(b, l, context), length, X, tape);
             subbit::report_step(watcher, "perplexity", ++done, static_cast<std::size_t>(chunks * (blocks + 1)), -1);
         }
-        rms_norm(b, subbit::const_view(X), subbit::const_span(outer.final_norm), model.config().norm, view(X),
-                 inverse_rms);
         for (index w = 0; w < count; ++w) {
             const auto labels = next_tokens(windows[static_cast<std::size_t>(first + w)]);
-            loss += subbit::cross_entropy(b, subbit::const_view(X).middle_rows(w * length, length),
-                                          subbit::const_view(outer.head()), std::span<const std::int32_t>(labels), 0.0,
-                                          matrix_view<S>());
+            rms_norm(b, subbit::const_view(X).middle_rows(w * length, length), subbit::const_span(outer.final_norm),
+                     model.config().norm, view(normed), inverse_rms);
+            loss += subbit::cross_entropy(b, subbit::const_view(normed), subbit::const_view(outer.head()),
+                                          std::span<const std::int32_t>(labels), 0.0, matrix_view<S>());
         }
         subbit::report_step(watcher, "perplexity", ++done, static_cast<std::size_t>(chunks * (blocks + 1)), -1);
     }
