@@ -156,7 +156,7 @@ TEST_CASE("what families say of their blocks") {
     CHECK(gemma.tie_word_embeddings);
     CHECK(gemma.gate == llama::activation::gelu_tanh);
     CHECK(gemma.norm.offset == 1);
-    CHECK(gemma.embedding_scale == 6.9375);  // sqrt(48) as a bfloat16
+    CHECK(gemma.embedding_scale == static_cast<double>(std::sqrt(48.0F)));
     CHECK(gemma.attention_scale == 1.0 / 16);
     CHECK(gemma.block(0).norms.size() == 6);
     for (llama::index l = 0; l < 7; ++l) {
