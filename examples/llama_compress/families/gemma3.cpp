@@ -43,7 +43,7 @@ void read_gemma3(const config_section& from, model_config& c) {
     from.refuse("use_bidirectional_attention");
     c.gate = activation::gelu_tanh;
     c.norm.offset = 1;
-    // As the reference has it where weights are float32: for bfloat16 it rounds the root too, and loses 3 digits of it.
+    // As the reference has it where weights are float32; where they are bfloat16 it rounds the root to that too.
     c.embedding_scale = static_cast<double>(std::sqrt(static_cast<float>(c.hidden_size)));
     c.attention_scale = 1 / std::sqrt(from.positive("query_pre_attn_scalar", 256.0));
     c.rotary = read_rotaries(from, c);
