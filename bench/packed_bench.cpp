@@ -1,5 +1,7 @@
 // Packed products: y = B x, y = B^T x and whole low-rank binary layers against the dense products that they replace.
 // What the counters mean is in README.md.
+#include <subbit/backend/cpu/kernels/product_kernels.hpp>
+
 #include "bench_support.hpp"
 #include "eigen_native.hpp"
 
@@ -96,9 +98,9 @@ void add_product(const shape& s, isa instructions, packed_precision precision, i
             matrix<float> Y(vectors, s.m);
             for (auto _ : state) {
                 // Past gemm, which is always exact: 8-bit products by themselves are not offered, only whole layers.
-                with_packed_kernel<float>(b, precision, [&](auto arch, auto kernel) {
-                    packed_gemm<decltype(kernel)>(arch, b.exec(), const_view(X), bits.view(), transposed, view(Y), 1.0F,
-                                                  0.0F);
+                cpu_kernels::with_packed_kernel<float>(b, precision, [&](auto arch, auto kernel) {
+                    cpu_kernels::packed_gemm<decltype(kernel)>(arch, b.exec(), const_view(X), bits.view(), transposed,
+                                                               view(Y), 1.0F, 0.0F);
                 });
                 benchmark::ClobberMemory();
             }

@@ -7,7 +7,7 @@
 #                                       this system's packages
 set -euo pipefail
 
-program=(g++ cmake ninja-build ca-certificates libeigen3-dev libxsimd-dev librandom123-dev nlohmann-json3-dev libcli11-dev
+program=(g++ cmake ninja-build ca-certificates libeigen3-dev libxsimd-dev nlohmann-json3-dev libcli11-dev
          libfmt-dev libpcre2-dev libutf8proc-dev)
 tests=(git ccache clang-16 libclang-rt-16-dev clang-format-14 doxygen doctest-dev librapidcheck-dev
        libbenchmark-dev libopenblas-dev python3-venv)

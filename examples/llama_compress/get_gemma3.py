@@ -7,40 +7,16 @@ the GGUF's blocks of 4 to 8 bits are dequantized and rounded to bfloat16. DIR ap
 import hashlib
 import zipfile
 
+from families.gguf_names import GEMMA3, usual_name
 from gguf_model import (CONTROL, NORMAL, USER_DEFINED, bfloat16_tensor, open_gguf, run, short_float, write_directory,
                         write_json)
 from safetensors_file import write_safetensors
-
-LAYER_NAMES = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm",
-    "attn_output": "self_attn.o_proj",
-    "post_attention_norm": "post_attention_layernorm",
-    "ffn_norm": "pre_feedforward_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-    "post_ffw_norm": "post_feedforward_layernorm",
-}
-OUTER_NAMES = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
 
 # What the GGUF does not say: five local layers to a global one, and the base of the local layers' rotations.
 LAYERS_TO_A_GLOBAL_ONE = 6
 LOCAL_ROPE_BASE = 10000.0
 
 SPACE = "▁"  # stands for a space in the vocabulary
-
-
-def usual_name(gguf_name):
-    """blk.3.attn_q.weight -> model.layers.3.self_attn.q_proj.weight"""
-    if gguf_name in OUTER_NAMES:
-        return OUTER_NAMES[gguf_name]
-    _, layer, kind, suffix = gguf_name.split(".")
-    return f"model.layers.{layer}.{LAYER_NAMES[kind]}.{suffix}"
 
 
 def as_stored(tensor):
@@ -51,7 +27,7 @@ def as_stored(tensor):
 
 def convert(gguf_path, out):
     reader, meta = open_gguf(gguf_path, "gemma3")
-    tensors = {usual_name(tensor.name): as_stored(tensor) for tensor in reader.tensors}
+    tensors = {usual_name(tensor.name, GEMMA3): as_stored(tensor) for tensor in reader.tensors}
     write_safetensors(out / "model.safetensors", tensors, {"format": "pt"})
 
     special_ids = {
@@ -166,7 +142,7 @@ def write_tokenizer(meta, out):
             "vocab": {token: i for i, token in enumerate(tokens)},
             "merges": merges_of(scored),
         },
-    })
+    }, indent=None)  # half a million merges
     write_json(out / "tokenizer_config.json", {
         "tokenizer_class": "GemmaTokenizer",
         "bos_token": name_of["bos"],

@@ -6,29 +6,9 @@ blocks are dequantized and rounded to bfloat16. DIR appears by rename, complete 
 
 import zipfile
 
+from families.gguf_names import LLAMA, usual_name
 from gguf_model import CONTROL, bfloat16_tensor, open_gguf, run, short_float, write_directory, write_json
 from safetensors_file import write_safetensors
-
-LAYER_NAMES = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-OUTER_NAMES = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
-
-
-def usual_name(gguf_name):
-    """blk.3.attn_q.weight -> model.layers.3.self_attn.q_proj.weight"""
-    if gguf_name in OUTER_NAMES:
-        return OUTER_NAMES[gguf_name]
-    _, layer, kind, suffix = gguf_name.split(".")
-    return f"model.layers.{layer}.{LAYER_NAMES[kind]}.{suffix}"
 
 
 def halves_apart(weight, head_dim):
@@ -45,7 +25,7 @@ def convert(gguf_path, out):
     for tensor in reader.tensors:
         rotary = ".attn_q." in tensor.name or ".attn_k." in tensor.name
         change = (lambda rows: halves_apart(rows, head_dim)) if rotary else (lambda rows: rows)
-        tensors[usual_name(tensor.name)] = bfloat16_tensor(tensor, change)
+        tensors[usual_name(tensor.name, LLAMA)] = bfloat16_tensor(tensor, change)
     write_safetensors(out / "model.safetensors", tensors, {"format": "pt"})
 
     special_ids = {

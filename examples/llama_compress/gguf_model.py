@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -45,8 +46,8 @@ def short_float(x):
     return float(str(np.float32(x)))
 
 
-def write_json(path, value):
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+def write_json(path, value, indent=2):
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=indent) + "\n", encoding="utf-8")
 
 
 def write_directory(directory, fill):
@@ -64,7 +65,12 @@ def write_directory(directory, fill):
 
 
 def run(name, main):
-    """main(*arguments); whatever goes wrong ends the program with one line."""
+    """main(*arguments); whatever goes wrong ends the program with one line, and a signal as an error does."""
+    def stop(*_):
+        raise InterruptedError("stopped")
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
     try:
         main(*sys.argv[1:])
     except Exception as problem:

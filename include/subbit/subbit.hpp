@@ -1,16 +1,16 @@
 // subbit: low-rank binary factorization of weight matrices,  W ~ diag(s_post) U diag(s_mid) V diag(s_pre)  with U and V
-// of signs, below and around one bit per weight. This header is the whole library but for the room io, and its table of
+// of signs, below and around one bit per weight. This header is the whole library except the room io, and its table of
 // contents; every line can be included alone.
 #pragma once
 
 #include <subbit/version.hpp>
 
-// core: what everything is written in
+// core: what all rooms use
 #include <subbit/core/error.hpp>     // typed errors
 #include <subbit/core/half.hpp>      // binary16 and bfloat16
 #include <subbit/core/math.hpp>      // exp that vectorizes
 #include <subbit/core/matrix.hpp>    // matrix, vector, matrix_view
-#include <subbit/core/memory.hpp>    // an allocator and an arena for what is streamed
+#include <subbit/core/memory.hpp>    // an allocator and an arena for streamed data
 #include <subbit/core/progress.hpp>  // how long work reports itself and is stopped
 #include <subbit/core/random.hpp>    // counter-based random numbers
 #include <subbit/core/types.hpp>     // bits_per_weight, percentile, sign
@@ -23,7 +23,7 @@
 #include <subbit/bits/residual_binary_linear.hpp>  // another: a sum of sign matrices with vector scales
 #include <subbit/bits/round_scales.hpp>            // the 16-bit scales of files
 
-// backend: where it runs
+// backend: where the work is done
 #include <subbit/backend/concept.hpp>     // what a backend is
 #include <subbit/backend/cpu.hpp>         // all threads, the widest SIMD of this machine
 #include <subbit/backend/ops/bytes.hpp>   // what a backend does: products of 8-bit rows
@@ -34,7 +34,7 @@
 #include <subbit/backend/ops/rows.hpp>    // the steps around a layer's products
 #include <subbit/backend/ops/solver.hpp>  // the steps of the solvers
 #include <subbit/backend/ops/train.hpp>   // optimizers and losses
-#include <subbit/backend/reference.hpp>   // plain loops: the oracle
+#include <subbit/backend/reference.hpp>   // plain loops, with which the others are compared
 
 // factor: a weight matrix in, signs and scales out
 #include <subbit/factor/bit_descent.hpp>    // exact coordinate descent over the bits
@@ -60,5 +60,9 @@
 #include <subbit/recon/lb_compressor.hpp>         // by LB-ADMM, with statistics and ranks
 #include <subbit/recon/model_reconstruction.hpp>  // a whole model, against the original
 #include <subbit/recon/path_diagnostics.hpp>      // how the paths of residual layers work together
+
+#if defined(SUBBIT_COMPILED)
+#include <subbit/compiled.hpp>  // what the library of that name holds
+#endif
 
 // io needs nlohmann-json, so it is asked for by name: <subbit/io/safetensors.hpp>, <subbit/io/packed_layer.hpp>

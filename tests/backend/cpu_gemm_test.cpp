@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <subbit/backend/cpu.hpp>
+#include <subbit/core/half.hpp>
 
 #include <array>
 #include <cmath>

@@ -6,7 +6,7 @@ import unittest
 import check_docs
 
 GOOD = {
-    "README.md": "See [the method](docs/method.md#1-one) and `include/subbit/core/`, core/half.hpp, bench/*.cpp.\n",
+    "README.md": "See [the method](docs/method.md#1-one), `include/subbit/core/`, core/half.hpp, bench/*.cpp, bench/NAME.cpp.\n",
     "docs/method.md": "# Method\n\n## 1. One\n\n    a = b   (1)\n    c = d   (2)\n",
     "docs/architecture.md": "    core/   numbers\n",
     "include/subbit/core/half.hpp": "// As docs/method.md,\n// eq. 1 and 2 say; docs/method.md, section 1.\n",

@@ -1,8 +1,8 @@
-"""The rooms of include/subbit and what each may include: no arrow points up, none in a circle.
+"""The rooms of the library and of llama_compress, and what each may include: no arrow points up, none in a circle.
 
-    rooms_test.py INCLUDE_FOLDER
+    rooms_test.py REPOSITORY
 
-Reads the #include lines alone. A file that belongs to no room, an arrow that the table below lacks, and a circle of
+Reads the #include lines alone. A file that belongs to no room, an arrow that the tables below lack, and a circle of
 files are errors.
 """
 import pathlib
@@ -10,8 +10,9 @@ import re
 import sys
 
 # room: (its files, what it may include besides itself). A file belongs to the first room that matches it.
-ROOMS = {
-    "umbrella": (r"subbit\.hpp", "version core bits ops concept cpu_backend reference factor calib train recon"),
+LIBRARY = {
+    "umbrella": (r"subbit\.hpp", "version core bits ops concept cpu_backend reference factor compiled calib train recon"),
+    "compiled": (r"compiled\.hpp", "cpu_backend reference factor"),
     "version": (r"version\.hpp", ""),
     "core": (r"core/", ""),
     "bits": (r"bits/", "core"),
@@ -20,7 +21,7 @@ ROOMS = {
     "jobs": (r"backend/jobs/", "core concept"),
     "ops": (r"backend/ops/", "core bits concept"),
     "reference": (r"backend/reference(/|\.hpp)", "core bits concept ops"),
-    "cpu_machine": (r"backend/cpu/(isa|lanes|scratch|tag|thread_pool)\.hpp", "core concept"),
+    "cpu_machine": (r"backend/cpu/(isa|lanes|machine|scratch|tag|thread_pool)\.hpp", "core concept"),
     "cpu_kernels": (r"backend/cpu/kernels/", "core bits concept ops cpu_machine"),
     "cpu_backend": (r"backend/cpu(/|\.hpp)", "core bits concept ops reference cpu_machine cpu_kernels"),
     "gpu_device": (r"backend/gpu/device/", "core bits concept jobs"),
@@ -34,14 +35,20 @@ ROOMS = {
     "train": (r"train/", "core bits concept ops"),
     "recon": (r"recon/", "core bits concept jobs ops factor calib train"),
 }
+PROGRAM = {
+    "main": (r"main\.cpp", "program"),
+    "program": (r"program/", "tokenizer model compress generate"),
+    "compress": (r"compress/", "tokenizer model gpu"),
+    "generate": (r"generate/", "tokenizer model gpu"),
+    "gpu": (r"gpu/", "model"),
+    "families": (r"families/", "model"),
+    "model": (r"model/", "tokenizer"),
+    "tokenizer": (r"tokenizer/", ""),
+}
 
 
-def room_of(file):
-    return next((room for room, (pattern, _) in ROOMS.items() if re.match(pattern, file)), None)
-
-
-def included(path):
-    return re.findall(r'^\s*#\s*include\s*<subbit/([^>]+)>', path.read_text(), re.M)
+def included(path, start, end):
+    return re.findall(rf"^\s*#\s*include\s*{start}([^>\"]+){end}", path.read_text(), re.M)
 
 
 def circle(graph):
@@ -70,13 +77,15 @@ def circle(graph):
     return None
 
 
-def main():
-    root = pathlib.Path(sys.argv[1]) / "subbit"
-    files = [p for p in sorted(root.rglob("*")) if p.suffix in (".hpp", ".cuh")]
-    graph = {str(p.relative_to(root)): included(p) for p in files}
-    errors = []
-    if not graph:
-        errors.append(f"no headers under {root}")
+def errors_of(rooms, root, start, end):
+    """What is wrong in a folder whose files include each other as START FILE END."""
+
+    def room_of(file):
+        return next((room for room, (pattern, _) in rooms.items() if re.match(pattern, file)), None)
+
+    files = [p for p in sorted(root.rglob("*")) if p.suffix in (".hpp", ".cuh", ".cpp", ".cu")]
+    graph = {str(p.relative_to(root)): included(p, start, end) for p in files}
+    errors = [] if graph else [f"no files under {root}"]
     for file, others in graph.items():
         room = room_of(file)
         if room is None:
@@ -85,19 +94,26 @@ def main():
         for other in others:
             if other not in graph:
                 errors.append(f"{file} includes {other}, which is not there")
-            elif room_of(other) not in (room, *ROOMS[room][1].split()):
+            elif room_of(other) not in (room, *rooms[room][1].split()):
                 errors.append(f"{file} ({room}) includes {other} ({room_of(other)}), which does not stand below it")
     used = {room_of(file) for file in graph}
-    errors += [f"the room {room} has no file" for room in ROOMS if room not in used]
+    errors += [f"the room {room} has no file" for room in rooms if room not in used]
     found = circle(graph)
     if found:
         errors.append("a circle: " + " -> ".join(found))
     # The table itself must have no circle, or an arrow up would be one of its own.
-    found = circle({room: below.split() for room, (_, below) in ROOMS.items()})
+    found = circle({room: below.split() for room, (_, below) in rooms.items()})
     if found:
         errors.append("a circle of rooms: " + " -> ".join(found))
-    print("\n".join(errors) or f"{len(graph)} headers in {len(ROOMS)} rooms")
-    return 1 if errors else 0
+    return errors, len(graph)
+
+
+def main():
+    root = pathlib.Path(sys.argv[1])
+    library, headers = errors_of(LIBRARY, root / "include/subbit", "<subbit/", ">")
+    program, files = errors_of(PROGRAM, root / "examples/llama_compress", '"', '"')
+    print("\n".join(library + program) or f"{headers} headers in {len(LIBRARY)} rooms, {files} files in {len(PROGRAM)}")
+    return 1 if library or program else 0
 
 
 if __name__ == "__main__":

@@ -147,6 +147,52 @@ TEST_CASE("perplexity is the same from the program and from the reference backen
     CHECK(perplexity_of(run.out) != doctest::Approx(expected.perplexity).epsilon(1e-3));
 }
 
+TEST_CASE("texts begin as the tokenizer says, and reports say how") {
+    auto& run = sample_run();
+    CHECK(run.report.at("bos").is_null());
+    temporary_directory folder;
+    const auto model = folder / "model", out = folder / "out";
+    fs::copy(run.model, model);
+    auto words = subbit::read_json(model / "tokenizer.json");
+    words["post_processor"] = json::parse(R"({"type": "TemplateProcessing", "special_tokens": {"<end>": {"ids": [256]}},
+        "single": [{"SpecialToken": {"id": "<end>"}}, {"Sequence": {"id": "A"}}]})");
+    subbit::write_file_atomically(model / "tokenizer.json", words.dump());
+    const auto evaluate = [&](const std::vector<std::string>& more) {
+        std::vector<std::string> line = {"perplexity", model.string(),  "--text", run.text.string(), "--context",
+                                         "48",         "--max-windows", "12",     "--json"};
+        line.insert(line.end(), more.begin(), more.end());
+        const auto result = run_program(folder.path(), line);
+        INFO(result.err);
+        REQUIRE(result.status == 0);
+        return json::parse(result.out);
+    };
+    const auto with_bos = evaluate({}), without = evaluate({"--no-bos"});
+    CHECK(with_bos.at("bos") == 256);
+    CHECK(without.at("bos").is_null());
+    CHECK(without.at("perplexity") == perplexity_of(run.model));
+    CHECK(with_bos.at("perplexity") != without.at("perplexity"));
+
+    const auto prefill = [&](const std::vector<std::string>& more) {
+        std::vector<std::string> line = {"generate", model.string(), "--prompt", "abc", "--max-tokens", "1"};
+        line.insert(line.end(), more.begin(), more.end());
+        return run_program(folder.path(), line).err;
+    };
+    CHECK(prefill({}).find("prefill 4 tokens") != std::string::npos);
+    CHECK(prefill({"--no-bos"}).find("prefill 3 tokens") != std::string::npos);
+
+    // A run begun without BOS is another run.
+    const auto line = [&](const std::vector<std::string>& more) {
+        auto arguments = run.arguments(out, more);
+        arguments[1] = model.string();
+        return arguments;
+    };
+    const auto first = run_program(folder.path(), line({"--keep-run"}));
+    INFO(first.err);
+    REQUIRE(first.status == 0);
+    CHECK(subbit::read_json(out / "report.json").at("bos") == 256);
+    check_fails(line({"--no-bos"}), 1, {"another run", "bos: true there, false asked for"});
+}
+
 TEST_CASE("an exported model is dense BF16 and has the perplexity of the compressed one") {
     auto& run = sample_run();
     const auto dense = run.folder / "dense";

@@ -14,6 +14,7 @@
 
 #include <doctest/doctest.h>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -33,11 +34,11 @@ std::vector<tiny_shape> family_shapes() {
     json some_slide = slides;
     some_slide["layer_types"] = {"sliding_attention", "full_attention"};
     some_slide["query_pre_attn_scalar"] = 24;
-    return {{.hidden = 64, .intermediate = 96, .model_type = "llama"},
-            {.hidden = 64, .intermediate = 96, .model_type = "mistral", .changes = slides},
-            {.hidden = 64, .intermediate = 96, .tied = false, .model_type = "qwen2"},
-            {.hidden = 64, .intermediate = 96, .model_type = "qwen3", .changes = {{"head_dim", 24}}},
-            {.hidden = 64, .intermediate = 96, .model_type = "gemma3_text", .changes = some_slide}};
+    return {{.hidden = 128, .intermediate = 192, .model_type = "llama"},
+            {.hidden = 128, .intermediate = 192, .model_type = "mistral", .changes = slides},
+            {.hidden = 128, .intermediate = 192, .tied = false, .model_type = "qwen2"},
+            {.hidden = 128, .intermediate = 192, .model_type = "qwen3", .changes = {{"head_dim", 40}}},
+            {.hidden = 128, .intermediate = 192, .model_type = "gemma3_text", .changes = some_slide}};
 }
 
 /// The scores of the token after the last one, by one pass over all tokens in double precision.
@@ -173,7 +174,7 @@ TEST_CASE("a tensor that the model would not read is refused by name") {
          {"model.layers.0.self_attn.q_proj.bias", "model.layers.1.self_attn.q_norm.weight",
           "model.layers.2.mlp.up_proj.weight", "model.layers.0.mlp.experts.0.weight", "score.weight"}) {
         CAPTURE(name);
-        write_with(folder / "model", {.hidden = 64, .intermediate = 96},
+        write_with(folder / "model", {.hidden = 128, .intermediate = 192},
                    [&](auto& file) { file.add(name, {64}, std::span<const float>(numbers), subbit::dtype::f32); });
         check_throws<subbit::format_error>([&] { model_directory(folder / "model"); }, {name, "64", "llama"});
     }
@@ -181,13 +182,13 @@ TEST_CASE("a tensor that the model would not read is refused by name") {
 
 TEST_CASE("a tied model may hold its head twice, but not another one") {
     const temporary_directory folder;
-    const tiny_shape shape{.hidden = 64, .intermediate = 96};
+    const tiny_shape shape{.hidden = 128, .intermediate = 192};
     std::vector<float> embedding;
     make_tiny_tensors(shape, [&](const std::string& name, const auto&, const std::vector<float>& values) {
         if (name == "model.embed_tokens.weight") embedding = values;
     });
     const auto add = [&](auto& file) {
-        file.add("lm_head.weight", {257, 64}, std::span<const float>(embedding), subbit::dtype::f32);
+        file.add("lm_head.weight", {257, 128}, std::span<const float>(embedding), subbit::dtype::f32);
     };
     write_with(folder / "model", shape, add);
     CHECK_NOTHROW(model_directory(folder / "model"));
@@ -202,7 +203,7 @@ TEST_CASE("buffers that other programs compute anew are carried along, whatever 
     folder.write("text.txt", tiny_text(2000));
     const std::vector<std::int64_t> positions = {0, 1, 2};
     const std::vector<float> frequencies(8, 0.25F);
-    write_with(folder / "model", {.hidden = 64, .intermediate = 96}, [&](auto& file) {
+    write_with(folder / "model", {.hidden = 128, .intermediate = 192}, [&](auto& file) {
         file.add_lazily("model.embed_tokens.position_ids", subbit::dtype::i64, {3}, [&] {
             const auto bytes = std::as_bytes(std::span(positions));
             return std::vector<std::byte>(bytes.begin(), bytes.end());
@@ -214,17 +215,33 @@ TEST_CASE("buffers that other programs compute anew are carried along, whatever 
 }
 
 TEST_CASE("layers that share a tensor are its rows, and go back to it") {
-    auto config =
-        parse_model_config(tiny_config({.hidden = 64, .intermediate = 96, .model_type = "qwen2"}), "config.json");
-    for (auto& block : config.blocks) {
-        llama::index first = 0;
-        for (const linear_id id : {linear_id::query, linear_id::key, linear_id::value}) {
-            block.linears[id].fused = fused_rows{"self_attn.qkv_proj", first, 128};
-            first += block.linears[id].shape.rows;
-        }
-        CHECK(first == 128);
-        CHECK(block.linears[linear_id::value].stored_name() == "self_attn.qkv_proj");
-        CHECK(block.linears[linear_id::value].stored_rows() == 128);
-        CHECK(block.linears[linear_id::output].stored_rows() == 64);
-    }
+    const temporary_directory folder;
+    folder.write("text.txt", tiny_text(2000));
+    const tiny_shape separate{.hidden = 128, .intermediate = 192};
+    tiny_shape shared = separate;
+    shared.model_type = "phi3";
+    write_tiny_model(folder / "separate", separate);
+    write_tiny_model(folder / "shared", shared);
+
+    // The same numbers: the rows of layers that follow each other, one below the other.
+    std::map<std::string, std::vector<float>> joined;
+    subbit::safetensors_writer file;
+    const auto end_of = [](const std::string& name, const char* end) { return name.find(end) != std::string::npos; };
+    make_tiny_tensors(separate, [&](const std::string& name, std::vector<llama::index> shape, const auto& values) {
+        const std::string prefix = name.substr(0, name.find("self_attn")).substr(0, name.find("mlp"));
+        const bool attention = end_of(name, "q_proj") || end_of(name, "k_proj") || end_of(name, "v_proj");
+        const bool gate_or_up = end_of(name, "gate_proj") || end_of(name, "up_proj");
+        if (!attention && !gate_or_up)
+            return file.add(name, std::move(shape), std::span<const float>(values), subbit::dtype::f32);
+        auto& rows = joined[prefix + (attention ? "self_attn.qkv_proj.weight" : "mlp.gate_up_proj.weight")];
+        rows.insert(rows.end(), values.begin(), values.end());
+    });
+    for (const auto& [name, rows] : joined)
+        file.add(name, {std::ssize(rows) / 128, 128}, std::span<const float>(rows), subbit::dtype::f32);
+    file.write(folder / "shared" / "model.safetensors");
+
+    const std::vector<std::int32_t> tokens = {5, 40, 7, 256, 90};
+    CHECK(scores_after(model_directory(folder / "shared"), tokens) ==
+          scores_after(model_directory(folder / "separate"), tokens));
+    check_commands(folder, folder / "shared", {});
 }

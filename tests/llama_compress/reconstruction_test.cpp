@@ -18,11 +18,16 @@ namespace llama {
 namespace {
 
 using subbit::cpu;
+using subbit::joint_order;
+using subbit::layer_by_layer;
 using subbit::learning_rate;
 using subbit::reconstruction_order;
 using subbit::span_of;
 using subbit::view;
 using subbit::testing::random_matrix;
+
+const std::vector<reconstruction_order> orders{joint_order{},
+                                               layer_by_layer{{.epochs = 1, .weights = learning_rate::absolute(1e-4)}}};
 
 constexpr index window = 12, window_count = 5, tokens = window * window_count;
 
@@ -40,16 +45,16 @@ struct stopping_progress : subbit::progress {
     bool cancelled() const override { return left == 0; }
 };
 
-subbit::block_recipe recipe_of(reconstruction_order order) {
+bool is_joint(const subbit::block_recipe& recipe) {
+    return std::holds_alternative<joint_order>(recipe.order);
+}
+
+subbit::block_recipe recipe_of(const reconstruction_order& order) {
     subbit::block_recipe recipe;
     recipe.order = order;
     recipe.tune_binary.epochs = 6;
     recipe.tune_binary.latents = learning_rate::share_of_magnitude(0.02);
     recipe.tune_binary.scales = learning_rate::share_of_magnitude(0.004);
-    if (order == reconstruction_order::layer_by_layer) {
-        recipe.tune_weights.epochs = 1;
-        recipe.tune_weights.weights = learning_rate::absolute(1e-4);
-    }
     return recipe;
 }
 
@@ -110,7 +115,7 @@ struct reconstruction {
         compress(b, recipe, watcher);
     }
     void compress(const cpu& b, const subbit::block_recipe& recipe, subbit::progress& watcher = subbit::unwatched()) {
-        const bool clipped = recipe.order == reconstruction_order::layer_by_layer;
+        const bool clipped = !is_joint(recipe);
         const svid_compressor compressor{clipped ? subbit::straight_through::clipped
                                                  : subbit::straight_through::identity};
         report =
@@ -133,10 +138,9 @@ bool same_block(const block<float>& a, const block<float>& b) {
 
 TEST_CASE("a block that is compressed already is refused by the layer's name and left as it is") {
     const cpu b({.threads = 1});
-    for (const auto order : {subbit::reconstruction_order::joint, subbit::reconstruction_order::layer_by_layer}) {
-        subbit::block_recipe recipe;
-        recipe.order = order;
-        recipe.tune_weights.epochs = recipe.tune_binary.epochs = 0;
+    for (const reconstruction_order& order : orders) {
+        auto recipe = recipe_of(order);
+        recipe.tune_binary.epochs = 0;
         reconstruction run(b, recipe);
         const block<float> first = run.blk;
         subbit::testing::check_throws<subbit::value_error>(
@@ -149,8 +153,8 @@ TEST_CASE("a block that is compressed already is refused by the layer's name and
 }
 
 TEST_CASE("reconstruction lowers a block's error, rounds its scales, and does not depend on the threads") {
-    for (const auto order : {reconstruction_order::joint, reconstruction_order::layer_by_layer}) {
-        CAPTURE(static_cast<int>(order));
+    for (const reconstruction_order& order : orders) {
+        CAPTURE(order.index());
         const reconstruction one(cpu({.threads = 1}), recipe_of(order));
         const reconstruction two(cpu({.threads = 2}), recipe_of(order));
         const auto& report = one.report;
@@ -159,7 +163,7 @@ TEST_CASE("reconstruction lowers a block's error, rounds its scales, and does no
         CHECK(report.tuned_error == subbit::block_error(cpu({.threads = 1}), one.blk, one.data()));
         CHECK(report.factor_error > 0);
         const auto& curve = report.tune_binary_curve;
-        if (order == reconstruction_order::joint) {
+        if (std::holds_alternative<joint_order>(order)) {
             CHECK(report.tuned_error < 0.95 * report.factor_error);
             CHECK(curve.size() == 6);
             CHECK(curve.back() < curve.front());
@@ -214,7 +218,7 @@ struct path_reconstruction {
         const cpu b({.threads = threads});
         block_tape<float> tape;
         blk.forward(b, const_view(inputs), window, view(targets), tape);
-        auto recipe = recipe_of(reconstruction_order::joint);
+        auto recipe = recipe_of(joint_order{});
         recipe.keep_latents = keep_latents;
         const subbit::block_data<float> data{const_view(inputs), const_view(targets), {}, window};
         report = subbit::reconstruct_block(b, blk, data,
@@ -247,7 +251,7 @@ TEST_CASE("residual paths: reconstruction lowers the error, is watched, and does
 }
 
 TEST_CASE("latents that are kept agree with the bits") {
-    auto recipe = recipe_of(reconstruction_order::joint);
+    auto recipe = recipe_of(joint_order{});
     recipe.keep_latents = true;
     const reconstruction r(cpu({.threads = 1}), recipe);
     double flipped = 0;
@@ -261,7 +265,7 @@ TEST_CASE("latents that are kept agree with the bits") {
 }
 
 TEST_CASE("a phase without epochs, or with batches of several windows") {
-    auto recipe = recipe_of(reconstruction_order::joint);
+    auto recipe = recipe_of(joint_order{});
     recipe.tune_binary.epochs = 0;
     const reconstruction untuned(cpu({.threads = 1}), recipe);
     CHECK(untuned.report.tuned_error == doctest::Approx(untuned.report.factor_error).epsilon(1e-3));
@@ -272,7 +276,7 @@ TEST_CASE("a phase without epochs, or with batches of several windows") {
 }
 
 TEST_CASE("work that is asked to stop throws cancelled_error") {
-    for (const auto order : {reconstruction_order::joint, reconstruction_order::layer_by_layer})
+    for (const reconstruction_order& order : orders)
         for (const std::size_t steps : {std::size_t{1}, std::size_t{9}}) {
             stopping_progress watcher;
             watcher.left = steps;

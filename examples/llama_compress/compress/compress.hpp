@@ -15,7 +15,7 @@
 
 namespace llama {
 
-/// What `compress` is asked to do.
+/// A job of `compress`.
 struct compress_job {
     std::filesystem::path model, text, out;
     compress_options options;
@@ -32,10 +32,10 @@ struct compress_job {
 struct planned_phase {
     std::string what;    ///< as progress::step will call it
     double seconds = 0;  ///< expected
-    index block = -1;    ///< that it belongs to, or -1
+    index block = -1;    ///< the block it belongs to, or -1
 };
 
-/// What a job will come to, before it starts.
+/// The estimate of a job, before it starts.
 struct compress_estimate {
     std::vector<std::string> layers;  ///< the names of a block's linear layers
     std::vector<index> ranks;         ///< of each; zeros with rabit
@@ -50,18 +50,18 @@ struct compress_estimate {
     index calibration_windows = 0, distillation_windows = 0, text_tokens = 0;
 };
 
-/// Checks the whole job against the model and text, and says what it will take on this machine, by a short trial
-/// product, or on a GPU by a trial of the job's pieces.
+/// Checks the whole job against the model and text, and estimates its time on this machine: from a short trial product,
+/// or on a GPU by timing the job's pieces.
 compress_estimate estimate(const compress_job& job);
 
-/// Throws value_error where a text of so many tokens is too short for the job.
+/// Throws value_error if a text of so many tokens is too short for the job.
 void require_tokens(const compress_job& job, index present);
 
-/// Runs the job, or continues it; returns the report. Everything appears in job.out by rename.
+/// Runs the job, or resumes it; returns the report. Every file of job.out appears by a rename.
 nlohmann::json compress(const compress_job& job, subbit::progress& watcher);
 
-/// The ranks of a block's layers for these options, zeros for a method that has none; value_error where the bits do not
-/// buy them.
+/// The ranks of a block's layers for these options, zeros for a method without ranks; value_error if the bits are too
+/// few.
 std::vector<index> choose_ranks(const block_schema& block, const compress_options& options);
 
 }  // namespace llama

@@ -6,9 +6,9 @@
 #include "compress/compressor.hpp"
 #include "compress/probe.hpp"
 #include "compress/recipe.hpp"
+#include "compress/report.hpp"
 #include "compress/run_folder.hpp"
 #include "compress/student.hpp"
-#include "program/report.hpp"
 
 #include <subbit/backend/jobs/phase_clock.hpp>
 #include <subbit/backend/reference.hpp>
@@ -155,18 +155,15 @@ class compression {
              .ranks = ranks_,
              .prefix = block_prefix(l),
              .seed = options_.seed * 1000003U + static_cast<std::uint64_t>(l * blk.layer_total())});
-        const auto importance = subbit::upload(
-            backend_, vector<float>(moments[linear_id::down].output / moments[linear_id::down].output.mean()));
+        const auto importance = importance_of(blk, moments[linear_id::down].output);
         const subbit::block_data<float> data{
             const_view(inputs), const_view(teacher_),
             weighted_loss(options_) ? subbit::const_span(importance) : std::span<const float>(),
             options_.window_tokens};
         nlohmann::json probes = nlohmann::json::array();
-        auto recipe = block_recipe_of(options_, l);
-        recipe.layer_order = blk.schema->turns();
         auto report = to_json(subbit::reconstruct_block(backend_, blk, data,
                                                         {.compressor = compressor,
-                                                         .recipe = recipe,
+                                                         .recipe = block_recipe_of(options_, *blk.schema, l),
                                                          .watcher = watcher_,
                                                          .after_epoch = probe_of(blk, inputs, probes)}));
         if (!probes.empty()) report["path_diagnostics"] = std::move(probes);
@@ -174,6 +171,19 @@ class compression {
         folder_.save_block(l, subbit::on_host(backend_, std::as_const(blk).weights()), options_.distill_latent_rate > 0,
                            report);
         clock_.end(backend_, "blocks: save");
+    }
+
+    /// What an error of each of the block's outputs weighs, 1 on average: the second moments of the gradients at the
+    /// last layer's outputs, which are the block's own but for a norm between the two, whose factors are taken out.
+    vector_in<float, memory> importance_of(const block_type& blk, const vector<float>& gradients) const {
+        vector<float> weights = gradients;
+        if (blk.schema->has(norm_id::mlp_output)) {
+            const vector<float> factors = subbit::download(backend_, blk.norms[norm_id::mlp_output]).array() +
+                                          static_cast<float>(model_.config().norm.offset);
+            constexpr float least = 1e-3F;  // of a norm's factors: what it silences would weigh without end
+            weights.array() /= factors.array().square().max(least * least);
+        }
+        return subbit::upload(backend_, vector<float>(weights / weights.mean()));
     }
 
     /// What looks at the paths of a block, dense as yet, on its first window: before it is tuned, and after every

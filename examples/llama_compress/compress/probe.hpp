@@ -1,4 +1,4 @@
-// Looks at how the paths of residual layers work together while they are trained: entries of the report.
+// Measures, for the report, how the paths of residual layers work together while they are trained.
 #pragma once
 
 #include "model/model_directory.hpp"
@@ -12,7 +12,7 @@
 
 namespace llama {
 
-/// The signs of every layer of a block, to count flips against.
+/// The signs of every layer of a block, to count later flips.
 using block_signs = per_linear<std::vector<subbit::bit_matrix>>;
 
 template <class B>
@@ -23,9 +23,9 @@ block_signs signs_of(const B& b, const block<float, memory_of<B>>& blk) {
     return signs;
 }
 
-/// Runs residual layers on a few windows X (T, d), which become the block's outputs, and compares their paths with what
-/// the original block's weights make of the same inputs: one list a quantity, one number a layer. `host` makes the
-/// comparison.
+/// Runs a block on a few windows X (T, d), which become the block's outputs, and compares each layer's paths with the
+/// outputs of the original weight for the same inputs: a list for each quantity, a number for each layer. The
+/// comparison runs on `host`.
 template <class B, class Host>
 nlohmann::json probe_block(const B& b, const Host& host, const block<float, memory_of<B>>& blk,
                            const std::vector<matrix<float>>& originals, const block_signs& first_signs, index window,

@@ -110,20 +110,19 @@ inline bool bf16_products(const compress_options& o) {
     return parse_choice<bool>("products", o.products, {{"f32", false}, {"bf16", true}});
 }
 
-/// The phases of one block, but for the order of its layers; each block and layer has random streams of its own, so the
+/// True where a block's layers are all factorized before they are tuned, together.
+inline bool is_joint(const compress_options& o) {
+    return parse_choice<bool>("order", o.order, {{"joint", true}, {"layer", false}});
+}
+
+/// The phases of one block; each block and layer has random streams of its own, so the
 /// order of the work does not matter.
-inline subbit::block_recipe block_recipe_of(const compress_options& o, index block_number) {
-    using subbit::reconstruction_order;
+inline subbit::block_recipe block_recipe_of(const compress_options& o, const block_schema& block, index number) {
     const subbit::learning_rate none{0, false};
     subbit::block_recipe r;
-    r.order = parse_choice<reconstruction_order>(
-        "order", o.order, {{"joint", reconstruction_order::joint}, {"layer", reconstruction_order::layer_by_layer}});
+    r.layer_order = block.turns();
     r.keep_latents = o.distill_latent_rate > 0;
     const auto rate = [&](double v) { return v > 0 ? subbit::learning_rate{v, o.relative_rates} : none; };
-    r.tune_weights.epochs = static_cast<std::size_t>(o.weight_epochs);
-    r.tune_weights.batch_windows = static_cast<std::size_t>(o.weight_batch);
-    r.tune_weights.weights = subbit::learning_rate::absolute(o.weight_rate);
-    r.tune_weights.final_fraction = o.final_fraction;
     r.tune_binary.epochs = static_cast<std::size_t>(o.epochs);
     r.tune_binary.batch_windows = static_cast<std::size_t>(o.batch);
     r.tune_binary.latents = rate(o.latent_rate);
@@ -131,7 +130,13 @@ inline subbit::block_recipe block_recipe_of(const compress_options& o, index blo
     r.tune_binary.biases = rate(o.scale_rate);
     r.tune_binary.norms = rate(o.norm_rate);
     r.tune_binary.final_fraction = o.final_fraction;
-    r.tune_weights.seed = r.tune_binary.seed = o.seed * 1000003U + static_cast<std::uint64_t>(block_number);
+    r.tune_binary.seed = o.seed * 1000003U + static_cast<std::uint64_t>(number);
+    if (!is_joint(o))
+        r.order = subbit::layer_by_layer{{.epochs = static_cast<std::size_t>(o.weight_epochs),
+                                          .batch_windows = static_cast<std::size_t>(o.weight_batch),
+                                          .weights = subbit::learning_rate::absolute(o.weight_rate),
+                                          .final_fraction = o.final_fraction,
+                                          .seed = r.tune_binary.seed}};
     return r;
 }
 

@@ -1,5 +1,5 @@
-// The folder of an unfinished run: what was computed so far, and the fingerprint that says whose it is. A file is there
-// whole or not at all, so a run that was killed at any moment goes on from its last finished file.
+// The folder of an unfinished run: what was computed so far, and a fingerprint of the job that it belongs to. A file is
+// complete or not there at all, so a run that was killed at any moment resumes from its last finished file.
 #pragma once
 
 #include "compress/calibration.hpp"
@@ -16,7 +16,7 @@
 
 namespace llama {
 
-/// Takes the folder for this process alone, and gives it back at the end; throws io_error when another one has it.
+/// Locks the folder for this process, and unlocks it at the end; throws io_error if another process has locked it.
 class folder_lock {
   public:
     explicit folder_lock(const std::filesystem::path& folder);
@@ -35,8 +35,8 @@ std::string file_hash(const std::filesystem::path& file);
 /// OUT/run and its files.
 class run_folder {
   public:
-    /// Creates the folder, or continues the one that is there: its fingerprint must be `fingerprint`, or value_error
-    /// says which entries differ.
+    /// Creates the folder, or opens the one that is there. Throws value_error naming the entries that differ unless its
+    /// fingerprint is `fingerprint`.
     run_folder(const std::filesystem::path& out, const nlohmann::json& fingerprint);
 
     bool has_moments() const;
@@ -44,15 +44,15 @@ class run_folder {
     std::vector<block_moments<float>> load_moments(const model_config& config) const;
 
     bool has_block(index number) const;
-    /// Packed layers, norms, and latents where they are given; then the block's report.
+    /// Saves packed layers, norms, and on request latents; then the block's report.
     void save_block(index number, const block_weights<float>& blk, bool with_latents,
                     const nlohmann::json& report) const;
-    /// The packed layers of the file, with latents where it holds them.
+    /// The packed layers of the file, with latents if the file has them.
     block_weights<float> load_block(index number, const block_schema& schema) const;
     nlohmann::json load_report(index number) const;
 
     bool has_distillation() const;
-    /// `probes`: what the report will say of the paths so far.
+    /// `probes`: the measurements of the paths so far, for the report.
     template <class B>
     void save_distillation(const B& b, const subbit::distillation_state<float>& state,
                            std::vector<block<float, memory_of<B>>>& student, const nlohmann::json& probes) const {

@@ -15,7 +15,7 @@ std::vector<planned_phase> plan_of(const trial_seconds& t, const model_config& c
     const double solve =
         2 * t.read + t.factorize.of(o.iterations) + t.install + t.measure.of(tokens) + 2 * tokens * t.forward;
     for (index l = 0; l < config.num_hidden_layers; ++l) {
-        if (block_recipe_of(o, l).order == subbit::reconstruction_order::joint) {
+        if (is_joint(o)) {
             plan.push_back({"factorize", solve, l});
             if (o.epochs > 0) plan.push_back({"tune block", t.tune.of(windows * static_cast<double>(o.epochs)), l});
             continue;

@@ -111,10 +111,8 @@ class trial {
     subbit::phase_seconds reconstruct(int iterations, index windows) {
         auto options = options_;
         options.iterations = iterations;
-        auto recipe = block_recipe_of(options, 0);
-        recipe.layer_order = model_.config().block(0).turns();
-        recipe.tune_binary.epochs = std::min<std::size_t>(recipe.tune_binary.epochs, 1);
-        recipe.tune_weights.epochs = std::min<std::size_t>(recipe.tune_weights.epochs, 1);
+        options.epochs = std::min<std::int64_t>(options.epochs, 1);
+        options.weight_epochs = std::min<std::int64_t>(options.weight_epochs, 1);
         compressed_.assign(1, load());
         auto& blk = compressed_.front();
         std::vector<subbit::layer_moments<float>> moments;
@@ -123,7 +121,9 @@ class trial {
         const block_compressor<B> compressor(blk, options, {.moments = moments, .ranks = ranks_});
         const auto inputs = normal(windows * options.window_tokens);
         const subbit::block_data<float> data{const_view(inputs), const_view(inputs), {}, options.window_tokens};
-        return subbit::reconstruct_block(b_, blk, data, {.compressor = compressor, .recipe = recipe}).phases;
+        return subbit::reconstruct_block(b_, blk, data,
+                                         {.compressor = compressor, .recipe = block_recipe_of(options, *blk.schema, 0)})
+            .phases;
     }
 
     void compress_block(trial_seconds& t) {

@@ -1,5 +1,6 @@
-// A family of models: how its config.json is read, which is all that tells it from the others. Each family is one .cpp
-// file here that defines `const family NAME_family`, NAME being the file's; the build lists them (CMakeLists.txt).
+// A family of models: how its config.json is read, which is the only difference between families. Each family is one
+// .cpp file in this folder that defines `const family NAME_family`, where NAME is that of the file; the build lists
+// them (CMakeLists.txt).
 #pragma once
 
 #include "model/config_section.hpp"
@@ -12,7 +13,7 @@ namespace llama {
 
 struct family {
     std::vector<std::string_view> model_types;  ///< of config.json
-    /// Reads everything from a config.json but what parse_model_config() does for every family.
+    /// Reads everything from a config.json that parse_model_config() does not read for every family.
     void (*read)(const config_section& from, model_config& config);
 };
 

@@ -2,21 +2,11 @@
 // that see a window of tokens beside blocks that see all, with a rotary embedding for each kind.
 #include "families/shared/config_parts.hpp"
 
-#include <subbit/core/half.hpp>
-
 #include <cmath>
 
 namespace llama {
 
 namespace {
-
-/// sqrt(d) as the reference holds it: in the type of the weights.
-double rounded_root(index d, const std::string& dtype) {
-    const auto root = static_cast<float>(std::sqrt(static_cast<double>(d)));
-    if (dtype == "bfloat16") return static_cast<double>(subbit::from_bf16(subbit::to_bf16(root)));
-    if (dtype == "float16") return static_cast<double>(subbit::from_f16(subbit::to_f16(root)));
-    return static_cast<double>(root);
-}
 
 /// The rotary embeddings of the blocks that see all and of those that see a window. Newer files have an object for each
 /// kind; in older ones the keys of most families are those of the first, and rope_local_base_freq is the second's base.
@@ -53,7 +43,8 @@ void read_gemma3(const config_section& from, model_config& c) {
     from.refuse("use_bidirectional_attention");
     c.gate = activation::gelu_tanh;
     c.norm.offset = 1;
-    c.embedding_scale = rounded_root(c.hidden_size, c.torch_dtype);
+    // As the reference has it where weights are float32; where they are bfloat16 it rounds the root to that too.
+    c.embedding_scale = static_cast<double>(std::sqrt(static_cast<float>(c.hidden_size)));
     c.attention_scale = 1 / std::sqrt(from.positive("query_pre_attn_scalar", 256.0));
     c.rotary = read_rotaries(from, c);
     c.blocks.assign(static_cast<std::size_t>(c.num_hidden_layers), gemma_block(c));

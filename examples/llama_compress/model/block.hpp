@@ -1,4 +1,4 @@
-// One transformer block, forward and backward, whatever its family and whatever its linear layers are made of.
+// One transformer block, forward and backward, of any family and with linear layers of any kind.
 //
 // In the shapes, T is the tokens of all windows, d the hidden size, f the width of the MLP, q = heads * head_dim the
 // width of the queries and k = kv_heads * head_dim that of keys and values.
@@ -20,7 +20,7 @@
 
 namespace llama {
 
-/// What a forward pass leaves for the backward pass. Matrices of norms that a block does not have stay empty.
+/// What a forward pass keeps for the backward pass. Matrices of norms that a block does not have stay empty.
 template <class S, class Memory = subbit::host_memory>
 struct block_tape {
     matrix_in<S, Memory> x;                      // (T, d)
@@ -114,7 +114,7 @@ class block : public block_weights<S, Memory> {
         pass(b, X, window, Y, t);
     }
 
-    /// forward() where no backward pass will follow.
+    /// forward() without a tape, if no backward pass follows.
     template <class B>
     void infer(const B& b, matrix_view<const S> X, index window, matrix_view<S> Y, tape& t) const {
         t.for_backward = false;
@@ -134,7 +134,7 @@ class block : public block_weights<S, Memory> {
         finish(b, t, Y);
     }
 
-    /// What a layer took in during the forward pass that filled the tape.
+    /// A layer's input in the forward pass that filled the tape.
     static const matrix_type& input_of(const tape& t, linear_id layer) {
         switch (layer) {
             case linear_id::output:
@@ -149,7 +149,7 @@ class block : public block_weights<S, Memory> {
         }
     }
 
-    /// dX (T, d) from dY; writes the gradients that `train` asks for. `observe(layer, inputs, d_outputs)` sees
+    /// dX (T, d) from dY; writes the gradients that `train` selects. `observe(layer, inputs, d_outputs)` is called with
     /// every linear layer's inputs and output gradients.
     template <class B, class Observer>
     void backward(const B& b, const subbit::trainable& train, tape& t, index window, matrix_view<const S> dY,
@@ -163,7 +163,7 @@ class block : public block_weights<S, Memory> {
         backward(b, train, t, window, dY, dX, [](auto&&...) {});
     }
 
-    /// Every tensor that `train` asks for, in a fixed order.
+    /// Every tensor that `train` selects, in a fixed order.
     template <class B>
     void parameters(const B& b, const std::string& prefix, const subbit::trainable& train,
                     std::vector<subbit::parameter<S>>& list) {
@@ -177,7 +177,7 @@ class block : public block_weights<S, Memory> {
             });
     }
 
-    /// Puts the packed signs side by side, in the order in which a pass reads them: one stream.
+    /// Moves the packed signs into adjacent memory, in the order in which a pass reads them.
     void gather(subbit::streaming_arena& arena) {
         using low_rank = subbit::low_rank_binary_linear<S>;
         for (const auto& job : layers_by_input)
@@ -186,7 +186,7 @@ class block : public block_weights<S, Memory> {
                     if (layers[id].is_binary()) (layers[id].binary().layer.*factor).move_to(arena);
     }
 
-    /// After an optimizer step: what is derived from the parameters is made again.
+    /// Call it after an optimizer step: derives the signs from the parameters again.
     template <class B>
     void after_update(const B& b) {
         for (auto& l : layers)
@@ -241,7 +241,6 @@ class block : public block_weights<S, Memory> {
                 schema->attention.span};
     }
     double attention_scale() const { return 1 / std::sqrt(static_cast<double>(context_->config.head_dim)); }
-    norm_rule norm() const { return {context_->config.rms_norm_eps}; }
     /// A layer, and where its outputs go.
     struct output {
         linear_id id;
@@ -252,7 +251,7 @@ class block : public block_weights<S, Memory> {
         return {id, resized(b, Y, tokens, layers[id].rows())};
     }
 
-    /// Layers that read the same X; one job where all are low-rank binary and no backward pass will follow.
+    /// Layers that read the same X; one job if all are low-rank binary and no backward pass follows.
     template <class B, class... Outputs>
     void apply(const B& b, tape& t, const matrix_type& X, Outputs... outputs) const {
         const auto forward_each = [&] {

@@ -1,7 +1,5 @@
-// The backward pass of a block: forward() read from its end.
+// The backward pass of a block: forward() read from its end. block.hpp includes it where it ends.
 #pragma once
-
-#include "model/block.hpp"
 
 #include <algorithm>
 #include <utility>

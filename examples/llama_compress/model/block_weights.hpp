@@ -1,4 +1,4 @@
-// What is stored of a block, and the one loop over it.
+// The stored parts of a block, and the loop over them.
 #pragma once
 
 #include "model/norm.hpp"

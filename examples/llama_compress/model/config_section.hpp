@@ -1,4 +1,4 @@
-// One object of a config.json: typed values, and complaints that name file and key.
+// One object of a config.json: typed values, and errors that name file and key.
 #pragma once
 
 #include <subbit/core/matrix.hpp>
@@ -14,11 +14,10 @@ namespace llama {
 
 using subbit::index;
 
-/// The object must outlive the section. Every complaint is a format_error of the form "WHERE: KEY is VALUE, expected
-/// ...".
+/// The object must outlive the section. Every error is a format_error of the form "WHERE: KEY is VALUE, expected ...".
 class config_section {
   public:
-    /// format_error where `object` is not a JSON object; `where` begins every complaint.
+    /// format_error if `object` is not a JSON object; every message begins with `where`.
     config_section(const nlohmann::json& object, std::string where);
 
     [[noreturn]] void fail(const std::string& key, const std::string& expected) const;
@@ -31,16 +30,16 @@ class config_section {
     /// The object of a key.
     config_section at(const std::string& key) const { return {object_[key], where_ + ": " + key}; }
 
-    /// A whole number from 1 on; where the key is absent and there is no fallback, it is missing.
+    /// A whole number of at least 1; without a fallback, an absent key is an error.
     index size(const std::string& key, std::optional<index> fallback = {}) const;
     double positive(const std::string& key, std::optional<double> fallback = {}) const;
     bool flag(const std::string& key, bool fallback = false) const;
     std::string text(const std::string& key, const std::string& fallback = {}) const;
-    /// One of the texts, of which the first is meant where the key is absent.
+    /// One of the texts; the first if the key is absent.
     std::string choice(const std::string& key, const std::vector<std::string>& texts) const;
     /// Token ids below `vocab_size`: none, one or a list.
     std::vector<std::int32_t> token_ids(const std::string& key, index vocab_size) const;
-    /// fail() where the key is there with another value than null or false: what a family does not have.
+    /// fail() if the key has a value other than null or false; for features that a family does not have.
     void refuse(const std::string& key) const;
 
   private:

@@ -1,4 +1,4 @@
-// Passes over a whole model with one block in memory at a time.
+// Passes through a whole model with one block in memory at a time.
 #pragma once
 
 #include "model/model_directory.hpp"
@@ -17,9 +17,9 @@ namespace llama {
 
 using window_list = std::vector<std::vector<std::int32_t>>;
 
-/// How a text becomes tokens and windows.
+/// How a text is turned into tokens and windows.
 struct text_reading {
-    bool bos = true;  ///< each window begins with the tokens that begin a text, where the tokenizer has any
+    bool bos = true;  ///< each window begins with the tokens that begin a text (BOS), if the tokenizer has any
     special_tokens specials = special_tokens::recognized;
 
     /// The tokens that begin each window.
@@ -35,8 +35,8 @@ struct text_reading {
 };
 
 /// Consecutive windows of `length` tokens that do not overlap; the rest is dropped. At most `limit` of them (0: all).
-/// Those of `first` begin each window and push as many tokens out at its end: windows lie at the same places with and
-/// without. value_error where they leave no room for two more.
+/// Each window begins with the tokens `first`, and ends as many tokens earlier: windows begin at the same places of the
+/// text with and without them. value_error unless there is room for two more tokens.
 inline window_list split_windows(std::span<const std::int32_t> tokens, index length, index limit = 0,
                                  std::span<const std::int32_t> first = {}) {
     if (!first.empty() && std::ssize(first) + 2 > length)
@@ -51,7 +51,7 @@ inline window_list split_windows(std::span<const std::int32_t> tokens, index len
     return windows;
 }
 
-/// The windows of a text file; value_error naming it where it is shorter than one.
+/// The windows of a text file; value_error naming it if it is shorter than one window.
 inline window_list read_windows(const tokenizer& words, const std::filesystem::path& text, index length,
                                 index limit = 0, const text_reading& reading = {}) {
     const auto tokens = words.encode_file(text, reading.specials);
@@ -118,6 +118,7 @@ perplexity_result perplexity(const B& b, const model_directory& model,
     const index chunks = (std::ssize(windows) + chunk - 1) / chunk, blocks = model.config().num_hidden_layers;
     double loss = 0;
     std::size_t done = 0;
+    auto normed = subbit::allocate<S>(b, length, model.config().hidden_size);
     vector_in<S, memory> inverse_rms;
     block_tape<S, memory> tape;
     for (index first = 0; first < std::ssize(windows); first += chunk) {
@@ -128,13 +129,12 @@ perplexity_result perplexity(const B& b, const model_directory& model,
             run_block(b, model.load_block<B, S>(b, l, context), length, X, tape);
             subbit::report_step(watcher, "perplexity", ++done, static_cast<std::size_t>(chunks * (blocks + 1)), -1);
         }
-        rms_norm(b, subbit::const_view(X), subbit::const_span(outer.final_norm), model.config().norm, view(X),
-                 inverse_rms);
         for (index w = 0; w < count; ++w) {
             const auto labels = next_tokens(windows[static_cast<std::size_t>(first + w)]);
-            loss += subbit::cross_entropy(b, subbit::const_view(X).middle_rows(w * length, length),
-                                          subbit::const_view(outer.head()), std::span<const std::int32_t>(labels), 0.0,
-                                          matrix_view<S>());
+            rms_norm(b, subbit::const_view(X).middle_rows(w * length, length), subbit::const_span(outer.final_norm),
+                     model.config().norm, view(normed), inverse_rms);
+            loss += subbit::cross_entropy(b, subbit::const_view(normed), subbit::const_view(outer.head()),
+                                          std::span<const std::int32_t>(labels), 0.0, matrix_view<S>());
         }
         subbit::report_step(watcher, "perplexity", ++done, static_cast<std::size_t>(chunks * (blocks + 1)), -1);
     }

@@ -1,4 +1,5 @@
-// What a model is, as its family reads it from config.json: sizes, blocks, rotary embeddings, special tokens.
+// The description of a model, which its family reads from config.json: sizes, blocks, rotary embeddings, special
+// tokens.
 #pragma once
 
 #include "model/gate.hpp"
@@ -44,7 +45,7 @@ struct model_config {
     std::string final_norm_name = "model.norm.weight";         ///< (d)
     std::string head_name = "lm_head.weight";                  ///< (vocabulary, d), where it is not tied
 
-    /// config.json as it was read: what is written back beside a compressed model.
+    /// config.json as it was read, which is written beside a compressed model.
     nlohmann::json original;
 
     const block_schema& block(index number) const { return blocks[static_cast<std::size_t>(number)]; }

@@ -21,13 +21,13 @@
 
 namespace llama {
 
-/// What a run of a finished model rounds beyond float32 arithmetic; nothing, unless it is asked for.
+/// What a finished model rounds beyond float32 arithmetic; by default nothing.
 struct model_rounding {
     row_format head = row_format::f32;  ///< of embedding and output head
     subbit::apply_options packed;       ///< of products with packed signs
 };
 
-/// What lies outside the blocks: embedding, final norm, output head.
+/// The parts outside the blocks: embedding, final norm, output head.
 template <class S, class Memory = subbit::host_memory>
 struct outer_layers {
     matrix_in<S, Memory> embedding;   // (vocabulary, d)
@@ -43,7 +43,7 @@ struct outer_layers {
         subbit::gather_rows(b, const_view(embedding), tokens, X);
         scale(b, X);
     }
-    /// The same for ids in the backend's memory that are known to be in the vocabulary.
+    /// The same for ids in the backend's memory, which are not checked.
     template <class B>
     void embed_known(const B& b, std::span<const std::int32_t> tokens, matrix_view<S> X) const {
         subbit::gather_known_rows(b, const_view(embedding), tokens, X);
@@ -78,7 +78,7 @@ class model_directory {
     const subbit::safetensors_reader& tensors() const { return tensors_; }
     tokenizer load_tokenizer() const { return tokenizer(path_ / "tokenizer.json"); }
 
-    /// The small files that other programs expect beside the tensors: tokenizer, generation settings, chat template.
+    /// The small files that other programs expect in the folder: tokenizer, generation settings, chat template.
     std::vector<std::filesystem::path> companions() const {
         std::vector<std::filesystem::path> files;
         for (const auto& entry : std::filesystem::directory_iterator(path_)) {
@@ -90,7 +90,7 @@ class model_directory {
         return files;
     }
 
-    /// True where the first block is packed.
+    /// True if the first block is packed.
     bool is_packed() const {
         return holds_compressed_layer(tensors_, block_prefix(0) + config_.block(0).linears[0].name);
     }
@@ -111,7 +111,7 @@ class model_directory {
         return norm<S>(config_.final_norm_name, config_.hidden_size);
     }
 
-    /// The embedding (vocabulary, d); while it is read, little of it is in memory in another form.
+    /// The embedding (vocabulary, d); it is read a few rows at a time.
     row_table load_embedding(row_format format) const { return load_rows(config_.embedding_name, format); }
     /// The head likewise, or an empty table where it is tied to the embedding.
     row_table load_own_head(row_format format) const {
@@ -168,7 +168,7 @@ class model_directory {
         return rows;
     }
 
-    /// The same matrix or vector; value_error naming the tensor where it holds a NaN or an infinity.
+    /// The same matrix or vector; value_error naming the tensor if it has a NaN or an infinity.
     template <class M>
     M finite(const std::string& name, M values) const {
         if ((values.array() * 0).sum() == 0) return values;  // 0 times what is not finite is a NaN

@@ -1,4 +1,5 @@
-// The tensors of a model folder: which the model reads, which are harmless, and which nobody can have meant.
+// The tensors of a model folder: those that the model reads, those that are harmless, and all others, which are
+// refused.
 #pragma once
 
 #include "model/model_config.hpp"
@@ -10,15 +11,15 @@
 
 namespace llama {
 
-/// Throws format_error naming the first tensor that the model would not read and that is not harmless: a buffer that
-/// other programs compute anew, such as rotary_emb.inv_freq, masks and position ids.
+/// Throws format_error naming the first tensor that the model does not read, unless it is harmless: a buffer that other
+/// programs recompute, such as rotary_emb.inv_freq, masks and position ids.
 void require_known_tensors(const model_config& config, const subbit::safetensors_reader& tensors);
 
-/// The names of the tensors that belong to no block, and those of buffers in blocks: what a compressed or exported
-/// folder takes over as it is.
+/// The names of the tensors outside blocks, and of buffers in blocks: a compressed or exported folder has unchanged
+/// copies of these.
 std::vector<std::string> carried_tensors(const model_config& config, const subbit::safetensors_reader& tensors);
 
-/// True for a buffer that other programs compute anew.
+/// True for a buffer that other programs recompute.
 bool is_harmless_buffer(const std::string& name);
 
 }  // namespace llama

@@ -1,4 +1,4 @@
-// The rotary embedding: the angles of every position, and the ways in which models stretch them over longer contexts.
+// The rotary embedding: the angles of every position, and how models scale them for longer contexts.
 #pragma once
 
 #include "model/norm.hpp"

@@ -1,5 +1,5 @@
-// The tensors of a block, described once: what a family says here is all that loading, calibration, compression,
-// resuming, reports and export know of them.
+// The description of a block's tensors, which a family fills in, and from which loading, calibration, compression,
+// resuming, reports and export work.
 #pragma once
 
 #include <subbit/factor/rank_budget.hpp>
@@ -15,8 +15,8 @@ namespace llama {
 using subbit::index;
 using subbit::layer_shape;
 
-/// The linear layers of a block by their place in its pass; families give them names. `output` ends the attention,
-/// `down` the MLP.
+/// The linear layers of a block in the order of its pass; families give them names. `output` is the last of the
+/// attention, `down` of the MLP.
 enum class linear_id : std::size_t { query, key, value, output, gate, up, down };
 inline constexpr std::size_t layer_count = 7;
 
@@ -44,7 +44,7 @@ inline const std::vector<std::vector<linear_id>> layers_by_input = {
     {linear_id::gate, linear_id::up},
     {linear_id::down}};
 
-/// Where a layer lies in a tensor that several layers share, such as one for q, k and v.
+/// The rows of a layer in a tensor that several layers share, such as one for q, k and v.
 struct fused_rows {
     std::string name;  ///< of the shared tensors: NAME.weight, NAME.bias
     index first = 0;   ///< row
@@ -57,8 +57,8 @@ struct linear_spec {
     std::string name;   ///< NAME.weight and NAME.bias in the original; also what reports call the layer
     layer_shape shape;  ///< (outputs, inputs)
     bool bias = false;
-    double rank_share = 1;  ///< of the bits, relative to spending them evenly
-    index turn = 0;         ///< its place where layers are factorized one after the other
+    double rank_share = 1;  ///< its share of the bits, relative to an even division
+    index turn = 0;         ///< its place in the order in which layers are factorized
     std::optional<fused_rows> fused = {};
 
     /// The name of the tensors that hold the dense layer.
@@ -74,7 +74,7 @@ struct norm_spec {
     index size = 0;
 };
 
-/// What a block's attention sees.
+/// The settings of a block's attention.
 struct attention_spec {
     index span = 0;          ///< tokens, the present one included, that a token sees; 0: all
     std::size_t rotary = 0;  ///< which of the model's rotary embeddings

@@ -14,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 using subbit::dtype;
 
-/// A directory that gets its name when all of it is there; without commit() nothing is left.
+/// A directory that gets its name when it is complete; without commit() nothing is left.
 class new_directory {
   public:
     explicit new_directory(const fs::path& path)
@@ -126,7 +126,7 @@ subbit::safetensors_writer dense_tensors(const model_directory& model, subbit::p
     return file;
 }
 
-/// config.json for the new element type, and the companions as they are.
+/// config.json with the new element type, and the other files unchanged.
 void copy_companions(const model_directory& model, const fs::path& out) {
     auto config = model.config().original;
     config["torch_dtype"] = "bfloat16";
@@ -157,7 +157,7 @@ void add_export(CLI::App& app) {
         fs::path model, out;
     };
     auto command = std::make_shared<export_command>();
-    auto* c = app.add_subcommand("export", "Write a compressed model as an ordinary dense BF16 directory");
+    auto* c = app.add_subcommand("export", "Write a compressed model as an ordinary dense model in BF16");
     c->add_option("DIR", command->model, "Model directory")->required();
     c->add_option("--out", command->out, "New directory")->required()->type_name("DENSE");
     c->callback([command] { export_model(command->model, command->out); });

@@ -1,6 +1,6 @@
+#include "generate/evaluate_cuda.hpp"
 #include "generate/running_model.hpp"
 #include "generate/sampling.hpp"
-#include "gpu/evaluate_cuda.hpp"
 #include "program/commands.hpp"
 #include "program/console.hpp"
 

@@ -1,4 +1,4 @@
-#include "gpu/evaluate_cuda.hpp"
+#include "generate/evaluate_cuda.hpp"
 #include "model/evaluation.hpp"
 #include "program/commands.hpp"
 #include "program/console.hpp"

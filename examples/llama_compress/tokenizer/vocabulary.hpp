@@ -21,8 +21,8 @@ class vocabulary {
     /// A number from JSON as an id; format_error beginning with `where` if it is not an id.
     std::int32_t id_of(const nlohmann::json& value, const std::string& where) const;
 
-    /// A token of the model, or one that was added to it. format_error beginning with `where` if the id is another
-    /// token's; a name is given once.
+    /// A token of the model, or one that was added to it. Adds a token; format_error beginning with `where` if the id
+    /// is another token's. A name may be added once.
     void add(std::int32_t id, const std::string& name, bool of_model, const std::string& where);
 
     std::optional<std::int32_t> find(std::string_view name) const;

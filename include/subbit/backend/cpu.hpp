@@ -1,5 +1,5 @@
-// The cpu backend: all threads and the widest SIMD of the machine, chosen at run time. What it has no kernel for are
-// the reference's loops, shared out to the threads.
+// The cpu backend: all threads and the widest SIMD of the machine, chosen at run time. Operations without a kernel are
+// the reference's loops, divided among the threads.
 #pragma once
 
 #include <subbit/backend/cpu/backend.hpp>

@@ -1,4 +1,4 @@
-// The operations of every GPU, real or emulated: what backend/cuda.cuh and backend/emulated.hpp have in common.
+// The operations of every GPU, real or emulated, for backend/cuda.cuh and backend/emulated.hpp.
 #pragma once
 
 #include <subbit/backend/gpu/backend.hpp>

@@ -1,5 +1,4 @@
-// The parts of a binary layer as kernels take them: views and pointers, trivially copyable, into the memory of any
-// backend.
+// Views of binary layers, for kernels: pointers into the memory of any backend, trivially copyable.
 #pragma once
 
 #include <subbit/bits/bit_view.hpp>
@@ -54,7 +53,7 @@ auto data_or_null(const V& v) {
 
 }  // namespace detail
 
-/// The parts of a layer, good as long as it stays as it is.
+/// The view of a layer, valid until the layer is changed or destroyed.
 template <class S, class Memory>
 path_view<S> parts_of(const binary_path<S, Memory>& path) {
     return {path.B.view(), detail::data_or_null(path.s_post), detail::data_or_null(path.s_pre)};
@@ -68,7 +67,7 @@ low_rank_view<S> parts_of(const low_rank_binary_linear<S, Memory>& layer) {
             detail::data_or_null(layer.s_mid),
             detail::data_or_null(layer.bias)};
 }
-/// Throws value_error for no path and for more than max_paths.
+/// Throws value_error unless there are 1 to max_paths paths.
 template <class S, class Memory>
 residual_view<S> parts_of(std::span<const binary_path<S, Memory>> paths) {
     require_path_count("paths", std::ssize(paths));

@@ -64,7 +64,7 @@ class streaming_arena {
     }
 
   private:
-    static constexpr std::size_t slab_size = std::size_t{1} << 24;  // the unused part of a slab is never touched
+    static constexpr std::size_t slab_size = std::size_t{1} << 24;  // the unused part is never touched
 
     struct slab {
         std::byte* memory;

@@ -135,9 +135,6 @@ class lb_admm_solver {
         return std::visit([x](const auto& iteration) { return iteration.penalty_at(x); }, options_.iteration);
     }
 
-    /// Steps of conjugate gradients for each system in the last iteration; 0 if it was solved exactly.
-    int solve_steps() const { return solver_.steps(); }
-
     /// Does a step and measures the state after it.
     admm_status monitored_step(int k) {
         const auto left_before = copy_of(backend_, left_.auxiliary);
@@ -162,9 +159,6 @@ class lb_admm_solver {
         const auto refinement = options_.refine || !improved() ? options_.refine : refine_options{};
         return export_admm(backend_, target_, left_, right_, options_.scales, refinement);
     }
-
-    const admm_factor<B, S>& left() const { return left_; }
-    const admm_factor<B, S>& right() const { return right_; }
 
   private:
     const improved_iteration* improved() const { return std::get_if<improved_iteration>(&options_.iteration); }
@@ -211,19 +205,16 @@ class lb_admm_solver {
     int recorded_steps_ = 0;  // of conjugate gradients, in what repeats
 };
 
-/// Factorizes W (m,n), a host matrix or view, into signs and scales at the given rank. Throws value_error or
-/// shape_error naming options.name for weights or moments that are not finite, negative moments, moments of a wrong
-/// length, a rank outside [1, min(m,n)], or fewer than one iteration.
-template <class B, class M, class S = typename decltype(const_view(std::declval<const M&>()))::value_type>
-requires backend<B, S> factorization<S> lb_admm(const B& b, const M& W,
-                                                const std::type_identity_t<lb_admm_options<S>>& options) {
+/// lb_admm() of a view, which subbit::compiled holds.
+template <class B, class S>
+factorization<S> run_lb_admm(const B& b, matrix_view<const S> W, const lb_admm_options<S>& options) {
     const int iterations = iterations_of(options);
     if (iterations < 1)
         throw value_error(options.name + ": " + std::to_string(iterations) + " iterations, expected 1 or more");
     if (options.callback && options.callback_every < 1)
         throw value_error(options.name + ": a callback every " + std::to_string(options.callback_every) +
                           " iterations, expected 1 or more");
-    const auto target = make_target<B, S>(b, const_view(W), options.input, options.output, options.rank, options.name);
+    const auto target = make_target<B, S>(b, W, options.input, options.output, options.rank, options.name);
     lb_admm_solver<B, S> solver(b, target, options);
     for (int k = 0; k < iterations; ++k) {
         if (options.callback && (k + 1) % options.callback_every == 0)
@@ -234,6 +225,15 @@ requires backend<B, S> factorization<S> lb_admm(const B& b, const M& W,
     auto result = solver.finish();
     result.iterations = iterations;
     return result;
+}
+
+/// Factorizes W (m,n), a host matrix or view, into signs and scales at the given rank. Throws value_error or
+/// shape_error naming options.name for weights or moments that are not finite, negative moments, moments of a wrong
+/// length, a rank outside [1, min(m,n)], or fewer than one iteration.
+template <class B, class M, class S = typename decltype(const_view(std::declval<const M&>()))::value_type>
+requires backend<B, S> factorization<S> lb_admm(const B& b, const M& W,
+                                                const std::type_identity_t<lb_admm_options<S>>& options) {
+    return run_lb_admm(b, const_view(W), options);
 }
 
 }  // namespace subbit

@@ -17,6 +17,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace subbit {
@@ -35,24 +36,37 @@ inline std::vector<index> checked_layer_order(std::vector<index> given, index to
 
 /// value_error naming the layer unless all of the block's layers are dense.
 template <class Block>
-void require_dense_layers(const Block& block) {
+void require_dense_layers(Block& block) {
     for (index l = 0; l < block.layer_total(); ++l)
         if (!block.layer(l).is_dense())
             throw value_error(std::string("block reconstruction: layer ") + block.layer_name(l) +
                               " is compressed already, expected a dense one");
 }
 
-/// Whether layers are factorized and tuned one after the other (the paper), or all factorized first and tuned together.
-enum class reconstruction_order { layer_by_layer, joint };
+/// All layers are factorized first, then tuned together.
+struct joint_order {
+    int layers_at_once = 4;  ///< number factorized side by side, if the backend has streams
+};
 
-/// The phases of one block.
+/// The paper's order: one layer after the other is factorized and tuned.
+struct layer_by_layer {
+    /// Error-propagation mitigation before each layer, on the weights that are still dense; epochs = 0 skips it.
+    phase_options tune_weights{.batch_windows = 4, .weights = learning_rate::absolute(1e-4)};
+};
+
+/// The order of a block's factorizations and phases, with what only that one has to set.
+using reconstruction_order = std::variant<joint_order, layer_by_layer>;
+
+/// How one block is reconstructed; the defaults are those of the program's tuned recipe (docs/numerics.md).
 struct block_recipe {
-    reconstruction_order order = reconstruction_order::joint;
-    std::vector<index> layer_order;  ///< the order of factorization; empty: the order of storage
-    phase_options tune_weights;      ///< error-propagation mitigation before each layer; epochs = 0 skips it
-    phase_options tune_binary;       ///< straight-through refinement of latents, scales and biases
-    bool keep_latents = false;       ///< for a later phase that moves them
-    int layers_at_once = 4;          ///< number factorized side by side in the joint order, if the backend has streams
+    reconstruction_order order = joint_order{};
+    std::vector<index> layer_order = {};  ///< the order of factorization; empty: the order of storage
+    /// Straight-through refinement of latents, scales and biases, in either order.
+    phase_options tune_binary{.latents = learning_rate::share_of_magnitude(0.025),
+                              .scales = learning_rate::share_of_magnitude(0.0025),
+                              .biases = learning_rate::share_of_magnitude(0.0025),
+                              .final_fraction = 1e-4};
+    bool keep_latents = false;  ///< for a later phase that moves them
 };
 
 /// The result for one layer.
@@ -108,10 +122,7 @@ class block_reconstruction {
 
     block_report run() {
         const auto begin = clock::now();
-        if (recipe_.order == reconstruction_order::joint)
-            all_layers_together();
-        else
-            layer_by_layer();
+        std::visit([&](const auto& order) { reconstruct(order); }, recipe_.order);
         report_.tuned_error = block_error(b_, block_, data_);
         phases_.end(b_, "measure");
         report_.phases = phases_.seconds();
@@ -122,9 +133,9 @@ class block_reconstruction {
   private:
     using clock = std::chrono::steady_clock;
 
-    void layer_by_layer() {
+    void reconstruct(const layer_by_layer& order) {
         for (const index l : order_) {
-            tune_dense_layers();
+            if (order.tune_weights.epochs > 0) tune_dense_layers(order.tune_weights);
             phases_.end(b_, "tune");
             factorize(b_, l);
             phases_.end(b_, "factorize");
@@ -139,8 +150,8 @@ class block_reconstruction {
         }
     }
 
-    void all_layers_together() {
-        factorize_side_by_side();
+    void reconstruct(const joint_order& order) {
+        factorize_side_by_side(order.layers_at_once);
         phases_.end(b_, "factorize");
         for (const index l : order_)
             install(l);
@@ -158,17 +169,14 @@ class block_reconstruction {
     }
 
     /// Error-propagation mitigation: tunes the layers that are still dense, to compensate for the errors of the others.
-    void tune_dense_layers() {
-        if (recipe_.tune_weights.epochs == 0) return;
+    void tune_dense_layers(const phase_options& phase) {
         std::vector<parameter<S>> parameters;
         const auto visit_dense = [&](const auto& f) {
             for (index k = 0; k < block_.layer_total(); ++k)
                 if (block_.layer(k).is_dense()) f(k);
         };
-        visit_dense([&](index k) {
-            block_.layer(k).parameters(b_, block_.layer_name(k), recipe_.tune_weights.what(), parameters);
-        });
-        tune(recipe_.tune_weights, std::move(parameters), "tune weights", report_.tune_weights_curve);
+        visit_dense([&](index k) { block_.layer(k).parameters(b_, block_.layer_name(k), phase.what(), parameters); });
+        tune(phase, std::move(parameters), "tune weights", report_.tune_weights_curve);
         visit_dense([&](index k) { block_.layer(k).dense().d_weight = {}; });
     }
 
@@ -180,10 +188,10 @@ class block_reconstruction {
         curve.insert(curve.end(), more.begin(), more.end());
     }
 
-    void factorize_side_by_side() {
+    void factorize_side_by_side(int layers_at_once) {
         std::size_t done = 0;
         std::mutex reporting;
-        for_each_on_streams(b_, std::ssize(order_), recipe_.layers_at_once, [&](const B& stream, index i) {
+        for_each_on_streams(b_, std::ssize(order_), layers_at_once, [&](const B& stream, index i) {
             const index l = order_[static_cast<std::size_t>(i)];
             factorize(stream, l);
             const std::lock_guard lock(reporting);

@@ -32,7 +32,8 @@ struct distillation_state {
 
 /// The settings of a distillation: those of its phase, whose batch_windows are processed one after the other, and more.
 struct distillation_recipe {
-    phase_options phase;
+    phase_options phase{.scales = learning_rate::share_of_magnitude(0.008),
+                        .biases = learning_rate::share_of_magnitude(0.008)};
     /// Before the first step, latents are moved away from where their signs flip: those of a low-rank layer away from
     /// zero, by this share of their mean magnitude (docs/method.md, eq. 45); a coupled weight by this share of the way
     /// to the effective weight (eq. 50). Tuning leaves many latents very close to a flip, and Adam's first steps would

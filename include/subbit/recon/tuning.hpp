@@ -32,7 +32,7 @@ struct phase_options {
     learning_rate norms{0, false};
     double final_fraction = 0;  ///< of the peak rate, at the end of the cosine
     std::size_t warmup = 0;     ///< steps
-    adamw_options optimizer;
+    adamw_options optimizer = {};
     matrix_optimizer matrices = matrix_optimizer::adamw;
     std::uint64_t seed = 0;  ///< of the order in which windows are visited
 

@@ -12,13 +12,15 @@
 
 namespace subbit {
 
-/// The number of tokens whose logits the host holds at once, and the number of logits that a device holds: a GPU needs
-/// large products to be fast.
-inline constexpr index vocabulary_chunk = 128, device_logits = index{1} << 25;
+/// The most tokens whose logits the host holds at once, and the most logits that the host and a device hold: a GPU
+/// needs large products to be fast.
+inline constexpr index vocabulary_chunk = 128, host_logits = index{1} << 24, device_logits = index{1} << 25;
 
 template <class B>
 index logits_at_once(index tokens, index vocabulary) {
-    return std::min(tokens, host_backend<B> ? vocabulary_chunk : std::max<index>(1, device_logits / vocabulary));
+    const index most =
+        host_backend<B> ? std::min(vocabulary_chunk, host_logits / vocabulary) : device_logits / vocabulary;
+    return std::min(tokens, std::max<index>(1, most));
 }
 
 /// Negative log-likelihood of the labels under softmax(hidden head^T), summed over the tokens whose label is >= 0, with

@@ -93,6 +93,16 @@ block_schema llama_block(const model_config& c, const block_biases& biases) {
     return block;
 }
 
+void fuse(block_schema& block, const std::string& name, const std::vector<linear_id>& layers) {
+    index total = 0;
+    for (const linear_id id : layers) {
+        block.linears[id].fused = fused_rows{name, total, 0};
+        total += block.linears[id].shape.rows;
+    }
+    for (const linear_id id : layers)
+        block.linears[id].fused->total = total;
+}
+
 void add_head_norms(block_schema& block, const model_config& c) {
     block.norms.push_back({norm_id::query, "self_attn.q_norm.weight", c.head_dim});
     block.norms.push_back({norm_id::key, "self_attn.k_norm.weight", c.head_dim});

@@ -1,40 +1,44 @@
-// What the config.json of most families say alike.
+// The parts of config.json that most families have in common.
 #pragma once
 
 #include "families/family.hpp"
 
 namespace llama {
 
-/// What a family means where config.json does not say.
+/// A family's values for keys that config.json may leave out.
 struct size_defaults {
-    std::optional<index> head_dim = {};  ///< hidden_size / num_attention_heads where there is none
+    std::optional<index> head_dim = {};  ///< if not set, hidden_size / num_attention_heads
     index max_position_embeddings = 2048;
     bool tie_word_embeddings = false;
 };
 
-/// Sizes, heads, the norms' epsilon and ties, by the keys that all families share, and 1 / sqrt(head_dim) for the scores.
+/// Reads sizes, heads, the norms' epsilon and tied embeddings by the keys that all families share, and sets the scores'
+/// scale to 1 / sqrt(head_dim).
 void read_sizes(const config_section& from, model_config& c, const size_defaults& defaults = {});
 
-/// The rotary embedding as transformers 5 reads it: of rope_scaling and rope_parameters the first that says something, and
-/// rope_theta beside them where they name none; a missing rope_type is "default".
+/// The rotary embedding as transformers 5 reads it: from rope_scaling or else rope_parameters, the first that is not
+/// empty, with rope_theta beside them if they have none; a missing rope_type is "default".
 rotary_rule read_rotary(const config_section& from, const model_config& c);
 
 /// One rotary embedding from its own object.
 rotary_rule read_rotary_rule(const config_section& rope, double theta, const model_config& c);
 
-/// Which linear layers of a block have a bias.
+/// The linear layers of a block that have a bias.
 struct block_biases {
     bool query_key_value = false, output = false, mlp = false;
 };
 
-/// The block of a Llama, which most families change in little: seven linear layers and two norms.
+/// The block of a Llama, with seven linear layers and two norms; other families change parts of it.
 block_schema llama_block(const model_config& c, const block_biases& biases = {});
 
-/// Adds norms of every head of queries and keys.
+/// Adds norms of queries and keys, for every head.
 void add_head_norms(block_schema& block, const model_config& c);
 
-/// Gives the blocks whose layer_types entry is "sliding_attention" that span of tokens; where the list is absent,
-/// `slides(block)` says which. The schemas must be there.
+/// Stores the layers as consecutive rows of one tensor, in this order.
+void fuse(block_schema& block, const std::string& name, const std::vector<linear_id>& layers);
+
+/// Sets the attention's span of the blocks whose entry in layer_types is "sliding_attention"; without that list, of the
+/// blocks for which `slides(block)` is true. config.blocks must have been filled.
 template <class Slides>
 void read_layer_types(const config_section& from, model_config& c, index span, Slides&& slides) {
     const bool listed = from.has("layer_types");

@@ -3,6 +3,7 @@
 
 #include <subbit/backend/cpu/isa.hpp>
 #include <subbit/backend/cpu/kernels/simd_loop.hpp>
+#include <subbit/backend/cpu/machine.hpp>
 #include <subbit/backend/cpu/tag.hpp>
 #include <subbit/backend/cpu/thread_pool.hpp>
 
@@ -13,12 +14,6 @@
 #include <utility>
 
 namespace subbit {
-
-/// The element type of the cpu backend's dense float32 products.
-enum class precision {
-    f32,  ///< IEEE single precision
-    bf16  ///< operands rounded to bfloat16 (nearest, ties to even), float32 accumulation
-};
 
 struct cpu_options {
     int threads = 0;                      ///< 0: all threads of the machine

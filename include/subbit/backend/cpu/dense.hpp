@@ -2,12 +2,9 @@
 // possible.
 #pragma once
 
-#include <subbit/backend/cpu/dispatch.hpp>
-#include <subbit/backend/cpu/kernels/gemm.hpp>
 #include <subbit/backend/cpu/kernels/loops.hpp>
-#include <subbit/backend/cpu/kernels/packed_product.hpp>
-#include <subbit/backend/cpu/kernels/spd.hpp>
 #include <subbit/backend/cpu/lanes.hpp>
+#include <subbit/backend/cpu/products.hpp>
 #include <subbit/backend/cpu/tag.hpp>
 #include <subbit/backend/ops/dense.hpp>
 
@@ -21,31 +18,24 @@ namespace subbit {
 
 template <class B, std::floating_point S>
 void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, matrix_view<const S> X, matrix_view<S> C, S alpha, S beta) {
-    cpu_kernels::with_products<S>(b, [&](auto arch, auto products) {
-        cpu_kernels::dense_gemm<decltype(products)>(arch, b.exec(), A, X, C, alpha, beta);
-    });
+    cpu_kernels::dense_product(cpu_kernels::machine(b), A, X, C, alpha, beta);
 }
 
 /// Products with signs are sums in S for every precision of the backend: packed, they are faster than rounded products.
 template <class B, std::floating_point S>
 void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, transposed_bit_view X, matrix_view<S> C, S alpha, S beta) {
-    cpu_kernels::with_packed_kernel<S>(b, packed_precision::exact, [&](auto arch, auto kernel) {
-        cpu_kernels::packed_gemm<decltype(kernel)>(arch, b.exec(), A, X.t(), false, C, alpha, beta);
-    });
+    cpu_kernels::sign_product(cpu_kernels::machine(b), A, X.t(), true, C, alpha, beta);
 }
 
 template <class B, std::floating_point S>
 void do_gemm(cpu_tag, const B& b, matrix_view<const S> A, bit_view X, matrix_view<S> C, S alpha, S beta) {
-    cpu_kernels::with_packed_kernel<S>(b, packed_precision::exact, [&](auto arch, auto kernel) {
-        cpu_kernels::packed_gemm<decltype(kernel)>(arch, b.exec(), A, X, true, C, alpha, beta);
-    });
+    cpu_kernels::sign_product(cpu_kernels::machine(b), A, X, false, C, alpha, beta);
 }
 
 /// Always in full precision: a solve amplifies the rounding errors of its Gram matrix.
 template <class B, std::floating_point S>
 void do_gram(cpu_tag, const B& b, matrix_view<const S> X, matrix_view<S> G) {
-    cpu_kernels::with_arch(
-        b, [&](auto arch) { cpu_kernels::blocked_gram<cpu_kernels::plain_products<S>>(arch, b.exec(), X, G); });
+    cpu_kernels::gram_product(cpu_kernels::machine(b), X, G);
 }
 
 template <class B, class S>

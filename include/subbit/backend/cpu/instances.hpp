@@ -6,8 +6,10 @@
 #include <subbit/backend/cpu/dense.hpp>
 #include <subbit/backend/cpu/layers.hpp>
 #include <subbit/backend/cpu/paths.hpp>
+#include <subbit/backend/cpu/products.hpp>
 #include <subbit/backend/cpu/solver.hpp>
 #include <subbit/backend/reference.hpp>
+#include <subbit/backend/reference/eigenvectors.hpp>
 
 /// Operations of which each backend has its own version: KEYWORD is `extern` or empty, TAG the tag of the overload, B
 /// the backend, S the scalar.
@@ -43,17 +45,37 @@
     KEYWORD template void do_path_gradients(TAG, const B&, matrix_view<const S>, std::span<const binary_path<S>>,   \
                                             std::span<vector<S>>, std::span<vector<S>>);
 
-#define SUBBIT_INSTANCES(KEYWORD, S)                                                                                  \
-    SUBBIT_OPERATION_INSTANCES(KEYWORD, cpu_tag, cpu, S)                                                              \
-    KEYWORD template void do_spd_solve(reference_tag, const cpu&, matrix_view<S>, matrix_view<S>);                    \
-    KEYWORD template void do_symmetric_eigenvectors(reference_tag, const cpu&, matrix_view<const S>, matrix_view<S>); \
-    SUBBIT_OPERATION_INSTANCES(KEYWORD, reference_tag, reference<S>, S)                                               \
-    KEYWORD template void do_symmetric_eigenvectors(reference_tag, const reference<S>&, matrix_view<const S>,         \
-                                                    matrix_view<S>);
+/// The products of kernels/products.hpp, whose kernels only the library sees.
+#define SUBBIT_PRODUCT_INSTANCES(KEYWORD, S)                                                                           \
+    KEYWORD template void cpu_kernels::dense_product(const cpu_kernels::machine&, matrix_view<const S>,                \
+                                                     matrix_view<const S>, matrix_view<S>, S, S);                      \
+    KEYWORD template void cpu_kernels::sign_product(const cpu_kernels::machine&, matrix_view<const S>, bit_view, bool, \
+                                                    matrix_view<S>, S, S);                                             \
+    KEYWORD template void cpu_kernels::gram_product(const cpu_kernels::machine&, matrix_view<const S>,                 \
+                                                    matrix_view<S>);                                                   \
+    KEYWORD template bool cpu_kernels::solve_positive_definite(const cpu_kernels::machine&, matrix_view<S>,            \
+                                                               matrix_view<S>);                                        \
+    KEYWORD template void cpu_kernels::layer_products(const cpu_kernels::machine&, std::span<const layer_output<S>>,   \
+                                                      matrix_view<const S>, packed_precision);                         \
+    KEYWORD template void cpu_kernels::path_products(const cpu_kernels::machine&, const residual_view<S>&,             \
+                                                     matrix_view<const S>, matrix_view<S>);
+
+#define SUBBIT_INSTANCES(KEYWORD, S)                                                               \
+    SUBBIT_PRODUCT_INSTANCES(KEYWORD, S)                                                           \
+    SUBBIT_OPERATION_INSTANCES(KEYWORD, cpu_tag, cpu, S)                                           \
+    KEYWORD template void eigenvectors_of(matrix_view<const S>, matrix_view<S>);                   \
+    KEYWORD template void do_spd_solve(reference_tag, const cpu&, matrix_view<S>, matrix_view<S>); \
+    SUBBIT_OPERATION_INSTANCES(KEYWORD, reference_tag, reference<S>, S)
+
+/// And the one of 8-bit integers.
+#define SUBBIT_BYTE_INSTANCES(KEYWORD)                                                                            \
+    KEYWORD template void cpu_kernels::byte_products(const cpu_kernels::machine&, matrix_view<const std::int8_t>, \
+                                                     std::span<const std::int16_t>, std::span<std::int32_t>);
 
 namespace subbit {
 
 SUBBIT_INSTANCES(extern, float)
 SUBBIT_INSTANCES(extern, double)
+SUBBIT_BYTE_INSTANCES(extern)
 
 }  // namespace subbit

@@ -1,10 +1,9 @@
 // The steps of the solvers (ops/solver.hpp).
 #pragma once
 
-#include <subbit/backend/cpu/dispatch.hpp>
 #include <subbit/backend/cpu/kernels/descent.hpp>
 #include <subbit/backend/cpu/kernels/rank_one.hpp>
-#include <subbit/backend/cpu/kernels/spd.hpp>
+#include <subbit/backend/cpu/products.hpp>
 #include <subbit/backend/cpu/scratch.hpp>
 #include <subbit/backend/cpu/tag.hpp>
 #include <subbit/backend/ops/solver.hpp>
@@ -21,12 +20,7 @@ void do_spd_solve(cpu_tag, const B& b, matrix_view<S> G, matrix_view<S> R) {
     struct kept;
     const matrix_view<S> original(thread_scratch<kept>().template reserve<S>(G.size()), G.rows, G.cols);
     do_axpby(cpu_tag{}, b, S(1), matrix_view<const S>(G), S(0), original);
-    const bool solved = cpu_kernels::with_arch(b, [&](auto arch) {
-        cpu_kernels::cholesky_solver<decltype(arch), S> solver(b.exec(), G);
-        if (solver.positive()) solver.solve_right(R);
-        return solver.positive();
-    });
-    if (solved) return;
+    if (cpu_kernels::solve_positive_definite(cpu_kernels::machine(b), G, R)) return;
     as_eigen(G) = as_eigen(original);
     do_spd_solve(reference_tag{}, b, G, R);
 }

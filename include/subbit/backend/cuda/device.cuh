@@ -25,7 +25,7 @@ namespace subbit {
 
 namespace cuda_detail {
 
-/// Whether the environment asks for the kernels of sm_90a: SUBBIT_WARPGROUPS=1.
+/// Whether the environment turns on the kernels of sm_90a: SUBBIT_WARPGROUPS=1.
 inline bool warpgroups_asked() {
     const char* const asked = std::getenv("SUBBIT_WARPGROUPS");
     return asked != nullptr && std::string_view(asked) == "1";
@@ -34,14 +34,14 @@ inline bool warpgroups_asked() {
 }  // namespace cuda_detail
 
 struct cuda_options {
-    int device = 0;     ///< which GPU, as CUDA counts them
-    bool tf32 = false;  ///< float products but exact Gram matrices may round their operands to TF32
+    int device = 0;     ///< the GPU's number in CUDA
+    bool tf32 = false;  ///< products of float, except exact Gram matrices, may round their operands to TF32
     /// Packed products by instructions that only sm_90a has, warpgroup products and bulk copies. Off by default, since
     /// no GPU has run them yet (docs/gpu.md).
     bool warpgroups = cuda_detail::warpgroups_asked();
 };
 
-/// How many GPUs this process can use; 0 where there is no driver, too.
+/// How many GPUs this process can use; 0 also if there is no driver.
 inline int cuda_device_count() {
     int count = 0;
     if (cudaGetDeviceCount(&count) != cudaSuccess) {
@@ -51,7 +51,7 @@ inline int cuda_device_count() {
     return count;
 }
 
-/// One stream of one GPU. Throws cuda_error for all that CUDA reports.
+/// One stream of one GPU. Every error of CUDA is thrown as a cuda_error.
 class cuda_device {
   public:
     explicit cuda_device(cuda_options options = {}) : state_(std::make_shared<state>(options)) {}
@@ -82,7 +82,7 @@ class cuda_device {
         other.state_ = others[i];
         return other;
     }
-    /// Throws cuda_error, and value_error where a solve has met a singular matrix since the last call.
+    /// Waits for all work. Throws cuda_error, and value_error if a matrix of a solve since the last call was singular.
     void synchronize() const {
         cuda_detail::check(cudaStreamSynchronize(stream()), "waiting for the GPU");
         gpu::require_regular(*singular());
@@ -105,7 +105,8 @@ class cuda_device {
         cuda_detail::check(code, ("allocating " + std::to_string(bytes) + " bytes").c_str());
         return p;
     }
-    /// A device that is lost says so at the next call that can throw; other errors are not for later calls to find.
+    /// A lost device is reported by the next call that can throw; other errors are cleared, so that later calls do not
+    /// report them.
     void deallocate(void* p, std::size_t bytes) const noexcept {
         if (!state_->memory->give(p, bytes) && cudaFreeAsync(p, state_->stream) != cudaSuccess) cudaGetLastError();
     }
@@ -115,8 +116,8 @@ class cuda_device {
         return attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;
     }
 
-    /// `from` may change when this returns. Where the GPU reads the host's memory itself, CUDA does not promise that:
-    /// it copies nothing aside first.
+    /// `from` may be changed when this returns. If the GPU reads the host's memory itself, CUDA does not guarantee
+    /// that, since it makes no intermediate copy.
     void copy_to_device(void* to, const void* from, std::size_t bytes) const {
         if (state_->memory->recording()) throw error("a copy from the host while launches are recorded");
         copy(to, from, bytes, cudaMemcpyHostToDevice, "copying to the device");
@@ -150,7 +151,7 @@ class cuda_device {
         copy(to, from, bytes, cudaMemcpyDeviceToHost, "fetching from the device");
     }
 
-    /// Throws value_error for a shape that a GPU does not take.
+    /// Throws value_error for a shape that a GPU would refuse.
     template <class Kernel>
     void launch(const gpu::launch_shape& shape, const Kernel& kernel) const {
         gpu::require_launchable<Kernel>(shape);
@@ -173,8 +174,9 @@ class cuda_device {
         cuda_detail::check(cudaLaunchKernelEx(&launch, cuda_detail::run_kernel<Kernel>, kernel), "launching a kernel");
     }
 
-    /// What f asks for, not done but kept: launches, dense products, what happens within the device's memory, sends and
-    /// fetches. f must not wait for the device, copy otherwise, or ask for more memory than it has given back before.
+    /// Records the work of f without doing it: launches, dense products, operations within the device's memory, sends
+    /// and fetches. f must not wait for the device, make other copies, or allocate more memory than it has freed
+    /// before.
     template <class F>
     cuda_detail::graph record(F&& f) const {
         std::optional<cuda_detail::graph> graph;
@@ -231,7 +233,7 @@ class cuda_device {
                                    "cublasDtrsm");
         }
     }
-    /// Symmetric A (n,n) <- its eigenvectors as columns, by rising eigenvalue; *info = 0 where that converged.
+    /// Symmetric A (n,n) <- its eigenvectors as columns, in order of rising eigenvalues; *info = 0 if that converged.
     void eigenvectors(index n, double* A, int* info) const {
         std::size_t on_device = 0, on_host = 0;
         gpu::buffer<cuda_device, double> values(*this, n);

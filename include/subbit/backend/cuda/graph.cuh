@@ -1,5 +1,5 @@
-// Launches that are recorded once and replayed: a CUDA graph. A replay costs the host one call, and the GPU less time
-// between kernels than launches of their own.
+// Launches that are recorded once and replayed: a CUDA graph. A replay is one call of the host, and takes the GPU less
+// time between kernels than separate launches.
 #pragma once
 
 #include <subbit/backend/cuda/error.cuh>
@@ -12,8 +12,8 @@
 
 namespace subbit::cuda_detail {
 
-/// An instantiated graph, the stream that it runs on, and the memory that it has for itself. Whatever other memory its
-/// kernels use must outlive it; the stream's device keeps the stream.
+/// An instantiated graph, the stream on which it runs, and the memory that belongs to it. Other memory that its kernels
+/// use must outlive it; the device keeps the stream alive.
 class graph {
   public:
     /// Records what f asks the stream for. `last_overlaps` is the device's, and as lasting as the stream: the kernel

@@ -1,4 +1,4 @@
-// What a launch must know of a kernel's code on a GPU.
+// The properties of a kernel's code on a GPU, for launches.
 #pragma once
 
 #include <subbit/backend/cuda/block.cuh>

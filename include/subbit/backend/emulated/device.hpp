@@ -24,11 +24,11 @@
 namespace subbit {
 
 struct emulated_options {
-    std::size_t memory_bytes = std::size_t{1} << 34;  ///< addresses alone: only what is used is taken
+    std::size_t memory_bytes = std::size_t{1} << 34;  ///< reserved addresses; only memory that is used is allocated
     bool falling = false;  ///< threads and blocks run in falling order: an error of a missing sync() that one order
                            ///< hides, the other shows
-    int multiprocessors = 132;  ///< an H100's, so that the same kernels are chosen
-    bool warpgroups = true;     ///< has_warpgroup_products(); false: runs what older GPUs run
+    int multiprocessors = 132;  ///< those of an H100, so that the same kernels are chosen
+    bool warpgroups = true;     ///< has_warpgroup_products(); false: the kernels of older GPUs
 };
 
 /// The device of gpu_backend without a GPU: for tests of kernels, not for speed. Copies share the memory.
@@ -46,7 +46,7 @@ class emulated_device {
     explicit emulated_device(gpu::no_device) {}
 
     std::string describe() const { return "emulated: kernels as fibers on one thread"; }
-    /// The same memory; work is done when a call returns, whatever the stream.
+    /// A stream of the same memory; here work is done when a call returns, on every stream.
     emulated_device another_stream(std::size_t /*i*/) const {
         emulated_device other = *this;
         other.cache_ = std::make_shared<gpu::memory_cache>();
@@ -54,13 +54,13 @@ class emulated_device {
         other.singular_ = std::make_shared<int>(0);
         return other;
     }
-    /// Throws value_error where a solve has met a singular matrix since the last call.
+    /// Waits for all work. Throws value_error if a matrix of a solve since the last call was singular.
     void synchronize() const { gpu::require_regular(*singular_); }
     int* singular() const { return singular_.get(); }
     int multiprocessors() const { return multiprocessors_; }
     bool has_warpgroup_products() const { return warpgroups_; }
 
-    /// New memory holds NaN.
+    /// New memory is filled with NaN.
     void* allocate(std::size_t bytes) const {
         void* const kept = cache_->take(bytes);
         if (kept == nullptr) return memory_->allocate(gpu::memory_cache::rounded(bytes));
@@ -101,7 +101,7 @@ class emulated_device {
     }
     void fetch(void* to, const void* from, std::size_t bytes) const { send(to, from, bytes); }
 
-    /// Throws value_error for a shape that a GPU does not take.
+    /// Throws value_error for a shape that a GPU would refuse.
     template <class Kernel>
     void launch(const gpu::launch_shape& shape, const Kernel& kernel) const {
         gpu::require_launchable<Kernel>(shape);
@@ -123,8 +123,8 @@ class emulated_device {
         }
     }
 
-    /// What f asks for, not done but kept: launches, dense products, what happens within the device's memory, sends and
-    /// fetches. Throws error where f asks for more memory than it had before, for other copies, or for solves.
+    /// Records the work of f without doing it: launches, dense products, operations within the device's memory, sends
+    /// and fetches. Throws error if f allocates more memory than it had before, makes other copies, or solves.
     template <class F>
     emulation::graph record(F&& f) const {
         std::vector<std::function<void()>> launches;
@@ -168,7 +168,7 @@ class emulated_device {
         factor.template triangularView<Eigen::Lower>().solveInPlace(b);
         factor.transpose().template triangularView<Eigen::Upper>().solveInPlace(b);
     }
-    /// Symmetric A (n,n) <- its eigenvectors as columns, by rising eigenvalue; *info = 0 where that converged.
+    /// Symmetric A (n,n) <- its eigenvectors as columns, in order of rising eigenvalues; *info = 0 if that converged.
     void eigenvectors(index n, double* A, int* info) const {
         recorder_->require_idle("a solve");
         const emulation::memory::access open(*memory_);
@@ -179,7 +179,7 @@ class emulated_device {
     }
 
   private:
-    /// What cuBLAS asks of an operand.
+    /// Checks what cuBLAS requires of an operand.
     template <class T>
     static void require_blas(gpu::operand<T> X) {
         const index stored_rows = X.transposed ? X.cols : X.rows;

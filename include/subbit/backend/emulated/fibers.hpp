@@ -27,23 +27,23 @@
 
 namespace subbit::emulation {
 
-/// A place where `size` threads meet; it may be used again at once.
+/// A barrier of `size` threads, which can be used again at once.
 struct barrier {
     int size = 0;
     int arrived = 0;
     std::uint64_t generation = 0;
 };
 
-/// Runs n threads of one block on fibers. A fiber whose thread has ended takes the next that has not begun, so that a
-/// kernel without a barrier needs a single one.
+/// Runs n threads of one block on fibers. A fiber whose thread has ended runs the next thread that has not begun, so a
+/// kernel without barriers needs only one fiber.
 class fiber_group {
   public:
     fiber_group() = default;
     fiber_group(const fiber_group&) = delete;
     fiber_group& operator=(const fiber_group&) = delete;
 
-    /// Calls body(thread) for every thread below n. Rethrows what a thread throws; throws error where the threads that
-    /// are left wait for others that never come.
+    /// Calls body(thread) for every thread below n. Rethrows what a thread throws; throws error if all remaining
+    /// threads wait for others that never come.
     void run(int n, const std::function<void(int)>& body) {
         body_ = &body;
         next_ = 0;
@@ -86,7 +86,7 @@ class fiber_group {
     }
 
   private:
-    static constexpr std::size_t stack_bytes = std::size_t{1} << 17;  // the unused part of a slab is never touched
+    static constexpr std::size_t stack_bytes = std::size_t{1} << 17;  // the unused part is never touched
 
     /// Where a fiber, or the scheduler, goes on. swapcontext saves the signal mask, by two system calls; a jump does
     /// not, and takes a tenth of the time. So a context is what a fiber begins with, and jumps are all that follow.

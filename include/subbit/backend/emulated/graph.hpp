@@ -1,4 +1,4 @@
-// Launches that are recorded once and replayed, as CUDA's graphs do it: with the arguments that they had when recorded.
+// Launches that are recorded once and replayed, as by CUDA's graphs: with the arguments of the recording.
 #pragma once
 
 #include <subbit/backend/gpu/device/memory_cache.hpp>
@@ -26,7 +26,7 @@ class graph {
     gpu::recorded_memory memory_;
 };
 
-/// Whether the launches of a device are done or kept.
+/// Whether the launches of a device are run or recorded.
 class recorder {
   public:
     template <class F>
@@ -43,7 +43,7 @@ class recorder {
         recording_ = false;
         return std::exchange(launches_, {});
     }
-    /// True where the launch is kept, and not to be done.
+    /// True if the launch was recorded, and must not be run.
     template <class F>
     bool keeps(F launch) {
         if (recording_) launches_.emplace_back(std::move(launch));

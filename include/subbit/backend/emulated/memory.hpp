@@ -15,11 +15,11 @@
 
 namespace subbit::emulation {
 
-/// One reserved range of addresses, without any rights while nothing runs on the device: a host access ends the
-/// program. Threads may use it side by side.
+/// One reserved range of addresses, without access rights while nothing runs on the device, so that an access by the
+/// host ends the program. Several threads may use it.
 class memory {
   public:
-    /// Throws device_error where the addresses are not to be had.
+    /// Throws device_error if the addresses cannot be reserved.
     explicit memory(std::size_t capacity) : capacity_(size_class(capacity)) {
         void* const p = ::mmap(nullptr, capacity_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (p == MAP_FAILED)
@@ -31,7 +31,7 @@ class memory {
     memory& operator=(const memory&) = delete;
     ~memory() { ::munmap(base_, capacity_); }
 
-    /// Throws device_error where the capacity is used up. New memory holds NaN.
+    /// Throws device_error if the capacity is used up. New memory is filled with NaN.
     std::byte* allocate(std::size_t bytes) {
         const std::size_t size = size_class(bytes);
         std::byte* p = nullptr;
@@ -54,7 +54,7 @@ class memory {
         spoil(p, bytes);
         return p;
     }
-    /// Fills memory that begins a new life with NaN.
+    /// Fills newly allocated memory with NaN.
     void spoil(void* p, std::size_t bytes) {
         const access open(*this);
         std::memset(p, 0xff, bytes);
@@ -65,7 +65,7 @@ class memory {
     }
     bool contains(const void* p) const { return p >= base_ && p < base_ + capacity_; }
 
-    /// While one of these lives, the memory can be read and written.
+    /// The memory can be read and written while an object of this type exists.
     class access {
       public:
         explicit access(memory& m) : memory_(m) {
@@ -84,7 +84,7 @@ class memory {
     };
 
   private:
-    /// Powers of two, so that freed memory fits again: the fewer pages are in use, the less their protection costs.
+    /// Powers of two, so that freed memory can be used again: fewer pages in use take less time to protect.
     static std::size_t size_class(std::size_t bytes) {
         constexpr std::size_t least = 256;  // what cudaMalloc aligns to
         return std::bit_ceil(std::max(bytes, least));

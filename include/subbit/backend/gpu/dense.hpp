@@ -13,8 +13,8 @@
 
 namespace subbit {
 
-/// The same 32-bit numbers as on the host; their logarithm and cosine are this device's, so that a float now and then
-/// differs in its last bit.
+/// The same 32-bit numbers as on the host; their logarithm and cosine are the device's, so some floats differ in their
+/// last bit.
 template <class B, class S>
 void do_fill_normal(gpu_tag, const B& b, const random_stream& stream, matrix_view<S> X) {
     if (X.size() > 0) b.launch(gpu::cover(X.size()), gpu::entries<gpu::normal_entry<S>>{X.rows, X.cols, {X, stream}});
@@ -26,7 +26,7 @@ void do_gemm(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> A, matr
     gpu::product(b, A, X, C, alpha, beta, gpu::product_precision::fast);
 }
 
-/// The bits may be the host's or the device's.
+/// The bits may be in the memory of the host or of the device.
 template <class Device, class S>
 void do_gemm(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S> A, transposed_bit_view X, matrix_view<S> C,
              S alpha, S beta) {

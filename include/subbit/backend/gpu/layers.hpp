@@ -18,7 +18,7 @@ namespace subbit {
 
 namespace gpu {
 
-/// What a launch makes of a residual layer in the device's memory: Y (T,m) for X (T,n).
+/// The product of a residual layer in the device's memory, for a launch: Y (T,m) for X (T,n).
 template <class Device, class In, class Out, class Real>
 packed_output<In, Out, Real> residual_output(const residual_binary_linear<Real, gpu_backend<Device>>& layer,
                                              matrix_view<const In> X, matrix_view<Out> Y) {
@@ -34,17 +34,17 @@ packed_output<In, Out, Real> residual_output(const residual_binary_linear<Real, 
 
 }  // namespace gpu
 
-/// A device's layer and where its outputs go: one part of apply_layers.
+/// A layer on the device and the place of its outputs, for apply_layers.
 template <class Device, class Out, class Real = float>
 struct device_layer_output {
     const low_rank_binary_linear<Real, gpu_backend<Device>>& layer;
     matrix_view<Out> Y;  ///< (T,m)
-    Real beta = 0;       ///< of the old Y that is added: a residual connection is 1
+    Real beta = 0;       ///< factor of the old Y, which is added: 1 for a residual connection
 };
 
 namespace gpu {
 
-/// apply_layers() for few vectors where there are bulk copies: one launch for all V, whose outputs are planes, and one
+/// apply_layers() for few vectors on devices with bulk copies: one launch for all V, whose outputs are planes, and one
 /// for all U.
 template <class Device, class In, class Out>
 void apply_staged(const gpu_backend<Device>& b, matrix_view<const In> X,
@@ -129,7 +129,8 @@ void apply_layers(const gpu_backend<Device>& b, matrix_view<const In> X,
                  options);
 }
 
-/// The layers' parts are the host's here, and travel with the call; upload() is for those that stay.
+/// Here the layers' parts are in the host's memory, and are copied for this call; upload() makes layers that stay on
+/// the device.
 template <class Device, class S>
 void do_apply_layers(gpu_tag, const gpu_backend<Device>& b, std::span<const layer_output<S>> layers,
                      matrix_view<const S> X, apply_options options) {

@@ -1,4 +1,4 @@
-// Owners in a device's memory, and the way there and back (ops/memory.hpp).
+// Owners in a device's memory, and copies to and from it (ops/memory.hpp).
 #pragma once
 
 #include <subbit/backend/gpu/backend.hpp>
@@ -27,7 +27,7 @@ gpu::device_vector<Device, S> do_allocate(gpu_tag, const gpu_backend<Device>& b,
     return x;
 }
 
-/// A matrix that lies by columns travels as it is, and is turned over there.
+/// A matrix stored by columns is copied as it is, and transposed there.
 template <class Device, class S>
 gpu::device_matrix<Device, S> do_upload(gpu_tag tag, const gpu_backend<Device>& b, matrix_view<const S> host) {
     gpu::device_matrix<Device, S> X(b.device(), host.rows, host.cols);

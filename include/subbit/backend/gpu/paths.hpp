@@ -1,5 +1,5 @@
-// The operations of residual binarization (ops/paths.hpp). Paths that live on the host travel with each call, words and
-// scales; those of a layer in training stay on the device.
+// The operations of residual binarization (ops/paths.hpp). Words and scales of paths in the host's memory are copied
+// for each call; those of a layer in training stay on the device.
 #pragma once
 
 #include <subbit/backend/gpu/kernels/paths.hpp>

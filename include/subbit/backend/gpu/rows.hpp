@@ -25,7 +25,7 @@ void do_add_scaled_columns(gpu_tag, const B& b, matrix_view<const S> X, std::spa
     gpu::for_row_entries(b, X.rows, X.cols, gpu::add_scaled_entry<S>{out, X, factor.data()});
 }
 
-/// A GPU has no faster way for a few rows.
+/// A GPU has no faster kernel for a few rows.
 template <class B, class S>
 void do_multiply_rows(gpu_tag tag, const B& b, matrix_view<const S> X, matrix_view<const S> W, matrix_view<S> Y) {
     do_gemm(tag, b, X, W.t(), Y, S(1), S(0));

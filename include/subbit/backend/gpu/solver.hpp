@@ -27,8 +27,8 @@ struct convert_entry {
 
 }  // namespace gpu
 
-/// Cholesky, and where that fails LU: the device decides, so that the host need not wait. A singular G is thrown by the
-/// next call that waits.
+/// Cholesky, or LU if that fails: the device decides, so that the host need not wait. For a singular G the next call
+/// that waits throws.
 template <class Device, class S>
 void do_spd_solve(gpu_tag tag, const gpu_backend<Device>& b, matrix_view<S> G, matrix_view<S> R) {
     const index n = G.rows;
@@ -77,7 +77,7 @@ void do_regularize(gpu_tag, const B& b, std::span<const double> penalty, double 
     if (G.rows > 0) b.launch(gpu::one_block(G.rows), gpu::add_ridge<S>{G, penalty.data(), least});
 }
 
-/// Only v is normalized within the iteration: what u is multiplied by there, v's norm takes off again.
+/// Only v is normalized within the iteration: a factor of u is removed again by v's norm.
 template <class B, class S>
 void do_rank1_magnitude(gpu_tag, const B& b, matrix_view<const S> T, std::span<S> u, std::span<S> v) {
     if (T.size() == 0) return;

@@ -14,15 +14,15 @@
 
 namespace subbit {
 
-/// A layer and where its outputs go: one part of apply_layers.
+/// A layer and the place of its outputs, for apply_layers.
 template <class S>
 struct layer_output {
     const low_rank_binary_linear<S>& layer;
     matrix_view<S> Y;  ///< (T, m)
 };
 
-/// Several layers that read the same X (T,n), as one job: each Y (T,m) is what `layer.apply(b, X, Y)` gives, to the
-/// last bit. The threads meet twice, whatever the number of layers. Throws shape_error.
+/// Applies several layers to the same X (T,n) as one job. Each Y (T,m) is exactly that of `layer.apply(b, X, Y)`, but
+/// threads synchronize only twice, for any number of layers. Throws shape_error.
 template <class B, class S>
 void apply_layers(const B& b, matrix_view<const S> X, std::span<const layer_output<std::type_identity_t<S>>> layers,
                   apply_options options = {}) {

@@ -20,9 +20,9 @@
 //     warp_reduce(x, op), reduce(x, op) x combined over the warp, the block; every thread gets the result
 //     warp_sum(x), sum(x)               the same with op = plus
 //
-// All threads of a warp, or of the block, take part in an exchange: the emulation throws where some are missing. The
-// order of a reduction depends on the shape of the launch alone. T of shared memory and exchanges is trivially
-// copyable, at most 16 bytes.
+// All threads of a warp, or of the block, must take part in an exchange: the emulation throws if some are missing. The
+// order of a reduction depends on the shape of the launch alone. T of shared memory and exchanges is trivially copyable
+// and has at most 16 bytes.
 #pragma once
 
 #include <subbit/core/error.hpp>
@@ -39,18 +39,19 @@ namespace subbit::gpu {
 
 inline constexpr int warp_size = 32;
 
-/// Threads of a block unless a kernel says otherwise, and of one that works alone.
+/// The usual number of threads of a block, and that of a block that works alone.
 inline constexpr int usual_threads = 256, lone_threads = 1024;
 
-/// How many blocks a launch has, of how many threads (a multiple of 32), with how many bytes of shared memory each.
+/// The shape of a launch: its number of blocks, the threads of each (a multiple of 32), and the bytes of shared memory
+/// of each.
 struct launch_shape {
     index blocks = 1;
     int threads = usual_threads;
     std::size_t shared_bytes = 0;
 };
 
-/// The most threads a block of this kernel has: its own `static constexpr int most_threads`, or the usual ones. It
-/// bounds the registers of a thread: 64 where there may be 1024.
+/// The largest number of threads in a block of this kernel: its member `static constexpr int most_threads`, or the
+/// usual number. It limits the registers of a thread: 64 for 1024 threads.
 template <class Kernel>
 inline constexpr int most_threads = [] {
     if constexpr (requires { Kernel::most_threads; })
@@ -59,8 +60,8 @@ inline constexpr int most_threads = [] {
         return usual_threads;
 }();
 
-/// How many blocks of this kernel a multiprocessor must be able to hold at once, its own `static constexpr int
-/// least_blocks`; 0: whatever comes. Their registers are limited accordingly.
+/// How many blocks of this kernel a multiprocessor must be able to run at once, its member `static constexpr int
+/// least_blocks`; 0: any number. The registers are limited accordingly.
 template <class Kernel>
 inline constexpr int least_blocks = [] {
     if constexpr (requires { Kernel::least_blocks; })
@@ -89,9 +90,9 @@ inline constexpr bool overlaps = [] {
         return false;
 }();
 
-/// Whether a kernel multiplies by warpgroups or copies in bulk, its own `static constexpr bool needs_warpgroups`. Only
-/// a device that has_warpgroup_products() runs it; the others' code has no such instructions. One that multiplies has
-/// threads in whole warpgroups of 128.
+/// Whether a kernel uses products of warpgroups or bulk copies: its member `static constexpr bool needs_warpgroups`.
+/// Only a device that has_warpgroup_products() runs it. A kernel with such products has threads in whole warpgroups of
+/// 128.
 template <class Kernel>
 inline constexpr bool needs_warpgroups = [] {
     if constexpr (requires { Kernel::needs_warpgroups; })
@@ -100,7 +101,7 @@ inline constexpr bool needs_warpgroups = [] {
         return false;
 }();
 
-/// Throws value_error for a launch that a GPU does not take.
+/// Throws value_error for a launch that a GPU would refuse.
 template <class Kernel>
 void require_launchable(const launch_shape& shape) {
     static_assert(std::is_trivially_copyable_v<Kernel>, "a kernel is copied to the device byte by byte");
@@ -113,7 +114,7 @@ void require_launchable(const launch_shape& shape) {
                           std::to_string(most_threads<Kernel>) + " threads, at most 232448 bytes");
 }
 
-/// Enough threads for `items`, in no more blocks than keep a GPU busy: kernels stride over the rest.
+/// Enough threads for `items`, but no more blocks than keep a GPU busy: kernels loop over the rest.
 inline launch_shape cover(index items) {
     constexpr index most_blocks = 2048;
     return {std::clamp<index>((items + usual_threads - 1) / usual_threads, 1, most_blocks)};
@@ -148,8 +149,8 @@ SUBBIT_KERNEL void for_each_thread(const Block& block, index n, F f) {
 struct entry_place {
     index row, col;
 };
-/// Where the e-th entry of a matrix of so many columns is, row by row. A 64-bit division takes several times as long as
-/// a 32-bit one.
+/// Row and column of the e-th entry of a matrix, row by row. A 64-bit division takes several times as long as a 32-bit
+/// one, so it is avoided where possible.
 SUBBIT_KERNEL inline entry_place place_of(index e, index cols) {
     const bool small = e <= 0xffffffff && cols <= 0xffffffff;
     const index row =

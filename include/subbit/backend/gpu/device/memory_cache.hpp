@@ -28,7 +28,7 @@ struct memory_block {
 /// recorded, and then the memory that it needs is here.
 class memory_cache {
   public:
-    /// The size to ask the device for: at most a quarter more.
+    /// The size to allocate on the device: at most a quarter more.
     static std::size_t rounded(std::size_t bytes) {
         constexpr std::size_t least = 256;  // what a device aligns to
         if (bytes <= 4 * least) return (bytes + least - 1) / least * least;
@@ -41,8 +41,8 @@ class memory_cache {
         return recording_;
     }
 
-    /// Memory of rounded(bytes), or null where there is none. Throws recording_error where there is none in a
-    /// recording.
+    /// Memory of rounded(bytes), or null if there is none; during a recording, throws recording_error instead of
+    /// returning null.
     void* take(std::size_t bytes) {
         const std::lock_guard lock(mutex_);
         const std::size_t size = rounded(bytes);
@@ -55,7 +55,7 @@ class memory_cache {
         return p;
     }
 
-    /// False where it is too much to be kept: it is the caller's to free.
+    /// Keeps freed memory. Returns false if that would be too much; then the caller frees it.
     bool give(void* p, std::size_t bytes) {
         constexpr std::size_t most = std::size_t{512} << 20, most_held = std::size_t{4} << 30;
         const std::lock_guard lock(mutex_);
@@ -78,9 +78,9 @@ class memory_cache {
         recording_ = true;
         lost_ = false;
     }
-    /// The memory that belongs to the recording: whoever keeps the recording gives it back in the end. Throws
-    /// recording_error where it gave memory back that it had not taken, or kept what it took: replays would not find
-    /// it.
+    /// Ends a recording and returns the memory that belongs to it, which its owner gives back at the end. Throws
+    /// recording_error if the recording freed memory that it had not allocated, or kept memory that it had allocated: a
+    /// replay could not repeat that.
     std::vector<memory_block> end_recording() {
         std::unique_lock lock(mutex_);
         const bool sound = !lost_ && taken_.empty();
@@ -109,7 +109,7 @@ class memory_cache {
         }
     }
 
-    /// All that is held, no longer held: to be freed.
+    /// Releases all memory that is kept, to be freed by the caller.
     std::vector<memory_block> release() {
         const std::lock_guard lock(mutex_);
         std::vector<memory_block> blocks;
@@ -138,7 +138,7 @@ class memory_cache {
     bool recording_ = false, lost_ = false;
 };
 
-/// The memory of a recording, as long as it may be replayed.
+/// The memory of a recording, for as long as it can be replayed.
 class recorded_memory {
   public:
     recorded_memory(std::shared_ptr<memory_cache> cache, std::vector<memory_block> blocks)

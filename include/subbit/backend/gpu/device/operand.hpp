@@ -1,4 +1,4 @@
-// How a strided view becomes an operand of a dense product that knows matrices stored by columns alone, as BLAS does.
+// Turns a strided view into an operand of a dense product that takes only matrices stored by columns, as BLAS does.
 #pragma once
 
 #include <subbit/backend/gpu/device/block.hpp>
@@ -8,17 +8,17 @@
 
 namespace subbit::gpu {
 
-/// Throws value_error where a solve left the size of a matrix that was singular, and forgets it.
+/// Throws value_error if a solve has left the size of a singular matrix, and clears it.
 inline void require_regular(int& singular) {
     if (singular == 0) return;
     const int n = std::exchange(singular, 0);
     throw value_error("spd_solve: G (" + shape_text(n, n) + ") is singular");
 }
 
-/// How a product of floats may round: `fast` as the device's options say (TF32 where asked), `full` never below float.
+/// How a product of floats may round: `fast` as the device's options say (TF32 on request), `full` never below float.
 enum class product_precision { fast, full };
 
-/// A matrix stored by columns, `leading` entries from one to the next, or its transpose where `transposed`.
+/// A matrix stored by columns, `leading` entries from one to the next, or if `transposed` its transpose.
 template <class T>
 struct operand {
     T* data = nullptr;
@@ -32,7 +32,7 @@ struct operand {
     operand t() const { return {data, cols, rows, leading, !transposed}; }
 };
 
-/// True where one of the strides is 1, or the view has no second row or column to reach.
+/// True if one of the strides is 1, or the view has only one row or column.
 template <class T>
 bool is_operand(matrix_view<T> v) {
     return v.row_stride == 1 || v.col_stride == 1 || v.rows <= 1 || v.cols <= 1;

@@ -12,7 +12,7 @@
 
 namespace subbit::gpu {
 
-/// What an owner without memory holds in the place of its device.
+/// Stands in for the device in an owner without memory.
 struct no_device {};
 
 /// `count` entries of T on a device, not initialized. Copies are deep.
@@ -38,7 +38,8 @@ class buffer {
         if (data_ != nullptr) device_.deallocate(data_, bytes());
     }
 
-    /// Makes room for `count` entries, which are then anything where there was too little; true where there was some.
+    /// Makes room for `count` entries. If there was too little, the entries are unspecified afterwards; returns true if
+    /// the owner had to give up memory for it.
     bool grow(const Device& device, index count) {
         if (count <= count_) return false;
         const bool leaves = count_ > 0;
@@ -57,8 +58,8 @@ class buffer {
     index count_ = 0;
 };
 
-/// `count` entries of T in memory of the host that a device reads and writes by itself, so that copies need not wait:
-/// what Device::send() and fetch() take. Not initialized.
+/// `count` entries of T in host memory that the device accesses itself, so that copies need not wait, for
+/// Device::send() and fetch(). Not initialized.
 template <class Device, class T>
 class host_buffer {
   public:
@@ -91,7 +92,7 @@ class device_matrix {
     index rows() const { return rows_; }
     index cols() const { return cols_; }
 
-    /// Takes another shape, in the same memory where that is large enough. True where it had to leave its memory.
+    /// Changes the shape, in the same memory if that is large enough. Returns true if it had to give up its memory.
     bool reshape(const Device& device, index rows, index cols) {
         rows_ = rows, cols_ = cols;
         return memory_.grow(device, rows * cols);
@@ -130,7 +131,7 @@ class device_vector {
     index size_ = 0;
 };
 
-/// Packed signs on a device, in the one layout (bit_view.hpp); born all -1.
+/// Packed signs on a device, in the layout of bit_view.hpp; at first all -1.
 template <class Device>
 class device_bit_matrix {
   public:
@@ -138,7 +139,7 @@ class device_bit_matrix {
     device_bit_matrix(const Device& device, index rows, index cols) : device_bit_matrix(uncleared(device, rows, cols)) {
         if (memory_.size() > 0) device.clear(memory_.data(), memory_.bytes());
     }
-    /// For who writes every word.
+    /// Not initialized, for callers that write every word.
     static device_bit_matrix uncleared(const Device& device, index rows, index cols) {
         device_bit_matrix bits;
         bits.memory_ = {device, bit_layout::word_count(rows, cols)};

@@ -1,12 +1,12 @@
 // Which kernels a backend runs: those of its instruction set, its precision and its packed products.
 #pragma once
 
-#include <subbit/backend/cpu/backend.hpp>
 #include <subbit/backend/cpu/kernels/gemm_kernel_x86.hpp>
 #include <subbit/backend/cpu/kernels/gemm_pack_x86.hpp>
 #include <subbit/backend/cpu/kernels/gemm_products.hpp>
 #include <subbit/backend/cpu/kernels/packed_kernel_int8.hpp>
 #include <subbit/backend/cpu/kernels/packed_kernel_x86.hpp>
+#include <subbit/backend/cpu/machine.hpp>
 #include <subbit/bits/low_rank_binary_linear.hpp>
 
 #include <concepts>

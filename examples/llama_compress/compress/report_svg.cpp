@@ -1,5 +1,5 @@
 // The picture of a report: error per layer and stage over the blocks, and the loss curves, as one SVG without scripts.
-#include "program/report.hpp"
+#include "compress/report.hpp"
 
 #include <fmt/format.h>
 #include <algorithm>

@@ -94,7 +94,7 @@ std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o
     const double tune = passes(o.epochs) * (tokens * (4 * s.packed + s.learned + 4 * s.attention) / tuning + adam);
     const double check = 2 * tokens * (2 * s.packed + s.attention) / forward;
     for (index l = 0; l < static_cast<index>(s.blocks); ++l) {
-        if (block_recipe_of(o, l).order == subbit::reconstruction_order::joint) {
+        if (is_joint(o)) {
             plan.push_back({"factorize", solve + check, l});
             if (o.epochs > 0) plan.push_back({"tune block", tune, l});
             continue;
@@ -201,7 +201,7 @@ void check_options(const compress_options& o) {
     uneven_ranks(o);
     weighted_loss(o);
     bf16_products(o);
-    block_recipe_of(o, 0);
+    is_joint(o);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "program/report.hpp"
+#include "compress/report.hpp"
 
 #include <subbit/io/atomic_file.hpp>
 #include <subbit/version.hpp>
@@ -72,7 +72,8 @@ std::size_t write_model(const fs::path& out, const model_directory& original,
                         const std::vector<block_weights<float>>& student) {
     subbit::safetensors_writer file;
     file.metadata("format", "subbit");
-    // What is not factorized keeps its type and bytes; norms are written anew, for they may have been tuned.
+    // Tensors that are not factorized keep their type and bytes; norms are written again, since they may have been
+    // tuned.
     for (const auto& name : carried_tensors(original.config(), original.tensors())) {
         const auto& tensor = original.tensors().info(name);
         file.add_lazily(name, tensor.type, tensor.shape,

@@ -1,4 +1,4 @@
-#include "gpu/evaluate_cuda.hpp"
+#include "generate/evaluate_cuda.hpp"
 
 #include "generate/gpu_running_model.hpp"
 #include "gpu/attention.hpp"

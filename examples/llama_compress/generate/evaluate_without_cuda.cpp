@@ -1,5 +1,5 @@
 // What takes the place of evaluate_cuda.cu where no CUDA compiler was found.
-#include "gpu/evaluate_cuda.hpp"
+#include "generate/evaluate_cuda.hpp"
 #include "gpu/without_cuda.hpp"
 
 namespace llama {
