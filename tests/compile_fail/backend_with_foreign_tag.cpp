@@ -1,4 +1,5 @@
 // A tag that inherits from nothing: there would be no operation to fall back to.
+#include <subbit/backend/reference.hpp>
 #include <subbit/factor/lb_admm.hpp>
 
 #ifdef SUBBIT_VALID

@@ -1,4 +1,5 @@
 // A type that is no backend: the compiler names the tag that it lacks.
+#include <subbit/backend/reference.hpp>
 #include <subbit/factor/lb_admm.hpp>
 
 struct mine {

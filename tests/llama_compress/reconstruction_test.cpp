@@ -32,11 +32,7 @@ const std::vector<reconstruction_order> orders{joint_order{},
 constexpr index window = 12, window_count = 5, tokens = window * window_count;
 
 model_config config_of_student() {
-    auto c = testing::small_config();
-    c.hidden_size = 32;
-    c.head_dim = 8;
-    c.intermediate_size = 40;
-    return c;
+    return testing::small_config("llama", {{"hidden_size", 32}, {"head_dim", 8}, {"intermediate_size", 40}});
 }
 
 struct stopping_progress : subbit::progress {

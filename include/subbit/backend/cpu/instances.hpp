@@ -9,7 +9,7 @@
 #include <subbit/backend/cpu/products.hpp>
 #include <subbit/backend/cpu/solver.hpp>
 #include <subbit/backend/reference.hpp>
-#include <subbit/backend/reference/eigenvectors.hpp>
+#include <subbit/backend/reference/decompositions.hpp>
 
 /// Operations of which each backend has its own version: KEYWORD is `extern` or empty, TAG the tag of the overload, B
 /// the backend, S the scalar.
@@ -64,6 +64,7 @@
     SUBBIT_PRODUCT_INSTANCES(KEYWORD, S)                                                           \
     SUBBIT_OPERATION_INSTANCES(KEYWORD, cpu_tag, cpu, S)                                           \
     KEYWORD template void eigenvectors_of(matrix_view<const S>, matrix_view<S>);                   \
+    KEYWORD template void solve_symmetric(matrix_view<const S>, matrix_view<S>);                   \
     KEYWORD template void do_spd_solve(reference_tag, const cpu&, matrix_view<S>, matrix_view<S>); \
     SUBBIT_OPERATION_INSTANCES(KEYWORD, reference_tag, reference<S>, S)
 

@@ -3,59 +3,22 @@
 
 #include <subbit/backend/ops/dense.hpp>
 #include <subbit/backend/ops/solver.hpp>
-#include <subbit/backend/reference/eigenvectors.hpp>
+#include <subbit/backend/reference/decompositions.hpp>
 #if !defined(SUBBIT_COMPILED)
 #include <subbit/backend/reference/eigen_decompositions.hpp>
 #endif
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
-#include <numeric>
 #include <span>
 #include <utility>
 #include <vector>
 
 namespace subbit {
 
-/// By elimination with complete pivoting, which is stable for every G that is not singular, whether or not rounding has
-/// left it positive definite.
 template <class B, class S>
 void do_spd_solve(reference_tag, const B&, matrix_view<S> G, matrix_view<S> R) {
-    const index k = G.rows;
-    std::vector<index> unknown(static_cast<std::size_t>(k));  // of each column of G
-    std::iota(unknown.begin(), unknown.end(), index{0});
-    const matrix_view<S> right = R.t();  // G X = right
-    S largest = 0;
-    for (index p = 0; p < k; ++p) {
-        index row = p, col = p;
-        for (index i = p; i < k; ++i)
-            for (index j = p; j < k; ++j)
-                if (std::abs(G(i, j)) > std::abs(G(row, col))) row = i, col = j;
-        largest = std::max(largest, std::abs(G(row, col)));
-        if (!(std::abs(G(row, col)) > largest * std::numeric_limits<S>::epsilon() * static_cast<S>(k)))
-            throw value_error("spd_solve: G (" + shape_text(G.rows, G.cols) + ") is singular");
-        as_eigen(G).row(p).swap(as_eigen(G).row(row));
-        as_eigen(right).row(p).swap(as_eigen(right).row(row));
-        as_eigen(G).col(p).swap(as_eigen(G).col(col));
-        std::swap(unknown[static_cast<std::size_t>(p)], unknown[static_cast<std::size_t>(col)]);
-        for (index i = p + 1; i < k; ++i) {
-            const S share = G(i, p) / G(p, p);
-            for (index j = p + 1; j < k; ++j)
-                G(i, j) -= share * G(p, j);
-            for (index j = 0; j < right.cols; ++j)
-                right(i, j) -= share * right(p, j);
-        }
-    }
-    matrix<S> solution(k, right.cols);
-    for (index p = k; p-- > 0;)
-        for (index j = 0; j < right.cols; ++j) {
-            S rest = right(p, j);
-            for (index q = p + 1; q < k; ++q)
-                rest -= G(p, q) * solution(unknown[static_cast<std::size_t>(q)], j);
-            solution(unknown[static_cast<std::size_t>(p)], j) = rest / G(p, p);
-        }
-    as_eigen(right) = solution;
+    solve_symmetric(matrix_view<const S>(G), R);
 }
 
 template <class B, class S>
