@@ -25,15 +25,15 @@ int main() {
     const auto rank = sb::rank_for(sb::bits_per_weight{1.0}, m, n);
     auto layer = sb::lb_admm(b, W, {.rank = rank}).pack();
     layer.bias = sb::vector<float>::LinSpaced(m, -1.0F, 1.0F);
-    sb::round_scales(layer, "q_proj");  // to the 16 bits of the file, so that reading gives the same layer
+    sb::round_scales(layer, "layer");  // to the 16 bits of the file, so that reading gives the same layer
 
     const temporary_file file;
     sb::safetensors_writer writer;
-    sb::add_packed_layer(writer, "q_proj", layer);
+    sb::add_packed_layer(writer, "layer", layer);
     writer.write(file.path);  // the file appears complete, by a rename, or not at all
 
     const sb::safetensors_reader reader(file.path);
-    const auto loaded = sb::read_packed_layer<float>(reader, "q_proj");
+    const auto loaded = sb::read_packed_layer<float>(reader, "layer");
     const auto bytes = std::filesystem::file_size(file.path);
 
     const sb::vector<float> x = sb::vector<float>::LinSpaced(n, -1.0F, 1.0F);

@@ -14,7 +14,6 @@
 
 #include <doctest/doctest.h>
 #include <filesystem>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -38,6 +37,7 @@ std::vector<tiny_shape> family_shapes() {
             {.hidden = 128, .intermediate = 192, .model_type = "mistral", .changes = slides},
             {.hidden = 128, .intermediate = 192, .tied = false, .model_type = "qwen2"},
             {.hidden = 128, .intermediate = 192, .model_type = "qwen3", .changes = {{"head_dim", 40}}},
+            {.hidden = 128, .intermediate = 192, .model_type = "phi3"},
             {.hidden = 128, .intermediate = 192, .model_type = "gemma3_text", .changes = some_slide}};
 }
 
@@ -108,6 +108,7 @@ void check_commands(const temporary_directory& folder, const fs::path& model, st
         CAPTURE(name);
         REQUIRE(exported.contains(name));
         CHECK(exported.info(name).shape == original.info(name).shape);
+        if (is_harmless_buffer(name)) CHECK(std::ranges::equal(exported.info(name).bytes, original.info(name).bytes));
     }
     fs::remove_all(out);
     fs::remove_all(dense);
@@ -216,32 +217,13 @@ TEST_CASE("buffers that other programs compute anew are carried along, whatever 
 
 TEST_CASE("layers that share a tensor are its rows, and go back to it") {
     const temporary_directory folder;
-    folder.write("text.txt", tiny_text(2000));
     const tiny_shape separate{.hidden = 128, .intermediate = 192};
     tiny_shape shared = separate;
     shared.model_type = "phi3";
     write_tiny_model(folder / "separate", separate);
     write_tiny_model(folder / "shared", shared);
 
-    // The same numbers: the rows of layers that follow each other, one below the other.
-    std::map<std::string, std::vector<float>> joined;
-    subbit::safetensors_writer file;
-    const auto end_of = [](const std::string& name, const char* end) { return name.find(end) != std::string::npos; };
-    make_tiny_tensors(separate, [&](const std::string& name, std::vector<llama::index> shape, const auto& values) {
-        const std::string prefix = name.substr(0, name.find("self_attn")).substr(0, name.find("mlp"));
-        const bool attention = end_of(name, "q_proj") || end_of(name, "k_proj") || end_of(name, "v_proj");
-        const bool gate_or_up = end_of(name, "gate_proj") || end_of(name, "up_proj");
-        if (!attention && !gate_or_up)
-            return file.add(name, std::move(shape), std::span<const float>(values), subbit::dtype::f32);
-        auto& rows = joined[prefix + (attention ? "self_attn.qkv_proj.weight" : "mlp.gate_up_proj.weight")];
-        rows.insert(rows.end(), values.begin(), values.end());
-    });
-    for (const auto& [name, rows] : joined)
-        file.add(name, {std::ssize(rows) / 128, 128}, std::span<const float>(rows), subbit::dtype::f32);
-    file.write(folder / "shared" / "model.safetensors");
-
     const std::vector<std::int32_t> tokens = {5, 40, 7, 256, 90};
     CHECK(scores_after(model_directory(folder / "shared"), tokens) ==
           scores_after(model_directory(folder / "separate"), tokens));
-    check_commands(folder, folder / "shared", {});
 }

@@ -11,6 +11,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -75,12 +76,15 @@ inline nlohmann::json tiny_config(const tiny_shape& s) {
 template <class Add>
 void make_tiny_tensors(const tiny_shape& s, Add&& add) {
     std::uint64_t stream = 0;
-    const auto gaussian = [&](const std::string& name, index rows, index cols, double deviation) {
+    const auto gaussian_numbers = [&](index rows, index cols, double deviation) {
         std::vector<float> values(static_cast<std::size_t>(rows * cols));
         const subbit::random_stream numbers(s.seed, stream++);
         for (std::size_t i = 0; i < values.size(); ++i)
             values[i] = static_cast<float>(deviation * numbers.normal(i));
-        add(name, std::vector<index>{rows, cols}, values);
+        return values;
+    };
+    const auto gaussian = [&](const std::string& name, index rows, index cols, double deviation) {
+        add(name, std::vector<index>{rows, cols}, gaussian_numbers(rows, cols, deviation));
     };
     const auto config = parse_model_config(tiny_config(s), "config.json");
     const auto norm = [&](const std::string& name, index size) {
@@ -91,14 +95,20 @@ void make_tiny_tensors(const tiny_shape& s, Add&& add) {
     if (!s.tied) gaussian(config.head_name, s.vocabulary, s.hidden, 0.2);
     norm(config.final_norm_name, s.hidden);
     for (index l = 0; l < s.blocks; ++l) {
+        std::map<std::string, std::vector<float>> shared;  // the rows so far of what several layers share
         for (const auto& spec : config.block(l).linears) {
             const auto [rows, cols] = spec.shape;
-            gaussian(block_prefix(l) + spec.name + ".weight", rows, cols, 1 / std::sqrt(static_cast<double>(cols)));
+            const std::string name = block_prefix(l) + spec.stored_name();
+            auto& weight = shared[name];
+            const auto more = gaussian_numbers(rows, cols, 1 / std::sqrt(static_cast<double>(cols)));
+            weight.insert(weight.end(), more.begin(), more.end());
+            if (std::ssize(weight) == spec.stored_rows() * cols)
+                add(name + ".weight", std::vector<index>{spec.stored_rows(), cols}, weight);
             if (!spec.bias) continue;
             std::vector<float> bias(static_cast<std::size_t>(rows));
             for (std::size_t i = 0; i < bias.size(); ++i)
                 bias[i] = 0.01F * static_cast<float>(i % 7);
-            add(block_prefix(l) + spec.name + ".bias", std::vector<index>{rows}, bias);
+            add(name + ".bias", std::vector<index>{rows}, bias);
         }
         for (const auto& spec : config.block(l).norms)
             norm(block_prefix(l) + spec.name, spec.size);

@@ -120,9 +120,6 @@ TEST_CASE("added tokens are themselves, and special ones plain text on request")
     CHECK(t.encode("<end>", special_tokens::plain_text) == ids_t{'<', 'e', 'n', 'd', '>'});
     CHECK(t.encode("<mask><mask>", special_tokens::plain_text) == ids_t{261, 261});
     CHECK(t.decode(ids_t{'a', 260, 261}) == "a<end><mask>");
-    CHECK(t.is_special(260));
-    CHECK_FALSE(t.is_special(261));
-    CHECK_FALSE(t.is_special('a'));
     CHECK(t.find("<end>") == 260);
     CHECK(t.find("abc") == 257);
     CHECK_FALSE(t.find("abcd"));

@@ -180,7 +180,8 @@ class compression {
         if (blk.schema->has(norm_id::mlp_output)) {
             const vector<float> factors = subbit::download(backend_, blk.norms[norm_id::mlp_output]).array() +
                                           static_cast<float>(model_.config().norm.offset);
-            constexpr float least = 1e-3F;  // of a norm's factors: what it silences would weigh without end
+            constexpr float least =
+                1e-3F;  // of a norm's factors: a channel with a factor near 0 would get an unbounded weight
             weights.array() /= factors.array().square().max(least * least);
         }
         return subbit::upload(backend_, vector<float>(weights / weights.mean()));

@@ -9,18 +9,25 @@ namespace llama {
 namespace {
 
 /// The rotary embeddings of the blocks that see all and of those that see a window. Newer files have an object for each
-/// kind; in older ones the keys of most families are those of the first, and rope_local_base_freq is the second's base.
+/// kind. In older ones rope_theta and rope_scaling belong to the first kind, and rope_local_base_freq is the second's
+/// base.
 std::vector<rotary_rule> read_rotaries(const config_section& from, const model_config& c) {
     constexpr double global = 1e6, local = 1e4;
     rotary_rule full{.theta = from.positive("rope_theta", global)};
     rotary_rule sliding{.theta = from.positive("rope_local_base_freq", local)};
     if (from.has("rope_parameters")) {
         const auto parameters = from.at("rope_parameters");
+        for (const auto& key : parameters.keys())
+            if (key != "full_attention" && key != "sliding_attention")
+                parameters.fail(key, "objects full_attention and sliding_attention alone");
         if (parameters.has("full_attention")) full = read_rotary_rule(parameters.at("full_attention"), full.theta, c);
         if (parameters.has("sliding_attention"))
             sliding = read_rotary_rule(parameters.at("sliding_attention"), sliding.theta, c);
     }
-    if (from.has("rope_scaling")) full = read_rotary_rule(from.at("rope_scaling"), full.theta, c);
+    if (from.has("rope_scaling") && !from["rope_scaling"].empty()) {
+        if (full.type != rope_type::plain) from.fail("rope_scaling", "null where rope_parameters has a scaling too");
+        full = read_rotary_rule(from.at("rope_scaling"), full.theta, c);
+    }
     return {full, sliding};
 }
 
@@ -35,7 +42,9 @@ block_schema gemma_block(const model_config& c) {
 }
 
 void read_gemma3(const config_section& from, model_config& c) {
-    read_sizes(from, c, {.head_dim = 256, .max_position_embeddings = 131072, .tie_word_embeddings = true});
+    read_sizes(
+        from, c,
+        {.head_dim = 256, .num_key_value_heads = 4, .max_position_embeddings = 131072, .tie_word_embeddings = true});
     from.choice("hidden_activation", {"gelu_pytorch_tanh"});
     from.refuse("attention_bias");
     from.refuse("attn_logit_softcapping");

@@ -7,7 +7,7 @@ namespace {
 
 void read_llama(const config_section& from, model_config& c) {
     read_sizes(from, c);
-    from.choice("hidden_act", {"silu", "swish"});
+    require_silu(from);
     const bool attention = from.flag("attention_bias"), mlp = from.flag("mlp_bias");
     c.rotary = {read_rotary(from, c)};
     c.blocks.assign(static_cast<std::size_t>(c.num_hidden_layers), llama_block(c, {attention, attention, mlp}));

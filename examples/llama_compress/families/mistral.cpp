@@ -6,8 +6,8 @@ namespace llama {
 namespace {
 
 void read_mistral(const config_section& from, model_config& c) {
-    read_sizes(from, c, {.max_position_embeddings = 131072});
-    from.choice("hidden_act", {"silu", "swish"});
+    read_sizes(from, c, {.num_key_value_heads = 8, .max_position_embeddings = 131072});
+    require_silu(from);
     c.rotary = {read_rotary(from, c)};
     auto block = llama_block(c);
     // Absent means the first Mistral's window, null none.

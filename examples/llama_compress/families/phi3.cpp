@@ -6,9 +6,11 @@ namespace llama {
 namespace {
 
 void read_phi3(const config_section& from, model_config& c) {
-    read_sizes(from, c, {.max_position_embeddings = 4096});
-    from.choice("hidden_act", {"silu", "swish"});
+    read_sizes(from, c, {.max_position_embeddings = 4096, .rms_norm_eps = 1e-5});
+    require_silu(from);
     c.rotary = {read_rotary(from, c)};
+    if (c.rotary[0].type != rope_type::plain)
+        from.fail(from.has("rope_scaling") ? "rope_scaling" : "rope_parameters", "rope_type \"default\"");
     auto block = llama_block(c);
     fuse(block, "self_attn.qkv_proj", {linear_id::query, linear_id::key, linear_id::value});
     fuse(block, "mlp.gate_up_proj", {linear_id::gate, linear_id::up});

@@ -6,13 +6,11 @@ namespace llama {
 namespace {
 
 void read_qwen2(const config_section& from, model_config& c) {
-    read_sizes(from, c, {.max_position_embeddings = 32768});
-    from.choice("hidden_act", {"silu", "swish"});
+    read_sizes(from, c, {.num_key_value_heads = 32, .max_position_embeddings = 32768});
+    require_silu(from);
     c.rotary = {read_rotary(from, c)};
     c.blocks.assign(static_cast<std::size_t>(c.num_hidden_layers), llama_block(c, {.query_key_value = true}));
-    if (!from.flag("use_sliding_window")) return;
-    const index span = from.size("sliding_window", 4096), first = from.size("max_window_layers", 28);
-    read_layer_types(from, c, span, [&](index block) { return block >= first; });
+    read_late_windows(from, c);
 }
 
 }  // namespace

@@ -6,16 +6,14 @@ namespace llama {
 namespace {
 
 void read_qwen3(const config_section& from, model_config& c) {
-    read_sizes(from, c, {.head_dim = 128, .max_position_embeddings = 32768});
-    from.choice("hidden_act", {"silu", "swish"});
+    read_sizes(from, c, {.head_dim = 128, .num_key_value_heads = 32, .max_position_embeddings = 32768});
+    require_silu(from);
     c.rotary = {read_rotary(from, c)};
     const bool attention = from.flag("attention_bias");
     auto block = llama_block(c, {attention, attention, false});
     add_head_norms(block, c);
     c.blocks.assign(static_cast<std::size_t>(c.num_hidden_layers), block);
-    if (!from.flag("use_sliding_window")) return;
-    const index span = from.size("sliding_window", 4096), first = from.size("max_window_layers", 28);
-    read_layer_types(from, c, span, [&](index block_number) { return block_number >= first; });
+    read_late_windows(from, c);
 }
 
 }  // namespace

@@ -78,7 +78,7 @@ class running_model : public token_model {
     std::vector<block<float>> blocks_;
     std::vector<key_value_cache<float>> caches_;
     block_tape<float> tape_;
-    matrix<float> X_, Y_, last_;
+    matrix<float> X_, Y_, last_;  // (tokens, d), (tokens, d), (1, d)
     std::vector<float> scores_;
     vector<float> inverse_rms_;
 };

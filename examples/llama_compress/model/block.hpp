@@ -105,7 +105,6 @@ class block : public block_weights<S, Memory> {
     layer_type& layer(index i) { return layers[static_cast<std::size_t>(i)]; }
     const layer_type& layer(index i) const { return layers[static_cast<std::size_t>(i)]; }
     const std::string& layer_name(index i) const { return schema->linears[static_cast<std::size_t>(i)].name; }
-    const context_type& context() const { return *context_; }
 
     /// Y (T, d) from X (T, d), T a multiple of `window`; every window starts at position 0 and sees itself alone.
     template <class B>
@@ -240,7 +239,6 @@ class block : public block_weights<S, Memory> {
                 config().attention_scale,
                 schema->attention.span};
     }
-    double attention_scale() const { return 1 / std::sqrt(static_cast<double>(context_->config.head_dim)); }
     /// A layer, and where its outputs go.
     struct output {
         linear_id id;

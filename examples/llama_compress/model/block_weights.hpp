@@ -16,9 +16,9 @@ using subbit::span_of;
 
 template <class S, class Memory = subbit::host_memory>
 struct block_weights {
-    const block_schema* schema = nullptr;  ///< of the model's configuration, which must outlive the weights
-    per_linear<linear_layer<S, Memory>> layers = {};
-    per_norm<vector_in<S, Memory>> norms = {};  ///< empty but for those of the schema
+    const block_schema* schema = nullptr;             ///< of the model's configuration, which must outlive the weights
+    per_linear<linear_layer<S, Memory>> layers = {};  ///< (outputs, inputs) as in the schema
+    per_norm<vector_in<S, Memory>> norms = {};        ///< empty but for those of the schema
 
     linear_layer<S, Memory>& at(const linear_spec& spec) { return layers[spec.id]; }
     const linear_layer<S, Memory>& at(const linear_spec& spec) const { return layers[spec.id]; }

@@ -31,6 +31,13 @@ void config_section::fail(const std::string& key, const std::string& expected) c
     throw subbit::format_error(where_ + ": " + key + " " + value + ", expected " + expected);
 }
 
+std::vector<std::string> config_section::keys() const {
+    std::vector<std::string> names;
+    for (const auto& [key, value] : object_.items())
+        names.push_back(key);
+    return names;
+}
+
 index config_section::size(const std::string& key, std::optional<index> fallback) const {
     if (!has(key) && fallback) return *fallback;
     if (!has(key) || !object_[key].is_number_integer() || object_[key] < 1 || object_[key] > most)
@@ -78,7 +85,7 @@ std::vector<std::int32_t> config_section::token_ids(const std::string& key, inde
 }
 
 void config_section::refuse(const std::string& key) const {
-    if (has(key) && object_[key] != false) fail(key, "null");
+    if (has(key) && object_[key] != false) fail(key, "null or false");
 }
 
 }  // namespace llama

@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace llama {
@@ -27,6 +26,7 @@ class config_section {
     /// Present, though it may be null.
     bool mentions(const std::string& key) const { return object_.contains(key); }
     const nlohmann::json& operator[](const std::string& key) const { return object_[key]; }
+    std::vector<std::string> keys() const;
     /// The object of a key.
     config_section at(const std::string& key) const { return {object_[key], where_ + ": " + key}; }
 

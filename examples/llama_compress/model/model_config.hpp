@@ -32,7 +32,6 @@ struct model_config {
     bool tie_word_embeddings = false;
     std::optional<std::int32_t> bos_token_id;
     std::vector<std::int32_t> eos_token_ids;
-    std::string torch_dtype;  // empty where not said
 
     norm_rule norm;
     activation gate = activation::silu;

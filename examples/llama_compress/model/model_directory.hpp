@@ -191,6 +191,9 @@ class model_directory {
         if (holds_compressed_layer(tensors_, name)) {
             auto layer = read_compressed_layer<S>(tensors_, name);
             subbit::require_shape(name.c_str(), layer.rows(), layer.cols(), spec.shape.rows, spec.shape.cols);
+            if (tensors_.contains(name + ".bias") != spec.bias)
+                throw subbit::format_error("tensor \"" + name + ".bias\" is " + (spec.bias ? "missing" : "there") +
+                                           ", which is not what config.json says of the layer");
             return layer;
         }
         const std::string weight = prefix + spec.stored_name() + ".weight",

@@ -80,6 +80,7 @@ struct attention_spec {
     std::size_t rotary = 0;  ///< which of the model's rotary embeddings
 };
 
+/// The tensors of a block. All blocks of a model have the same linear layers; their norms and attention may differ.
 struct block_schema {
     per_linear<linear_spec> linears;
     std::vector<norm_spec> norms;  ///< those that the block has

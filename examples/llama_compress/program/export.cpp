@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <functional>
 #include <memory>
+#include <set>
 
 namespace llama {
 
@@ -95,6 +96,14 @@ void add_layers(subbit::safetensors_writer& file, const model_directory& model, 
     }
 }
 
+/// The tensors of a block's linear layers, without biases.
+std::size_t stored_tensors(const block_schema& block) {
+    std::set<std::string> names;
+    for (const auto& spec : block.linears)
+        names.insert(spec.stored_name());
+    return names.size();
+}
+
 /// All tensors, made one at a time while the file is written; buffers that are no floats keep their type.
 subbit::safetensors_writer dense_tensors(const model_directory& model, subbit::progress& watcher) {
     subbit::safetensors_writer file;
@@ -102,7 +111,7 @@ subbit::safetensors_writer dense_tensors(const model_directory& model, subbit::p
     const auto& tensors = model.tensors();
     const auto copy = [&](const std::string& name) {
         const auto& t = tensors.info(name);
-        if (!subbit::is_floating(t.type))
+        if (!subbit::is_floating(t.type) || is_harmless_buffer(name))
             return file.add_lazily(name, t.type, t.shape,
                                    [&t] { return std::vector<std::byte>(t.bytes.begin(), t.bytes.end()); });
         file.add_lazily(name, dtype::bf16, t.shape, [&tensors, &t, name] {
@@ -114,7 +123,9 @@ subbit::safetensors_writer dense_tensors(const model_directory& model, subbit::p
     for (const auto& name : carried_tensors(model.config(), tensors))
         copy(name);
     const index blocks = model.config().num_hidden_layers;
-    const auto total = static_cast<std::size_t>(blocks) * layer_count;
+    std::size_t total = 0;
+    for (index l = 0; l < blocks; ++l)
+        total += stored_tensors(model.config().block(l));
     const auto made = [&watcher, total, done = std::make_shared<std::size_t>(0)] {
         report_step(watcher, "export", ++*done, total, -1);
     };

@@ -67,9 +67,9 @@ model_sizes measure(const model_directory& model) {
         for (const auto& norm : model.config().block(b).norms)
             others += static_cast<double>(norm.size);
     }
-    for (const auto& name : carried_tensors(model.config(), model.tensors()))
-        others += static_cast<double>(model.tensors().info(name).bytes.size()) /
-                  static_cast<double>(subbit::size_of(model.tensors().info(name).type));
+    const double width = static_cast<double>(model.config().hidden_size);
+    others += width + width * static_cast<double>(model.config().vocab_size) *
+                          (model.config().tie_word_embeddings ? 1 : 2);  // final norm, embedding, head
     s.parameters = s.block_weights + others;
     s.dense_bytes = static_cast<std::size_t>(2 * s.parameters);
     for (const auto& entry : std::filesystem::directory_iterator(model.path()))

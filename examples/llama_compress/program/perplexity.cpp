@@ -36,6 +36,7 @@ void perplexity_command::run() const {
         return llama::perplexity<float>(machine.make(precision_of(products)), directory, windows, progress,
                                         rounding.make());
     }();
+    const auto bos = reading.bos_of(words);
     const double seconds = std::chrono::duration<double>(job_clock::clock::now() - start).count();
     if (json)
         fmt::print("{}\n", nlohmann::json{{"perplexity", result.perplexity},
@@ -43,12 +44,13 @@ void perplexity_command::run() const {
                                           {"tokens", result.tokens},
                                           {"windows", result.windows},
                                           {"context", context},
-                                          {"bos", reading.bos_of(words)},
+                                          {"bos", bos},
                                           {"seconds", seconds}}
                                .dump(2));
     else
-        fmt::print("perplexity {:.4f} ({} windows of {} tokens, {} scored, {:.4f} nats per token, {})\n",
-                   result.perplexity, result.windows, context, result.tokens, result.mean_loss, duration_text(seconds));
+        fmt::print("perplexity {:.4f} ({} windows of {} tokens, {}, {} scored, {:.4f} nats per token, {})\n",
+                   result.perplexity, result.windows, context, bos.is_null() ? "no BOS" : "BOS " + bos.dump(),
+                   result.tokens, result.mean_loss, duration_text(seconds));
 }
 
 }  // namespace

@@ -122,10 +122,7 @@ void tokenizer::read_added_tokens(const json& list, const std::string& where) {
         (is_normalized ? after : before)
             .push_back(
                 {written.text, id, flag("single_word", false), flag("lstrip", false), flag("rstrip", false), special});
-        special_.resize(static_cast<std::size_t>(tokens_.size()));
-        special_[static_cast<std::size_t>(id)] = special;
     }
-    special_.resize(static_cast<std::size_t>(tokens_.size()));
     // Of two that look alike once they are normalized a special one wins.
     for (auto* tokens : {&before, &after})
         std::stable_partition(tokens->begin(), tokens->end(), [](const added_token& t) { return t.special; });

@@ -61,9 +61,6 @@ class tokenizer {
     /// True if an id is a token: ids may have gaps, and a model may have more rows than there are tokens.
     bool is_token(std::int32_t id) const { return tokens_.has(id); }
 
-    /// True for control tokens such as the end of the text.
-    bool is_special(std::int32_t id) const { return tokens_.has(id) && special_[static_cast<std::size_t>(id)]; }
-
     /// The id of a token by its name in the file, special ones included.
     std::optional<std::int32_t> find(std::string_view name) const { return tokens_.find(name); }
 
@@ -81,7 +78,6 @@ class tokenizer {
     void read_added_tokens(const nlohmann::json& list, const std::string& where);
 
     vocabulary tokens_;
-    std::vector<bool> special_;  // by id
     std::optional<byte_pairs> pairs_;
     normalizer normalizer_;
     added_token_finder added_, added_after_normalizer_;

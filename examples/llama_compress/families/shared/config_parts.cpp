@@ -4,12 +4,26 @@
 
 namespace llama {
 
+namespace {
+
+/// Fails where only a part of every head is rotated.
+void require_whole_heads(const config_section& from) {
+    if (from.has("partial_rotary_factor") && from["partial_rotary_factor"] != 1.0)
+        from.fail("partial_rotary_factor", "1");
+}
+
+}  // namespace
+
 void read_sizes(const config_section& from, model_config& c, const size_defaults& defaults) {
     c.hidden_size = from.size("hidden_size");
     c.intermediate_size = from.size("intermediate_size");
     c.num_hidden_layers = from.size("num_hidden_layers");
     c.num_attention_heads = from.size("num_attention_heads");
-    c.num_key_value_heads = from.size("num_key_value_heads", c.num_attention_heads);
+    // null means as many as heads; absent, what the family says.
+    const bool absent = !from.mentions("num_key_value_heads");
+    c.num_key_value_heads =
+        from.size("num_key_value_heads",
+                  absent ? defaults.num_key_value_heads.value_or(c.num_attention_heads) : c.num_attention_heads);
     if (c.num_attention_heads % c.num_key_value_heads != 0)
         from.fail("num_key_value_heads", "a divisor of num_attention_heads " + std::to_string(c.num_attention_heads));
     if (!from.has("head_dim") && !defaults.head_dim && c.hidden_size % c.num_attention_heads != 0)
@@ -17,11 +31,10 @@ void read_sizes(const config_section& from, model_config& c, const size_defaults
                                      " where head_dim is not given");
     c.head_dim = from.size("head_dim", defaults.head_dim.value_or(c.hidden_size / c.num_attention_heads));
     if (c.head_dim % 2 != 0) from.fail("head_dim", "an even number, got " + std::to_string(c.head_dim));
-    if (from.has("partial_rotary_factor") && from["partial_rotary_factor"] != 1.0)
-        from.fail("partial_rotary_factor", "1");
+    require_whole_heads(from);
     c.vocab_size = from.size("vocab_size");
     c.max_position_embeddings = from.size("max_position_embeddings", defaults.max_position_embeddings);
-    c.norm.eps = from.positive("rms_norm_eps", 1e-6);
+    c.norm.eps = from.positive("rms_norm_eps", defaults.rms_norm_eps);
     c.tie_word_embeddings = from.flag("tie_word_embeddings", defaults.tie_word_embeddings);
     c.attention_scale = 1 / std::sqrt(static_cast<double>(c.head_dim));
 }
@@ -41,6 +54,9 @@ double yarn_magnitude(const config_section& rope, double factor) {
 
 rotary_rule read_rotary_rule(const config_section& rope, double theta, const model_config& c) {
     rotary_rule rule;
+    for (const auto& key : rope.keys())
+        if (rope[key].is_object()) rope.fail(key, "a number or text of the one rotary embedding");
+    require_whole_heads(rope);
     rule.theta = rope.positive("rope_theta", theta);
     const std::string key = rope.has("rope_type") || !rope.has("type") ? "rope_type" : "type";
     const std::string type = rope.choice(key, {"default", "linear", "llama3", "yarn"});
@@ -72,6 +88,18 @@ rotary_rule read_rotary(const config_section& from, const model_config& c) {
     const std::string key =
         from.has("rope_scaling") && !from["rope_scaling"].empty() ? "rope_scaling" : "rope_parameters";
     return from.has(key) ? read_rotary_rule(from.at(key), theta, c) : rotary_rule{.theta = theta};
+}
+
+void require_silu(const config_section& from) {
+    from.choice("hidden_act", {"silu", "swish"});
+}
+
+void read_late_windows(const config_section& from, model_config& c) {
+    const bool slides = from.flag("use_sliding_window");
+    // Absent means 4096, null none.
+    const bool none = !slides || (from.mentions("sliding_window") && !from.has("sliding_window"));
+    const index span = none ? 0 : from.size("sliding_window", 4096), first = from.size("max_window_layers", 28);
+    read_layer_types(from, c, span, [&](index block) { return span > 0 && block >= first; });
 }
 
 block_schema llama_block(const model_config& c, const block_biases& biases) {

@@ -7,8 +7,10 @@ namespace llama {
 
 /// A family's values for keys that config.json may leave out.
 struct size_defaults {
-    std::optional<index> head_dim = {};  ///< if not set, hidden_size / num_attention_heads
+    std::optional<index> head_dim = {};             ///< if not set, hidden_size / num_attention_heads
+    std::optional<index> num_key_value_heads = {};  ///< if not set, num_attention_heads
     index max_position_embeddings = 2048;
+    double rms_norm_eps = 1e-6;
     bool tie_word_embeddings = false;
 };
 
@@ -20,8 +22,11 @@ void read_sizes(const config_section& from, model_config& c, const size_defaults
 /// empty, with rope_theta beside them if they have none; a missing rope_type is "default".
 rotary_rule read_rotary(const config_section& from, const model_config& c);
 
-/// One rotary embedding from its own object.
+/// One rotary embedding from its own object; fails on a nested object and on embeddings of a part of the head.
 rotary_rule read_rotary_rule(const config_section& rope, double theta, const model_config& c);
+
+/// Fails unless hidden_act is SiLU, by either of its names.
+void require_silu(const config_section& from);
 
 /// The linear layers of a block that have a bias.
 struct block_biases {
@@ -37,6 +42,10 @@ void add_head_norms(block_schema& block, const model_config& c);
 /// Stores the layers as consecutive rows of one tensor, in this order.
 void fuse(block_schema& block, const std::string& name, const std::vector<linear_id>& layers);
 
+/// The sliding windows of Qwen2 and Qwen3: with use_sliding_window, of the blocks that layer_types names or, without
+/// that list, from max_window_layers on. config.blocks must have been filled.
+void read_late_windows(const config_section& from, model_config& c);
+
 /// Sets the attention's span of the blocks whose entry in layer_types is "sliding_attention"; without that list, of the
 /// blocks for which `slides(block)` is true. config.blocks must have been filled.
 template <class Slides>
@@ -51,6 +60,7 @@ void read_layer_types(const config_section& from, model_config& c, index span, S
             if (type != "sliding_attention" && type != "full_attention")
                 from.fail("layer_types", "entries \"sliding_attention\" or \"full_attention\"");
             sliding = type == "sliding_attention";
+            if (sliding && span == 0) from.fail("layer_types", "no \"sliding_attention\" without a sliding_window");
         }
         c.blocks[static_cast<std::size_t>(l)].attention.span = sliding ? span : 0;
     }
