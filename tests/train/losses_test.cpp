@@ -130,6 +130,14 @@ TEST_CASE("losses on one and on two threads give the same bits") {
     CHECK(a == doctest::Approx(value).epsilon(1e-4));
 }
 
+TEST_CASE("the logits that are held at once are bounded, whatever the vocabulary") {
+    CHECK(logits_at_once<cpu>(1000, 32000) == vocabulary_chunk);
+    CHECK(logits_at_once<cpu>(1000, 262144) == 64);
+    CHECK(logits_at_once<cpu>(5, 262144) == 5);
+    CHECK(logits_at_once<cpu>(1000, index{1} << 40) == 1);
+    CHECK_THROWS_AS(logits_at_once<cpu>(1000, 0), value_error);
+}
+
 TEST_CASE("labels beyond the vocabulary and gradients of another shape are refused") {
     const auto hidden = random_matrix<double>(3, 4, 1), head = random_matrix<double>(5, 4, 2);
     matrix<double> gradient(3, 4), wrong(2, 4);

@@ -18,6 +18,7 @@ inline constexpr index vocabulary_chunk = 128, host_logits = index{1} << 24, dev
 
 template <class B>
 index logits_at_once(index tokens, index vocabulary) {
+    if (vocabulary == 0) throw value_error("a loss over an empty vocabulary");
     const index most =
         host_backend<B> ? std::min(vocabulary_chunk, host_logits / vocabulary) : device_logits / vocabulary;
     return std::min(tokens, std::max<index>(1, most));

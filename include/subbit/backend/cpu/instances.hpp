@@ -1,5 +1,6 @@
 // The operations of the library's own backends, compiled once for a program of many files: if SUBBIT_COMPILED is
-// defined, every file declares them extern, and the target subbit::compiled has their code. Nothing else changes.
+// defined, every file declares them extern, and the target subbit::compiled has their code. Files then see declarations
+// alone of kernels and decompositions, for float and double.
 #pragma once
 
 #include <subbit/backend/cpu/backend.hpp>

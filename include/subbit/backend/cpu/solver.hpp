@@ -1,6 +1,7 @@
 // The steps of the solvers (ops/solver.hpp).
 #pragma once
 
+#include <subbit/backend/cpu/dense.hpp>
 #include <subbit/backend/cpu/kernels/descent.hpp>
 #include <subbit/backend/cpu/kernels/rank_one.hpp>
 #include <subbit/backend/cpu/products.hpp>

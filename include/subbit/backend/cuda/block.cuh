@@ -1,4 +1,5 @@
-// The GPU's block (gpu/block.hpp says what it offers), and the one __global__ function that all kernels go through.
+// The GPU's block (gpu/device/block.hpp says what it offers), and the one __global__ function that all kernels go
+// through.
 #pragma once
 
 #include <subbit/backend/gpu/device/block.hpp>

@@ -1,4 +1,4 @@
-// The GPU's instructions of gpu/instructions.hpp. Those here exist from sm_80 on.
+// The GPU's instructions of gpu/device/instructions.hpp. Those here exist from sm_80 on.
 #pragma once
 
 #include <subbit/backend/cuda/block.cuh>

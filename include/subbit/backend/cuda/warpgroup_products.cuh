@@ -1,5 +1,5 @@
-// The products of a warpgroup and the bulk copies of gpu/instructions.hpp: wgmma (PTX ISA, "Asynchronous warpgroup
-// level matrix instructions") and cp.async.bulk with mbarrier. Code for sm_90a alone has the first;
+// The products of a warpgroup and the bulk copies of gpu/device/instructions.hpp: wgmma (PTX ISA, "Asynchronous
+// warpgroup level matrix instructions") and cp.async.bulk with mbarrier. Code for sm_90a alone has the first;
 // block::has_warpgroup_products says whether this code is such.
 #pragma once
 

@@ -1,5 +1,5 @@
-// The bulk copies of a block of the emulation (gpu/instructions.hpp): as late as they may be, and with the errors that
-// end a kernel on a GPU, or never end it.
+// The bulk copies of a block of the emulation (gpu/device/instructions.hpp): as late as they may be, and with the
+// errors that end a kernel on a GPU, or never end it.
 #pragma once
 
 #include <subbit/backend/emulated/fibers.hpp>
@@ -18,7 +18,7 @@
 namespace subbit::emulation {
 
 /// A copy's bytes come when the first thread waits for it; until then its place holds NaN. Throws error for copies that
-/// a GPU refuses, and for waits and copies in another order than gpu/instructions.hpp asks for.
+/// a GPU refuses, and for waits and copies in another order than gpu/device/instructions.hpp asks for.
 class bulk_copies {
   public:
     bulk_copies(fiber_group& fibers, int threads) : fibers_(fibers), threads_(static_cast<std::size_t>(threads)) {}

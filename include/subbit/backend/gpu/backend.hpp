@@ -6,20 +6,19 @@
 //     synchronize()                                waits for all that was asked for; throws what went wrong
 //     allocate(bytes), deallocate(p, bytes)        in the order of the stream; what is given back is kept for the next
 //     multiprocessors()                            how many
-//     has_warpgroup_products()                     whether kernels that need them run (block.hpp)
+//     has_warpgroup_products()                     whether kernels that need them run (device/block.hpp)
 //     owns(p)                                      true for an address of the device's memory
 //     copy_to_device, copy_on_device, clear        (to, from, bytes), in the order of the stream
 //     copy_to_host(to, from, bytes)                and waits
 //     allocate_host(bytes), deallocate_host(p)     memory of the host for send and fetch (host_buffer)
-//     send, fetch                                  (to, from, bytes), to the device and back, in the order of the
-//     stream:
+//     send, fetch                                  (to, from, bytes), to and from the device, in the stream's order:
 //                                                  the host's part stays as it is until synchronize() returns
 //     singular()                                   an int of the host and the device: a solve leaves the size of a
 //                                                  singular matrix there, and what waits next throws
-//     launch(shape, kernel)                        (block.hpp)
+//     launch(shape, kernel)                        (device/block.hpp)
 //     record(f)                                    what f asks for, sends and fetches too, kept to be replayed:
 //                                                  graph.replay(); memory that f takes and gives back stays the graph's
-//     gemm, cholesky, cholesky_solve, eigenvectors what BLAS and LAPACK do, by columns (dense.hpp)
+//     gemm, cholesky, cholesky_solve, eigenvectors what BLAS and LAPACK do, by columns (device/operand.hpp)
 //     Device(gpu::no_device{})                     what an owner without memory holds
 //
 // Devices are values: copies share the stream and the handles.

@@ -1,6 +1,7 @@
 // The steps around a layer's products (ops/rows.hpp).
 #pragma once
 
+#include <subbit/backend/gpu/dense.hpp>
 #include <subbit/backend/gpu/kernels/rows.hpp>
 #include <subbit/backend/ops/rows.hpp>
 

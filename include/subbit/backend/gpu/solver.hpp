@@ -1,6 +1,7 @@
 // The steps of the solvers (ops/solver.hpp). Only what returns a number waits for the device.
 #pragma once
 
+#include <subbit/backend/gpu/dense.hpp>
 #include <subbit/backend/gpu/kernels/conjugate.hpp>
 #include <subbit/backend/gpu/kernels/descent.hpp>
 #include <subbit/backend/gpu/kernels/lu.hpp>

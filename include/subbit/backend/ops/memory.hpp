@@ -120,14 +120,18 @@ void upload(const B& b, std::span<const S> host, std::span<S> entries) {
     do_upload(typename B::tag{}, b, host, entries);
 }
 
-/// The reverse: an object of the backend's memory as an owner in the host's. If that memory is the host's, an rvalue
-/// owner is moved. Types of several parts have their own do_download(backend_tag, ..).
+/// The reverse: an object of the backend's memory as an owner in the host's. An rvalue owner is consumed: moved if its
+/// memory is the host's, else freed after the copy. Types of several parts have their own do_download(backend_tag, ..).
 template <class B, class T>
 auto download(const B& b, T&& x) {
     using type = std::remove_cvref_t<T>;
-    if constexpr (host_backend<B> && !detail::window<type>)
+    if constexpr (host_backend<B> && !detail::window<type>) {
         return type(std::forward<T>(x));
-    else if constexpr (detail::numbers<type>)
+    } else if constexpr (!std::is_lvalue_reference_v<T> && !std::is_const_v<std::remove_reference_t<T>> &&
+                         !detail::window<type>) {
+        const type consumed(std::move(x));
+        return download(b, consumed);
+    } else if constexpr (detail::numbers<type>)
         return do_download(typename B::tag{}, b, detail::read_only(x));
     else
         return do_download(typename B::tag{}, b, x);

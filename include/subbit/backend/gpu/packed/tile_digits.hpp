@@ -32,8 +32,6 @@ struct tile_shape {
 
     static constexpr index row_tiles(index m) { return (m + rows - 1) / rows; }
     static constexpr index token_tiles(index t) { return (t + tokens - 1) / tokens; }
-    /// Columns of digits that the kernel may read for t tokens: whole tiles of them.
-    static constexpr index padded_columns(index t) { return token_tiles(t) * columns; }
 };
 
 /// Where the 4 words `unit` of a column lie in a stage. Odd columns have their halves exchanged, so that the two
