@@ -73,7 +73,7 @@ TEST_CASE("a reference passes everything on, and keeps an error's name") {
     lb_compressor<double> compressor({8, 6}, given.moments, {.iterations = 3});
     const compressor_reference<cpu, double> reference(compressor);
     auto made = reference.factorize(one_thread, 0, const_view(given.first));
-    CHECK(reference.measure(one_thread, 0, made.layer) == compressor.measure(b, 0, made.layer));
+    CHECK(reference.measure(one_thread, 0, made.layer) == compressor.measure(one_thread, 0, made.layer));
     reference.finish(one_thread, 0, made.layer);
     auto rounded = made.layer.binary().layer;
     round_scales(rounded, "W");
