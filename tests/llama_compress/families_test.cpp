@@ -138,7 +138,7 @@ TEST_CASE("token by token, every family has the scores of one pass over the text
         const subbit::cpu backend({.threads = 2});
         running_model running(backend, model, std::ssize(tokens));
         std::size_t taken = 0;
-        for (const std::size_t piece : {3, 1, 1, 20, 1, 30}) {
+        for (const std::size_t piece : std::vector<std::size_t>{3, 1, 1, 20, 1, 30}) {
             const auto scores = running.next_scores(std::span(tokens).subspan(taken, piece));
             taken += piece;
             const auto expected = scores_after(model, std::span(tokens).first(taken));

@@ -40,7 +40,8 @@ TEST_CASE("gradients of RMSNorm, with and without an offset of the weights, for 
         index rows, cols;
     };
     for (const double offset : {0.0, 1.0})
-        for (const auto& [rows, cols] : {sizes{5, 7}, {1, 1}, {2077, 16}}) {
+        for (const sizes& size : {sizes{5, 7}, {1, 1}, {2077, 16}}) {
+            const index rows = size.rows, cols = size.cols;
             CAPTURE(offset);
             CAPTURE(rows);
             const norm_rule rule{1e-2, offset};
