@@ -25,31 +25,31 @@ void packed_few_layers(Arch arch, executor ex, std::span<const layer_output<Real
                        index first_row) {
     std::array<packed_operand<Real>, packed_layers_at_once> storage;
     const std::span<packed_operand<Real>> products(storage.data(), layers.size());
-    std::array<low_rank_view<Real>, packed_layers_at_once> parts;
     std::array<Real*, packed_layers_at_once> hidden;
     index ranks = 0;
     for (const auto& [layer, Y] : layers)
         ranks += layer.rank();
     Real* next = thread_scratch<packed_hidden_scratch>().template reserve<Real>(X.rows * ranks);
     for (std::size_t l = 0; l < layers.size(); ++l) {
-        parts[l] = parts_of(layers[l].layer);
-        products[l] = {parts[l].V, false, X, parts[l].s_pre};
+        const auto part = parts_of(layers[l].layer);
+        products[l] = {part.V, false, X, part.s_pre};
         hidden[l] = next;
-        next += X.rows * parts[l].rank();
+        next += X.rows * part.rank();
     }
     packed_products<Kernel>(arch, ex, std::span<const packed_operand<Real>>(products),
                             [&](index l, index t, index first, const Real* sums, index count) {
                                 const auto at = static_cast<std::size_t>(l);
-                                std::copy_n(sums, count, hidden[at] + t * parts[at].rank() + first);
+                                std::copy_n(sums, count, hidden[at] + t * layers[at].layer.rank() + first);
                             });
-    for (std::size_t l = 0; l < layers.size(); ++l)
-        products[l] = {parts[l].U, false, {hidden[l], X.rows, parts[l].rank()}, parts[l].s_mid};
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+        const auto part = parts_of(layers[l].layer);
+        products[l] = {part.U, false, {hidden[l], X.rows, part.rank()}, part.s_mid};
+    }
     packed_products<Kernel>(arch, ex, std::span<const packed_operand<Real>>(products),
                             [&](index l, index t, index first, const Real* sums, index count) {
-                                const auto& layer = parts[static_cast<std::size_t>(l)];
-                                const auto Y = layers[static_cast<std::size_t>(l)].Y;
-                                const Real* post = layer.s_post + first;
-                                const Real* bias = layer.bias;
+                                const auto& [layer, Y] = layers[static_cast<std::size_t>(l)];
+                                const Real* post = layer.s_post.data() + first;
+                                const Real* bias = layer.bias.size() == 0 ? nullptr : layer.bias.data();
                                 Real* out = &Y(first_row + t, first);
                                 for (index i = 0; i < count; ++i)
                                     out[i * Y.col_stride] =
