@@ -224,10 +224,11 @@ class block : public block_weights<S, Memory> {
         subbit::reshape(b, m, rows, cols);
         return view(m);
     }
-    /// (T, heads * head_dim) as (T * heads, head_dim): what the norms of the heads see.
+    /// The rows that a norm sees, as wide as its weights: those of m, or every head of (T, heads * head_dim).
     template <class T>
-    matrix_view<T> by_heads(matrix_view<T> m) const {
-        return {m.data, m.size() / config().head_dim, config().head_dim};
+    matrix_view<T> normed_rows(norm_id id, matrix_view<T> m) const {
+        const index width = std::ssize(subbit::const_span(norms[id]));
+        return width == m.cols ? m : matrix_view<T>(m.data, m.size() / width, width);
     }
     attention_shape shape_of_attention(index tokens, index window) const {
         return {tokens / window,
@@ -269,7 +270,8 @@ class block : public block_weights<S, Memory> {
 
     template <class B>
     void apply_norm(const B& b, norm_id id, matrix_view<const S> X, matrix_view<S> Y, tape& t) const {
-        rms_norm(b, X, subbit::const_span(norms[id]), config().norm, Y, t.inverse_rms[id]);
+        rms_norm(b, normed_rows(id, X), subbit::const_span(norms[id]), config().norm, normed_rows(id, Y),
+                 t.inverse_rms[id]);
     }
 
     /// x -> normed -> q, k, v, with the norms of the heads where there are any, and the rotary embedding.
@@ -281,10 +283,8 @@ class block : public block_weights<S, Memory> {
         apply(b, t, t.normed, to(b, linear_id::query, normed ? t.plain_q : t.q, tokens),
               to(b, linear_id::key, normed ? t.plain_k : t.k, tokens), to(b, linear_id::value, t.v, tokens));
         if (normed) {
-            apply_norm(b, norm_id::query, by_heads(const_view(t.plain_q)),
-                       by_heads(resized(b, t.q, tokens, cols(t.plain_q))), t);
-            apply_norm(b, norm_id::key, by_heads(const_view(t.plain_k)),
-                       by_heads(resized(b, t.k, tokens, cols(t.plain_k))), t);
+            apply_norm(b, norm_id::query, const_view(t.plain_q), resized(b, t.q, tokens, cols(t.plain_q)), t);
+            apply_norm(b, norm_id::key, const_view(t.plain_k), resized(b, t.k, tokens, cols(t.plain_k)), t);
         }
         rotate(b, rotary(), view(t.q), config().head_dim, window, first_position, S(1));
         rotate(b, rotary(), view(t.k), config().head_dim, window, first_position, S(1));

@@ -24,15 +24,18 @@ struct block<S, Memory>::backward_pass {
         // d_mid is the gradient at x_mid: what the residual path passes on, then what flows through the MLP.
         matrix_type& d_mid = buffers.d_mid;
         subbit::axpby(b, 1, dY, 0, sized(d_mid, d));
-        through_mlp(dY, view(d_mid));
+        through_mlp(d_mid);
         subbit::axpby(b, 1, d_mid, 0, dX);
-        through_attention(const_view(d_mid), dX);
+        through_attention(d_mid, dX);
     }
 
   private:
     /// d_mid += the gradient through the MLP.
-    void through_mlp(matrix_view<const S> dY, matrix_view<S> d_mid) {
-        before_branch_norm(norm_id::mlp_output, t.plain_out, dY);
+    void through_mlp(matrix_type& d_mid) {
+        if (blk.schema->has(norm_id::mlp_output))
+            before_norm(norm_id::mlp_output, t.plain_out, d_mid, buffers.d_out);
+        else  // a layer may change the gradient that it is given, and d_mid goes on
+            subbit::axpby(b, 1, d_mid, 0, sized(buffers.d_out, d));
         const index inner = view(t.up).cols;
         const auto d_hidden = sized(buffers.d_hidden, inner), d_up = sized(buffers.d_up, inner);
         through(linear_id::down, buffers.d_out, d_hidden, false);
@@ -41,21 +44,21 @@ struct block<S, Memory>::backward_pass {
         const auto d_normed = sized(buffers.d_normed, d);
         through(linear_id::gate, buffers.d_hidden, d_normed, false);
         through(linear_id::up, buffers.d_up, d_normed, true);
-        through_norm(norm_id::mlp, const_view(t.x_mid), const_view(buffers.d_normed), d_mid);
+        through_norm(norm_id::mlp, const_view(t.x_mid), const_view(buffers.d_normed), view(d_mid));
     }
 
     /// dX += the gradient through the attention.
-    void through_attention(matrix_view<const S> d_mid, matrix_view<S> dX) {
-        before_branch_norm(norm_id::attention_output, t.plain_mid, d_mid);
+    void through_attention(matrix_type& d_mid, matrix_view<S> dX) {
+        matrix_type& d_out = before_norm(norm_id::attention_output, t.plain_mid, d_mid, buffers.d_out);
         const index queries = view(t.q).cols, keys = view(t.k).cols;
-        through(linear_id::output, buffers.d_out, sized(buffers.d_attended, queries), false);
+        through(linear_id::output, d_out, sized(buffers.d_attended, queries), false);
         const auto dq = sized(buffers.dq, queries), dk = sized(buffers.dk, keys), dv = sized(buffers.dv, keys);
         attention_backward(b, blk.shape_of_attention(tokens, window), const_view(t.q), const_view(t.k), const_view(t.v),
                            const_view(t.attended), const_view(buffers.d_attended), dq, dk, dv);
         rotate(b, blk.rotary(), dq, blk.config().head_dim, window, 0, S(-1));
         rotate(b, blk.rotary(), dk, blk.config().head_dim, window, 0, S(-1));
-        matrix_type& d_query = before_head_norm(norm_id::query, t.plain_q, buffers.dq, buffers.d_plain_q);
-        matrix_type& d_key = before_head_norm(norm_id::key, t.plain_k, buffers.dk, buffers.d_plain_k);
+        matrix_type& d_query = before_norm(norm_id::query, t.plain_q, buffers.dq, buffers.d_plain_q);
+        matrix_type& d_key = before_norm(norm_id::key, t.plain_k, buffers.dk, buffers.d_plain_k);
         const auto d_normed = sized(buffers.d_normed, d);
         through(linear_id::query, d_query, d_normed, false);
         through(linear_id::key, d_key, d_normed, true);
@@ -72,24 +75,17 @@ struct block<S, Memory>::backward_pass {
 
     /// dX += the gradient through a norm of X.
     void through_norm(norm_id id, matrix_view<const S> X, matrix_view<const S> dY, matrix_view<S> dX) {
-        rms_norm_backward(b, X, subbit::const_span(blk.norms[id]), blk.config().norm, t.inverse_rms[id], dY, dX,
+        rms_norm_backward(b, blk.normed_rows(id, X), subbit::const_span(blk.norms[id]), blk.config().norm,
+                          t.inverse_rms[id], blk.normed_rows(id, dY), blk.normed_rows(id, dX),
                           train.norms ? span_of(blk.d_norms_[id]) : std::span<S>());
     }
 
-    /// buffers.d_out = the gradient at the output of the last layer of attention or MLP.
-    void before_branch_norm(norm_id id, const matrix_type& plain, matrix_view<const S> dY) {
-        const auto d_out = sized(buffers.d_out, d);
-        if (!blk.schema->has(id)) return subbit::axpby(b, 1, dY, 0, d_out);
-        subbit::fill(b, 0, d_out);
-        through_norm(id, const_view(plain), dY, d_out);
-    }
-
-    /// The gradient at the queries or keys as their layer made them.
-    matrix_type& before_head_norm(norm_id id, const matrix_type& plain, matrix_type& d_normed, matrix_type& d_plain) {
+    /// The gradient at the input of a norm, in d_plain; in a block without that norm d_normed itself.
+    matrix_type& before_norm(norm_id id, const matrix_type& plain, matrix_type& d_normed, matrix_type& d_plain) {
         if (!blk.schema->has(id)) return d_normed;
         const auto d_input = sized(d_plain, view(plain).cols);
         subbit::fill(b, 0, d_input);
-        through_norm(id, blk.by_heads(const_view(plain)), blk.by_heads(const_view(d_normed)), blk.by_heads(d_input));
+        through_norm(id, const_view(plain), const_view(d_normed), d_input);
         return d_plain;
     }
 
