@@ -59,6 +59,8 @@ TEST_CASE("a packed layer comes back bit for bit, with two or three scales, with
             file.write(directory / "layer.safetensors");
             const safetensors_reader reader(directory / "layer.safetensors");
             CHECK((holds_packed_layer(reader, "q") && !holds_packed_layer(reader, "k")));
+            CHECK(packed_layer_tensors(reader, "q").size() == reader.names().size());
+            CHECK(packed_layer_tensors(reader, "k").empty());
             const auto back = read_packed_layer<float>(reader, "q");
             CHECK(back.U == layer.U);
             CHECK(back.V == layer.V);
@@ -175,6 +177,7 @@ TEST_CASE("a residual layer comes back bit for bit, with 1 to 4 paths, with or w
         file.write(directory / "layer.safetensors");
         const safetensors_reader reader(directory / "layer.safetensors");
         CHECK((holds_residual_layer(reader, "q") && !holds_packed_layer(reader, "q")));
+        CHECK(packed_layer_tensors(reader, "q").size() == reader.names().size());
         const auto back = read_residual_layer<float>(reader, "q");
         REQUIRE(back.paths.size() == count);
         for (std::size_t p = 0; p < count; ++p) {

@@ -15,7 +15,7 @@ using subbit::safetensors_reader;
 void add_layer(std::set<std::string>& names, const safetensors_reader& file, const std::string& prefix,
                const linear_spec& spec) {
     if (holds_compressed_layer(file, prefix + spec.name)) {
-        for (auto& name : compressed_layer_tensors(file, prefix + spec.name))
+        for (auto& name : subbit::packed_layer_tensors(file, prefix + spec.name))
             names.insert(std::move(name));
         return;
     }

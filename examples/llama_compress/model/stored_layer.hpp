@@ -5,25 +5,12 @@
 #include <subbit/recon/linear_layer.hpp>
 
 #include <string>
-#include <vector>
 
 namespace llama {
 
 /// True where the file holds a compressed form of the layer.
 inline bool holds_compressed_layer(const subbit::safetensors_reader& file, const std::string& name) {
     return subbit::holds_packed_layer(file, name) || subbit::holds_residual_layer(file, name);
-}
-
-/// The names of the tensors of a compressed layer that the file holds.
-inline std::vector<std::string> compressed_layer_tensors(const subbit::safetensors_reader& file,
-                                                         const std::string& name) {
-    std::vector<std::string> parts = {".U", ".V", ".s_post", ".s_pre", ".s_mid", ".bias"}, names;
-    for (int p = 0; p < subbit::max_paths; ++p)
-        for (const char* part : {".B", ".s_post", ".s_pre"})
-            parts.push_back(".path" + std::to_string(p) + part);
-    for (const auto& part : parts)
-        if (file.contains(name + part)) names.push_back(name + part);
-    return names;
 }
 
 /// The compressed layer, frozen; format_error or shape_error naming the tensor where something does not fit.

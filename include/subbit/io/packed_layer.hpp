@@ -22,6 +22,7 @@
 #include <algorithm>
 #include <charconv>
 #include <string>
+#include <vector>
 
 namespace subbit {
 
@@ -150,6 +151,20 @@ inline bool holds_packed_layer(const safetensors_reader& file, const std::string
 /// True if a file has the residual form of a layer.
 inline bool holds_residual_layer(const safetensors_reader& file, const std::string& name) {
     return file.contains(detail::path_prefix(name, 0) + ".B");
+}
+
+/// The names of the tensors that a file has of a layer, in either form.
+inline std::vector<std::string> packed_layer_tensors(const safetensors_reader& file, const std::string& name) {
+    std::vector<std::string> names;
+    const auto add = [&](const std::string& tensor) {
+        if (file.contains(tensor)) names.push_back(tensor);
+    };
+    for (const char* part : {".U", ".V", ".s_post", ".s_pre", ".s_mid", ".bias"})
+        add(name + part);
+    for (index p = 0; p < max_paths; ++p)
+        for (const char* part : {".B", ".s_post", ".s_pre"})
+            add(detail::path_prefix(name, p) + part);
+    return names;
 }
 
 /// Reads a low-rank layer; format_error or shape_error naming the tensor if something is missing or does not fit.
