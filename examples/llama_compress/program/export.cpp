@@ -4,9 +4,7 @@
 
 #include <fmt/format.h>
 #include <unistd.h>
-#include <functional>
 #include <memory>
-#include <set>
 
 namespace llama {
 
@@ -43,16 +41,18 @@ class new_directory {
     bool committed_ = false;
 };
 
-/// A linear layer of the model as a dense weight, (outputs, inputs), and its bias or an empty one.
-subbit::dense_linear<float> dense_layer(const model_directory& model, index block, const linear_spec& spec) {
+/// A linear layer of the model as a dense weight, (outputs, inputs).
+matrix<float> dense_weight(const model_directory& model, index block, const linear_spec& spec) {
     auto layer = model.load_linear<float>(block, spec);
-    if (layer.is_dense()) return std::move(layer.dense());
-    subbit::dense_linear<float> dense;
-    layer.visit_compressed([&](const auto& compressed) {
-        dense.weight = compressed.layer.dense();
-        dense.bias = compressed.layer.bias;
-    });
-    return dense;
+    if (layer.is_dense()) return std::move(layer.dense().weight);
+    return layer.visit_compressed([](const auto& compressed) { return compressed.layer.dense(); });
+}
+
+/// Its bias, or an empty one.
+vector<float> bias_of(const model_directory& model, index block, const linear_spec& spec) {
+    auto layer = model.load_linear<float>(block, spec);
+    if (layer.is_dense()) return std::move(layer.dense().bias);
+    return layer.visit_compressed([](const auto& compressed) { return compressed.layer.bias; });
 }
 
 /// The layers of a block that share the tensor of `first`: it alone, but for fused ones.
@@ -63,45 +63,41 @@ std::vector<linear_spec> layers_of_tensor(const block_schema& block, const linea
     return all;
 }
 
+/// How far the writing of the weights is.
+struct export_steps {
+    subbit::progress& watcher;
+    std::size_t done = 0, total = 0;
+};
+
 std::vector<std::byte> bf16_of(std::span<const float> numbers) {
     return subbit::encode_floats<float>(dtype::bf16, numbers);
 }
 
-/// Adds the dense tensors of a block's linear layers as the original has them; `made` is called for each.
+/// Adds the dense tensors of a block's linear layers as the original has them; `steps` counts the weights and, while
+/// the file is written, those that are made.
 void add_layers(subbit::safetensors_writer& file, const model_directory& model, index block,
-                const std::function<void()>& made) {
+                const std::shared_ptr<export_steps>& steps) {
     for (const auto& spec : model.config().block(block).linears) {
         const auto parts = layers_of_tensor(model.config().block(block), spec);
         if (parts.front().id != spec.id) continue;
-        const auto rows_of = [&model, block, parts](auto&& part_of) {
+        // What part_of(model, block, layer) gives for each of the layers, one below the other.
+        const auto rows_of = [&model, block, parts](auto part_of) {
             std::vector<float> numbers;
             for (const auto& part : parts) {
-                const auto layer = dense_layer(model, block, part);
-                const auto entries = part_of(layer);
-                numbers.insert(numbers.end(), entries.begin(), entries.end());
+                const auto rows = part_of(model, block, part);
+                numbers.insert(numbers.end(), rows.data(), rows.data() + rows.size());
             }
             return bf16_of(numbers);
         };
         const std::string name = block_prefix(block) + spec.stored_name();
-        file.add_lazily(name + ".weight", dtype::bf16, {spec.stored_rows(), spec.shape.cols}, [rows_of, made] {
-            made();
-            return rows_of([](const auto& layer) {
-                return std::span<const float>(layer.weight.data(), static_cast<std::size_t>(layer.weight.size()));
-            });
+        ++steps->total;
+        file.add_lazily(name + ".weight", dtype::bf16, {spec.stored_rows(), spec.shape.cols}, [rows_of, steps] {
+            report_step(steps->watcher, "export", ++steps->done, steps->total, -1);
+            return rows_of(dense_weight);
         });
         if (spec.bias)
-            file.add_lazily(name + ".bias", dtype::bf16, {spec.stored_rows()}, [rows_of] {
-                return rows_of([](const auto& layer) { return subbit::span_of(layer.bias); });
-            });
+            file.add_lazily(name + ".bias", dtype::bf16, {spec.stored_rows()}, [rows_of] { return rows_of(bias_of); });
     }
-}
-
-/// The tensors of a block's linear layers, without biases.
-std::size_t stored_tensors(const block_schema& block) {
-    std::set<std::string> names;
-    for (const auto& spec : block.linears)
-        names.insert(spec.stored_name());
-    return names.size();
 }
 
 /// All tensors, made one at a time while the file is written; buffers that are no floats keep their type.
@@ -122,15 +118,9 @@ subbit::safetensors_writer dense_tensors(const model_directory& model, subbit::p
     };
     for (const auto& name : carried_tensors(model.config(), tensors))
         copy(name);
-    const index blocks = model.config().num_hidden_layers;
-    std::size_t total = 0;
-    for (index l = 0; l < blocks; ++l)
-        total += stored_tensors(model.config().block(l));
-    const auto made = [&watcher, total, done = std::make_shared<std::size_t>(0)] {
-        report_step(watcher, "export", ++*done, total, -1);
-    };
-    for (index l = 0; l < blocks; ++l) {
-        add_layers(file, model, l, made);
+    const auto steps = std::make_shared<export_steps>(watcher);
+    for (index l = 0; l < model.config().num_hidden_layers; ++l) {
+        add_layers(file, model, l, steps);
         for (const auto& norm : model.config().block(l).norms)
             copy(block_prefix(l) + norm.name);
     }
