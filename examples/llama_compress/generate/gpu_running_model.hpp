@@ -80,7 +80,7 @@ class gpu_running_model : public token_model {
           embedding_(directory.load_embedding(head)),
           head_(b, config_.tie_word_embeddings ? embedding_ : directory.load_own_head(head)),
           final_norm_(uploaded(directory.load_final_norm<float>())),
-          most_rows_(std::min<index>(256, capacity)),
+          most_rows_(std::min(key_value_cache<float>::most_piece, capacity)),
           host_tokens_(b.device(), token_numbers(most_rows_)),
           tokens_(b.device(), token_numbers(most_rows_)),
           normed_(b.device(), most_rows_, config_.hidden_size),
@@ -154,12 +154,8 @@ class gpu_running_model : public token_model {
         const index rows = std::ssize(tokens);
         float* row = host_tokens_.data() + before_rows;
         for (const std::int32_t id : tokens) {
-            if (id < 0 || id >= embedding_.rows())
-                throw subbit::value_error("token " + std::to_string(id) + " is outside the vocabulary of " +
-                                          std::to_string(embedding_.rows()));
-            embedding_.read_row(id, {row, static_cast<std::size_t>(config_.hidden_size)});
-            for (index c = 0; c < config_.hidden_size; ++c)
-                row[c] *= static_cast<float>(config_.embedding_scale);
+            embedding_.read_embedding(id, config_.embedding_scale,
+                                      {row, static_cast<std::size_t>(config_.hidden_size)});
             row += config_.hidden_size;
         }
         const auto first = static_cast<std::int32_t>(length_);

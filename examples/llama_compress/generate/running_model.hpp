@@ -39,7 +39,7 @@ class running_model : public token_model {
     /// The scores of the token after `tokens`, which come after all tokens before; value_error for an id outside the
     /// vocabulary, shape_error where the room is used up.
     std::span<const float> next_scores(std::span<const std::int32_t> tokens) override {
-        constexpr std::size_t most = 256;  // tokens at once: enough for fast products, and the activations stay small
+        constexpr auto most = static_cast<std::size_t>(key_value_cache<float>::most_piece);
         for (; tokens.size() > most; tokens = tokens.subspan(most))
             append(tokens.first(most));
         append(tokens);
@@ -56,13 +56,9 @@ class running_model : public token_model {
         X_.resize(std::ssize(tokens), config_.hidden_size);
         Y_.resize(X_.rows(), X_.cols());
         for (index t = 0; t < X_.rows(); ++t) {
-            const std::int32_t id = tokens[static_cast<std::size_t>(t)];
-            if (id < 0 || id >= embedding_.rows())
-                throw subbit::value_error("token " + std::to_string(id) + " is outside the vocabulary of " +
-                                          std::to_string(embedding_.rows()));
-            embedding_.read_row(id, {&X_(t, 0), static_cast<std::size_t>(X_.cols())});
+            embedding_.read_embedding(tokens[static_cast<std::size_t>(t)], config_.embedding_scale,
+                                      {&X_(t, 0), static_cast<std::size_t>(X_.cols())});
         }
-        if (config_.embedding_scale != 1) X_ *= static_cast<float>(config_.embedding_scale);
         for (std::size_t l = 0; l < blocks_.size(); ++l) {
             blocks_[l].infer_cached(backend_, const_view(X_), caches_[l], view(Y_), tape_);
             X_.swap(Y_);

@@ -24,7 +24,8 @@ class key_value_cache {
   public:
     /// Keys of a tile.
     static constexpr index tile = 2 * subbit::lanes<S>::count;
-    /// Tokens that may be appended at once where there is a span.
+    /// Tokens of a prompt at once: enough for fast products, and the activations stay small. With a span no more may be
+    /// appended at once.
     static constexpr index most_piece = 256;
 
     /// Room for `capacity` tokens of kv_heads * head_dim = `width` numbers, of which a token sees the last `span` (0:

@@ -80,6 +80,16 @@ class row_table {
                 [s = scales_[static_cast<std::size_t>(i)]](std::int8_t q) { return s * static_cast<float>(q); });
     }
 
+    /// A token's embedding, scale * row `id`; value_error for an id outside the table.
+    void read_embedding(std::int32_t id, double scale, std::span<float> values) const {
+        if (id < 0 || id >= rows_)
+            throw subbit::value_error("token " + std::to_string(id) + " is outside the vocabulary of " +
+                                      std::to_string(rows_));
+        read_row(id, values);
+        for (float& x : values)
+            x *= static_cast<float>(scale);
+    }
+
     /// y (rows) = the table times x (cols). f32, bf16: accumulated in float32. int8: x is rounded to as many bits as
     /// 32-bit sums allow (14.8 and a sign at 576 columns, 12 at 4096) and the products are integers, the same on every
     /// machine. An x that is not finite makes all of y NaN there.
