@@ -9,5 +9,5 @@ install(EXPORT subbit NAMESPACE subbit:: FILE subbitTargets.cmake DESTINATION ${
 configure_package_config_file(cmake/subbitConfig.cmake.in subbitConfig.cmake INSTALL_DESTINATION ${subbit_config_dir})
 write_basic_package_version_file(subbitConfigVersion.cmake COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/subbitConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/subbitConfigVersion.cmake
-              cmake/Findxsimd.cmake cmake/subbitCuda.cmake
+              cmake/Findxsimd.cmake cmake/subbitCuda.cmake cmake/subbitMpi.cmake
         DESTINATION ${subbit_config_dir})

@@ -10,7 +10,7 @@ set -euo pipefail
 program=(g++ cmake ninja-build ca-certificates libeigen3-dev libxsimd-dev nlohmann-json3-dev libcli11-dev
          libfmt-dev libpcre2-dev libutf8proc-dev)
 tests=(git ccache clang-16 libclang-rt-16-dev clang-format-14 doxygen doctest-dev librapidcheck-dev
-       libbenchmark-dev libopenblas-dev python3-venv)
+       libbenchmark-dev libopenblas-dev libopenmpi-dev openmpi-bin python3-venv)
 aarch64=(g++-aarch64-linux-gnu qemu-user librapidcheck-dev:arm64)
 
 case ${1:-} in

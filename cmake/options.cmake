@@ -4,6 +4,7 @@ option(SUBBIT_INSTALL "Make the install target" ${PROJECT_IS_TOP_LEVEL})
 option(SUBBIT_BUILD_EXAMPLES "Build the examples and llama_compress" ${PROJECT_IS_TOP_LEVEL})
 option(SUBBIT_DEVELOPER "Warnings are errors" OFF)
 set(SUBBIT_SANITIZE "" CACHE STRING "Sanitizers of the examples and tests, e.g. address,undefined")
+set(SUBBIT_WITH_MPI AUTO CACHE STRING "The target subbit::mpi, and ranks in llama_compress: ON, OFF, or AUTO (where this is the top-level project and MPI is found)")
 set(SUBBIT_WITH_CUDA AUTO CACHE STRING "The target subbit::cuda and its tests: ON, OFF, or AUTO (where this is the top-level project and nvcc is found)")
 option(SUBBIT_FUZZ "Build the libFuzzer targets (Clang)" OFF)
 

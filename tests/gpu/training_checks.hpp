@@ -59,7 +59,7 @@ struct layer_run {
             Y = download(b, out);
             auto gradient = copy_of(b, dY);  // a layer may use it up
             layer.backward(b, train, const_view(X), view(gradient), view(d_in), accumulate, tape, work);
-            tune.gather(b);
+            tune.gather(b, 0, 1);
             if (step == 0)
                 for (const auto& p : list)
                     gradients.push_back(download(b, p.gradient));
@@ -250,7 +250,7 @@ void check_recorded_steps(const B& b) {
     phase_options options;
     options.latents = learning_rate::absolute(0.01);
     options.optimizer.weight_decay = 0.1;
-    for (const std::size_t gathered : {std::size_t{0}, std::size_t{2}}) {
+    for (const index gathered : {index{0}, index{2}}) {
         const auto run = [&](bool records) {
             std::vector<typename B::template vector<double>> values, slopes;
             for (const index n : {index{1}, index{37}, index{2048}, index{2049}, index{5000}}) {
@@ -268,8 +268,11 @@ void check_recorded_steps(const B& b) {
             for (int step = 0; step < 6; ++step) {
                 for (auto& slope : slopes)
                     fill(b, 1 + step, as_column(span_of(slope)));
-                for (std::size_t k = 0; k < gathered; ++k)
-                    tune.gather(b);
+                for (index k = 0; k < gathered; ++k) {
+                    for (auto& slope : slopes)
+                        fill(b, 1 + step + static_cast<int>(k), as_column(span_of(slope)));
+                    tune.gather(b, k, gathered);
+                }
                 tune.next_step(b, gathered);
                 if (records)
                     work(b, [&] { tune.update(b); });

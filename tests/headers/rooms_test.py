@@ -30,10 +30,11 @@ LIBRARY = {
     "emulated": (r"backend/emulated/", "core gpu_device gpu_kernels"),
     "cuda": (r"backend/cuda/", "core gpu_device gpu_kernels"),
     "devices": (r"backend/(emulated\.hpp|cuda\.cuh)", "gpu_operations emulated cuda"),
+    "distribute": (r"distribute/", "core bits concept ops"),
     "factor": (r"factor/", "core bits concept jobs ops"),
     "calib": (r"calib/", "core bits concept ops"),
     "train": (r"train/", "core bits concept ops"),
-    "recon": (r"recon/", "core bits concept jobs ops factor calib train"),
+    "recon": (r"recon/", "core bits concept jobs ops distribute factor calib train"),
 }
 PROGRAM = {
     "main": (r"main\.cpp", "program"),

@@ -125,11 +125,11 @@ TEST_CASE("gathered gradients are averaged, and forgotten after the step") {
     for (std::uint64_t step = 0; step < 4; ++step) {
         matrix<double> sum = matrix<double>::Zero(9, 5);
         vector<double> vector_sum = vector<double>::Zero(7);
-        for (std::uint64_t window = 0; window < 3; ++window) {
-            gathered.make_gradients(10 * step + window);
+        for (index window = 0; window < 3; ++window) {
+            gathered.make_gradients(10 * step + static_cast<std::uint64_t>(window));
             sum += gathered.dA;
             vector_sum += gathered.dv;
-            a.gather(in_double);
+            a.gather(in_double, window, 3);
         }
         a.step(in_double, 3);
         direct.dA = sum / 3;

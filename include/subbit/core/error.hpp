@@ -43,6 +43,11 @@ struct device_error : error {
     using error::error;
 };
 
+/// Messages between the ranks of a job that do not arrive.
+struct communication_error : error {
+    using error::error;
+};
+
 /// A shape as every message writes it: "3x5".
 inline std::string shape_text(std::ptrdiff_t rows, std::ptrdiff_t cols) {
     return std::to_string(rows) + "x" + std::to_string(cols);

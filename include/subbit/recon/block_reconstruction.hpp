@@ -5,7 +5,9 @@
 #include <subbit/backend/jobs/phase_clock.hpp>
 #include <subbit/backend/jobs/streams.hpp>
 #include <subbit/recon/block_tuning.hpp>
+#include <subbit/distribute/exchange.hpp>
 #include <subbit/recon/compressor.hpp>
+#include <subbit/recon/layer_bytes.hpp>
 #include <subbit/recon/sign_flips.hpp>
 
 #include <algorithm>
@@ -100,6 +102,8 @@ struct reconstruct_options {
     progress& watcher = unwatched();
     /// Called with the number of finished epochs: before a joint phase with 0, then after each of its epochs.
     std::function<void(std::size_t)> after_epoch = {};
+    /// Those that share out, in a joint order, the layers to factorize and to measure and the windows of a batch.
+    const communicator& ranks = this_process_alone();
 };
 
 /// One block's reconstruction; reconstruct_block() drives it.
@@ -115,6 +119,7 @@ class block_reconstruction {
           options_(options),
           recipe_(options.recipe),
           order_(checked_layer_order(recipe_.layer_order, block.layer_total())),
+          owners_(layer_owners()),
           factorized_(order_.size()),
           first_signs_(order_.size()) {
         report_.layers.resize(order_.size());
@@ -123,7 +128,8 @@ class block_reconstruction {
     block_report run() {
         const auto begin = clock::now();
         std::visit([&](const auto& order) { reconstruct(order); }, recipe_.order);
-        report_.tuned_error = block_error(b_, block_, data_);
+        share_errors();
+        report_.tuned_error = block_error(b_, block_, data_, ranks());
         phases_.end(b_, "measure");
         report_.phases = phases_.seconds();
         report_.seconds = seconds_since(begin);
@@ -162,7 +168,8 @@ class block_reconstruction {
                                                {.phase = recipe_.tune_binary,
                                                 .what = "tune block",
                                                 .watcher = options_.watcher,
-                                                .after_epoch = options_.after_epoch});
+                                                .after_epoch = options_.after_epoch,
+                                                .ranks = ranks()});
         phases_.end(b_, "tune");
         for (const index l : order_)
             finish(l);
@@ -184,19 +191,53 @@ class block_reconstruction {
               std::vector<double>& curve) {
         const auto more = tune_block(
             b_, block_, data_,
-            {.phase = phase, .parameters = std::move(parameters), .what = what, .watcher = options_.watcher});
+            {.phase = phase, .parameters = std::move(parameters), .what = what, .watcher = options_.watcher, .ranks = ranks()});
         curve.insert(curve.end(), more.begin(), more.end());
     }
 
     void factorize_side_by_side(int layers_at_once) {
+        std::vector<index> mine;
+        for (const index l : order_)
+            if (is_mine(l)) mine.push_back(l);
         std::size_t done = 0;
         std::mutex reporting;
-        for_each_on_streams(b_, std::ssize(order_), layers_at_once, [&](const B& stream, index i) {
-            const index l = order_[static_cast<std::size_t>(i)];
+        for_each_on_streams(b_, std::ssize(mine), layers_at_once, [&](const B& stream, index i) {
+            const index l = mine[static_cast<std::size_t>(i)];
             factorize(stream, l);
             const std::lock_guard lock(reporting);
-            report_step(options_.watcher, "factorize", ++done, order_.size(), entry(l).factor_error);
+            report_step(options_.watcher, "factorize", ++done, mine.size(), entry(l).factor_error);
         });
+        share_layers();
+    }
+
+    /// Every rank gets the layers that the others have factorized, and drops their dense weights.
+    void share_layers() {
+        if (ranks().is_alone()) return;
+        for (const index l : order_) {
+            byte_writer message;
+            if (is_mine(l)) {
+                put(message, factorized_[static_cast<std::size_t>(l)]);
+                message.put(entry(l).factor_error);
+                message.put(entry(l).seconds);
+            }
+            broadcast_all(ranks(), message.bytes(), owner(l));
+            if (is_mine(l)) continue;
+            byte_reader read(message.bytes());
+            get(read, factorized_[static_cast<std::size_t>(l)]);
+            read.get(entry(l).factor_error);
+            read.get(entry(l).seconds);
+            block_.layer(l).dense().weight = {};
+        }
+    }
+
+    /// Every rank gets the errors that the others have measured.
+    void share_errors() {
+        std::vector<double> errors;
+        for (const auto& layer : report_.layers)
+            errors.push_back(layer.tuned_error);
+        merge(ranks(), errors);
+        for (std::size_t l = 0; l < errors.size(); ++l)
+            report_.layers[l].tuned_error = errors[l];
     }
 
     /// Makes a compressed layer on the host of the layer's weight, which is moved out of the block.
@@ -229,7 +270,7 @@ class block_reconstruction {
     }
 
     void measure_factorized() {
-        report_.factor_error = block_error(b_, block_, data_);
+        report_.factor_error = block_error(b_, block_, data_, ranks());
         phases_.end(b_, "measure");
     }
 
@@ -242,8 +283,22 @@ class block_reconstruction {
         });
         options_.compressor.finish(b_, l, layer);
         phases_.end(b_, "harden");
-        entry(l).tuned_error = options_.compressor.measure(b_, l, layer);
+        if (is_mine(l)) entry(l).tuned_error = options_.compressor.measure(b_, l, layer);
         phases_.end(b_, "measure");
+    }
+
+    const communicator& ranks() const { return options_.ranks; }
+    int owner(index l) const { return owners_[static_cast<std::size_t>(l)]; }
+    bool is_mine(index l) const { return owner(l) == ranks().rank(); }
+    /// The rank that factorizes and measures each layer. A factorization costs about (mn)^2 / (m + n): its rank grows with
+    /// mn / (m + n).
+    std::vector<int> layer_owners() const {
+        std::vector<double> costs;
+        for (index l = 0; l < block_.layer_total(); ++l) {
+            const auto m = static_cast<double>(block_.layer(l).rows()), n = static_cast<double>(block_.layer(l).cols());
+            costs.push_back(m * n * (m * n / (m + n)));
+        }
+        return owners_by_cost(costs, ranks().size());
     }
 
     layer_report& entry(index l) { return report_.layers[static_cast<std::size_t>(l)]; }
@@ -258,6 +313,7 @@ class block_reconstruction {
     const reconstruct_options<B, S>& options_;
     const block_recipe& recipe_;
     std::vector<index> order_;
+    std::vector<int> owners_;  // the rank that factorizes and measures each layer
     std::vector<linear_layer<S>> factorized_;           // on the host, until they are put in place
     std::vector<std::vector<bit_matrix>> first_signs_;  // of every layer before it was tuned
     block_report report_;

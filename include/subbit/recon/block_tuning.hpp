@@ -5,10 +5,12 @@
 #include <subbit/core/progress.hpp>
 #include <subbit/recon/block_concept.hpp>
 #include <subbit/recon/tuning.hpp>
+#include <subbit/recon/window_losses.hpp>
 #include <subbit/train/losses.hpp>
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -40,23 +42,27 @@ struct block_data {
 };
 
 /// The block's relative error: sum importance (Y - Y*)^2 over all windows (docs/method.md, eq. 36), divided by sum
-/// importance Y*^2.
+/// importance Y*^2. The ranks share the windows out, a few at a time.
 template <class Block, class B, class S = typename Block::scalar>
-double block_error(const B& b, const Block& block, const block_data<S>& data) {
+double block_error(const B& b, const Block& block, const block_data<S>& data,
+                   const communicator& ranks = this_process_alone()) {
     data.check();
     typename Block::tape tape;
     const index all = data.inputs.rows;
-    const index step = std::min(all, std::max<index>(1, rows_at_once<B> / data.window) * data.window);
+    const index step = std::max<index>(1, std::min(all, rows_at_once<B>) / data.window) * data.window;
     auto Y = allocate<S>(b, step, data.inputs.cols), gradient = allocate<S>(b, step, data.inputs.cols);
-    const double error = total_of(b, [&](std::span<double> total) {
-        for (index t = 0; t < all; t += step) {
-            const index rows = std::min(step, all - t);
-            const auto y = view(Y).middle_rows(0, rows);
-            block.forward(b, data.inputs.middle_rows(t, rows), data.window, y, tape);
-            weighted_squared_error(b, matrix_view<const S>(y), data.targets.middle_rows(t, rows), data.importance,
-                                   view(gradient).middle_rows(0, rows), total);
-        }
-    });
+    const index steps = (all + step - 1) / step;
+    window_losses<memory_of<B>> losses(b, steps);
+    const unit_range mine = even_share(steps, ranks.size(), ranks.rank());
+    for (index k = mine.first; k < mine.last; ++k) {
+        const index t = k * step, rows = std::min(step, all - t);
+        const auto y = view(Y).middle_rows(0, rows);
+        block.forward(b, data.inputs.middle_rows(t, rows), data.window, y, tape);
+        weighted_squared_error(b, matrix_view<const S>(y), data.targets.middle_rows(t, rows), data.importance,
+                               view(gradient).middle_rows(0, rows), losses.current());
+        losses.keep(b, k);
+    }
+    const double error = losses.total(b, ranks);
     const double norm = weighted_square(b, data.targets, data.importance);
     return norm > 0 ? error / norm : error;
 }
@@ -71,76 +77,96 @@ struct tune_options {
     std::string_view what = "tune";  ///< as progress::step will call it
     progress& watcher = unwatched();
     std::function<void(std::size_t)> after_epoch = {};  ///< called with the number of finished epochs
+    /// Those that share out the windows of a batch; a batch of one is done by every rank.
+    const communicator& ranks = this_process_alone();
 };
 
-/// The steps of a tuning: a batch of windows forward and backward through the block, then a move of the parameters.
+/// The steps of a tuning: the windows of a batch one after the other forward and backward through the block, each on one
+/// of the ranks, then a move of the parameters by the mean of their gradients.
 template <class B, class Block>
 class block_steps {
   public:
     using S = typename Block::scalar;
     using tuner_type = tuner<S, memory_of<B>>;
 
-    /// Every batch but an epoch's last has `batch` windows.
-    block_steps(const B& b, Block& block, const block_data<S>& data, index batch)
+    /// Steps of batches of `batch` windows, with fewer at the end of an epoch.
+    block_steps(const B& b, Block& block, const block_data<S>& data, index batch, const communicator& ranks)
         : b_(b),
           block_(block),
           data_(data),
           batch_(batch),
-          loss_(allocate<double>(b, 1)),
+          ranks_(ranks),
+          losses_(b, data.windows()),
           norm_(weighted_square(b, data.targets, data.importance)) {
         for (auto* m : {&X_, &target_, &Y_, &dY_, &dX_})
-            reshape(b, *m, batch * data.window, data.inputs.cols);
+            reshape(b, *m, data.window, data.inputs.cols);
     }
 
-    void begin_epoch() { fill(b_, 0, as_column(span_of(loss_))); }
+    void begin_epoch() { losses_.clear(b_); }
 
-    void step(std::span<const index> windows, const trainable& train, tuner_type& tune) {
-        gather(windows);
-        tune.next_step(b_);
-        const auto work = [&] { learn(std::ssize(windows) * data_.window, train, tune); };
-        if (!tune.repeats())
-            work();
-        else
-            (std::ssize(windows) == batch_ ? whole_ : rest_)(b_, work);
+    /// `visited` windows of the epoch came before these.
+    void step(std::span<const index> windows, index visited, const trainable& train, tuner_type& tune) {
+        if (batch_ == 1) return step(windows[0], visited, train, tune);
+        const unit_range mine = terms_of(std::ssize(windows), ranks_.size(), ranks_.rank());
+        for (index k = mine.first; k < mine.last; ++k) {
+            take(windows[static_cast<std::size_t>(k)]);
+            const index term = k - mine.first, terms = mine.count();
+            works_[{term, terms}](b_, [&] {
+                learn(train);
+                tune.gather(b_, term, terms);
+            });
+            losses_.keep(b_, visited + k);
+        }
+        tune.next_step(b_, std::ssize(windows));
+        tune.finish_step(b_, moving_, [&] { block_.after_update(b_); });
     }
 
-    /// The relative error over the epoch's windows so far, each measured before its step; waits for the backend.
-    double error() const {
-        const double loss = download(b_, std::span<const double>(const_span(loss_)))(0);
-        return norm_ > 0 ? loss / norm_ : loss;
-    }
+    /// The relative error over the epoch's windows, each measured before its step; waits for the backend and the ranks.
+    double error() const { return relative(losses_.total(b_, ranks_)); }
+    /// The same of this rank's windows so far.
+    double error_so_far() const { return relative(losses_.seen(b_)); }
 
   private:
-    /// Copies the windows' inputs and targets side by side.
-    void gather(std::span<const index> windows) {
-        index to = 0;
-        for (const index w : windows) {
-            const index from = w * data_.window;
-            axpby(b_, 1, data_.inputs.middle_rows(from, data_.window), 0, view(X_).middle_rows(to, data_.window));
-            axpby(b_, 1, data_.targets.middle_rows(from, data_.window), 0, view(target_).middle_rows(to, data_.window));
-            to += data_.window;
-        }
+    void step(index window, index visited, const trainable& train, tuner_type& tune) {
+        take(window);
+        tune.next_step(b_);
+        const auto work = [&] {
+            learn(train);
+            tune.update(b_);
+            block_.after_update(b_);
+        };
+        if (tune.repeats())
+            moving_(b_, work);
+        else
+            work();
+        losses_.keep(b_, visited);
     }
 
-    void learn(index rows, const trainable& train, tuner_type& tune) {
-        const auto part = [&](auto& m) { return view(m).middle_rows(0, rows); };
-        const auto fixed = [&](auto& m) { return matrix_view<const S>(part(m)); };
-        block_.forward(b_, fixed(X_), data_.window, part(Y_), tape_);
-        weighted_squared_error(b_, fixed(Y_), fixed(target_), data_.importance, part(dY_), span_of(loss_));
-        block_.backward(b_, train, tape_, data_.window, fixed(dY_), part(dX_));
-        tune.update(b_);
-        block_.after_update(b_);
+    void take(index window) {
+        const index from = window * data_.window;
+        axpby(b_, 1, data_.inputs.middle_rows(from, data_.window), 0, view(X_));
+        axpby(b_, 1, data_.targets.middle_rows(from, data_.window), 0, view(target_));
     }
+
+    void learn(const trainable& train) {
+        block_.forward(b_, const_view(X_), data_.window, view(Y_), tape_);
+        weighted_squared_error(b_, const_view(Y_), const_view(target_), data_.importance, view(dY_), losses_.current());
+        block_.backward(b_, train, tape_, data_.window, const_view(dY_), view(dX_));
+    }
+
+    double relative(double loss) const { return norm_ > 0 ? loss / norm_ : loss; }
 
     const B& b_;
     Block& block_;
     const block_data<S>& data_;
     index batch_;
+    const communicator& ranks_;
     typename Block::tape tape_;
-    matrix_in<S, memory_of<B>> X_, target_, Y_, dY_, dX_;  // (batch * window, d)
-    vector_in<double, memory_of<B>> loss_;                 // of the epoch so far
+    matrix_in<S, memory_of<B>> X_, target_, Y_, dY_, dX_;  // (window, d)
+    window_losses<memory_of<B>> losses_;
     double norm_;
-    repeated_work<B> whole_, rest_;  // steps with all windows of a batch, and with those left at the end of an epoch
+    std::map<std::pair<index, index>, repeated_work<B>> works_;  // by a term of a batch and the number of terms
+    repeated_work<B> moving_;
 };
 
 /// Tunes parameters of a block against the weighted squared error; returns each epoch's mean relative error. Throws
@@ -156,8 +182,9 @@ requires reconstruction_block<Block, B> std::vector<double> tune_block(const B& 
     const index batch = std::min<index>(static_cast<index>(options.phase.batch_windows), windows);
     if (options.phase.epochs == 0 || options.parameters->empty() || batch == 0) return {};
     const std::size_t steps = options.phase.epochs * static_cast<std::size_t>((windows + batch - 1) / batch);
-    tuner<S, memory_of<B>> tune(b, *std::move(options.parameters), options.phase, steps);
-    block_steps<B, Block> work(b, block, data, batch);
+    const communicator& ranks = batch > 1 ? options.ranks : this_process_alone();
+    tuner<S, memory_of<B>> tune(b, *std::move(options.parameters), options.phase, steps, ranks);
+    block_steps<B, Block> work(b, block, data, batch, ranks);
 
     std::vector<double> curve;
     std::size_t done = 0;
@@ -167,13 +194,13 @@ requires reconstruction_block<Block, B> std::vector<double> tune_block(const B& 
         double error = 0;
         for (index first = 0; first < windows; first += batch) {
             const index count = std::min(batch, windows - first);
-            work.step(std::span(order).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)), train,
-                      tune);
+            work.step(std::span(order).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)), first,
+                      train, tune);
             ++done;
-            if (done % steps_unseen<B> == 0 || first + batch >= windows) error = work.error();
+            if (done % steps_unseen<B> == 0) error = work.error_so_far();
             report_step(options.watcher, options.what, done, steps, error);
         }
-        curve.push_back(error);
+        curve.push_back(work.error());
         if (options.after_epoch) options.after_epoch(epoch + 1);
     }
     return curve;

@@ -6,10 +6,12 @@
 #include <subbit/backend/jobs/repeated.hpp>
 #include <subbit/recon/block_concept.hpp>
 #include <subbit/recon/tuning.hpp>
+#include <subbit/recon/window_losses.hpp>
 #include <subbit/train/losses.hpp>
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -74,6 +76,9 @@ struct distill_options {
     std::function<void(const distillation_state<S>&)> checkpoint = {};
     progress& watcher = unwatched();
     std::function<void(std::size_t)> after_step = {};  ///< called with the number of finished steps
+    /// Those that share out the windows of a batch; a batch of one is done by every rank. The state with which
+    /// `checkpoint` is called is complete on the rank that leads.
+    const communicator& ranks = this_process_alone();
 };
 
 /// One window forward and backward through a model, keeping the activations of as many blocks as fit.
@@ -158,8 +163,11 @@ class distillation {
                                          std::max<std::size_t>(1, data.windows.size()))),
           steps_per_epoch_((data.windows.size() + batch_ - 1) / batch_),
           steps_(options.recipe.phase.epochs * steps_per_epoch_),
+          ranks_(batch_ > 1 ? options.ranks : this_process_alone()),
           state_(options.state),
-          pass_(student, options.recipe) {}
+          pass_(student, options.recipe),
+          losses_(b, std::ssize(data.windows)),
+          resumed_loss_(options.state.epoch_loss) {}
 
     void run() {
         if (state_.steps_done >= steps_) return;
@@ -182,12 +190,11 @@ class distillation {
         std::vector<parameter<S>> parameters;
         for (index l = 0; l < student_.block_total(); ++l)
             student_.block_at(l).parameters(b_, "model.layers." + std::to_string(l) + ".", train_, parameters);
-        tune_.emplace(b_, std::move(parameters), options_.recipe.phase, steps_);
+        tune_.emplace(b_, std::move(parameters), options_.recipe.phase, steps_, ranks_);
         if (state_.steps_done > 0) tune_->restore(b_, state_.steps_done, std::move(state_.moments), state_.peak_rates);
         state_.moments.clear();
         state_.peak_rates = tune_->peaks();
         tokens_ = allocate<std::int32_t>(b_, std::ssize(data_.windows[0]));
-        loss_ = upload(b_, std::span<const double>(&state_.epoch_loss, 1));
     }
 
     void step() {
@@ -197,39 +204,39 @@ class distillation {
         if (looked_at) phases_.skip(b_);
         learn(now);
         if (looked_at) phases_.end(b_, "learn");
-        move(batch_ > 1 ? now.last - now.first : 0);
+        move(batch_ > 1 ? static_cast<index>(now.last - now.first) : 0);
         if (looked_at) phases_.end(b_, "update");
         ++state_.steps_done;
         account(now, looked_at);
     }
 
-    /// The gradients of a batch of windows.
+    /// The gradients of this rank's windows of a batch, summed where there are several.
     void learn(const batch& now) {
         const auto order = visiting_order(options_.recipe.phase.seed, now.epoch, std::ssize(data_.windows));
-        for (std::size_t at = now.first; at < now.last; ++at) {
-            const auto& window = data_.windows[static_cast<std::size_t>(order[at])];
-            upload(b_, std::span<const std::int32_t>(window), span_of(tokens_));
-            data_.teacher.begin(order[at]);
-            learning_(b_, [&] {
-                pass_.run(b_, train_, const_span(tokens_), std::as_const(data_.teacher), span_of(loss_));
-                if (batch_ > 1) tune_->gather(b_);
+        const auto terms = static_cast<index>(now.last - now.first);
+        const unit_range mine = batch_ > 1 ? terms_of(terms, ranks_.size(), ranks_.rank()) : unit_range{0, 1};
+        for (index k = mine.first; k < mine.last; ++k) {
+            const std::size_t visit = now.first + static_cast<std::size_t>(k);
+            const index w = order[visit];
+            upload(b_, std::span<const std::int32_t>(data_.windows[static_cast<std::size_t>(w)]), span_of(tokens_));
+            data_.teacher.begin(w);
+            const index term = k - mine.first;
+            learning_[{term, mine.count()}](b_, [&] {
+                pass_.run(b_, train_, const_span(tokens_), std::as_const(data_.teacher), losses_.current());
+                if (batch_ > 1) tune_->gather(b_, term, mine.count());
             });
+            losses_.keep(b_, static_cast<index>(visit));
         }
+        unseen_ += mine.count();
     }
 
     /// Moves the parameters by their gradients, or by the mean of the `gathered` ones.
-    void move(std::size_t gathered) {
+    void move(index gathered) {
         tune_->next_step(b_, gathered);
-        const auto work = [&] {
-            tune_->update(b_);
-            if (train_.latents)
-                for (index l = 0; l < student_.block_total(); ++l)
-                    student_.block_at(l).after_update(b_);
-        };
-        if (tune_->repeats())
-            moving_(b_, work);
-        else
-            work();
+        tune_->finish_step(b_, moving_, [&] {
+            for (index l = 0; train_.latents && l < student_.block_total(); ++l)
+                student_.block_at(l).after_update(b_);
+        });
     }
 
     /// Reads the losses when they are needed, and reports them.
@@ -237,16 +244,15 @@ class distillation {
         const auto& recipe = options_.recipe;
         const bool ends = done.last == data_.windows.size();
         const bool saves = recipe.checkpoint_steps > 0 && state_.steps_done % recipe.checkpoint_steps == 0;
-        windows_unseen_ += done.last - done.first;
-        if (ends || saves || looked_at) {
-            const double now = download(b_, std::span<const double>(const_span(loss_)))(0);
-            const double before = std::exchange(state_.epoch_loss, now);
-            shown_ = (now - before) / static_cast<double>(std::exchange(windows_unseen_, 0));
+        if (looked_at && unseen_ > 0) {
+            const double before = std::exchange(seen_, losses_.seen(b_));
+            shown_ = (seen_ - before) / static_cast<double>(std::exchange(unseen_, 0));
         }
+        if (ends || saves) state_.epoch_loss = losses_.total(b_, ranks_, resumed_loss_);
         if (ends) {
             state_.curve.push_back(state_.epoch_loss / static_cast<double>(data_.windows.size()));
-            state_.epoch_loss = 0;
-            fill(b_, 0, as_column(span_of(loss_)));
+            state_.epoch_loss = resumed_loss_ = seen_ = 0;
+            losses_.clear(b_);
         }
         if (options_.after_step) options_.after_step(state_.steps_done);
         if (saves && options_.checkpoint && state_.steps_done < steps_) {
@@ -270,14 +276,17 @@ class distillation {
     const distill_options<S>& options_;
     trainable train_;
     std::size_t batch_, steps_per_epoch_, steps_;
+    const communicator& ranks_;
     distillation_state<S>& state_;
     distillation_pass<Model> pass_;
+    window_losses<memory_of<B>> losses_;  // of the present epoch, or what this process has done of it
+    double resumed_loss_;                 // what an earlier process had done of it
     std::optional<tuner<S, memory_of<B>>> tune_;
-    vector_in<std::int32_t, memory_of<B>> tokens_;  // of the present window
-    vector_in<double, memory_of<B>> loss_;          // of the epoch so far
-    repeated_work<B> learning_, moving_;
-    std::size_t windows_unseen_ = 0;  // number of windows whose loss the host has not read yet
-    double shown_ = 0;
+    vector_in<std::int32_t, memory_of<B>> tokens_;                  // of the present window
+    std::map<std::pair<index, index>, repeated_work<B>> learning_;  // by a term of a batch and the number of terms
+    repeated_work<B> moving_;
+    index unseen_ = 0;  // number of this rank's windows whose loss the host has not read yet
+    double seen_ = 0, shown_ = 0;
     phase_clock phases_;
 };
 

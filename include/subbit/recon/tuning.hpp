@@ -2,18 +2,23 @@
 // phases.
 #pragma once
 
+#include <subbit/backend/jobs/repeated.hpp>
 #include <subbit/core/progress.hpp>
 #include <subbit/core/random.hpp>
+#include <subbit/distribute/exchange.hpp>
 #include <subbit/recon/linear_layer.hpp>
 #include <subbit/train/adamw.hpp>
 #include <subbit/train/muon.hpp>
+#include <subbit/train/pairwise_sum.hpp>
 #include <subbit/train/schedules.hpp>
 
 #include <algorithm>
+#include <cstdint>
 #include <iterator>
 #include <numeric>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace subbit {
@@ -87,116 +92,194 @@ trainable kinds_of(std::span<const parameter<S>> parameters) {
             .norms = has(parameter_kind::norm)};
 }
 
-/// Parameters with their peak rates and the optimizers' state.
+/// Parameters with their peak rates and the optimizers' state, which the ranks of a job share out: each parameter has an
+/// owner, who moves it and sends it to the others.
 template <class S, class Memory = host_memory>
 class tuner {
   public:
     using moment_list = std::vector<moment_pair<S>>;
 
-    /// `steps` is the length of the whole schedule.
+    /// `steps` is the length of the whole schedule. With several ranks every step moves by gathered gradients.
     template <class B>
-    tuner(const B& b, std::vector<parameter<S>> parameters, const phase_options& options, std::size_t steps)
-        : parameters_(std::move(parameters)),
+    tuner(const B& b, std::vector<parameter<S>> parameters, const phase_options& options, std::size_t steps,
+          const communicator& ranks = this_process_alone())
+        : ranks_(ranks),
+          parameters_(std::move(parameters)),
           schedule_{1.0, options.final_fraction, steps, options.warmup},
           adamw_(options.optimizer) {
         const auto of_muon = [&](const auto& p) { return options.matrices == matrix_optimizer::muon && p.rows > 0; };
         const auto first =
             std::stable_partition(parameters_.begin(), parameters_.end(), [&](const auto& p) { return !of_muon(p); });
-        of_adamw_ = static_cast<std::size_t>(first - parameters_.begin());
         for (const auto& p : parameters_) {
             const auto& rate = options.rate_of(p.kind);
             peaks_.push_back(rate.for_magnitude(rate.relative ? mean_magnitude(b, std::span<const S>(p.value)) : 0));
         }
-        rates_.resize(peaks_.size());
+        choose_owners();
+        for (std::size_t i = 0; i < parameters_.size(); ++i) {
+            if (owners_[i] != ranks.rank()) continue;
+            own_.push_back(parameters_[i]);
+            if (i < static_cast<std::size_t>(first - parameters_.begin())) ++of_adamw_;
+        }
+        choose_own_peaks();
     }
 
-    /// Adds the present gradients to a sum for the next step, which uses their mean. Can be recorded.
+    /// Adds the present gradients to a sum for the next step, which uses their mean: term `term` of `terms`, those of
+    /// this rank, in order. Can be recorded for each pair of numbers.
     template <class B>
-    void gather(const B& b) {
-        if (sums_.empty())
-            for (const auto& p : parameters_) {
-                sums_.push_back(allocate<S>(b, std::ssize(p.gradient)));
-                gathered_.push_back(p);
-                gathered_.back().gradient = span_of(sums_.back());
-            }
-        for (std::size_t i = 0; i < parameters_.size(); ++i)
-            axpby(b, 1, as_matrix(parameters_[i], parameters_[i].gradient), 1,
-                  as_matrix(parameters_[i], gathered_[i].gradient));
+    void gather(const B& b, index term, index terms) {
+        sum_.add(b, gradients_, term, terms);
     }
 
-    /// Moves every parameter along its gradient, or along the mean of the `gathered` ones.
+    /// Moves every parameter along its gradient, or along the mean of the `gathered` ones of all ranks.
     template <class B>
-    void step(const B& b, std::size_t gathered = 0) {
+    void step(const B& b, index gathered = 0) {
         next_step(b, gathered);
         update(b);
+        share(b);
     }
 
-    /// The first half of a step: sets the numbers that differ from the last step.
+    /// The first part of a step: sums gathered gradients over the ranks, and sets the numbers that differ from the last
+    /// step.
     template <class B>
-    void next_step(const B& b, std::size_t gathered = 0) {
-        takes_gathered_ = gathered > 0;
-        gradient_share_ = 1 / static_cast<double>(std::max<std::size_t>(gathered, 1));
+    void next_step(const B& b, index gathered = 0) {
+        for (std::size_t i = 0; i < gradients_.size(); ++i)
+            sum_to_owner(b, ranks_, gathered, gradients_[i].gradient, gradient_owners_[i], received_);
+        gradient_share_ = 1 / static_cast<double>(std::max<index>(gathered, 1));
         const double share = schedule_(adamw_.steps());
-        std::transform(peaks_.begin(), peaks_.end(), rates_.begin(), [&](double peak) { return peak * share; });
+        std::transform(own_peaks_.begin(), own_peaks_.end(), rates_.begin(), [&](double peak) { return peak * share; });
         adamw_.next_step(b, share, gradient_share_);
     }
-    /// The second half, which can be recorded if repeats(): it is the same in every step with gathered gradients, and
-    /// in every step without.
+    /// The second part, which is the same in every step and can be recorded if repeats(): moves this rank's parameters.
     template <class B>
     void update(const B& b) {
-        const std::span<const parameter<S>> all(takes_gathered_ ? gathered_ : parameters_);
-        const std::span<const double> peaks(peaks_), rates(rates_);
-        adamw_.update(b, all.first(of_adamw_), peaks.first(of_adamw_), takes_gathered_);
+        const std::span<const parameter<S>> all(own_);
+        adamw_.update(b, all.first(of_adamw_), std::span<const double>(own_peaks_).first(of_adamw_));
         if (repeats()) return;
-        for (std::size_t i = of_adamw_; i < parameters_.size() && takes_gathered_; ++i) {
-            const auto sum = as_matrix(gathered_[i], gathered_[i].gradient);
-            axpby(b, gradient_share_, sum, 0, as_matrix(parameters_[i], parameters_[i].gradient));
-            fill(b, 0, sum);
-        }
-        muon_.step(b, std::span<const parameter<S>>(parameters_).subspan(of_adamw_), rates.subspan(of_adamw_));
+        const S* scaled = nullptr;  // parameters that share a gradient follow each other
+        for (const auto& p : all.subspan(of_adamw_))
+            if (std::exchange(scaled, p.gradient.data()) != p.gradient.data())
+                axpby(b, 0, as_matrix(p, p.gradient), gradient_share_, as_matrix(p, p.gradient));
+        muon_.step(b, all.subspan(of_adamw_), std::span<const double>(rates_).subspan(of_adamw_));
+    }
+    /// The last part: every rank receives the others' parameters.
+    template <class B>
+    void share(const B& b) {
+        for (std::size_t i = 0; i < parameters_.size(); ++i)
+            broadcast(b, ranks_, parameters_[i].value, owners_[i]);
+    }
+    /// Both together, then `after`, which follows the move: recorded as far as possible.
+    template <class B, class F>
+    void finish_step(const B& b, repeated_work<B>& recorded, const F& after) {
+        const auto work = [&] {
+            update(b);
+            if (ranks_.is_alone()) after();
+        };
+        if (repeats())
+            recorded(b, work);
+        else
+            work();
+        if (ranks_.is_alone()) return;
+        share(b);
+        after();
     }
     /// False if Muon moves some parameters, since it waits for norms.
-    bool repeats() const { return of_adamw_ == parameters_.size(); }
+    bool repeats() const { return of_adamw_ == own_.size(); }
 
     const std::vector<double>& peaks() const { return peaks_; }
 
-    /// The moments of all parameters in the tuner's order, on the host; empty before the first step.
+    /// The moments of all parameters in the tuner's order, on the host of the rank that leads (elsewhere only its own);
+    /// empty before the first step.
     template <class B>
     moment_list moments(const B& b) const {
-        moment_list all = adamw_.moments(b);
+        moment_list own = adamw_.moments(b);
         auto others = muon_.moments(b);
-        std::move(others.begin(), others.end(), std::back_inserter(all));
+        std::move(others.begin(), others.end(), std::back_inserter(own));
+        if (ranks_.is_alone()) return own;
+        moment_list all(parameters_.size());
+        auto next = own.begin();
+        for (std::size_t i = 0; i < parameters_.size(); ++i) {
+            if (owners_[i] == ranks_.rank()) all[i] = std::move(*next++);
+            if (owners_[i] == 0) continue;
+            for (auto* half : {&all[i].first, &all[i].second})
+                send_to_lead(*half, owners_[i]);
+        }
         return all;
     }
-    /// Resumes after `steps` steps with the result of moments(), and with the peak rates of the phase's start, which
-    /// depend on the parameters' magnitudes at that time.
+    /// Resumes after `steps` steps with the result of moments() of the rank that leads, and with the peak rates of the
+    /// phase's start, which depend on the parameters' magnitudes at that time.
     template <class B>
     void restore(const B& b, std::size_t steps, moment_list moments, std::vector<double> peaks) {
         require_size("tuner: moments", std::ssize(moments), std::ssize(parameters_));
         require_size("tuner: peak rates", std::ssize(peaks), std::ssize(peaks_));
         peaks_ = std::move(peaks);
-        const auto middle = moments.begin() + static_cast<std::ptrdiff_t>(of_adamw_);
-        muon_.restore(b, {std::make_move_iterator(middle), std::make_move_iterator(moments.end())});
-        moments.erase(middle, moments.end());
-        adamw_.restore(b, steps, moments);
+        choose_own_peaks();
+        moment_list own;
+        for (std::size_t i = 0; i < parameters_.size(); ++i)
+            if (owners_[i] == ranks_.rank()) own.push_back(std::move(moments[i]));
+        const auto middle = own.begin() + static_cast<std::ptrdiff_t>(of_adamw_);
+        muon_.restore(b, {std::make_move_iterator(middle), std::make_move_iterator(own.end())});
+        own.erase(middle, own.end());
+        adamw_.restore(b, steps, own);
     }
 
   private:
-    /// A parameter's values, gradient or sum in the shape of the parameter; a vector is one row.
+    /// A parameter's values or gradient in the shape of the parameter; a vector is one row.
     static matrix_view<S> as_matrix(const parameter<S>& p, std::span<S> numbers) {
         const index rows = std::max<index>(p.rows, 1);
         return {numbers.data(), rows, std::ssize(numbers) / rows};
     }
+    /// Gives each gradient an owner, whose parameters are those with this gradient: the paths of a layer may share one.
+    void choose_owners() {
+        std::vector<std::size_t> gradient_of;
+        std::vector<double> costs;
+        for (const auto& p : parameters_) {
+            const auto known = std::find_if(gradients_.begin(), gradients_.end(), [&](const auto& other) {
+                return other.gradient.data() == p.gradient.data();
+            });
+            gradient_of.push_back(static_cast<std::size_t>(known - gradients_.begin()));
+            if (known == gradients_.end()) {
+                gradients_.push_back(p);
+                costs.push_back(0);
+            }
+            costs[gradient_of.back()] += static_cast<double>(p.value.size());
+        }
+        gradient_owners_ = owners_by_cost(costs, ranks_.size());
+        for (const std::size_t g : gradient_of)
+            owners_.push_back(gradient_owners_[g]);
+    }
+    void choose_own_peaks() {
+        own_peaks_.clear();
+        for (std::size_t i = 0; i < parameters_.size(); ++i)
+            if (owners_[i] == ranks_.rank()) own_peaks_.push_back(peaks_[i]);
+        rates_.resize(own_peaks_.size());
+    }
+    void send_to_lead(std::vector<S>& numbers, int owner) const {
+        std::uint64_t size = numbers.size();
+        const std::span<std::uint64_t> message(&size, 1);
+        if (ranks_.rank() == owner) {
+            ranks_.send(std::as_bytes(message), 0);
+            ranks_.send(std::as_bytes(std::span(numbers)), 0);
+        } else if (ranks_.leads()) {
+            ranks_.receive(std::as_writable_bytes(message), owner);
+            numbers.resize(size);
+            ranks_.receive(std::as_writable_bytes(std::span(numbers)), owner);
+        }
+    }
 
+    const communicator& ranks_;
     std::vector<parameter<S>> parameters_;  // AdamW's, then Muon's
-    std::size_t of_adamw_ = 0;
+    std::vector<int> owners_;               // the rank that moves each
+    std::vector<parameter<S>> gradients_;   // one of the parameters of each gradient
+    std::vector<int> gradient_owners_;
+    std::vector<parameter<S>> own_;         // this rank's, in that order
+    std::size_t of_adamw_ = 0;              // of own_
     cosine_schedule schedule_;
     adamw<S, Memory> adamw_;
     muon<S, Memory> muon_;
-    std::vector<double> peaks_, rates_;  // rates_: of the present step
-    std::vector<vector_in<S, Memory>> sums_;
-    std::vector<parameter<S>> gathered_;  // the parameters with sums_ for gradients
-    bool takes_gathered_ = false;
+    std::vector<double> peaks_;               // of all parameters
+    std::vector<double> own_peaks_, rates_;   // rates_: of the present step
+    pairwise_sum<S, Memory> sum_;
+    vector_in<S, Memory> received_;  // another rank's part of a sum
     double gradient_share_ = 1;
 };
 

@@ -45,7 +45,7 @@ class adamw {
     template <class B>
     void step(const B& b, std::span<const parameter<S>> parameters, std::span<const double> rates) {
         next_step(b, 1, 1);
-        update(b, parameters, rates, false);
+        update(b, parameters, rates);
     }
 
     /// The first half of a step: the numbers that differ from the last step go to the backend's memory. Every rate is
@@ -58,9 +58,9 @@ class adamw {
                              1 / std::sqrt(1 - std::pow(options_.beta2, t)), gradient_share};
         upload(b, std::span<const double>(now.numbers()), span_of(now_));
     }
-    /// The second half, which is the same in every step and can be recorded. With `clears`, gradients are set to zero.
+    /// The second half, which is the same in every step and can be recorded.
     template <class B>
-    void update(const B& b, std::span<const parameter<S>> parameters, std::span<const double> rates, bool clears) {
+    void update(const B& b, std::span<const parameter<S>> parameters, std::span<const double> rates) {
         if (moments_.empty())
             for (const auto& p : parameters) {
                 const index size = std::ssize(p.value);
@@ -77,7 +77,7 @@ class adamw {
             slots.push_back(
                 {p.gradient.data(), first.data(), second.data(), p.value.data(), std::ssize(p.value), rates[i]});
         }
-        adamw_update(b, options_, std::span<const adamw_slot<S>>(slots), clears, const_span(now_));
+        adamw_update(b, options_, std::span<const adamw_slot<S>>(slots), const_span(now_));
     }
 
     std::size_t steps() const { return steps_; }

@@ -28,10 +28,10 @@ void do_widen_margin(gpu_tag, const B& b, std::span<S> latent, S margin) {
 
 template <class B, class S>
 void do_adamw_update(gpu_tag, const B& b, const adamw_options& options, std::span<const adamw_slot<S>> slots,
-                     bool clears, std::span<const double> step) {
+                     std::span<const double> step) {
     using kernel = gpu::adamw_kernel<S>;
     for (std::size_t first = 0; first < slots.size(); first += kernel::slots_at_once) {
-        kernel k{options, {}, {}, 0, clears, step.data()};
+        kernel k{options, {}, {}, 0, step.data()};
         index blocks = 0;
         for (const auto& slot :
              slots.subspan(first, std::min<std::size_t>(kernel::slots_at_once, slots.size() - first))) {

@@ -102,12 +102,12 @@ struct adamw_factors {
 
 /// m <- beta1 m + (1 - beta1) g; v <- beta2 v + (1 - beta2) g^2; x <- keep x - step_size m / (sqrt(v) root + epsilon),
 /// for the moments m and v, gradient g and values x of every slot (docs/method.md, eq. 40). `step` has the numbers of
-/// an adamw_step. With `clears`, gradients are set to zero, ready for the next sum.
+/// an adamw_step.
 template <class B, class S>
-void adamw_update(const B& b, const adamw_options& options, std::span<const adamw_slot<S>> slots, bool clears,
+void adamw_update(const B& b, const adamw_options& options, std::span<const adamw_slot<S>> slots,
                   std::span<const double> step) {
     require_size("adamw_update: step", std::ssize(step), index{adamw_step::count});
-    do_adamw_update(typename B::tag{}, b, options, slots, clears, step);
+    do_adamw_update(typename B::tag{}, b, options, slots, step);
 }
 
 /// total[0] += factor * sum of the numbers, in their order on the host; `total` is one number of the backend's memory.

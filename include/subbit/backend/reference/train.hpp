@@ -37,7 +37,7 @@ void do_widen_margin(reference_tag, const B&, std::span<S> latent, S margin) {
 
 template <host_backend B, class S>
 void do_adamw_update(reference_tag, const B& b, const adamw_options& options, std::span<const adamw_slot<S>> slots,
-                     bool clears, std::span<const double> step) {
+                     std::span<const double> step) {
     for (const adamw_slot<S>& slot : slots)
         vectorized_for(b, slot.size, 1 << 15, [&](index begin, index end) {
             const adamw_slot<S> p = slot;  // copies that no store can change
@@ -49,7 +49,6 @@ void do_adamw_update(reference_tag, const B& b, const adamw_options& options, st
                 p.value[j] =
                     by.keep * p.value[j] - by.step_size * p.first[j] / (std::sqrt(p.second[j]) * by.root + by.epsilon);
             }
-            if (clears) std::fill(p.gradient + begin, p.gradient + end, S(0));
         });
 }
 

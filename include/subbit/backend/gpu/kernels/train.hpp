@@ -58,7 +58,6 @@ struct adamw_kernel {
     adamw_slot<S> slots[slots_at_once];
     index first_block[slots_at_once];
     int count;
-    bool clears;
     const double* step;
 
     template <class Block>
@@ -76,7 +75,6 @@ struct adamw_kernel {
             p.first[j] = m;
             p.second[j] = v;
             p.value[j] = f.keep * p.value[j] - f.step_size * m / (std::sqrt(v) * f.root + f.epsilon);
-            if (clears) p.gradient[j] = S(0);
         }
     }
 };

@@ -1,0 +1,12 @@
+# Whether there is a subbit::mpi (cmake/subbitMpi.cmake).
+set(with_mpi ${SUBBIT_WITH_MPI})
+if(with_mpi STREQUAL AUTO)
+  set(with_mpi OFF)
+  if(PROJECT_IS_TOP_LEVEL)
+    find_package(MPI QUIET COMPONENTS CXX)
+    set(with_mpi ${MPI_CXX_FOUND})
+  endif()
+endif()
+if(with_mpi)
+  include(cmake/subbitMpi.cmake)
+endif()
