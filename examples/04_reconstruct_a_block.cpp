@@ -95,10 +95,13 @@ std::vector<sb::layer_moments<float>> calibrate(const sb::cpu& b, mlp& block, co
     mlp::tape tape;
     sb::matrix<float> Y(X.rows(), X.cols()), dX(X.rows(), X.cols());
     block.forward(b, sb::const_view(X), window, sb::view(Y), tape);
-    block.backward(b, {}, tape, window, sb::const_view(dY), sb::view(dX), [&](sb::index l, auto in, auto d_out) {
-        inputs[static_cast<std::size_t>(l)].add_batch(b, in, window);
-        outputs[static_cast<std::size_t>(l)].add_batch(b, d_out, window);
-    });
+    for (const bool adds : {false, true})  // the first pass finds the norms beyond which a token is clipped
+        block.backward(b, {}, tape, window, sb::const_view(dY), sb::view(dX), [&](sb::index l, auto in, auto d_out) {
+            auto& i = inputs[static_cast<std::size_t>(l)];
+            auto& o = outputs[static_cast<std::size_t>(l)];
+            adds ? i.add_batch(b, in) : i.observe(b, in);
+            adds ? o.add_batch(b, d_out) : o.observe(b, d_out);
+        });
     std::vector<sb::layer_moments<float>> moments;
     for (std::size_t l = 0; l < inputs.size(); ++l)
         moments.push_back({sb::shrink(inputs[l].finish(), 0.4), sb::shrink(outputs[l].finish(), 0.4)});

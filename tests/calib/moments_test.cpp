@@ -27,7 +27,7 @@ double relative_difference(const vector<double>& x, const vector<double>& y) {
 
 vector<double> moments_of(const std::vector<matrix<double>>& batches, const moment_options& options) {
     clipped_moments<double> moments(batches.front().cols(), options);
-    if (options.mode == clipping::two_phase)
+    if (needs_two_passes(options.mode))
         for (const auto& X : batches)
             moments.observe(backend, X);
     for (const auto& X : batches)
@@ -44,7 +44,7 @@ TEST_SUITE("reference") {
         for (const char* name : {"batch0", "batch1", "batch2"})
             batches.push_back(file.read_matrix<double>(name));
 
-        const auto online = moments_of(batches, {});
+        const auto online = moments_of(batches, {.mode = clipping::online});
         CHECK(relative_difference(online, file.read_vector<double>("online.inputs")) < 1e-5);
         CHECK(relative_difference(shrink(online, 0.4), file.read_vector<double>("online.inputs.shrunk_0.4")) < 1e-5);
 
@@ -58,7 +58,7 @@ TEST_SUITE("reference") {
 
         for (auto& X : batches)
             X *= 1e-4;
-        CHECK(relative_difference(moments_of(batches, {.scale = 1e6}),
+        CHECK(relative_difference(moments_of(batches, {.mode = clipping::online, .scale = 1e6}),
                                   file.read_vector<double>("online.output_gradients_of_batches_times_1e-4")) < 1e-5);
     }
 }
@@ -92,7 +92,7 @@ TEST_CASE("clipping bounds the influence of one token by tau^2 / T (Lemma 1)") {
 TEST_CASE("online rescales what it has when the bound grows") {
     const auto X = random_batch(5, 30, 4);
     const matrix<double> louder = 3.0 * X;
-    clipped_moments<double> moments(4);
+    clipped_moments<double> moments(4, {.mode = clipping::online});
     moments.add_batch(backend, X);
     const double before = moments.tau();
     const vector<double> first = moments.finish();
@@ -106,39 +106,78 @@ TEST_CASE("a stack of batches is its batches one after the other") {
     for (index k = 0; k < 4; ++k)
         stack.middleRows(15 * k, 15) =
             static_cast<double>(1 + k % 3) * random_batch(11 + static_cast<std::uint64_t>(k), 15, 5);
-    for (const auto mode : {clipping::online, clipping::two_phase, clipping::plain}) {
+    for (const auto mode : {clipping::quantile, clipping::online, clipping::two_phase, clipping::plain}) {
         clipped_moments<double> one(5, {.mode = mode}), all = one;
         for (const bool adds : {false, true}) {
             for (index k = 0; k < 4; ++k) {
                 const matrix<double> batch = stack.middleRows(15 * k, 15);
                 adds ? one.add_batch(backend, batch) : one.observe(backend, batch);
             }
-            if (!adds && mode != clipping::two_phase) one = all;
+            if (!adds && !needs_two_passes(mode)) one = all;
             if (adds)
                 all.add_batch(backend, stack, 15);
-            else if (mode == clipping::two_phase)
+            else if (needs_two_passes(mode))
                 all.observe(backend, stack, 15);
         }
         CHECK(all.tau() == one.tau());
         CHECK(all.finish() == one.finish());
     }
-    clipped_moments<double> moments(5);
+    clipped_moments<double> moments(5, {.mode = clipping::online});
     CHECK_THROWS_AS(moments.add_batch(backend, stack, 16), shape_error);
 }
 
 TEST_CASE("one loud token among 2000 is clipped to the bound of the others") {
     auto X = random_batch(7, 2000, 8);
     X.row(17) *= 1e6;
-    clipped_moments<double> moments(8);
-    moments.add_batch(backend, X);
-    CHECK(moments.tau() < 10.0);
-    CHECK(moments.finish().maxCoeff() < 2.0);
+    for (const auto mode : {clipping::quantile, clipping::online}) {
+        clipped_moments<double> moments(8, {.mode = mode});
+        if (needs_two_passes(mode)) moments.observe(backend, X);
+        moments.add_batch(backend, X);
+        CHECK(moments.tau() < 10.0);
+        CHECK(moments.finish().maxCoeff() < 2.0);
+    }
+}
+
+TEST_CASE("one loud token among thousands does not decide, however small the batches") {
+    const index tokens = 4096;
+    matrix<double> X = random_batch(21, tokens, 2);
+    X.row(0) << 100.0, 0.0;
+    const auto ratio = [&](clipping mode, index batch) {
+        std::vector<matrix<double>> batches;
+        for (index t = 0; t < tokens; t += batch)
+            batches.push_back(X.middleRows(t, batch));
+        const auto moments = moments_of(batches, {.mode = mode});
+        return moments(0) / moments(1);
+    };
+    for (const index batch : {1, 64, 256, 2048, 4096}) {
+        CAPTURE(batch);
+        CHECK(ratio(clipping::quantile, batch) == doctest::Approx(1.0).epsilon(0.1));
+        CHECK(ratio(clipping::quantile, batch) == doctest::Approx(ratio(clipping::quantile, tokens)).epsilon(1e-12));
+    }
+    CHECK(ratio(clipping::online, 64) > 1.5);  // the paper's: batches too small to clip
+    CHECK(ratio(clipping::two_phase, 64) > 1.5);
+}
+
+TEST_CASE("the bound is the norm that the asked fraction of all tokens has at most, in any order") {
+    matrix<double> X(1000, 1);
+    for (index t = 0; t < 1000; ++t)
+        X(t, 0) = static_cast<double>((t * 617) % 1000 + 1);  // each of 1 to 1000 once
+    for (const auto& [keep, bound] : {std::pair{0.999, 999.0}, {0.99, 990.0}, {0.5, 500.0}, {1.0, 1000.0}}) {
+        clipped_moments<double> moments(1, {.keep = percentile{keep}});
+        moments.observe(backend, X.topRows(300));
+        moments.observe(backend, X.bottomRows(700), 100);
+        CAPTURE(keep);
+        CHECK(moments.tau() >= bound);
+        CHECK(moments.tau() <= bound * (1 + 1.0 / 256));  // norms are counted in bins of that width
+    }
 }
 
 TEST_CASE("bad batches and settings are refused, and leave the moments alone") {
     const auto X = random_batch(3, 10, 4);
     clipped_moments<double> moments(4, {.name = "q_proj inputs"});
     CHECK_THROWS_AS(moments.finish(), value_error);
+    CHECK_THROWS_AS(moments.add_batch(backend, X), value_error);  // before observe
+    moments.observe(backend, X);
     moments.add_batch(backend, X);
     const vector<double> before = moments.finish();
     auto bad = X;
@@ -148,6 +187,7 @@ TEST_CASE("bad batches and settings are refused, and leave the moments alone") {
     CHECK_THROWS_AS(moments.add_batch(backend, random_batch(3, 10, 5)), shape_error);
     CHECK_THROWS_AS(moments.add_batch(backend, matrix<double>(0, 4)), value_error);
     CHECK(moments.finish() == before);
+    CHECK_THROWS_AS(moments.observe(backend, X), value_error);  // the bound of what was added would be another
 
     CHECK_THROWS_AS(clipped_moments<double>(0), value_error);
     CHECK_THROWS_AS(clipped_moments<double>(4, {.keep = percentile{0}}), value_error);

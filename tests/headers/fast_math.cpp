@@ -42,7 +42,7 @@ int main(int count, char**) {
         refuse([&] { subbit::dbf_admm(backend, broken, {.rank = 2, .iterations = 2}); });
         refuse([&] { subbit::residual_svid(backend, broken, {}); });
         refuse([&] { subbit::rank_for(subbit::bits_per_weight{bad}, 6, 5); });
-        refuse([&] { subbit::clipped_moments<float>(5).add_batch(backend, broken); });
+        refuse([&] { subbit::clipped_moments<float>(5).observe(backend, broken); });
         refuse([&] { subbit::clipped_moments<float>(5, {.scale = bad}); });
         subbit::low_rank_binary_linear<float> layer;
         layer.s_post = moments;

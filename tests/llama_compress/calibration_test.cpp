@@ -108,7 +108,7 @@ TEST_CASE("a model's moments are those of its activations and gradients") {
     const tiny_case c;
     const auto seen = observe(c);
     const subbit::reference<double> b;
-    for (const auto mode : {clipping::plain, clipping::two_phase}) {
+    for (const auto mode : {clipping::plain, clipping::two_phase, clipping::quantile}) {
         const auto moments = c.moments<double>(b, mode);
         REQUIRE(moments.size() == 2);
         for (index l = 0; l < 2; ++l)
@@ -124,7 +124,7 @@ TEST_CASE("a model's moments are those of its activations and gradients") {
 
 TEST_CASE("moments depend on neither the memory that is allowed nor the threads") {
     const tiny_case c;
-    for (const auto mode : {clipping::online, clipping::two_phase, clipping::plain}) {
+    for (const auto mode : {clipping::quantile, clipping::online, clipping::two_phase, clipping::plain}) {
         const auto all = c.moments<float>(subbit::cpu({.threads = 1}), mode);
         const auto single = c.moments<float>(subbit::cpu({.threads = 1}), mode, 0);
         const auto pairs = c.moments<float>(subbit::cpu({.threads = 2}), mode, 2 * 3 * length * 16 * sizeof(float));

@@ -17,9 +17,9 @@ using block_moments = per_linear<subbit::layer_moments<S>>;
 /// not grow with the depth of the model.
 inline constexpr std::size_t calibration_bytes = std::size_t{192} << 20;
 
-/// Moments of every block, each window being one batch (docs/method.md, section 3). Gradients are those of the window's
-/// mean next-token cross entropy. `held_bytes` limits the hidden states that are held at once; the moments do not
-/// depend on it.
+/// Moments of every block, each window being one batch (docs/method.md, section 3), in one pass or in two. Gradients
+/// are those of the window's mean next-token cross entropy. `held_bytes` limits the hidden states that are held at
+/// once; the moments do not depend on it.
 template <class S, class B>
 std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model,
                                         std::span<const std::vector<std::int32_t>> windows,
@@ -49,7 +49,7 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
     const index total = std::ssize(windows);
     const auto per_window = static_cast<std::size_t>(blocks + 1) * static_cast<std::size_t>(length * d) * sizeof(S);
     const index chunk = std::max<index>(1, static_cast<index>(held_bytes / per_window));
-    const bool two_passes = options.mode == subbit::clipping::two_phase;
+    const bool two_passes = subbit::needs_two_passes(options.mode);
     const index chunks = (total + chunk - 1) / chunk * (two_passes ? 2 : 1);
     std::size_t done = 0;
     block_tape<S, memory> tape;

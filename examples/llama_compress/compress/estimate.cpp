@@ -78,7 +78,7 @@ std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o
     constexpr auto layers = static_cast<double>(layer_count);
     std::vector<planned_phase> plan;
     const auto measured = o.calibration_windows > 0 ? std::min(o.calibration_windows, o.windows) : o.windows;
-    const double calibration_passes = moments_of(o).mode == subbit::clipping::two_phase ? 2 : 1;
+    const double calibration_passes = subbit::needs_two_passes(moments_of(o).mode) ? 2 : 1;
     plan.push_back({"calibrate",
                     calibration_passes * static_cast<double>(measured) * s.window *
                         (s.blocks * (6 * s.dense + 4 * s.attention) / forward + 2 * head / forward),

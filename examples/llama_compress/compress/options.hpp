@@ -30,7 +30,7 @@ struct compress_options {
 
     // Calibration
     std::int64_t calibration_windows = 0;
-    std::string clipping = "online";
+    std::string clipping = "quantile";
     double keep = 0.999;
     double shrinkage = 0.4;
 
@@ -106,7 +106,8 @@ struct compress_options {
         f("seed", o.seed, "seed of the random starts and of the order of the windows");
         f("calibration-windows", o.calibration_windows, "windows on which the moments are measured (0: all)");
         f("clipping", o.clipping,
-          "how calibration clips large tokens: online (one pass), two_phase or plain (not at all)");
+          "how calibration clips large tokens: quantile (over all tokens, two passes), as in the paper by windows: "
+          "online (one pass) or two_phase, or plain (not at all)");
         f("keep", o.keep, "fraction of the tokens that clipping leaves unchanged");
         f("shrinkage", o.shrinkage, "shrinkage of the moments toward their mean, 0 to 1");
         f("solver", o.solver, "improved, paper (LB-ADMM as published), dbf (three scales) or dual_svid (three scales)");
@@ -163,6 +164,7 @@ struct compress_options {
     static compress_options paper() {
         compress_options o;
         o.recipe = "paper";
+        o.clipping = "online";
         o.granularity = 32;
         o.minimum_rank = 32;
         o.ranks = "even";

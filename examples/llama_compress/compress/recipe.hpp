@@ -60,9 +60,11 @@ inline subbit::latent_solve solves_of(const compress_options& o) {
 inline subbit::moment_options moments_of(const compress_options& o) {
     using subbit::clipping;
     subbit::moment_options m;
-    m.mode = parse_choice<clipping>(
-        "clipping", o.clipping,
-        {{"online", clipping::online}, {"two_phase", clipping::two_phase}, {"plain", clipping::plain}});
+    m.mode = parse_choice<clipping>("clipping", o.clipping,
+                                    {{"quantile", clipping::quantile},
+                                     {"online", clipping::online},
+                                     {"two_phase", clipping::two_phase},
+                                     {"plain", clipping::plain}});
     m.keep = subbit::percentile{o.keep};
     return m;
 }

@@ -7,7 +7,7 @@ std::vector<planned_phase> plan_of(const trial_seconds& t, const model_config& c
     const double tokens = windows * static_cast<double>(o.window_tokens);
     const auto measured = o.calibration_windows > 0 ? std::min(o.calibration_windows, o.windows) : o.windows;
     const double calibrated = static_cast<double>(measured) * static_cast<double>(o.window_tokens);
-    const double passes = moments_of(o).mode == subbit::clipping::two_phase ? 2 : 1;
+    const double passes = subbit::needs_two_passes(moments_of(o).mode) ? 2 : 1;
     std::vector<planned_phase> plan;
     plan.push_back({"calibrate", passes * blocks * (2 * t.read + calibrated * (t.forward + t.calibration)), -1});
 

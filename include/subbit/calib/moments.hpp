@@ -8,31 +8,71 @@
 #include <subbit/core/types.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace subbit {
 
 /// How tokens of large norm are clipped.
 enum class clipping {
-    online,     ///< one pass; the bound is the running maximum, and the sums are rescaled when it grows
-    two_phase,  ///< a first pass over all batches (observe) finds the bound, a second one (add_batch) accumulates
+    quantile,  ///< a first pass over all tokens (observe) finds the norm that `keep` of them have at most, a second one
+               ///< (add_batch) accumulates; how tokens are divided into batches does not matter
+    online,    ///< NanoQuant's: one pass; the bound is the batches' largest so far, and the sums are rescaled when it
+               ///< grows. A batch of fewer than 2 / (1 - keep) tokens clips none of its own, so that one token decides
+    two_phase,  ///< NanoQuant's bound of each batch; observe finds the largest of them, add_batch accumulates
     plain,      ///< no clipping (DBF)
 };
 
+/// Whether a way of clipping needs a pass of `observe` over all tokens before that of `add_batch`.
+constexpr bool needs_two_passes(clipping mode) {
+    return mode == clipping::quantile || mode == clipping::two_phase;
+}
+
 /// Settings of clipped_moments.
 struct moment_options {
-    clipping mode = clipping::online;
-    percentile keep =
-        percentile{0.999};             ///< the k-th largest norm of a batch of T is its bound, k = max(1, T (1 - keep))
-    double scale = 1;                  ///< factor of the moments (1e6 for gradients)
-    std::string name = "activations";  ///< what messages call them
+    clipping mode = clipping::quantile;
+    percentile keep = percentile{0.999};  ///< fraction of the tokens that clipping leaves unchanged
+    double scale = 1;                     ///< factor of the moments (1e6 for gradients)
+    std::string name = "activations";     ///< what messages call them
 };
 
+namespace detail {
+
+/// How many tokens have which norm, to one part in 256: counts of several passes or machines could simply be added.
+class norm_counts {
+  public:
+    void add(double norm) {
+        auto& [count, largest] = bins_[std::bit_cast<std::uint64_t>(norm) >> (52 - fraction_bits)];
+        ++count;
+        largest = std::max(largest, norm);
+        ++total_;
+    }
+    index total() const { return total_; }
+
+    /// The k-th largest norm, raised to the largest of its bin; 0 if there are fewer.
+    double largest(index k) const {
+        for (auto bin = bins_.rbegin(); bin != bins_.rend(); ++bin)
+            if ((k -= bin->second.first) <= 0) return bin->second.second;
+        return 0;
+    }
+
+  private:
+    static constexpr int fraction_bits = 8;  // the bits of positive doubles are in the order of their values
+
+    std::map<std::uint64_t, std::pair<index, double>> bins_;  // count and largest norm
+    index total_ = 0;
+};
+
+}  // namespace detail
+
 /// Accumulates mean_t (c_t x_t)^2 per channel over batches of tokens, with c_t = min(1, tau / ||x_t||) (docs/method.md,
-/// eq. 7 to 9): no token changes the result of a batch by more than tau^2 / T (NanoQuant, Lemma 1). Sums are in double.
+/// eq. 7 to 9): no token changes the mean of T tokens by more than tau^2 / T (NanoQuant, Lemma 1). Sums are in double.
 template <class S>
 class clipped_moments {
   public:
@@ -46,24 +86,33 @@ class clipped_moments {
                               ", expected at least 1 channel, a percentile in (0,1] and a positive, finite scale");
     }
 
-    /// First pass of two_phase: X (T,n), in the backend's memory, only raises the bound. X is one batch, or several
-    /// batches of `tokens` tokens each.
+    /// The first pass of quantile and two_phase: X (T,n), in the backend's memory, only has a part in the bound. X is
+    /// one batch, or several batches of `tokens` tokens each. Throws like add_batch, and value_error after one.
     template <class B, class M>
     void observe(const B& b, const M& X, index tokens = 0) {
+        if (total_ > 0) throw value_error(options_.name + ": observe after add_batch, expected all of it before");
         const std::vector<S> norms = token_norms(b, const_view(X), tokens);
-        for (auto batch = norms.begin(); batch != norms.end(); batch += batch_length(tokens, norms))
-            tau_ = std::max(tau_, batch_bound({batch, batch + batch_length(tokens, norms)}));
+        if (options_.mode == clipping::quantile) {
+            for (const S norm : norms)
+                counts_.add(static_cast<double>(norm));
+            tau_ = counts_.largest(tokens_beyond(counts_.total()) + 1);
+        } else {
+            for (auto batch = norms.begin(); batch != norms.end(); batch += batch_length(tokens, norms))
+                tau_ = std::max(tau_, batch_bound({batch, batch + batch_length(tokens, norms)}));
+        }
     }
 
     /// Accumulates X (T,n), in the backend's memory: one batch, or several batches of `tokens` tokens each, in order.
     /// Throws shape_error for a wrong number of channels or of tokens; throws value_error, and leaves the moments
-    /// unchanged, for an empty batch or values that are not finite.
+    /// unchanged, for an empty batch, values that are not finite, or a mode that needs a pass of observe first.
     template <class B, class M>
     void add_batch(const B& b, const M& X, index tokens = 0) {
         const auto x = const_view(X);
         std::vector<S> weights = token_norms(b, x, tokens);
-        if (options_.mode == clipping::two_phase && tau_ < 0)
-            throw value_error(options_.name + ": two_phase moments need a pass of observe before add_batch");
+        if (needs_two_passes(options_.mode) && tau_ < 0)
+            throw value_error(options_.name +
+                              ": add_batch before observe; expected a pass of observe over all batches " +
+                              "first, or clipping::online");
         const auto length = batch_length(tokens, weights);
         std::vector<double> growth;  // of the bound, for each batch
         for (auto batch = weights.begin(); batch != weights.end(); batch += length) {
@@ -75,19 +124,23 @@ class clipped_moments {
             });
         }
         const matrix<double> squares = square_sums(b, x, weights, std::ssize(growth));
+        // Quantile averages over tokens, the paper over the means of batches.
+        const bool by_token = options_.mode == clipping::quantile;
+        const auto divisor = by_token ? 1.0 : static_cast<double>(length);
         for (std::size_t k = 0; k < growth.size(); ++k)
             for (std::size_t j = 0; j < sums_.size(); ++j)
                 sums_[j] = sums_[j] * (growth[k] * growth[k]) +
-                           squares(static_cast<index>(k), static_cast<index>(j)) / static_cast<double>(length);
-        batches_ += std::ssize(growth);
+                           squares(static_cast<index>(k), static_cast<index>(j)) / divisor;
+        total_ += by_token ? x.rows : std::ssize(growth);
     }
 
-    /// The mean over the batches, times options.scale. Throws value_error before the first batch.
+    /// The mean over all tokens (quantile) or over the batches' means, times options.scale. Throws value_error before
+    /// the first batch.
     vector<S> finish() const {
-        if (batches_ == 0) throw value_error(options_.name + ": no batch was added, expected at least one");
+        if (total_ == 0) throw value_error(options_.name + ": no batch was added, expected at least one");
         vector<S> moments(static_cast<index>(sums_.size()));
         for (std::size_t j = 0; j < sums_.size(); ++j)
-            moments(static_cast<index>(j)) = static_cast<S>(sums_[j] * options_.scale / static_cast<double>(batches_));
+            moments(static_cast<index>(j)) = static_cast<S>(sums_[j] * options_.scale / static_cast<double>(total_));
         return moments;
     }
 
@@ -136,10 +189,13 @@ class clipped_moments {
         return {v.data + row * v.cols, static_cast<std::size_t>(v.cols)};
     }
 
+    /// How many of so many tokens may be beyond the bound.
+    index tokens_beyond(index tokens) const {
+        return static_cast<index>(static_cast<double>(tokens) * (1 - options_.keep.value));
+    }
+
     double batch_bound(std::vector<S> norms) const {
-        const auto tokens = static_cast<double>(norms.size());
-        const auto k = std::max<std::ptrdiff_t>(1, static_cast<std::ptrdiff_t>(tokens * (1 - options_.keep.value)));
-        const auto kth = norms.begin() + (k - 1);
+        const auto kth = norms.begin() + (std::max<index>(1, tokens_beyond(std::ssize(norms))) - 1);
         std::nth_element(norms.begin(), kth, norms.end(), std::greater<S>());
         return static_cast<double>(*kth);
     }
@@ -154,8 +210,9 @@ class clipped_moments {
 
     moment_options options_;
     std::vector<double> sums_;
-    double tau_ = -1;  // no batch seen
-    index batches_ = 0;
+    detail::norm_counts counts_;  // of quantile
+    double tau_ = -1;             // no batch seen
+    index total_ = 0;             // tokens (quantile) or batches that were added
 };
 
 /// The second moments of one linear layer: of its inputs (n) and of its output gradients (m); empty for ones.
