@@ -1,17 +1,21 @@
 // llama_compress: from a model and a text it makes a model of one bit per weight or less.
 #include "program/commands.hpp"
 #include "program/console.hpp"
+#include "program/ranks.hpp"
 
 #include <subbit/core/error.hpp>
 
 #include <fmt/format.h>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <string>
 #include <string_view>
+#include <thread>
 
 namespace {
 
@@ -38,14 +42,29 @@ int fail(std::string message, int status) {
     for (char& c : message)
         if (c == '\n' || c == '\r') c = ' ';
     std::fflush(stdout);
-    fmt::print(stderr, "llama_compress: {}\n", message);
-    return status;
+    const auto& ranks = llama::job_ranks();
+    if (ranks.is_alone()) {
+        if (llama::launched_number() == 0) fmt::print(stderr, "llama_compress: {}\n", message);
+        return status;
+    }
+    // An error that all ranks meet is told once: the others wait until the first has told it and ended them.
+    if (!ranks.leads()) std::this_thread::sleep_for(std::chrono::seconds(2));
+    fmt::print(stderr, "llama_compress: rank {}: {}\n", ranks.rank(), message);
+    std::fflush(stderr);
+    llama::end_ranks(ranks, status);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
     std::signal(SIGXFSZ, SIG_IGN);  // a file over its limit is then an error of that write, like a full disk
+    std::unique_ptr<subbit::communicator> ranks;
+    try {
+        ranks = llama::start_ranks();
+        llama::set_job_ranks(*ranks);
+    } catch (const std::exception& e) {
+        return fail(e.what(), 1);
+    }
     CLI::App app("Compresses language models to one bit per weight and below, and runs the result.", "llama_compress");
     app.require_subcommand(1);
     app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
@@ -56,12 +75,15 @@ int main(int argc, char** argv) {
     llama::add_export(app);
     llama::add_info(app);
     llama::add_demo(app);
+    for (CLI::App* command : app.get_subcommands({}))
+        if (command->get_name() != "compress" && command->get_name() != "perplexity")
+            command->parse_complete_callback([command] { llama::require_one_process(command->get_name().c_str()); });
     try {
         app.parse(argc, argv);
         if (std::fflush(stdout) != 0) return fail(std::string("cannot write the output: ") + std::strerror(errno), 1);
         return 0;
     } catch (const CLI::Success& help) {
-        return app.exit(help);
+        return ranks->leads() ? app.exit(help) : 0;
     } catch (const CLI::ParseError& e) {
         return fail(std::string(e.what()) + " (see --help)", 2);
     } catch (const subbit::cancelled_error& e) {

@@ -1,8 +1,10 @@
 #include <subbit/backend/reference.hpp>
 #include <subbit/calib/moments.hpp>
+#include <subbit/distribute/shares.hpp>
 #include <subbit/io/safetensors.hpp>
 
 #include "../support/reference.hpp"
+#include "../support/thread_ranks.hpp"
 
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
@@ -170,6 +172,42 @@ TEST_CASE("the bound is the norm that the asked fraction of all tokens has at mo
         CHECK(moments.tau() >= bound);
         CHECK(moments.tau() <= bound * (1 + 1.0 / 256));  // norms are counted in bins of that width
     }
+}
+
+TEST_CASE("ranks that share batches out have the moments of one, to the last bit") {
+    matrix<double> X = random_batch(77, 7 * 16, 5);
+    X.row(33) *= 50;
+    X.col(4) *= 1e-6;
+    for (const clipping mode : {clipping::quantile, clipping::two_phase}) {
+        const auto moments_on = [&](int size) {
+            return on_ranks(size, [&](const communicator& me) {
+                clipped_moments<double> m(5, {.mode = mode, .keep = percentile{0.99}});
+                const unit_range mine = even_share(7, me.size(), me.rank());
+                for (index k = mine.first; k < mine.last; ++k)
+                    m.observe(backend, X.middle_rows(16 * k, 16).eval());
+                m.merge_observed(me);
+                for (index k = mine.first; k < mine.last; ++k)
+                    m.add_batch(backend, X.middle_rows(16 * k, 16).eval());
+                m.merge_added(me);
+                return m.finish();
+            });
+        };
+        const auto alone = moments_on(1).front();
+        for (const int ranks : {2, 3, 4, 9})
+            for (const auto& shared : moments_on(ranks))
+                CHECK(shared == alone);
+    }
+    // The batches of one pass have an order.
+    const auto refused = on_ranks(2, [](const communicator& me) {
+        clipped_moments<double> m(5, {.mode = clipping::online});
+        try {
+            m.merge_observed(me);
+        } catch (const value_error&) {
+            return 1;
+        }
+        return 0;
+    });
+    CHECK(refused == std::vector<int>{1, 1});
 }
 
 TEST_CASE("bad batches and settings are refused, and leave the moments alone") {

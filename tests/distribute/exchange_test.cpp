@@ -3,7 +3,7 @@
 #include <subbit/distribute/exchange.hpp>
 #include <subbit/train/pairwise_sum.hpp>
 
-#include "support/thread_ranks.hpp"
+#include "../support/thread_ranks.hpp"
 
 #include <doctest/doctest.h>
 
@@ -22,8 +22,7 @@ std::vector<float> sum_on(int ranks, index terms, index size, int owner) {
     const reference<float> b;
     const auto all = on_ranks(ranks, [&](const communicator& me) {
         vector<float> value(size), gradient(size), received;
-        const std::vector<parameter<float>> list = {
-            {"x", parameter_kind::scale, span_of(value), span_of(gradient)}};
+        const std::vector<parameter<float>> list = {{"x", parameter_kind::scale, span_of(value), span_of(gradient)}};
         pairwise_sum<float, host_memory> sum;
         const unit_range mine = terms_of(terms, me.size(), me.rank());
         for (index k = mine.first; k < mine.last; ++k) {

@@ -32,7 +32,7 @@ LIBRARY = {
     "devices": (r"backend/(emulated\.hpp|cuda\.cuh)", "gpu_operations emulated cuda"),
     "distribute": (r"distribute/", "core bits concept ops"),
     "factor": (r"factor/", "core bits concept jobs ops"),
-    "calib": (r"calib/", "core bits concept ops"),
+    "calib": (r"calib/", "core bits concept ops distribute"),
     "train": (r"train/", "core bits concept ops"),
     "recon": (r"recon/", "core bits concept jobs ops distribute factor calib train"),
 }

@@ -39,7 +39,8 @@ struct tiny_case {
     template <class S, class B>
     std::vector<block_moments<S>> moments(const B& b, clipping mode, std::size_t held_bytes = calibration_bytes) const {
         subbit::progress silent;
-        return calibrate<S>(b, model_directory(directory / "model"), windows, {.mode = mode}, silent, held_bytes);
+        return calibrate<S>(b, model_directory(directory / "model"), windows, {.mode = mode}, silent,
+                            subbit::this_process_alone(), held_bytes);
     }
 };
 

@@ -51,6 +51,7 @@ class thread_rank final : public communicator {
     int rank() const override { return rank_; }
     int size() const override { return size_; }
     int size_here() const override { return size_; }
+    int rank_here() const override { return rank_; }
     void barrier() const override { letters_.arrivals.arrive_and_wait(); }
     void broadcast(std::span<std::byte> bytes, int owner) const override {
         if (rank_ != owner) return receive(bytes, owner);

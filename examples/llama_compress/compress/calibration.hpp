@@ -19,11 +19,13 @@ inline constexpr std::size_t calibration_bytes = std::size_t{192} << 20;
 
 /// Moments of every block, each window being one batch (docs/method.md, section 3), in one pass or in two. Gradients
 /// are those of the window's mean next-token cross entropy. `held_bytes` limits the hidden states that are held at
-/// once; the moments do not depend on it.
+/// once; the moments depend neither on it nor on the number of ranks, which share the windows out where there are two
+/// passes.
 template <class S, class B>
 std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model,
                                         std::span<const std::vector<std::int32_t>> windows,
                                         const subbit::moment_options& options, subbit::progress& watcher,
+                                        const subbit::communicator& ranks = subbit::this_process_alone(),
                                         std::size_t held_bytes = calibration_bytes) {
     const auto& config = model.config();
     const index blocks = config.num_hidden_layers, length = std::ssize(windows[0]), d = config.hidden_size;
@@ -46,17 +48,25 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
                                                             subbit::clipped_moments<S>(linear.shape.rows, out)});
         }
 
-    const index total = std::ssize(windows);
-    const auto per_window = static_cast<std::size_t>(blocks + 1) * static_cast<std::size_t>(length * d) * sizeof(S);
-    const index chunk = std::max<index>(1, static_cast<index>(held_bytes / per_window));
     const bool two_passes = subbit::needs_two_passes(options.mode);
-    const index chunks = (total + chunk - 1) / chunk * (two_passes ? 2 : 1);
+    const subbit::communicator& sharing = two_passes ? ranks : subbit::this_process_alone();
+    const index group = windows_at_once<B>(length), groups = (std::ssize(windows) + group - 1) / group;
+    const auto share = subbit::even_share(groups, sharing.size(), sharing.rank());
+    const subbit::unit_range mine{share.first * group, std::min<index>(share.last * group, std::ssize(windows))};
+    const auto per_group = static_cast<std::size_t>((blocks + 1) * group * length * d) * sizeof(S);
+    const index chunk = std::max<index>(1, static_cast<index>(held_bytes / per_group)) * group;
+    const index chunks = (mine.count() + chunk - 1) / chunk * (two_passes ? 2 : 1);
     std::size_t done = 0;
     block_tape<S, memory> tape;
     vector_in<S, memory> inverse_rms;
-    for (int pass = two_passes ? 0 : 1; pass < 2; ++pass)
-        for (index first = 0; first < total; first += chunk) {
-            const index count = std::min(chunk, total - first), rows = count * length;
+    const auto for_each_sum = [&](const auto& f) {
+        for (auto& of_block : moments)
+            for (auto& a : of_block)
+                f(a.input), f(a.output);
+    };
+    for (int pass = two_passes ? 0 : 1; pass < 2; ++pass) {
+        for (index first = mine.first; first < mine.last; first += chunk) {
+            const index count = std::min(chunk, mine.last - first), rows = count * length;
             std::vector<states> inputs(static_cast<std::size_t>(blocks));
             states X = embed_windows<B, S>(
                 b, outer, windows.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)));
@@ -79,7 +89,7 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
                                   std::span<S>());
             }
             // Several windows share a product; the moments still count each window as a batch.
-            const index together = std::max<index>(1, subbit::rows_at_once<B> / length) * length;
+            const index together = group * length;
             auto Y = subbit::allocate<S>(b, together, d), d_input = subbit::allocate<S>(b, together, d);
             for (index l = blocks - 1; l >= 0; --l) {
                 auto blk = model.load_block<B, S>(b, l, context);
@@ -106,6 +116,8 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
                 report_step(watcher, "calibrate", ++done, static_cast<std::size_t>(2 * blocks * chunks), -1);
             }
         }
+        for_each_sum([&](auto& sum) { pass == 0 ? sum.merge_observed(sharing) : sum.merge_added(sharing); });
+    }
 
     std::vector<block_moments<S>> result(static_cast<std::size_t>(blocks));
     for (index l = 0; l < blocks; ++l)

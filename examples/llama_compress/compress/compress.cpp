@@ -26,11 +26,11 @@ std::vector<index> choose_ranks(const block_schema& block, const compress_option
     return is_uneven ? subbit::distribute_ranks(shapes, profile, target, rule) : ranks;
 }
 
-nlohmann::json compress(const compress_job& job, subbit::progress& watcher) {
-    if (job.on_cuda) return compress_on_cuda(job, watcher);
+nlohmann::json compress(const compress_job& job, subbit::progress& watcher, const subbit::communicator& ranks) {
+    if (job.on_cuda) return compress_on_cuda(job, watcher, ranks);
     const auto products = bf16_products(job.options) ? subbit::precision::bf16 : subbit::precision::f32;
     return run_compression(job, watcher, subbit::cpu({.threads = job.threads, .products = products}),
-                           subbit::cpu({.threads = job.threads}));
+                           subbit::cpu({.threads = job.threads}), ranks);
 }
 
 }  // namespace llama

@@ -21,7 +21,8 @@ struct compress_job {
     compress_options options;
     text_reading reading;                            ///< of both texts
     bool on_cuda = false;                            ///< on the first NVIDIA GPU; else on the processor
-    int threads = 0;                                 ///< of the processor; 0: all
+    int threads = 0;                                 ///< of this rank; 0: all of the processor
+    int ranks = 1;                                   ///< for the estimate
     std::optional<std::filesystem::path> test_text;  ///< its perplexity goes into the report
     index test_context = 512;
     index test_windows = 32;
@@ -57,8 +58,10 @@ compress_estimate estimate(const compress_job& job);
 /// Throws value_error if a text of so many tokens is too short for the job.
 void require_tokens(const compress_job& job, index present);
 
-/// Runs the job, or resumes it; returns the report. Every file of job.out appears by a rename.
-nlohmann::json compress(const compress_job& job, subbit::progress& watcher);
+/// Runs the job, or resumes it, together with the other ranks; returns the report, complete on the rank that leads.
+/// Every file of job.out appears by a rename.
+nlohmann::json compress(const compress_job& job, subbit::progress& watcher,
+                        const subbit::communicator& ranks = subbit::this_process_alone());
 
 /// The ranks of a block's layers for these options, zeros for a method without ranks; value_error if the bits are too
 /// few.

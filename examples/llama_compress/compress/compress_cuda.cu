@@ -13,17 +13,25 @@ namespace llama {
 
 namespace {
 
+/// The GPU of a rank: one of its own, where its machine has as many.
+int gpu_of(const subbit::communicator& ranks) {
+    return ranks.rank_here() % std::max(1, subbit::cuda_device_count());
+}
+
 /// bf16 products of the options are TF32 products here: both round to fewer bits and accumulate in float32.
-subbit::cuda backend_of(const compress_options& options) {
+subbit::cuda backend_of(const compress_options& options,
+                        const subbit::communicator& ranks = subbit::this_process_alone()) {
     subbit::cuda_options device;
     device.tf32 = bf16_products(options);
+    device.device = gpu_of(ranks);
     return subbit::cuda(subbit::cuda_device(device));
 }
 
 }  // namespace
 
-nlohmann::json compress_on_cuda(const compress_job& job, subbit::progress& watcher) {
-    return run_compression(job, watcher, backend_of(job.options), subbit::cuda(subbit::cuda_device()));
+nlohmann::json compress_on_cuda(const compress_job& job, subbit::progress& watcher, const subbit::communicator& ranks) {
+    return run_compression(job, watcher, backend_of(job.options, ranks),
+                           subbit::cuda(subbit::cuda_device({.device = gpu_of(ranks)})), ranks);
 }
 
 double measure_rate_on_cuda(const compress_options& options) {

@@ -5,8 +5,8 @@
 
 namespace llama {
 
-/// compress() on the first GPU; device_error where there is none, or it fails.
-nlohmann::json compress_on_cuda(const compress_job& job, subbit::progress& watcher);
+/// compress() on a GPU, each rank of a machine on one of its own; device_error where there is none, or it fails.
+nlohmann::json compress_on_cuda(const compress_job& job, subbit::progress& watcher, const subbit::communicator& ranks);
 
 /// measure_rate() of the first GPU; device_error likewise.
 double measure_rate_on_cuda(const compress_options& options);

@@ -5,7 +5,7 @@
 
 namespace llama {
 
-nlohmann::json compress_on_cuda(const compress_job&, subbit::progress&) {
+nlohmann::json compress_on_cuda(const compress_job&, subbit::progress&, const subbit::communicator&) {
     fail_without_cuda();
 }
 

@@ -18,6 +18,7 @@
 #include <chrono>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -64,18 +65,20 @@ template <class B>
 class compression {
   public:
     /// `evaluator` measures the finished model.
-    compression(const compress_job& job, subbit::progress& watcher, const B& backend, const B& evaluator)
+    compression(const compress_job& job, subbit::progress& watcher, const B& backend, const B& evaluator,
+                const subbit::communicator& ranks)
         : job_(job),
           options_(job.options),
           watcher_(watcher),
+          ranks_(ranks),
           model_(job.model),
           backend_(backend),
           evaluator_(evaluator),
-          ranks_(choose_ranks(model_.config().block(0), job.options)),
+          layer_ranks_(choose_ranks(model_.config().block(0), job.options)),
           windows_(detail::take_windows(job, model_)),
           context_(backend_, model_.config(), std::max(job.options.window_tokens, job.options.distillation_length())),
           outer_(upload(backend_, model_.template load_outer_layers<float>())),
-          folder_(job.out, fingerprint(job)) {
+          folder_(job.out, fingerprint(job), ranks) {
         if (model_.is_packed()) throw subbit::value_error(job.model.string() + " is compressed already");
     }
 
@@ -88,12 +91,13 @@ class compression {
         std::vector<block_weights<float>> finished;
         for (auto& blk : student_)
             finished.push_back(subbit::download(backend_, std::move(blk.weights())));
-        const std::size_t bytes = write_model(job_.out, model_, finished);
+        const std::size_t bytes = ranks_.leads() ? write_model(job_.out, model_, finished) : 0;
+        ranks_.barrier();
         clock_.end(backend_, "write");
         auto report = summarize(detail::seconds_since(start));
         report["totals"]["model_bytes"] = bytes;
         if (job_.test_text) report["test"] = test_model();
-        write_report(job_.out, report);
+        if (ranks_.leads()) write_report(job_.out, report);
         if (!job_.keep_run) folder_.remove();
         return report;
     }
@@ -112,7 +116,7 @@ class compression {
             if (options_.calibration_windows > 0)
                 measured =
                     measured.first(std::min(measured.size(), static_cast<std::size_t>(options_.calibration_windows)));
-            moments_ = calibrate<float>(backend_, model_, measured, moments_of(options_), watcher_);
+            moments_ = calibrate<float>(backend_, model_, measured, moments_of(options_), watcher_, ranks_);
             folder_.save_moments(model_.config(), moments_);
             clock_.end(backend_, "calibration");
         }
@@ -134,13 +138,13 @@ class compression {
             clock_.end(backend_, "blocks: read");
             const bool done = folder_.has_block(l);
             watcher_.step("block", static_cast<std::size_t>(l), static_cast<std::size_t>(blocks()), -1);
-            if (pending || distills_here) run_block(backend_, blk, options_.window_tokens, teacher_, tape);
+            if (pending || distills_here) run_block(backend_, blk, options_.window_tokens, teacher_, tape, ranks_);
             clock_.end(backend_, "blocks: pass on");
             if (!done) compress_block(l, blk, compressed);
             clock_.skip(backend_);  // the block's report has its phases
             blk.weights() = upload(backend_, folder_.load_block(l, *blk.schema));
             clock_.end(backend_, "blocks: read");
-            if (pending) run_block(backend_, blk, options_.window_tokens, compressed, tape);
+            if (pending) run_block(backend_, blk, options_.window_tokens, compressed, tape, ranks_);
             clock_.end(backend_, "blocks: pass on");
             reports_.push_back(folder_.load_report(l));
             student_.push_back(std::move(blk));
@@ -152,7 +156,7 @@ class compression {
         const block_compressor<B> compressor(
             blk, options_,
             {.moments = moments,
-             .ranks = ranks_,
+             .ranks = layer_ranks_,
              .prefix = block_prefix(l),
              .seed = options_.seed * 1000003U + static_cast<std::uint64_t>(l * blk.layer_total())});
         const auto importance = importance_of(blk, moments[linear_id::down].output);
@@ -165,7 +169,8 @@ class compression {
                                                         {.compressor = compressor,
                                                          .recipe = block_recipe_of(options_, *blk.schema, l),
                                                          .watcher = watcher_,
-                                                         .after_epoch = probe_of(blk, inputs, probes)}));
+                                                         .after_epoch = probe_of(blk, inputs, probes),
+                                                         .ranks = ranks_}));
         if (!probes.empty()) report["path_diagnostics"] = std::move(probes);
         clock_.skip(backend_);
         folder_.save_block(l, subbit::on_host(backend_, std::as_const(blk).weights()), options_.distill_latent_rate > 0,
@@ -206,7 +211,7 @@ class compression {
         auto X = embed_windows<B, float>(backend_, outer_, windows_.distillation);
         typename block_type::tape tape;
         for (index l = 0; l < blocks(); ++l) {
-            run_block(backend_, load_original(l), options_.distillation_length(), X, tape);
+            run_block(backend_, load_original(l), options_.distillation_length(), X, tape, ranks_);
             report_step(watcher_, "teacher", static_cast<std::size_t>(l + 1), static_cast<std::size_t>(blocks()), -1);
         }
         return X;
@@ -247,7 +252,8 @@ class compression {
                                          folder_.save_distillation(backend_, now, student.blocks, distillation_probes_);
                                      },
                                  .watcher = watcher_,
-                                 .after_step = probe});
+                                 .after_step = probe,
+                                 .ranks = ranks_});
         clock_.end(backend_, "distillation: steps");
         distillation_phases_ = state.phases;
         student_ = std::move(student.blocks);
@@ -276,10 +282,14 @@ class compression {
     }
 
     nlohmann::json test_model() const {
+        // Ranks that do not see the result leave its test to the one that has written it.
+        const bool together = all_see(ranks_, job_.out / "model.safetensors");
+        if (!together && !ranks_.leads()) return {};
         const model_directory compressed(job_.out);
         const auto windows = read_windows(compressed.load_tokenizer(), *job_.test_text, job_.test_context,
                                           job_.test_windows, job_.reading);
-        const auto result = perplexity<float>(evaluator_, compressed, windows, watcher_);
+        const auto result = perplexity<float>(evaluator_, compressed, windows, watcher_, {},
+                                              together ? ranks_ : subbit::this_process_alone());
         return {{"perplexity", result.perplexity}, {"mean_loss", result.mean_loss},
                 {"tokens", result.tokens},         {"windows", result.windows},
                 {"context", job_.test_context},    {"text", job_.test_text->filename().string()}};
@@ -345,9 +355,10 @@ class compression {
     const compress_job& job_;
     const compress_options& options_;
     subbit::progress& watcher_;
+    const subbit::communicator& ranks_;
     model_directory model_;
     B backend_, evaluator_;
-    std::vector<index> ranks_;
+    std::vector<index> layer_ranks_;
     detail::text_windows windows_;
     block_context<float, memory> context_;
     outer_layers<float, memory> outer_;
@@ -363,15 +374,19 @@ class compression {
     subbit::phase_seconds distillation_phases_;
 };
 
-/// Runs the job, or continues it, on a backend; `evaluator` measures the result. Returns the report.
+/// Runs the job, or continues it, on a backend, with the other ranks; `evaluator` measures the result. Returns the
+/// report, complete on the rank that leads.
 template <class B>
-nlohmann::json run_compression(const compress_job& job, subbit::progress& watcher, const B& backend,
-                               const B& evaluator) {
-    std::error_code failure;
-    std::filesystem::create_directories(job.out, failure);
-    if (failure) throw subbit::io_error(job.out.string() + ": cannot be created: " + failure.message());
-    const folder_lock lock(job.out);
-    return compression<B>(job, watcher, backend, evaluator).run();
+nlohmann::json run_compression(const compress_job& job, subbit::progress& watcher, const B& backend, const B& evaluator,
+                               const subbit::communicator& ranks) {
+    std::optional<folder_lock> lock;
+    if (ranks.leads()) {
+        std::error_code failure;
+        std::filesystem::create_directories(job.out, failure);
+        if (failure) throw subbit::io_error(job.out.string() + ": cannot be created: " + failure.message());
+        lock.emplace(job.out);
+    }
+    return compression<B>(job, watcher, backend, evaluator, ranks).run();
 }
 
 }  // namespace llama

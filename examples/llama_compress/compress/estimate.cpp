@@ -132,6 +132,15 @@ std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o
     return plan;
 }
 
+/// How many ranks work on a phase side by side.
+std::int64_t parts_of(const std::string& phase, const compress_job& job) {
+    const auto of_batch = [&](std::int64_t windows) { return std::min<std::int64_t>(job.ranks, windows); };
+    if (phase == "calibrate") return subbit::needs_two_passes(moments_of(job.options).mode) ? job.ranks : 1;
+    if (phase == "factorize" || phase == "teacher") return job.ranks;
+    if (phase == "tune block") return of_batch(job.options.batch);
+    return phase == "distill" ? of_batch(job.options.distill_batch) : 1;
+}
+
 /// Peak of resident memory, the mapped model included.
 double peak_memory(const job_sizes& s, const model_config& c, const compress_options& o, double model_bytes) {
     const double tokens = static_cast<double>(o.windows) * s.window;
@@ -274,6 +283,8 @@ compress_estimate estimate(const compress_job& job) {
                                     : measure_rate(subbit::cpu({.threads = job.threads, .products = products}));
     e.gflops = rate / 1e9;
     e.plan = job.on_cuda ? plan_on_cuda(job, e.ranks) : plan_of(sizes, o, rate);
+    for (auto& phase : e.plan)
+        phase.seconds /= static_cast<double>(parts_of(phase.what, job));
     e.seconds = std::accumulate(e.plan.begin(), e.plan.end(), 0.0,
                                 [](double sum, const planned_phase& phase) { return sum + phase.seconds; });
     return e;

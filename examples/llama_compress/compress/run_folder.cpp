@@ -62,7 +62,36 @@ std::string file_hash(const fs::path& file) {
     return fmt::format("{:016x}-{}", hash, bytes.size());
 }
 
-run_folder::run_folder(const fs::path& out, const nlohmann::json& fingerprint) : path_(out / "run") {
+namespace {
+
+/// The entries in which a fingerprint differs from another, or nothing.
+std::string differences(const nlohmann::json& there, const nlohmann::json& here, const char* of_there) {
+    std::string text;
+    for (const auto& [key, value] : here.items())
+        if (!there.contains(key) || there[key] != value)
+            text += fmt::format("{}{}: {} {}, {} asked for", text.empty() ? "" : "; ", key,
+                                there.contains(key) ? there[key].dump() : "nothing", of_there, value.dump());
+    return text;
+}
+
+/// value_error on a rank whose job, or program, is not that of the rank that leads.
+void require_one_job(nlohmann::json fingerprint, const subbit::communicator& ranks) {
+    if (ranks.is_alone()) return;
+    fingerprint["program"] = file_hash("/proc/self/exe");
+    std::string of_lead = fingerprint.dump();
+    broadcast_all(ranks, of_lead, 0);
+    const auto differs = differences(nlohmann::json::parse(of_lead), fingerprint, "on rank 0");
+    if (!differs.empty())
+        throw subbit::value_error(fmt::format("rank {} has another job than rank 0 ({})", ranks.rank(), differs));
+    ranks.barrier();  // before anything is written
+}
+
+}  // namespace
+
+run_folder::run_folder(const fs::path& out, const nlohmann::json& fingerprint, const subbit::communicator& ranks)
+    : path_(out / "run"), ranks_(ranks) {
+    require_one_job(fingerprint, ranks);
+    if (!ranks.leads()) return;
     const fs::path file = path_ / "run.json";
     if (!fs::exists(file)) {
         std::error_code failure;
@@ -73,13 +102,8 @@ run_folder::run_folder(const fs::path& out, const nlohmann::json& fingerprint) :
         return;
     }
     const auto present = subbit::read_json(file);
-    std::string differences;
-    for (const auto& [key, value] : fingerprint.items())
-        if (!present.contains(key) || present[key] != value)
-            differences += fmt::format("{}{}: {} there, {} asked for", differences.empty() ? "" : "; ", key,
-                                       present.contains(key) ? present[key].dump() : "nothing", value.dump());
-    if (!differences.empty())
-        throw subbit::value_error(path_.string() + " belongs to another run (" + differences + ")");
+    const auto differs = differences(present, fingerprint, "there");
+    if (!differs.empty()) throw subbit::value_error(path_.string() + " belongs to another run (" + differs + ")");
 }
 
 namespace {
@@ -104,10 +128,11 @@ void visit_moments(const model_config& config, Moments& moments, F&& f) {
 }  // namespace
 
 bool run_folder::has_moments() const {
-    return fs::exists(path_ / "moments.safetensors");
+    return agreed(ranks_, [&] { return fs::exists(path_ / "moments.safetensors"); });
 }
 
 void run_folder::save_moments(const model_config& config, const std::vector<block_moments<float>>& moments) const {
+    if (!ranks_.leads()) return;
     safetensors_writer file;
     visit_moments(config, moments,
                   [&](const std::string& name, const auto& values) { add_vector(file, name, span_of(values)); });
@@ -115,10 +140,10 @@ void run_folder::save_moments(const model_config& config, const std::vector<bloc
 }
 
 std::vector<block_moments<float>> run_folder::load_moments(const model_config& config) const {
-    const safetensors_reader file(path_ / "moments.safetensors");
+    const shared_tensors file(path_ / "moments.safetensors", ranks_);
     std::vector<block_moments<float>> moments(config.blocks.size());
     visit_moments(config, moments,
-                  [&](const std::string& name, auto& values) { values = file.read_vector<float>(name); });
+                  [&](const std::string& name, auto& values) { values = file.tensors().read_vector<float>(name); });
     return moments;
 }
 
@@ -127,11 +152,12 @@ fs::path run_folder::block_file(index number, const char* extension) const {
 }
 
 bool run_folder::has_block(index number) const {
-    return fs::exists(block_file(number, "json"));
+    return agreed(ranks_, [&] { return fs::exists(block_file(number, "json")); });
 }
 
 void run_folder::save_block(index number, const block_weights<float>& blk, bool with_latents,
                             const nlohmann::json& report) const {
+    if (!ranks_.leads()) return;
     safetensors_writer file;
     blk.visit(
         [&](const linear_spec& spec, const linear_layer<float>& layer) {
@@ -165,7 +191,8 @@ void read_latents(const safetensors_reader& file, const std::string& layer, subb
 }  // namespace
 
 block_weights<float> run_folder::load_block(index number, const block_schema& schema) const {
-    const safetensors_reader file(block_file(number, "safetensors"));
+    const shared_tensors shared(block_file(number, "safetensors"), ranks_);
+    const safetensors_reader& file = shared.tensors();
     block_weights<float> blk{&schema};
     blk.visit(
         [&](const linear_spec& spec, linear_layer<float>& layer) {
@@ -177,11 +204,13 @@ block_weights<float> run_folder::load_block(index number, const block_schema& sc
 }
 
 nlohmann::json run_folder::load_report(index number) const {
-    return subbit::read_json(block_file(number, "json"));
+    std::string text = ranks_.leads() ? subbit::read_json(block_file(number, "json")).dump() : "";
+    broadcast_all(ranks_, text, 0);
+    return nlohmann::json::parse(text);
 }
 
 bool run_folder::has_distillation() const {
-    return fs::exists(distillation_file());
+    return agreed(ranks_, [&] { return fs::exists(distillation_file()); });
 }
 
 void run_folder::add_lazily(safetensors_writer& file, const std::string& name, index size,
@@ -232,6 +261,7 @@ subbit::distillation_state<float> run_folder::load_state(const safetensors_reade
 }
 
 void run_folder::remove() const {
+    if (!ranks_.leads()) return;
     std::error_code ignored;  // what is left behind is only space
     fs::remove_all(path_, ignored);
 }

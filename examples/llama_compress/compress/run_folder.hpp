@@ -3,6 +3,7 @@
 #pragma once
 
 #include "compress/calibration.hpp"
+#include "compress/shared_files.hpp"
 #include "model/block.hpp"
 
 #include <subbit/io/safetensors.hpp>
@@ -32,12 +33,13 @@ class folder_lock {
 /// A 64-bit hash (FNV-1a) of a file's bytes, in hexadecimal.
 std::string file_hash(const std::filesystem::path& file);
 
-/// OUT/run and its files.
+/// OUT/run and its files, which the rank that leads writes. What one rank reads, all read: together they ask for it,
+/// and those that do not see the folder are sent the file.
 class run_folder {
   public:
     /// Creates the folder, or opens the one that is there. Throws value_error naming the entries that differ unless its
-    /// fingerprint is `fingerprint`.
-    run_folder(const std::filesystem::path& out, const nlohmann::json& fingerprint);
+    /// fingerprint, and those of all ranks, are `fingerprint`.
+    run_folder(const std::filesystem::path& out, const nlohmann::json& fingerprint, const subbit::communicator& ranks);
 
     bool has_moments() const;
     void save_moments(const model_config& config, const std::vector<block_moments<float>>& moments) const;
@@ -56,6 +58,7 @@ class run_folder {
     template <class B>
     void save_distillation(const B& b, const subbit::distillation_state<float>& state,
                            std::vector<block<float, memory_of<B>>>& student, const nlohmann::json& probes) const {
+        if (!ranks_.leads()) return;
         subbit::safetensors_writer file;
         // Latents and moments are large: each is copied while it is written, not before.
         visit_student(student, [&](const std::string& name, std::span<float> values) {
@@ -69,7 +72,8 @@ class run_folder {
     template <class B>
     subbit::distillation_state<float> load_distillation(const B& b, std::vector<block<float, memory_of<B>>>& student,
                                                         nlohmann::json& probes) const {
-        const subbit::safetensors_reader file(distillation_file());
+        const shared_tensors shared(distillation_file(), ranks_);
+        const subbit::safetensors_reader& file = shared.tensors();
         visit_student(student, [&](const std::string& name, std::span<float> values) {
             std::vector<float> numbers(values.size());
             file.read_into(name, std::span<float>(numbers));
@@ -109,6 +113,7 @@ class run_folder {
     std::filesystem::path distillation_file() const { return path_ / "distillation.safetensors"; }
     std::filesystem::path block_file(index number, const char* extension) const;
     std::filesystem::path path_;
+    const subbit::communicator& ranks_;
 };
 
 }  // namespace llama

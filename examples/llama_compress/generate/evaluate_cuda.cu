@@ -15,10 +15,11 @@ std::unique_ptr<token_model> running_model_on_cuda(const model_directory& direct
 
 perplexity_result perplexity_on_cuda(const model_directory& directory,
                                      std::span<const std::vector<std::int32_t>> windows, subbit::progress& watcher,
-                                     bool tf32, const model_rounding& rounding) {
+                                     bool tf32, const model_rounding& rounding, const subbit::communicator& ranks) {
     subbit::cuda_options options;
     options.tf32 = tf32;
-    return perplexity<float>(subbit::cuda(subbit::cuda_device(options)), directory, windows, watcher, rounding);
+    options.device = ranks.rank_here() % std::max(1, subbit::cuda_device_count());
+    return perplexity<float>(subbit::cuda(subbit::cuda_device(options)), directory, windows, watcher, rounding, ranks);
 }
 
 }  // namespace llama

@@ -9,7 +9,7 @@ std::unique_ptr<token_model> running_model_on_cuda(const model_directory&, index
 }
 
 perplexity_result perplexity_on_cuda(const model_directory&, std::span<const std::vector<std::int32_t>>,
-                                     subbit::progress&, bool, const model_rounding&) {
+                                     subbit::progress&, bool, const model_rounding&, const subbit::communicator&) {
     fail_without_cuda();
 }
 

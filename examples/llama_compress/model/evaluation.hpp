@@ -4,11 +4,13 @@
 #include "model/model_directory.hpp"
 
 #include <subbit/core/progress.hpp>
+#include <subbit/distribute/exchange.hpp>
 #include <subbit/train/losses.hpp>
 
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <span>
 #include <string>
 #include <vector>
@@ -74,20 +76,30 @@ matrix_in<S, memory_of<B>> embed_windows(const B& b, const outer_layers<S, memor
     return X;
 }
 
-/// The hidden states of the tokens after a block, for all windows: X is replaced, a few windows at a time.
+/// The windows of so many tokens that pass through a block at once. A share of the work is a number of such groups, so
+/// that its results do not depend on who does it.
+template <class B>
+index windows_at_once(index length) {
+    return std::max<index>(1, subbit::rows_at_once<B> / length);
+}
+
+/// The hidden states of the tokens after a block, for all windows: X is replaced, a few windows at a time, which the
+/// ranks share out.
 template <class B, class Block>
 void run_block(const B& b, const Block& blk, index window, matrix_in<typename Block::scalar, memory_of<B>>& X,
-               typename Block::tape& tape) {
+               typename Block::tape& tape, const subbit::communicator& ranks = subbit::this_process_alone()) {
     const auto all = view(X);
-    const index step = std::max<index>(1, subbit::rows_at_once<B> / window) * window;
+    const index step = windows_at_once<B>(window) * window;
     matrix_in<typename Block::scalar, memory_of<B>> Y;
     subbit::reshape(b, Y, std::min(step, all.rows), all.cols);
-    for (index t = 0; t < all.rows; t += step) {
-        const auto x = all.middle_rows(t, std::min(step, all.rows - t));
+    const auto mine = subbit::even_share((all.rows + step - 1) / step, ranks.size(), ranks.rank());
+    for (index k = mine.first; k < mine.last; ++k) {
+        const auto x = all.middle_rows(k * step, std::min(step, all.rows - k * step));
         const auto y = view(Y).middle_rows(0, x.rows);
         blk.infer(b, x, window, y, tape);
         subbit::axpby(b, 1, y, 0, x);
     }
+    subbit::share_rows(b, ranks, all, step);
 }
 
 /// Labels of one window: the next token, and -1 (not scored) for the last.
@@ -104,25 +116,31 @@ struct perplexity_result {
     index windows = 0;
 };
 
-/// exp of the mean negative log-likelihood; windows do not overlap and the first token of each is not scored.
+/// exp of the mean negative log-likelihood; windows do not overlap and the first token of each is not scored. The ranks
+/// share the windows out.
 template <class S, class B>
 perplexity_result perplexity(const B& b, const model_directory& model,
                              std::span<const std::vector<std::int32_t>> windows, subbit::progress& watcher,
-                             const model_rounding& rounding = {}) {
+                             const model_rounding& rounding = {},
+                             const subbit::communicator& ranks = subbit::this_process_alone()) {
     if (windows.empty()) throw subbit::value_error("perplexity: the text is shorter than one window");
     const index length = std::ssize(windows[0]);
     using memory = memory_of<B>;
     block_context<S, memory> context(b, model.config(), length, rounding.packed);
     const auto outer = upload(b, model.load_outer_layers<S>(rounding.head));
-    const index chunk = std::max<index>(1, 16384 / length);  // windows whose hidden states are held at once
-    const index chunks = (std::ssize(windows) + chunk - 1) / chunk, blocks = model.config().num_hidden_layers;
-    double loss = 0;
+    const index group = windows_at_once<B>(length), groups = (std::ssize(windows) + group - 1) / group;
+    const auto share = subbit::even_share(groups, ranks.size(), ranks.rank());
+    const subbit::unit_range mine{share.first * group, std::min<index>(share.last * group, std::ssize(windows))};
+    // Windows whose hidden states are held at once.
+    const index chunk = std::max<index>(1, 16384 / (length * group)) * group;
+    const index chunks = (mine.count() + chunk - 1) / chunk, blocks = model.config().num_hidden_layers;
+    std::vector<double> losses(windows.size());
     std::size_t done = 0;
     auto normed = subbit::allocate<S>(b, length, model.config().hidden_size);
     vector_in<S, memory> inverse_rms;
     block_tape<S, memory> tape;
-    for (index first = 0; first < std::ssize(windows); first += chunk) {
-        const index count = std::min(chunk, std::ssize(windows) - first);
+    for (index first = mine.first; first < mine.last; first += chunk) {
+        const index count = std::min(chunk, mine.last - first);
         auto X = embed_windows<B, S>(b, outer,
                                      windows.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)));
         for (index l = 0; l < blocks; ++l) {
@@ -133,15 +151,17 @@ perplexity_result perplexity(const B& b, const model_directory& model,
             const auto labels = next_tokens(windows[static_cast<std::size_t>(first + w)]);
             rms_norm(b, subbit::const_view(X).middle_rows(w * length, length), subbit::const_span(outer.final_norm),
                      model.config().norm, view(normed), inverse_rms);
-            loss += subbit::cross_entropy(b, subbit::const_view(normed), subbit::const_view(outer.head()),
-                                          std::span<const std::int32_t>(labels), 0.0, matrix_view<S>());
+            losses[static_cast<std::size_t>(first + w)] =
+                subbit::cross_entropy(b, subbit::const_view(normed), subbit::const_view(outer.head()),
+                                      std::span<const std::int32_t>(labels), 0.0, matrix_view<S>());
         }
         subbit::report_step(watcher, "perplexity", ++done, static_cast<std::size_t>(chunks * (blocks + 1)), -1);
     }
+    subbit::merge(ranks, losses);
     perplexity_result result;
     result.windows = std::ssize(windows);
     result.tokens = result.windows * (length - 1);
-    result.mean_loss = loss / static_cast<double>(result.tokens);
+    result.mean_loss = std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(result.tokens);
     result.perplexity = std::exp(result.mean_loss);
     return result;
 }

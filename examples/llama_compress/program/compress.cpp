@@ -1,6 +1,7 @@
 #include "compress/compress.hpp"
 #include "program/commands.hpp"
 #include "program/console.hpp"
+#include "program/ranks.hpp"
 
 #include <fmt/format.h>
 #include <cstdio>
@@ -57,15 +58,15 @@ std::string to_text(const compress_estimate& e, const compress_job& job) {
 
 void compress_command::run() {
     job.options.recipe = recipe;
-    job.threads = machine.threads;
+    const auto& ranks = job_ranks();
+    job.threads = threads_of_rank(machine.threads);
+    job.ranks = ranks.size();
     job.on_cuda = machine.backend == "cuda";
     if (!test_text.empty()) job.test_text = test_text;
     const auto expected = estimate(job);
-    if (dry_run && json) {
-        fmt::print("{}\n", to_json(expected).dump(2));
-        return;
-    }
-    fmt::print(json ? stderr : stdout, "{}", to_text(expected, job));
+    if (dry_run && json && ranks.leads()) fmt::print("{}\n", to_json(expected).dump(2));
+    if (dry_run && json) return;
+    if (ranks.leads()) fmt::print(json ? stderr : stdout, "{}", to_text(expected, job));
     std::fflush(stdout);
     if (dry_run) return;
 
@@ -73,10 +74,11 @@ void compress_command::run() {
     nlohmann::json report;
     try {
         console_progress progress(expected.plan, verbose);
-        report = compress(job, progress);
+        report = compress(job, progress, ranks);
     } catch (const subbit::cancelled_error&) {
         throw subbit::cancelled_error("interrupted; the same command resumes from here");
     }
+    if (!ranks.leads()) return;
     if (json) {
         fmt::print("{}\n", report.dump(2));
         return;

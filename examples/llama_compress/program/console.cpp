@@ -1,5 +1,7 @@
 #include "program/console.hpp"
 
+#include "program/ranks.hpp"
+
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -58,7 +60,7 @@ void machine_options::add_to(CLI::App& command, const std::vector<std::string>& 
 }
 
 subbit::cpu machine_options::make(subbit::precision products) const {
-    return subbit::cpu({.threads = threads, .products = products});
+    return subbit::cpu({.threads = threads_of_rank(threads), .products = products});
 }
 
 void add_products_option(CLI::App& command, std::string& products) {
@@ -170,7 +172,9 @@ double job_clock::seconds_left() const {
 }
 
 console_progress::console_progress(std::vector<planned_phase> plan, bool verbose)
-    : clock_(std::move(plan)), terminal_(::isatty(STDERR_FILENO) == 1), verbose_(verbose) {}
+    : clock_(std::move(plan)),
+      terminal_(::isatty(STDERR_FILENO) == 1 && job_ranks().leads()),
+      verbose_(verbose && job_ranks().leads()) {}
 
 console_progress::~console_progress() {
     clear();

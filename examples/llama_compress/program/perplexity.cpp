@@ -2,6 +2,7 @@
 #include "model/evaluation.hpp"
 #include "program/commands.hpp"
 #include "program/console.hpp"
+#include "program/ranks.hpp"
 
 #include <fmt/format.h>
 #include <memory>
@@ -32,10 +33,11 @@ void perplexity_command::run() const {
         console_progress progress({{"perplexity", 1, -1}});
         if (machine.backend == "cuda")
             return perplexity_on_cuda(directory, windows, progress, precision_of(products) == subbit::precision::bf16,
-                                      rounding.make());
+                                      rounding.make(), job_ranks());
         return llama::perplexity<float>(machine.make(precision_of(products)), directory, windows, progress,
-                                        rounding.make());
+                                        rounding.make(), job_ranks());
     }();
+    if (!job_ranks().leads()) return;
     const auto bos = reading.bos_of(words);
     const double seconds = std::chrono::duration<double>(job_clock::clock::now() - start).count();
     if (json)

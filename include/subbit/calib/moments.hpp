@@ -3,9 +3,11 @@
 
 #include <subbit/backend/ops/dense.hpp>
 #include <subbit/backend/ops/memory.hpp>
+#include <subbit/calib/exact_sums.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/finite.hpp>
 #include <subbit/core/types.hpp>
+#include <subbit/distribute/communicator.hpp>
 
 #include <algorithm>
 #include <bit>
@@ -44,7 +46,7 @@ struct moment_options {
 
 namespace detail {
 
-/// How many tokens have which norm, to one part in 256: counts of several passes or machines could simply be added.
+/// How many tokens have which norm, to one part in 256: the counts of several ranks are added.
 class norm_counts {
   public:
     void add(double norm) {
@@ -55,6 +57,20 @@ class norm_counts {
     }
     index total() const { return total_; }
 
+    void merge(const communicator& ranks) {
+        std::vector<entry> all = entries();
+        if (!ranks.leads()) send_all(ranks, all, 0);
+        for (int r = 1; ranks.leads() && r < ranks.size(); ++r) {
+            receive_all(ranks, all, r);
+            add(all);
+        }
+        all = entries();
+        broadcast_all(ranks, all, 0);
+        bins_.clear();
+        total_ = 0;
+        add(all);
+    }
+
     /// The k-th largest norm, raised to the largest of its bin; 0 if there are fewer.
     double largest(index k) const {
         for (auto bin = bins_.rbegin(); bin != bins_.rend(); ++bin)
@@ -63,6 +79,26 @@ class norm_counts {
     }
 
   private:
+    struct entry {
+        std::uint64_t bin;
+        index count;
+        double largest;
+    };
+    std::vector<entry> entries() const {
+        std::vector<entry> all;
+        for (const auto& [bin, value] : bins_)
+            all.push_back({bin, value.first, value.second});
+        return all;
+    }
+    void add(const std::vector<entry>& more) {
+        for (const entry& e : more) {
+            auto& [count, largest] = bins_[e.bin];
+            count += e.count;
+            largest = std::max(largest, e.largest);
+            total_ += e.count;
+        }
+    }
+
     static constexpr int fraction_bits = 8;  // the bits of positive doubles are in the order of their values
 
     std::map<std::uint64_t, std::pair<index, double>> bins_;  // count and largest norm
@@ -72,13 +108,16 @@ class norm_counts {
 }  // namespace detail
 
 /// Accumulates mean_t (c_t x_t)^2 per channel over batches of tokens, with c_t = min(1, tau / ||x_t||) (docs/method.md,
-/// eq. 7 to 9): no token changes the mean of T tokens by more than tau^2 / T (NanoQuant, Lemma 1). Sums are in double.
+/// eq. 7 to 9): no token changes the mean of T tokens by more than tau^2 / T (NanoQuant, Lemma 1). Sums are in double,
+/// and with two passes exact, so that ranks can share the batches out.
 template <class S>
 class clipped_moments {
   public:
     /// Throws value_error for a percentile outside (0,1], a scale that is not positive and finite, or no channels.
     explicit clipped_moments(index channels, moment_options options = {})
-        : options_(std::move(options)), sums_(static_cast<std::size_t>(std::max<index>(channels, 0))) {
+        : options_(std::move(options)),
+          sums_(static_cast<std::size_t>(std::max<index>(channels, 0))),
+          exact_(std::max<index>(channels, 0)) {
         const bool numbers = is_finite(options_.keep.value) && is_finite(options_.scale);
         if (channels < 1 || !numbers || options_.keep.value <= 0 || options_.keep.value > 1 || options_.scale <= 0)
             throw value_error(options_.name + ": " + std::to_string(channels) + " channels, percentile " +
@@ -127,11 +166,44 @@ class clipped_moments {
         // Quantile averages over tokens, the paper over the means of batches.
         const bool by_token = options_.mode == clipping::quantile;
         const auto divisor = by_token ? 1.0 : static_cast<double>(length);
+        if (total_ == 0 && needs_two_passes(options_.mode)) exact_.bound(tau_ * tau_);
         for (std::size_t k = 0; k < growth.size(); ++k)
-            for (std::size_t j = 0; j < sums_.size(); ++j)
-                sums_[j] = sums_[j] * (growth[k] * growth[k]) +
-                           squares(static_cast<index>(k), static_cast<index>(j)) / divisor;
+            for (std::size_t j = 0; j < sums_.size(); ++j) {
+                const double term = squares(static_cast<index>(k), static_cast<index>(j)) / divisor;
+                if (needs_two_passes(options_.mode))
+                    exact_.add(j, term);
+                else
+                    sums_[j] = sums_[j] * (growth[k] * growth[k]) + term;
+            }
         total_ += by_token ? x.rows : std::ssize(growth);
+    }
+
+    /// After the first pass: what the other ranks have observed counts too. value_error for a mode without one, whose
+    /// batches have an order.
+    void merge_observed(const communicator& ranks) {
+        require_shareable(ranks);
+        if (ranks.is_alone()) return;
+        counts_.merge(ranks);
+        for (int r = 0; r < ranks.size(); ++r) {
+            double other = tau_;
+            broadcast(ranks, std::span(&other, 1), r);
+            tau_ = std::max(tau_, other);
+        }
+        if (options_.mode == clipping::quantile) tau_ = counts_.largest(tokens_beyond(counts_.total()) + 1);
+    }
+    /// After the second pass: adds what the other ranks have accumulated, with the same bits for any share of each.
+    void merge_added(const communicator& ranks) {
+        require_shareable(ranks);
+        if (ranks.is_alone()) return;
+        if (total_ == 0) exact_.bound(tau_ * tau_);
+        exact_.merge(ranks);
+        index all = 0;
+        for (int r = 0; r < ranks.size(); ++r) {
+            index of_rank = total_;
+            broadcast(ranks, std::span(&of_rank, 1), r);
+            all += of_rank;
+        }
+        total_ = all;
     }
 
     /// The mean over all tokens (quantile) or over the batches' means, times options.scale. Throws value_error before
@@ -139,8 +211,10 @@ class clipped_moments {
     vector<S> finish() const {
         if (total_ == 0) throw value_error(options_.name + ": no batch was added, expected at least one");
         vector<S> moments(static_cast<index>(sums_.size()));
-        for (std::size_t j = 0; j < sums_.size(); ++j)
-            moments(static_cast<index>(j)) = static_cast<S>(sums_[j] * options_.scale / static_cast<double>(total_));
+        for (std::size_t j = 0; j < sums_.size(); ++j) {
+            const double sum = needs_two_passes(options_.mode) ? exact_.of(j) : sums_[j];
+            moments(static_cast<index>(j)) = static_cast<S>(sum * options_.scale / static_cast<double>(total_));
+        }
         return moments;
     }
 
@@ -189,6 +263,12 @@ class clipped_moments {
         return {v.data + row * v.cols, static_cast<std::size_t>(v.cols)};
     }
 
+    void require_shareable(const communicator& ranks) const {
+        if (!ranks.is_alone() && !needs_two_passes(options_.mode))
+            throw value_error(options_.name + ": batches in order, expected clipping by quantile or two_phase where " +
+                              std::to_string(ranks.size()) + " ranks share them out");
+    }
+
     /// How many of so many tokens may be beyond the bound.
     index tokens_beyond(index tokens) const {
         return static_cast<index>(static_cast<double>(tokens) * (1 - options_.keep.value));
@@ -209,7 +289,8 @@ class clipped_moments {
     }
 
     moment_options options_;
-    std::vector<double> sums_;
+    std::vector<double> sums_;    // of one pass
+    exact_sums exact_;            // of two
     detail::norm_counts counts_;  // of quantile
     double tau_ = -1;             // no batch seen
     index total_ = 0;             // tokens (quantile) or batches that were added

@@ -26,6 +26,7 @@ class communicator {
     virtual int size() const = 0;  ///< number of ranks
     /// The number of ranks on this process's machine, which share its cores.
     virtual int size_here() const = 0;
+    virtual int rank_here() const = 0;  ///< of this process among them
 
     /// Returns when every rank has called it.
     virtual void barrier() const = 0;
@@ -48,6 +49,7 @@ class single final : public communicator {
     int rank() const override { return 0; }
     int size() const override { return 1; }
     int size_here() const override { return 1; }
+    int rank_here() const override { return 0; }
     void barrier() const override {}
     void broadcast(std::span<std::byte>, int) const override {}
     void send(std::span<const std::byte>, int) const override {}
@@ -65,6 +67,23 @@ template <class T>
 requires std::is_trivially_copyable_v<T>
 void broadcast(const communicator& ranks, std::span<T> numbers, int owner) {
     ranks.broadcast(std::as_writable_bytes(numbers), owner);
+}
+
+/// Sends a string or vector of any length.
+template <class Container>
+void send_all(const communicator& ranks, const Container& numbers, int to) {
+    const std::uint64_t size = numbers.size();
+    ranks.send(std::as_bytes(std::span(&size, 1)), to);
+    ranks.send(std::as_bytes(std::span(numbers.data(), numbers.size())), to);
+}
+
+/// Receives what send_all sends.
+template <class Container>
+void receive_all(const communicator& ranks, Container& numbers, int from) {
+    std::uint64_t size = 0;
+    ranks.receive(std::as_writable_bytes(std::span(&size, 1)), from);
+    numbers.resize(size);
+    ranks.receive(std::as_writable_bytes(std::span(numbers.data(), numbers.size())), from);
 }
 
 /// The owner's string or vector replaces everyone else's, whatever their length.

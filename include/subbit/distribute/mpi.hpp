@@ -34,8 +34,10 @@ class mpi final : public communicator {
         MPI_Comm_rank(all_, &rank_);
         MPI_Comm_size(all_, &size_);
         MPI_Comm here;
-        require(MPI_Comm_split_type(all_, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &here), "find this machine's ranks");
+        require(MPI_Comm_split_type(all_, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &here),
+                "find this machine's ranks");
         MPI_Comm_size(here, &size_here_);
+        MPI_Comm_rank(here, &rank_here_);
         MPI_Comm_free(&here);
     }
     ~mpi() override {
@@ -46,6 +48,7 @@ class mpi final : public communicator {
     int rank() const override { return rank_; }
     int size() const override { return size_; }
     int size_here() const override { return size_here_; }
+    int rank_here() const override { return rank_here_; }
 
     void barrier() const override { require(MPI_Barrier(all_), "wait"); }
     void broadcast(std::span<std::byte> bytes, int owner) const override {
@@ -104,7 +107,7 @@ class mpi final : public communicator {
     }
 
     MPI_Comm all_ = MPI_COMM_NULL;
-    int rank_ = 0, size_ = 1, size_here_ = 1;
+    int rank_ = 0, size_ = 1, size_here_ = 1, rank_here_ = 0;
     bool ends_ = false;
 };
 

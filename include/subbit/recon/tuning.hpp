@@ -92,8 +92,8 @@ trainable kinds_of(std::span<const parameter<S>> parameters) {
             .norms = has(parameter_kind::norm)};
 }
 
-/// Parameters with their peak rates and the optimizers' state, which the ranks of a job share out: each parameter has an
-/// owner, who moves it and sends it to the others.
+/// Parameters with their peak rates and the optimizers' state, which the ranks of a job share out: each parameter has
+/// an owner, who moves it and sends it to the others.
 template <class S, class Memory = host_memory>
 class tuner {
   public:
@@ -200,8 +200,10 @@ class tuner {
         for (std::size_t i = 0; i < parameters_.size(); ++i) {
             if (owners_[i] == ranks_.rank()) all[i] = std::move(*next++);
             if (owners_[i] == 0) continue;
-            for (auto* half : {&all[i].first, &all[i].second})
-                send_to_lead(*half, owners_[i]);
+            for (auto* half : {&all[i].first, &all[i].second}) {
+                if (owners_[i] == ranks_.rank()) send_all(ranks_, *half, 0);
+                if (ranks_.leads()) receive_all(ranks_, *half, owners_[i]);
+            }
         }
         return all;
     }
@@ -253,31 +255,19 @@ class tuner {
             if (owners_[i] == ranks_.rank()) own_peaks_.push_back(peaks_[i]);
         rates_.resize(own_peaks_.size());
     }
-    void send_to_lead(std::vector<S>& numbers, int owner) const {
-        std::uint64_t size = numbers.size();
-        const std::span<std::uint64_t> message(&size, 1);
-        if (ranks_.rank() == owner) {
-            ranks_.send(std::as_bytes(message), 0);
-            ranks_.send(std::as_bytes(std::span(numbers)), 0);
-        } else if (ranks_.leads()) {
-            ranks_.receive(std::as_writable_bytes(message), owner);
-            numbers.resize(size);
-            ranks_.receive(std::as_writable_bytes(std::span(numbers)), owner);
-        }
-    }
 
     const communicator& ranks_;
     std::vector<parameter<S>> parameters_;  // AdamW's, then Muon's
     std::vector<int> owners_;               // the rank that moves each
     std::vector<parameter<S>> gradients_;   // one of the parameters of each gradient
     std::vector<int> gradient_owners_;
-    std::vector<parameter<S>> own_;         // this rank's, in that order
-    std::size_t of_adamw_ = 0;              // of own_
+    std::vector<parameter<S>> own_;  // this rank's, in that order
+    std::size_t of_adamw_ = 0;       // of own_
     cosine_schedule schedule_;
     adamw<S, Memory> adamw_;
     muon<S, Memory> muon_;
-    std::vector<double> peaks_;               // of all parameters
-    std::vector<double> own_peaks_, rates_;   // rates_: of the present step
+    std::vector<double> peaks_;              // of all parameters
+    std::vector<double> own_peaks_, rates_;  // rates_: of the present step
     pairwise_sum<S, Memory> sum_;
     vector_in<S, Memory> received_;  // another rank's part of a sum
     double gradient_share_ = 1;
