@@ -184,10 +184,10 @@ TEST_CASE("ranks that share batches out have the moments of one, to the last bit
                 clipped_moments<double> m(5, {.mode = mode, .keep = percentile{0.99}});
                 const unit_range mine = even_share(7, me.size(), me.rank());
                 for (index k = mine.first; k < mine.last; ++k)
-                    m.observe(backend, X.middle_rows(16 * k, 16).eval());
+                    m.observe(backend, matrix<double>(X.middleRows(16 * k, 16)));
                 m.merge_observed(me);
                 for (index k = mine.first; k < mine.last; ++k)
-                    m.add_batch(backend, X.middle_rows(16 * k, 16).eval());
+                    m.add_batch(backend, matrix<double>(X.middleRows(16 * k, 16)));
                 m.merge_added(me);
                 return m.finish();
             });

@@ -37,10 +37,12 @@ struct tiny_case {
         }
     }
     template <class S, class B>
-    std::vector<block_moments<S>> moments(const B& b, clipping mode, std::size_t held_bytes = calibration_bytes) const {
-        subbit::progress silent;
-        return calibrate<S>(b, model_directory(directory / "model"), windows, {.mode = mode}, silent,
-                            subbit::this_process_alone(), held_bytes);
+    std::vector<block_moments<S>> moments(const B& b, clipping mode, std::size_t held_bytes = calibration_bytes,
+                                          std::size_t state_bytes = 1 << 20) const {
+        const model_directory model(directory / "model");
+        return calibrate<S>(
+            b, model, subbit::upload(b, model.load_outer_layers<S>()), windows,
+            {.moments = {.mode = mode}, .held_bytes = held_bytes, .limits = {directory.path(), state_bytes}});
     }
 };
 

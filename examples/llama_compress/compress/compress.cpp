@@ -6,6 +6,9 @@
 #include <subbit/backend/cpu.hpp>
 #include <subbit/factor/rank_budget.hpp>
 
+#include <fmt/format.h>
+#include <charconv>
+
 namespace llama {
 
 std::vector<index> choose_ranks(const block_schema& block, const compress_options& options) {
@@ -24,6 +27,26 @@ std::vector<index> choose_ranks(const block_schema& block, const compress_option
         profile.push_back(linear.rank_share * static_cast<double>(rank));
     }
     return is_uneven ? subbit::distribute_ranks(shapes, profile, target, rule) : ranks;
+}
+
+subbit::unit_range blocks_to_compress(const model_directory& model, const compress_options& options) {
+    const index total = model.config().num_hidden_layers;
+    subbit::unit_range range{0, total};
+    if (!options.blocks.empty()) {
+        const char* end = options.blocks.data() + options.blocks.size();
+        const auto first = std::from_chars(options.blocks.data(), end, range.first);
+        const bool colon = first.ec == std::errc() && first.ptr != end && *first.ptr == ':';
+        const auto last = std::from_chars(first.ptr + (colon ? 1 : 0), end, range.last);
+        if (!colon || last.ec != std::errc() || last.ptr != end || range.first < 0 || range.count() < 1 ||
+            range.last > total)
+            throw subbit::value_error(fmt::format("--blocks is \"{}\", expected FIRST:END with 0 <= FIRST < END <= {}",
+                                                  options.blocks, total));
+    }
+    for (index l = range.first; l < range.last; ++l)
+        if (model.is_packed(l))
+            throw subbit::value_error(fmt::format("{} is compressed already{}", model.path().string(),
+                                                  options.blocks.empty() ? "" : fmt::format(": block {}", l)));
+    return range;
 }
 
 nlohmann::json compress(const compress_job& job, subbit::progress& watcher, const subbit::communicator& ranks) {

@@ -6,6 +6,7 @@
 #include "model/evaluation.hpp"
 
 #include <subbit/core/progress.hpp>
+#include <subbit/distribute/shares.hpp>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -26,7 +27,8 @@ struct compress_job {
     std::optional<std::filesystem::path> test_text;  ///< its perplexity goes into the report
     index test_context = 512;
     index test_windows = 32;
-    bool keep_run = false;  ///< leaves the run's folder in place at the end
+    bool keep_run = false;                           ///< leaves the run's folder in place at the end
+    std::size_t state_bytes = std::size_t{4} << 30;  ///< of hidden states in memory; beyond that they are in a file
 };
 
 /// A part of a job that reports its steps under one name.
@@ -54,6 +56,10 @@ struct compress_estimate {
 /// Checks the whole job against the model and text, and estimates its time on this machine: from a short trial product,
 /// or on a GPU by timing the job's pieces.
 compress_estimate estimate(const compress_job& job);
+
+/// The blocks that the options name, all by default; value_error if the model has no such blocks, or one of them is
+/// compressed already.
+subbit::unit_range blocks_to_compress(const model_directory& model, const compress_options& options);
 
 /// Throws value_error if a text of so many tokens is too short for the job.
 void require_tokens(const compress_job& job, index present);

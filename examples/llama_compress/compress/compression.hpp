@@ -77,9 +77,10 @@ class compression {
           layer_ranks_(choose_ranks(model_.config().block(0), job.options)),
           windows_(detail::take_windows(job, model_)),
           context_(backend_, model_.config(), std::max(job.options.window_tokens, job.options.distillation_length())),
-          outer_(upload(backend_, model_.template load_outer_layers<float>())),
+          range_(blocks_to_compress(model_, job.options)),
+          limits_{job.out / "run", job.state_bytes / 2},
           folder_(job.out, fingerprint(job), ranks) {
-        if (model_.is_packed()) throw subbit::value_error(job.model.string() + " is compressed already");
+        if (!ranks.leads()) limits_.folder = std::filesystem::temp_directory_path();
     }
 
     nlohmann::json run() {
@@ -88,10 +89,12 @@ class compression {
         calibrate_model();
         compress_blocks();
         distill_model();
-        std::vector<block_weights<float>> finished;
-        for (auto& blk : student_)
-            finished.push_back(subbit::download(backend_, std::move(blk.weights())));
-        const std::size_t bytes = ranks_.leads() ? write_model(job_.out, model_, finished) : 0;
+        const auto add_block = [&](subbit::safetensors_writer& file, index l) {
+            if (student_.empty()) return folder_.add_block(file, l);
+            const auto at = static_cast<std::size_t>(l);
+            add_block_tensors(file, l, subbit::download(backend_, std::move(student_[at].weights())));
+        };
+        const std::size_t bytes = ranks_.leads() ? write_model(job_.out, model_, range_, add_block) : 0;
         ranks_.barrier();
         clock_.end(backend_, "write");
         auto report = summarize(detail::seconds_since(start));
@@ -104,7 +107,7 @@ class compression {
 
   private:
     using memory = memory_of<B>;
-    using states = matrix_in<float, memory>;
+    using states = hidden_states<B>;
     using block_type = block<float, memory>;
     using clock = std::chrono::steady_clock;
 
@@ -116,7 +119,12 @@ class compression {
             if (options_.calibration_windows > 0)
                 measured =
                     measured.first(std::min(measured.size(), static_cast<std::size_t>(options_.calibration_windows)));
-            moments_ = calibrate<float>(backend_, model_, measured, moments_of(options_), watcher_, ranks_);
+            moments_ =
+                calibrate<float>(backend_, model_, load_outer(), measured,
+                                 {.moments = moments_of(options_),
+                                  .watcher = watcher_,
+                                  .ranks = ranks_,
+                                  .limits = {limits_.folder, limits_.bytes / static_cast<std::size_t>(blocks())}});
             folder_.save_moments(model_.config(), moments_);
             clock_.end(backend_, "calibration");
         }
@@ -127,27 +135,35 @@ class compression {
 
     void compress_blocks() {
         clock_.skip(backend_);
-        teacher_ = embed_windows<B, float>(backend_, outer_, windows_.calibration);
-        states compressed = subbit::copy_of(backend_, teacher_);
-        typename block_type::tape tape;
+        const bool distills = options_.distill_epochs > 0, distills_here = distills && windows_.distillation.empty();
         // Blocks are finished in order: where the last one is, nothing more is tuned on what the others produce.
-        const bool pending = !folder_.has_block(blocks() - 1);
-        const bool distills_here = options_.distill_epochs > 0 && windows_.distillation.empty();
+        const bool pending = !folder_.has_block(range_.last - 1);
+        states compressed;
+        if (pending || distills_here) {
+            const auto outer = load_outer();
+            teacher_ = embedded_states(backend_, outer, windows_.calibration, limits_);
+            if (pending) compressed = embedded_states(backend_, outer, windows_.calibration, limits_);
+        }
+        typename block_type::tape tape;
+        const auto pass = [&](const block_type& blk, states& X) {
+            pass_on(backend_, blk, options_.window_tokens, X, tape, ranks_);
+            clock_.end(backend_, "blocks: pass on");
+        };
         for (index l = 0; l < blocks(); ++l) {
+            if (l >= range_.last && !distills) break;
             auto blk = load_original(l);
             clock_.end(backend_, "blocks: read");
-            const bool done = folder_.has_block(l);
-            watcher_.step("block", static_cast<std::size_t>(l), static_cast<std::size_t>(blocks()), -1);
-            if (pending || distills_here) run_block(backend_, blk, options_.window_tokens, teacher_, tape, ranks_);
-            clock_.end(backend_, "blocks: pass on");
-            if (!done) compress_block(l, blk, compressed);
-            clock_.skip(backend_);  // the block's report has its phases
-            blk.weights() = upload(backend_, folder_.load_block(l, *blk.schema));
-            clock_.end(backend_, "blocks: read");
-            if (pending) run_block(backend_, blk, options_.window_tokens, compressed, tape, ranks_);
-            clock_.end(backend_, "blocks: pass on");
-            reports_.push_back(folder_.load_report(l));
-            student_.push_back(std::move(blk));
+            if (pending || distills_here) pass(blk, teacher_);
+            if (range_.contains(l)) {
+                watcher_.step("block", static_cast<std::size_t>(l), static_cast<std::size_t>(blocks()), -1);
+                if (!folder_.has_block(l)) compress_block(l, blk, compressed);
+                clock_.skip(backend_);  // the block's report has its phases
+                blk.weights() = upload(backend_, folder_.load_block(l, *blk.schema));
+                reports_.push_back(folder_.load_report(l));
+                clock_.end(backend_, "blocks: read");
+            }
+            if (pending && l + 1 < range_.last) pass(blk, compressed);
+            if (distills) student_.push_back(std::move(blk));
         }
     }
 
@@ -161,9 +177,10 @@ class compression {
              .seed = options_.seed * 1000003U + static_cast<std::uint64_t>(l * blk.layer_total())});
         const auto importance = importance_of(blk, moments[linear_id::down].output);
         const subbit::block_data<float> data{
-            const_view(inputs), const_view(teacher_),
-            weighted_loss(options_) ? subbit::const_span(importance) : std::span<const float>(),
-            options_.window_tokens};
+            inputs.rows(), std::as_const(teacher_).rows(),
+            weighted_loss(options_) ? subbit::const_span(importance) : std::span<const float>(), options_.window_tokens,
+            [&](index first, index count) { inputs.release(first, count), teacher_.release(first, count); }};
+        prefetch(l + 1);
         nlohmann::json probes = nlohmann::json::array();
         auto report = to_json(subbit::reconstruct_block(backend_, blk, data,
                                                         {.compressor = compressor,
@@ -199,7 +216,7 @@ class compression {
         return [this, &blk, &inputs, &probes, originals = weights_of(backend_, blk),
                 first_signs = block_signs()](std::size_t epochs) mutable {
             if (epochs == 0) first_signs = signs_of(backend_, blk);
-            auto X = subbit::copy_of(backend_, const_view(inputs).middle_rows(0, options_.window_tokens));
+            auto X = subbit::copy_of(backend_, inputs.rows().middle_rows(0, options_.window_tokens));
             probes.push_back(probe_block(backend_, host(), blk, originals, first_signs, options_.window_tokens, X));
         };
     }
@@ -208,10 +225,11 @@ class compression {
     states teacher_states() {
         if (windows_.distillation.empty()) return std::move(teacher_);
         teacher_ = states();
-        auto X = embed_windows<B, float>(backend_, outer_, windows_.distillation);
+        auto X = embedded_states(backend_, *outer_, windows_.distillation, limits_);
         typename block_type::tape tape;
         for (index l = 0; l < blocks(); ++l) {
-            run_block(backend_, load_original(l), options_.distillation_length(), X, tape, ranks_);
+            prefetch(l + 1);
+            pass_on(backend_, load_original(l), options_.distillation_length(), X, tape, ranks_);
             report_step(watcher_, "teacher", static_cast<std::size_t>(l + 1), static_cast<std::size_t>(blocks()), -1);
         }
         return X;
@@ -221,7 +239,8 @@ class compression {
         if (options_.distill_epochs == 0) return;
         clock_.skip(backend_);
         const auto& windows = windows_.distillation.empty() ? windows_.calibration : windows_.distillation;
-        teacher_model<B> teacher(backend_, outer_, windows, teacher_states());
+        outer_ = load_outer();
+        teacher_model<B> teacher(backend_, *outer_, windows, teacher_states());
         if (options_.distill_hidden_weight > 0) {
             std::vector<block_type> originals;
             for (index l = 0; l < blocks(); ++l)
@@ -233,7 +252,7 @@ class compression {
             for (const auto& blk : student_)
                 first_signs.push_back(signs_of(backend_, blk));
         clock_.end(backend_, "distillation: teacher");
-        student_model<B> student{model_.config(), outer_, std::move(student_)};
+        student_model<B> student{model_.config(), *outer_, std::move(student_)};
         subbit::distillation_state<float> state;
         if (folder_.has_distillation())
             state = folder_.load_distillation(backend_, student.blocks, distillation_probes_);
@@ -257,7 +276,7 @@ class compression {
         clock_.end(backend_, "distillation: steps");
         distillation_phases_ = state.phases;
         student_ = std::move(student.blocks);
-        for (index l = 0; l < blocks(); ++l)
+        for (index l = range_.first; l < range_.last; ++l)
             for (const auto& linear : model_.config().block(l).linears) {
                 auto& layer = student_[static_cast<std::size_t>(l)].layers[linear.id];
                 layer.visit_compressed([](auto& compressed) { compressed.harden(false); });
@@ -272,7 +291,7 @@ class compression {
     nlohmann::json probe_model(const std::vector<block_type>& student, const std::vector<block_signs>& first_signs) {
         nlohmann::json entries = nlohmann::json::array();
         const auto window = std::span<const std::vector<std::int32_t>>(windows_.calibration).first(1);
-        auto X = embed_windows<B, float>(backend_, outer_, window);
+        auto X = embed_windows<B, float>(backend_, *outer_, window);
         for (index l = 0; l < blocks(); ++l) {
             const auto at = static_cast<std::size_t>(l);
             entries.push_back(probe_block(backend_, host(), student[at], weights_of(backend_, load_original(l)),
@@ -324,7 +343,23 @@ class compression {
         return report_seconds(total, all);
     }
 
-    block_type load_original(index l) { return model_.template load_block<B, float>(backend_, l, context_); }
+    block_type load_original(index l) {
+        auto blk = model_.template load_block<B, float>(backend_, l, context_);
+        model_.tensors().release();
+        return blk;
+    }
+    outer_layers<float, memory> load_outer() const {
+        auto outer = upload(backend_, model_.template load_outer_layers<float>());
+        model_.tensors().release();
+        return outer;
+    }
+    /// Asks for a block's tensors, which will be read when the present one is finished.
+    void prefetch(index l) const {
+        if (l >= blocks()) return;
+        for (const auto& linear : model_.config().block(l).linears)
+            if (const auto name = block_prefix(l) + linear.stored_name() + ".weight"; model_.tensors().contains(name))
+                model_.tensors().prefetch(name);
+    }
 
     /// A backend of the host's memory, for the few steps that are too small or too rare for another.
     decltype(auto) host() const {
@@ -361,7 +396,9 @@ class compression {
     std::vector<index> layer_ranks_;
     detail::text_windows windows_;
     block_context<float, memory> context_;
-    outer_layers<float, memory> outer_;
+    std::optional<outer_layers<float, memory>> outer_;  // while it distills
+    subbit::unit_range range_;                          // the blocks to compress
+    state_limits limits_;
     run_folder folder_;
 
     std::vector<block_moments<float>> moments_;

@@ -141,19 +141,33 @@ std::int64_t parts_of(const std::string& phase, const compress_job& job) {
     return phase == "distill" ? of_batch(job.options.distill_batch) : 1;
 }
 
-/// Peak of resident memory, the mapped model included.
-double peak_memory(const job_sizes& s, const model_config& c, const compress_options& o, double model_bytes) {
-    const double tokens = static_cast<double>(o.windows) * s.window;
+/// The bytes of one set of hidden states of the calibration's windows.
+double state_set(const job_sizes& s, const compress_options& o) {
+    return static_cast<double>(o.windows) * s.window * s.hidden * 4;
+}
+
+/// Bytes of hidden states that are in files, where more of them than `state_bytes` do not stay in memory.
+double states_on_disk(const job_sizes& s, const compress_options& o, double state_bytes) {
+    const double learned = static_cast<double>(o.distill_windows) * s.distillation_window * s.hidden * 4;
+    const auto beyond = [&](double set) { return set > state_bytes / 2 ? set : 0; };
+    return std::max(2 * beyond(state_set(s, o)), beyond(learned));
+}
+
+/// Peak of resident memory, with what is mapped of the model: about a block.
+double peak_memory(const job_sizes& s, const model_config& c, const compress_options& o, double model_block,
+                   double state_bytes) {
+    const auto in_memory = [&](double set) { return set > state_bytes / 2 ? 0 : set; };
     const double outer = s.vocabulary * s.hidden * 4 * (c.tie_word_embeddings ? 1 : 2);
-    const double states = 2 * tokens * s.hidden * 4;
-    const double student = s.blocks * s.packed / 8;
+    const double states = 2 * in_memory(state_set(s, o));
+    const double student = o.distill_epochs > 0 ? s.blocks * s.packed / 8 : 0;
     // Of a block: originals, dense weights, latents with gradients and moments.
     const double block = 2 * s.dense * 4 + s.latents * 16;
     const double tape_numbers = 12 * (2 * s.hidden + static_cast<double>(c.intermediate_size));  // of a token, a block
     const double tapes = s.window * static_cast<double>(o.batch) * tape_numbers * 4;
     const double blocks_phase = states + block + tapes + student;
-    const double distillation_tokens =
-        o.distills_on_more() ? static_cast<double>(o.distill_windows) * s.distillation_window : tokens;
+    const double distillation_tokens = o.distills_on_more()
+                                           ? static_cast<double>(o.distill_windows) * s.distillation_window
+                                           : static_cast<double>(o.windows) * s.window;
     const double kept_tapes = std::min(static_cast<double>(subbit::distillation_recipe{}.tape_bytes),
                                        s.blocks * s.distillation_window * tape_numbers * 4) +
                               s.blocks * s.distillation_window * s.hidden * 4;
@@ -161,12 +175,12 @@ double peak_memory(const job_sizes& s, const model_config& c, const compress_opt
     const double latents = o.distill_latent_rate > 0 ? s.blocks * s.latents * (o.distill_batch > 1 ? 20 : 16) : 0;
     const double distillation =
         o.distill_epochs > 0
-            ? distillation_tokens * s.hidden * 4 + kept_tapes + student + latents + head_chunks +
+            ? outer + in_memory(distillation_tokens * s.hidden * 4) + kept_tapes + student + latents + head_chunks +
                   (o.distill_hidden_weight > 0 ? s.blocks * (s.dense + s.distillation_window * s.hidden) * 4 : 0)
             : 0;
-    const double calibration = static_cast<double>(calibration_bytes) + s.dense * 4 + tapes + head_chunks;
+    const double calibration = outer + static_cast<double>(calibration_bytes) + s.dense * 4 + tapes + head_chunks;
     constexpr double program = 60e6;
-    return program + model_bytes + outer + std::max({calibration, blocks_phase, distillation});
+    return program + model_block + std::max({calibration, blocks_phase, distillation});
 }
 
 void check_numbers(const compress_options& o) {
@@ -232,7 +246,7 @@ compress_estimate estimate(const compress_job& job) {
     std::error_code different;
     if (fs::equivalent(job.model, job.out, different))
         throw subbit::value_error("--out is the model's own directory, " + job.out.string());
-    if (model.is_packed()) throw subbit::value_error(job.model.string() + " is compressed already");
+    const auto range = blocks_to_compress(model, o);
 
     compress_estimate e;
     for (const auto& linear : model.config().block(0).linears)
@@ -246,7 +260,6 @@ compress_estimate estimate(const compress_job& job) {
     require_tokens(job, e.text_tokens);
     if (job.test_text) read_windows(vocabulary, *job.test_text, job.test_context, job.test_windows, job.reading);
 
-    const auto blocks = static_cast<std::size_t>(model.config().num_hidden_layers);
     double bits = 0, weights = 0, model_bytes = 0;
     std::size_t packed_bytes = 0;
     std::size_t norm_bytes = 0;
@@ -267,22 +280,26 @@ compress_estimate estimate(const compress_job& job) {
     e.bits_per_weight = bits / weights;
     for (const auto& name : model.tensors().names())
         model_bytes += static_cast<double>(model.tensors().info(name).bytes.size());
-    for (const auto& name : carried_tensors(model.config(), model.tensors()))
+    for (const auto& name : carried_tensors(model.config(), model.tensors(), range))
         e.file_bytes += model.tensors().info(name).bytes.size();
+    const auto blocks = static_cast<std::size_t>(range.count());
     e.file_bytes += blocks * (packed_bytes + norm_bytes);
 
     const job_sizes sizes(model.config(), o, e.ranks);
     const auto with_latents =
-        o.distill_latent_rate > 0 ? static_cast<std::size_t>(sizes.blocks * sizes.latents * 4) : 0;
+        o.distill_latent_rate > 0 ? static_cast<std::size_t>(static_cast<double>(blocks) * sizes.latents * 4) : 0;
     const std::size_t checkpoint = o.distill_epochs > 0 ? blocks * packed_bytes + 4 * with_latents : 0;
-    e.disk_bytes = e.file_bytes + blocks * packed_bytes + with_latents + checkpoint;
-    e.memory_bytes = static_cast<std::size_t>(peak_memory(sizes, model.config(), o, model_bytes));
+    e.disk_bytes = e.file_bytes + blocks * packed_bytes + with_latents + checkpoint +
+                   static_cast<std::size_t>(states_on_disk(sizes, o, static_cast<double>(job.state_bytes)));
+    e.memory_bytes = static_cast<std::size_t>(
+        peak_memory(sizes, model.config(), o, model_bytes / sizes.blocks, static_cast<double>(job.state_bytes)));
 
     const auto products = bf16_products(o) ? subbit::precision::bf16 : subbit::precision::f32;
     const double rate = job.on_cuda ? measure_rate_on_cuda(o)
                                     : measure_rate(subbit::cpu({.threads = job.threads, .products = products}));
     e.gflops = rate / 1e9;
     e.plan = job.on_cuda ? plan_on_cuda(job, e.ranks) : plan_of(sizes, o, rate);
+    std::erase_if(e.plan, [&](const planned_phase& p) { return p.block >= 0 && !range.contains(p.block); });
     for (auto& phase : e.plan)
         phase.seconds /= static_cast<double>(parts_of(phase.what, job));
     e.seconds = std::accumulate(e.plan.begin(), e.plan.end(), 0.0,

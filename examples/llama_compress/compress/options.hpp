@@ -27,6 +27,7 @@ struct compress_options {
     std::int64_t windows = 128;
     std::int64_t window_tokens = 2048;
     std::uint64_t seed = 0;
+    std::string blocks;
 
     // Calibration
     std::int64_t calibration_windows = 0;
@@ -103,6 +104,7 @@ struct compress_options {
           "even: the same bits per weight for every layer; uneven: less rank for q and k, more for v, o and down");
         f("windows", o.windows, "calibration windows");
         f("window-tokens", o.window_tokens, "tokens per window");
+        f("blocks", o.blocks, "FIRST:END, the blocks to compress, the others left as they are (default: all)");
         f("seed", o.seed, "seed of the random starts and of the order of the windows");
         f("calibration-windows", o.calibration_windows, "windows on which the moments are measured (0: all)");
         f("clipping", o.clipping,

@@ -133,6 +133,8 @@ inline subbit::block_recipe block_recipe_of(const compress_options& o, const blo
     r.tune_binary.norms = rate(o.norm_rate);
     r.tune_binary.final_fraction = o.final_fraction;
     r.tune_binary.seed = o.seed * 1000003U + static_cast<std::uint64_t>(number);
+    if (const char* e = std::getenv("SUBBIT_B1")) r.tune_binary.optimizer.beta1 = std::atof(e);
+    if (const char* e = std::getenv("SUBBIT_B2")) r.tune_binary.optimizer.beta2 = std::atof(e);
     if (!is_joint(o))
         r.order = subbit::layer_by_layer{{.epochs = static_cast<std::size_t>(o.weight_epochs),
                                           .batch_windows = static_cast<std::size_t>(o.weight_batch),

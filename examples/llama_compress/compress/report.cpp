@@ -68,27 +68,33 @@ json make_report(const compress_job& job, const model_directory& model, const st
             {"blocks", blocks}};
 }
 
-std::size_t write_model(const fs::path& out, const model_directory& original,
-                        const std::vector<block_weights<float>>& student) {
+void add_block_tensors(subbit::safetensors_writer& file, index number, const block_weights<float>& blk) {
+    const std::string prefix = block_prefix(number);
+    blk.visit([&](const linear_spec& spec,
+                  const linear_layer<float>& layer) { add_compressed_layer(file, prefix + spec.name, layer); },
+              [&](const norm_spec& spec, const vector<float>& weight) {
+                  file.add(prefix + spec.name, {weight.size()}, subbit::span_of(weight));
+              });
+}
+
+std::size_t write_model(const fs::path& out, const model_directory& original, subbit::unit_range compressed,
+                        const std::function<void(subbit::safetensors_writer&, index)>& add_block) {
     subbit::safetensors_writer file;
+    for (const auto& [key, value] : original.tensors().metadata())
+        file.metadata(key, value);
     file.metadata("format", "subbit");
     // Tensors that are not factorized keep their type and bytes; norms are written again, since they may have been
     // tuned.
-    for (const auto& name : carried_tensors(original.config(), original.tensors())) {
+    for (const auto& name : carried_tensors(original.config(), original.tensors(), compressed)) {
         const auto& tensor = original.tensors().info(name);
-        file.add_lazily(name, tensor.type, tensor.shape,
-                        [&tensor] { return std::vector<std::byte>(tensor.bytes.begin(), tensor.bytes.end()); });
+        file.add_lazily(name, tensor.type, tensor.shape, [&original, &tensor] {
+            std::vector<std::byte> bytes(tensor.bytes.begin(), tensor.bytes.end());
+            original.tensors().release();
+            return bytes;
+        });
     }
-    for (std::size_t l = 0; l < student.size(); ++l) {
-        const std::string prefix = block_prefix(static_cast<index>(l));
-        student[l].visit(
-            [&](const linear_spec& spec, const linear_layer<float>& layer) {
-                add_compressed_layer(file, prefix + spec.name, layer);
-            },
-            [&](const norm_spec& spec, const vector<float>& weight) {
-                file.add(prefix + spec.name, {weight.size()}, subbit::span_of(weight));
-            });
-    }
+    for (index l = compressed.first; l < compressed.last; ++l)
+        add_block(file, l);
     fs::copy_file(original.path() / "config.json", out / "config.json", fs::copy_options::overwrite_existing);
     for (const auto& from : original.companions())
         fs::copy_file(from, out / from.filename(), fs::copy_options::overwrite_existing);

@@ -7,6 +7,7 @@
 
 #include <subbit/recon/block_reconstruction.hpp>
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -25,9 +26,14 @@ nlohmann::json make_report(const compress_job& job, const model_directory& model
                            const std::vector<nlohmann::json>& blocks, const std::vector<double>& distillation_curve,
                            const nlohmann::json& seconds);
 
-/// Writes config, tokenizer and tensors; returns the bytes of model.safetensors.
+/// Writes config, tokenizer and tensors: of the blocks `compressed` what `add_block` adds, all others as they are.
+/// Returns the bytes of model.safetensors.
 std::size_t write_model(const std::filesystem::path& out, const model_directory& original,
-                        const std::vector<block_weights<float>>& student);
+                        subbit::unit_range compressed,
+                        const std::function<void(subbit::safetensors_writer&, index)>& add_block);
+
+/// Adds a block's compressed layers and its norms to a model's file.
+void add_block_tensors(subbit::safetensors_writer& file, index number, const block_weights<float>& blk);
 
 /// Writes report.svg and report.json.
 void write_report(const std::filesystem::path& out, const nlohmann::json& report);

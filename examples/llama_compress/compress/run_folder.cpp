@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <memory>
 
 namespace llama {
 
@@ -188,11 +189,7 @@ void read_latents(const safetensors_reader& file, const std::string& layer, subb
         residual.latents.push_back(file.read_matrix<float>(fmt::format("{}.latent{}", layer, p)));
 }
 
-}  // namespace
-
-block_weights<float> run_folder::load_block(index number, const block_schema& schema) const {
-    const shared_tensors shared(block_file(number, "safetensors"), ranks_);
-    const safetensors_reader& file = shared.tensors();
+block_weights<float> read_block(const safetensors_reader& file, const block_schema& schema) {
     block_weights<float> blk{&schema};
     blk.visit(
         [&](const linear_spec& spec, linear_layer<float>& layer) {
@@ -201,6 +198,28 @@ block_weights<float> run_folder::load_block(index number, const block_schema& sc
         },
         [&](const norm_spec& spec, vector<float>& weight) { weight = file.read_vector<float>(spec.name); });
     return blk;
+}
+
+}  // namespace
+
+block_weights<float> run_folder::load_block(index number, const block_schema& schema) const {
+    return read_block(shared_tensors(block_file(number, "safetensors"), ranks_).tensors(), schema);
+}
+
+void run_folder::add_block(safetensors_writer& model, index number) const {
+    const auto file = std::make_shared<const safetensors_reader>(block_file(number, "safetensors"));
+    const std::string prefix = block_prefix(number);
+    for (const auto& [key, value] : file->metadata())
+        model.metadata(key == subbit::packed_format_key ? key : prefix + key, value);
+    for (const auto& name : file->names()) {
+        if (name.find("_latent") != std::string::npos || name.find(".latent") != std::string::npos) continue;
+        const auto& tensor = file->info(name);
+        model.add_lazily(prefix + name, tensor.type, tensor.shape, [file, &tensor] {
+            std::vector<std::byte> bytes(tensor.bytes.begin(), tensor.bytes.end());
+            file->release();
+            return bytes;
+        });
+    }
 }
 
 nlohmann::json run_folder::load_report(index number) const {

@@ -51,6 +51,9 @@ class run_folder {
                     const nlohmann::json& report) const;
     /// The packed layers of the file, with latents if the file has them.
     block_weights<float> load_block(index number, const block_schema& schema) const;
+    /// Adds a block's tensors but its latents to the model's file, each read while it is written; for the rank that
+    /// leads.
+    void add_block(subbit::safetensors_writer& model, index number) const;
     nlohmann::json load_report(index number) const;
 
     bool has_distillation() const;
@@ -94,6 +97,7 @@ class run_folder {
             student[l].visit(
                 [&](const linear_spec& spec, auto& layer) {
                     const std::string name = prefix + spec.name + ".";
+                    if (layer.is_dense()) return;  // a block that is not compressed
                     layer.visit_compressed([&](auto& compressed) {
                         compressed.visit_scales(
                             [&](const std::string& part, std::span<float> v) { f(name + part, v); });

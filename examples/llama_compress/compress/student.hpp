@@ -1,6 +1,7 @@
 // The two models of a distillation: the student, which is the compressed model, and the teacher, the original.
 #pragma once
 
+#include "compress/states.hpp"
 #include "model/evaluation.hpp"
 
 #include <subbit/backend/jobs/repeated.hpp>
@@ -57,7 +58,7 @@ class teacher_model {
 
     /// `last` (windows * length, d): the hidden states after the last block.
     teacher_model(const B& b, const outer_layers<float, memory_of<B>>& outer,
-                  std::span<const std::vector<std::int32_t>> windows, states last)
+                  std::span<const std::vector<std::int32_t>> windows, hidden_states<B> last)
         : b_(b), outer_(outer), windows_(windows), last_(std::move(last)) {}
 
     /// Holds the original's blocks, so that the hidden states after every block are available.
@@ -65,9 +66,10 @@ class teacher_model {
 
     /// Makes the hidden states of a window available.
     void begin(index window) {
-        const index length = std::ssize(windows_[static_cast<std::size_t>(window)]), width = view(last_).cols;
+        const index length = std::ssize(windows_[static_cast<std::size_t>(window)]), width = last_.rows().cols;
         subbit::reshape(b_, last_of_window_, length, width);
-        subbit::axpby(b_, 1, const_view(last_).middle_rows(window * length, length), 0, last_of_window_);
+        subbit::axpby(b_, 1, std::as_const(last_).rows().middle_rows(window * length, length), 0, last_of_window_);
+        last_.release(window * length, length);
         if (blocks_.empty()) return;
         subbit::reshape(b_, embedded_, length, width);
         outer_.embed(b_, windows_[static_cast<std::size_t>(window)], view(embedded_));
@@ -93,7 +95,7 @@ class teacher_model {
     const B& b_;
     const outer_layers<float, memory_of<B>>& outer_;
     std::span<const std::vector<std::int32_t>> windows_;
-    states last_;
+    hidden_states<B> last_;
     std::vector<block_type> blocks_;
     typename block_type::tape tape_;
     subbit::repeated_work<B> running_;

@@ -12,6 +12,7 @@
 #include <subbit/recon/model_reconstruction.hpp>
 
 #include <algorithm>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -82,6 +83,12 @@ class trial {
         clock.end(b_, "f");
         return clock.seconds().at("f");
     }
+    /// The same as states of as many rows.
+    hidden_states<B> normal_states(index rows) {
+        hidden_states<B> X(b_, rows, model_.config().hidden_size, {{}, std::numeric_limits<std::size_t>::max()});
+        subbit::fill_normal(b_, subbit::random_stream(1), X.rows());
+        return X;
+    }
     states normal(index rows) {
         auto X = subbit::allocate<float>(b_, rows, model_.config().hidden_size);
         subbit::fill_normal(b_, subbit::random_stream(1), X);
@@ -150,7 +157,7 @@ class trial {
         const window_list windows(static_cast<std::size_t>(most),
                                   std::vector<std::int32_t>(static_cast<std::size_t>(length), 0));
         student_model<B> student{c, outer, std::vector<block_type>(blocks, compressed_.front())};
-        teacher_model<B> teacher(b_, outer, windows, normal(most * length));
+        teacher_model<B> teacher(b_, outer, windows, normal_states(most * length));
         if (options_.distill_hidden_weight > 0) teacher.hold(std::vector<block_type>(blocks, load()));
         auto recipe = distillation_on<B>(options_);
         recipe.phase.epochs = 1;

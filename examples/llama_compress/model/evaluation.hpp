@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <span>
@@ -84,11 +85,11 @@ index windows_at_once(index length) {
 }
 
 /// The hidden states of the tokens after a block, for all windows: X is replaced, a few windows at a time, which the
-/// ranks share out.
+/// ranks share out. `done` is called with the first row and the number of rows that are not needed any more.
 template <class B, class Block>
-void run_block(const B& b, const Block& blk, index window, matrix_in<typename Block::scalar, memory_of<B>>& X,
-               typename Block::tape& tape, const subbit::communicator& ranks = subbit::this_process_alone()) {
-    const auto all = view(X);
+void run_block(const B& b, const Block& blk, index window, matrix_view<typename Block::scalar> all,
+               typename Block::tape& tape, const subbit::communicator& ranks = subbit::this_process_alone(),
+               const std::function<void(index, index)>& done = {}) {
     const index step = windows_at_once<B>(window) * window;
     matrix_in<typename Block::scalar, memory_of<B>> Y;
     subbit::reshape(b, Y, std::min(step, all.rows), all.cols);
@@ -98,8 +99,15 @@ void run_block(const B& b, const Block& blk, index window, matrix_in<typename Bl
         const auto y = view(Y).middle_rows(0, x.rows);
         blk.infer(b, x, window, y, tape);
         subbit::axpby(b, 1, y, 0, x);
+        if (done) done(k * step, x.rows);
     }
     subbit::share_rows(b, ranks, all, step);
+    if (done) done(0, all.rows);
+}
+template <class B, class Block>
+void run_block(const B& b, const Block& blk, index window, matrix_in<typename Block::scalar, memory_of<B>>& X,
+               typename Block::tape& tape) {
+    run_block(b, blk, window, view(X), tape);
 }
 
 /// Labels of one window: the next token, and -1 (not scored) for the last.

@@ -90,9 +90,18 @@ class model_directory {
         return files;
     }
 
-    /// True if the first block is packed.
+    /// True if a block has a compressed layer.
+    bool is_packed(index block) const {
+        const auto& linears = config_.block(block).linears;
+        return std::any_of(linears.begin(), linears.end(), [&](const linear_spec& linear) {
+            return holds_compressed_layer(tensors_, block_prefix(block) + linear.name);
+        });
+    }
+    /// True if any block has one.
     bool is_packed() const {
-        return holds_compressed_layer(tensors_, block_prefix(0) + config_.block(0).linears[0].name);
+        for (index l = 0; l < config_.num_hidden_layers; ++l)
+            if (is_packed(l)) return true;
+        return false;
     }
 
     /// Embedding and head rounded as a table of that format would hold them.

@@ -23,9 +23,10 @@ void add_layer(std::set<std::string>& names, const safetensors_reader& file, con
     if (spec.bias) names.insert(prefix + spec.stored_name() + ".bias");
 }
 
-std::set<std::string> block_tensors(const model_config& config, const safetensors_reader& file) {
+std::set<std::string> block_tensors(const model_config& config, const safetensors_reader& file,
+                                    subbit::unit_range blocks) {
     std::set<std::string> names;
-    for (index l = 0; l < config.num_hidden_layers; ++l) {
+    for (index l = blocks.first; l < blocks.last; ++l) {
         for (const auto& spec : config.block(l).linears)
             add_layer(names, file, block_prefix(l), spec);
         for (const auto& spec : config.block(l).norms)
@@ -60,7 +61,7 @@ void require_tied_head(const model_config& config, const safetensors_reader& ten
 
 void require_known_tensors(const model_config& config, const safetensors_reader& tensors) {
     require_tied_head(config, tensors);
-    const auto of_blocks = block_tensors(config, tensors);
+    const auto of_blocks = block_tensors(config, tensors, {0, config.num_hidden_layers});
     for (const auto& name : tensors.names()) {
         const bool outer = name == config.embedding_name || name == config.final_norm_name || name == config.head_name;
         if (outer || of_blocks.contains(name) || is_harmless_buffer(name)) continue;
@@ -71,8 +72,9 @@ void require_known_tensors(const model_config& config, const safetensors_reader&
     }
 }
 
-std::vector<std::string> carried_tensors(const model_config& config, const safetensors_reader& tensors) {
-    const auto of_blocks = block_tensors(config, tensors);
+std::vector<std::string> carried_tensors(const model_config& config, const safetensors_reader& tensors,
+                                         subbit::unit_range blocks) {
+    const auto of_blocks = block_tensors(config, tensors, blocks);
     std::vector<std::string> names;
     std::copy_if(tensors.names().begin(), tensors.names().end(), std::back_inserter(names),
                  [&](const std::string& name) { return !of_blocks.contains(name); });

@@ -4,6 +4,7 @@
 
 #include "model/model_config.hpp"
 
+#include <subbit/distribute/shares.hpp>
 #include <subbit/io/safetensors.hpp>
 
 #include <string>
@@ -15,9 +16,10 @@ namespace llama {
 /// programs recompute, such as rotary_emb.inv_freq, masks and position ids.
 void require_known_tensors(const model_config& config, const subbit::safetensors_reader& tensors);
 
-/// The names of the tensors outside blocks, and of buffers in blocks: a compressed or exported folder has unchanged
-/// copies of these.
-std::vector<std::string> carried_tensors(const model_config& config, const subbit::safetensors_reader& tensors);
+/// The names of the tensors outside the blocks `changed`, and of buffers in these: a compressed or exported folder has
+/// unchanged copies of them.
+std::vector<std::string> carried_tensors(const model_config& config, const subbit::safetensors_reader& tensors,
+                                         subbit::unit_range changed);
 
 /// True for a buffer that other programs recompute.
 bool is_harmless_buffer(const std::string& name);

@@ -45,15 +45,25 @@ std::string to_text(const compress_estimate& e, const compress_job& job) {
     if (e.distillation_windows > 0)
         windows +=
             fmt::format(", {} more of {} to distill on", e.distillation_windows, job.options.distillation_length());
+    const auto& o = job.options;
+    std::string ranks_line;
+    if (job.ranks > 1) {
+        const std::int64_t tune = std::min<std::int64_t>(job.ranks, o.batch);
+        const std::int64_t distill = std::min<std::int64_t>(job.ranks, o.distill_batch);
+        ranks_line = fmt::format(
+            "{:<8}{} ranks, {} here; {} of them tune a block and {} distill, by --batch {} and "
+            "--distill-batch {}\n",
+            "shared", job.ranks, job_ranks().size_here(), tune, distill, o.batch, o.distill_batch);
+    }
     return fmt::format(
         "{:<8}{:.3f} bits per weight in the blocks, a file of {}\n"
         "{:<8}{}\n"
         "{:<8}{} of the {} tokens in {}\n"
         "{:<8}about {} at {:.0f} GFLOP/s\n"
-        "{:<8}about {} of memory, {} of disk\n",
+        "{:<8}about {} of memory, {} of disk\n{}",
         "result", e.bits_per_weight, bytes_text(e.file_bytes), e.paths > 0 ? "paths" : "ranks", ranks, "text", windows,
         e.text_tokens, job.text.filename().string(), "time", duration_text(e.seconds), e.gflops, "needs",
-        bytes_text(e.memory_bytes), bytes_text(e.disk_bytes));
+        bytes_text(e.memory_bytes), bytes_text(e.disk_bytes), ranks_line);
 }
 
 void compress_command::run() {
@@ -134,6 +144,12 @@ void add_compress(CLI::App& app, const compress_options& defaults) {
         ->capture_default_str();
     add_reading_options(*c, command->job.reading);
     command->machine.add_to(*c, {"cpu", "cuda"});
+    c->add_option(
+         "--state-memory", command->job.state_bytes,
+         "Hidden states that stay in memory, for instance 500MB or 4GiB; beyond that they are in a file of DIR/run")
+        ->transform(CLI::AsSizeValue(false))
+        ->type_name("SIZE")
+        ->default_str("4GiB");
     c->add_flag("--keep-run", command->job.keep_run, "Keep DIR/run, the files from which a run resumes");
     c->add_flag("--dry-run", command->dry_run, "Only estimate the run's time, memory and result");
     c->add_flag("--json", command->json, "Print the report (with --dry-run the estimate) as JSON");

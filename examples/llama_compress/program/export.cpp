@@ -116,7 +116,7 @@ subbit::safetensors_writer dense_tensors(const model_directory& model, subbit::p
             return bf16_of(values);
         });
     };
-    for (const auto& name : carried_tensors(model.config(), tensors))
+    for (const auto& name : carried_tensors(model.config(), tensors, {0, model.config().num_hidden_layers}))
         copy(name);
     const auto steps = std::make_shared<export_steps>(watcher);
     for (index l = 0; l < model.config().num_hidden_layers; ++l) {

@@ -52,6 +52,14 @@ class mapped_file {
 
     std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
 
+    /// Asks the system to load a part of the file's bytes, which will be needed soon, while other work goes on.
+    void prefetch(std::span<const std::byte> part) const {
+        const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+        const auto first = static_cast<std::size_t>(part.data() - static_cast<const std::byte*>(data_)) / page * page;
+        const auto last = static_cast<std::size_t>(part.data() - static_cast<const std::byte*>(data_)) + part.size();
+        if (data_ && last > first) ::madvise(static_cast<std::byte*>(data_) + first, last - first, MADV_WILLNEED);
+    }
+
     /// Gives loaded pages back to the system; they are loaded again when they are touched.
     void release() const {
         if (data_) ::madvise(data_, size_, MADV_DONTNEED);  // only advice: the contents stay the same

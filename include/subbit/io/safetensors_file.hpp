@@ -59,6 +59,10 @@ class safetensors_file {
     /// The tensors, in the order of their bytes.
     const std::vector<tensor_info>& tensors() const { return tensors_; }
     const std::map<std::string, std::string>& metadata() const { return metadata_; }
+    /// Asks the system to load a tensor's bytes.
+    void prefetch(const tensor_info& tensor) const {
+        if (mapping_) mapping_->prefetch(tensor.bytes);
+    }
     /// Gives the file's loaded pages back to the system.
     void release() const {
         if (mapping_) mapping_->release();

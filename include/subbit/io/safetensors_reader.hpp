@@ -109,6 +109,12 @@ class safetensors_reader {
         release();
     }
 
+    /// Asks the system to load a tensor that will be needed soon; format_error naming it if there is none.
+    void prefetch(std::string_view name) const {
+        const auto found = places_.find(name);
+        files_[found == places_.end() ? 0 : found->second.file].prefetch(info(name));
+    }
+
     /// Gives the files' loaded pages back to the system, once what was read has been copied.
     void release() const {
         for (const safetensors_file& file : files_)

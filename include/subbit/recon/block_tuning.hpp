@@ -28,6 +28,9 @@ struct block_data {
     matrix_view<const S> targets;   ///< (windows * window, d): outputs of the original block in the original model
     std::span<const S> importance;  ///< d weights of the squared error, or empty for ones
     index window = 0;               ///< tokens per window
+    /// Called with the first row and the number of rows of inputs and targets that are not needed for a while: for data
+    /// that lies in a file.
+    std::function<void(index, index)> done = {};
 
     index windows() const { return window ? inputs.rows / window : 0; }
 
@@ -40,6 +43,19 @@ struct block_data {
                               " are no whole windows of " + std::to_string(window) + " tokens");
     }
 };
+
+/// sum importance Y*^2 over all windows, a few rows at a time.
+template <class B, class S>
+double targets_square(const B& b, const block_data<S>& data) {
+    const index step = std::max<index>(1, rows_at_once<B> / data.window) * data.window;
+    double sum = 0;
+    for (index t = 0; t < data.targets.rows; t += step) {
+        const index rows = std::min(step, data.targets.rows - t);
+        sum += weighted_square(b, data.targets.middle_rows(t, rows), data.importance);
+        if (data.done) data.done(t, rows);
+    }
+    return sum;
+}
 
 /// The block's relative error: sum importance (Y - Y*)^2 over all windows (docs/method.md, eq. 36), divided by sum
 /// importance Y*^2. The ranks share the windows out, a few at a time.
@@ -61,9 +77,10 @@ double block_error(const B& b, const Block& block, const block_data<S>& data,
         weighted_squared_error(b, matrix_view<const S>(y), data.targets.middle_rows(t, rows), data.importance,
                                view(gradient).middle_rows(0, rows), losses.current());
         losses.keep(b, k);
+        if (data.done) data.done(t, rows);
     }
     const double error = losses.total(b, ranks);
-    const double norm = weighted_square(b, data.targets, data.importance);
+    const double norm = targets_square(b, data);
     return norm > 0 ? error / norm : error;
 }
 
@@ -81,8 +98,8 @@ struct tune_options {
     const communicator& ranks = this_process_alone();
 };
 
-/// The steps of a tuning: the windows of a batch one after the other forward and backward through the block, each on one
-/// of the ranks, then a move of the parameters by the mean of their gradients.
+/// The steps of a tuning: the windows of a batch one after the other forward and backward through the block, each on
+/// one of the ranks, then a move of the parameters by the mean of their gradients.
 template <class B, class Block>
 class block_steps {
   public:
@@ -97,7 +114,7 @@ class block_steps {
           batch_(batch),
           ranks_(ranks),
           losses_(b, data.windows()),
-          norm_(weighted_square(b, data.targets, data.importance)) {
+          norm_(targets_square(b, data)) {
         for (auto* m : {&X_, &target_, &Y_, &dY_, &dX_})
             reshape(b, *m, data.window, data.inputs.cols);
     }
@@ -146,6 +163,7 @@ class block_steps {
         const index from = window * data_.window;
         axpby(b_, 1, data_.inputs.middle_rows(from, data_.window), 0, view(X_));
         axpby(b_, 1, data_.targets.middle_rows(from, data_.window), 0, view(target_));
+        if (data_.done) data_.done(from, data_.window);
     }
 
     void learn(const trainable& train) {
