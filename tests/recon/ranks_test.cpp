@@ -1,0 +1,130 @@
+#include <subbit/backend/reference.hpp>
+#include <subbit/recon/layer_bytes.hpp>
+#include <subbit/recon/tuning.hpp>
+
+#include "../support/thread_ranks.hpp"
+
+#include <doctest/doctest.h>
+
+namespace subbit::testing {
+namespace {
+
+const reference<float> host;
+
+matrix<float> normal(index rows, index cols, std::uint64_t seed) {
+    matrix<float> X(rows, cols);
+    fill_normal(host, random_stream(seed), X);
+    return X;
+}
+
+/// Two matrices, of which two parameters share a gradient, and a vector.
+struct three_parameters {
+    matrix<float> A = normal(5, 4, 1), B = normal(5, 4, 2), C = normal(3, 7, 3);
+    matrix<float> d_AB = normal(5, 4, 4), d_C = normal(3, 7, 5);
+    vector<float> v = normal(6, 1, 6), d_v = normal(6, 1, 7);
+
+    std::vector<parameter<float>> list() {
+        return {matrix_parameter("A", parameter_kind::latent, A, d_AB),
+                matrix_parameter("B", parameter_kind::latent, B, d_AB),
+                {"v", parameter_kind::scale, span_of(v), span_of(d_v)},
+                matrix_parameter("C", parameter_kind::latent, C, d_C)};
+    }
+    void make_gradients(std::uint64_t term) {
+        d_AB = normal(5, 4, 100 * term + 11);
+        d_C = normal(3, 7, 100 * term + 12);
+        d_v = normal(6, 1, 100 * term + 13);
+    }
+    std::vector<float> values() const {
+        std::vector<float> all;
+        for (const auto* m : {&A, &B, &C})
+            all.insert(all.end(), m->data(), m->data() + m->size());
+        all.insert(all.end(), v.begin(), v.end());
+        return all;
+    }
+};
+
+constexpr index terms = 5;
+
+void step(tuner<float>& tune, three_parameters& p, std::uint64_t number, const communicator& me) {
+    const unit_range mine = terms_of(terms, me.size(), me.rank());
+    for (index k = mine.first; k < mine.last; ++k) {
+        p.make_gradients(10 * number + static_cast<std::uint64_t>(k));
+        tune.gather(host, k - mine.first, mine.count());
+    }
+    tune.step(host, terms);
+}
+
+struct outcome {
+    std::vector<float> values;
+    std::vector<moment_pair<float>> moments;
+    std::vector<double> peaks;
+};
+
+}  // namespace
+
+TEST_CASE("steps move parameters to the same bits on any number of ranks, and resume on another") {
+    for (const auto matrices : {matrix_optimizer::adamw, matrix_optimizer::muon}) {
+        phase_options options{.latents = learning_rate::share_of_magnitude(0.1),
+                              .scales = learning_rate::absolute(0.01)};
+        options.matrices = matrices;
+        const auto run = [&](int ranks, const outcome* from, std::uint64_t first, std::uint64_t last) {
+            return on_ranks(ranks, [&](const communicator& me) {
+                three_parameters p;
+                tuner<float> tune(host, p.list(), options, 6, me);
+                if (from) {
+                    const auto* values = from->values.data();
+                    for (auto* m : {&p.A, &p.B, &p.C})
+                        std::copy_n(values, m->size(), m->data()), values += m->size();
+                    std::copy_n(values, p.v.size(), p.v.data());
+                    tune.restore(host, first, from->moments, from->peaks);
+                }
+                for (std::uint64_t k = first; k < last; ++k)
+                    step(tune, p, k, me);
+                return outcome{p.values(), tune.moments(host), tune.peaks()};
+            });
+        };
+        const auto alone = run(1, nullptr, 0, 6).front();
+        for (const int ranks : {2, 3, 4, 7}) {
+            CAPTURE(ranks);
+            for (const auto& rank : run(ranks, nullptr, 0, 6))
+                CHECK(rank.values == alone.values);
+            const auto half = run(ranks, nullptr, 0, 3);
+            CHECK(run(ranks == 3 ? 2 : 3, &half.front(), 3, 6).back().values == alone.values);
+        }
+    }
+}
+
+TEST_CASE("a compressed layer arrives as it was sent") {
+    binary_linear<float> binary;
+    binary.U_latent = normal(9, 5, 20);
+    binary.V_latent = normal(5, 40, 21);
+    binary.layer.U = bit_matrix::pack(binary.U_latent);
+    binary.layer.V = bit_matrix::pack(binary.V_latent);
+    binary.layer.s_post = normal(9, 1, 22);
+    binary.layer.s_pre = normal(40, 1, 23);
+    binary.estimator = straight_through::clipped;
+    residual_linear<float> residual;
+    for (std::uint64_t p = 0; p < 2; ++p)
+        residual.layer.paths.push_back(
+            {bit_matrix::pack(normal(9, 40, 30 + p)), normal(9, 1, 32 + p), normal(40, 1, 34 + p)});
+    residual.latents.push_back(normal(9, 40, 36));
+    byte_writer to;
+    put(to, linear_layer<float>(binary));
+    put(to, linear_layer<float>(residual));
+    byte_reader from(to.bytes());
+    linear_layer<float> first, second;
+    get(from, first);
+    get(from, second);
+    const auto& b = first.binary();
+    CHECK((b.layer.U == binary.layer.U && b.layer.V == binary.layer.V));
+    CHECK((b.layer.s_post == binary.layer.s_post && b.layer.s_pre == binary.layer.s_pre && !b.layer.has_mid()));
+    CHECK((b.U_latent == binary.U_latent && b.V_latent == binary.V_latent));
+    CHECK(b.estimator == straight_through::clipped);
+    const auto& r = second.residual();
+    REQUIRE(r.layer.paths.size() == 2);
+    CHECK((r.layer.paths[1].B == residual.layer.paths[1].B && r.layer.paths[1].s_pre == residual.layer.paths[1].s_pre));
+    CHECK((r.latents.size() == 1 && r.latents[0] == residual.latents[0]));
+    CHECK_THROWS_AS(put(to, linear_layer<float>(dense_linear<float>{})), value_error);
+}
+
+}  // namespace subbit::testing
