@@ -54,9 +54,10 @@ class thread_pool {
     thread_pool(const thread_pool&) = delete;
     thread_pool& operator=(const thread_pool&) = delete;
     ~thread_pool() {
-        if (has_workers()) return stop();
-        // In a forked process the threads' handles stand for nothing that can be joined or detached.
-        if (!workers_.empty()) new std::vector<std::thread>(std::move(workers_));
+        if (has_workers())
+            stop();
+        else if (!workers_.empty())  // in a forked process the handles stand for nothing that can be joined or detached
+            new std::vector<std::thread>(std::move(workers_));
     }
 
     /// Threads that run a loop, the caller's included.
