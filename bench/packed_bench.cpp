@@ -5,8 +5,14 @@
 #include "bench_support.hpp"
 #include "eigen_native.hpp"
 
+#include <subbit/factor/rank_budget.hpp>
+
 #include <algorithm>
+#include <charconv>
 #include <chrono>
+#include <cstdio>
+#include <optional>
+#include <string_view>
 #include <vector>
 
 namespace subbit::bench {
@@ -305,13 +311,77 @@ void add_all() {
     add_packing({1536, 384});
 }
 
+/// A shape of one's own, in place of all others.
+struct own_case {
+    std::optional<shape> size;
+    double bits = 1.0;
+    int threads = 1;
+    bool others_given = false;  ///< --bits or --threads
+};
+
+/// The number that is all of `word`; value_error naming the option otherwise.
+template <class T>
+T number(std::string_view option, std::string_view word) {
+    T value{};
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
+    if (error != std::errc() || end != word.data() + word.size() || !(value > 0))
+        throw value_error(std::string(option) + " is \"" + std::string(word) + "\", expected a positive number");
+    return value;
+}
+
+/// Reads --shape MxN, --bits R and --threads T, as two words or with =; value_error for anything else.
+own_case parse(int argc, char** argv) {
+    own_case own;
+    for (int i = 1; i < argc; ++i) {
+        std::string_view option = argv[i];
+        const auto equals = option.find('=');
+        const bool joined = equals != std::string_view::npos;
+        const std::string_view value = joined ? option.substr(equals + 1) : i + 1 < argc ? argv[i + 1] : "";
+        option = option.substr(0, equals);
+        if (option == "--shape") {
+            const auto x = value.find('x');
+            if (x == std::string_view::npos)
+                throw value_error("--shape is \"" + std::string(value) + "\", expected MxN");
+            own.size = shape{number<index>(option, value.substr(0, x)), number<index>(option, value.substr(x + 1))};
+        } else if (option == "--bits") {
+            own.bits = number<double>(option, value);
+        } else if (option == "--threads") {
+            own.threads = number<int>(option, value);
+        } else {
+            throw value_error("unknown option " + std::string(argv[i]) +
+                              ", expected --shape MxN, --bits R, --threads T or --benchmark_...");
+        }
+        own.others_given |= option != "--shape";
+        if (!joined) ++i;
+    }
+    if (own.others_given && !own.size) throw value_error("--bits and --threads belong to a --shape MxN");
+    if (own.size) rank_for(bits_per_weight{own.bits}, own.size->m, own.size->n, {.granularity = 1});  // enough bits?
+    return own;
+}
+
+void add_own(const own_case& own) {
+    for (const index vectors : {index{1}, prefill_tokens}) {
+        for (const auto precision : {packed_precision::exact, packed_precision::int8})
+            add_layer(*own.size, own.bits, detect_isa(), precision, own.threads, vectors);
+        add_dense(*own.size, vectors);
+    }
+    for (const index paths : {1, 2})
+        add_paths(*own.size, paths, own.threads, 1);
+}
+
 }  // namespace
 }  // namespace subbit::bench
 
 int main(int argc, char** argv) {
-    subbit::bench::add_all();
+    benchmark::Initialize(&argc, argv);  // takes its own options
+    try {
+        const auto own = subbit::bench::parse(argc, argv);
+        own.size ? subbit::bench::add_own(own) : subbit::bench::add_all();
+    } catch (const subbit::error& e) {
+        std::fprintf(stderr, "packed_bench: %s\n", e.what());
+        return 2;
+    }
     subbit::bench::eigen_use_threads(1);
-    benchmark::Initialize(&argc, argv);
     benchmark::RunSpecifiedBenchmarks();
     return 0;
 }

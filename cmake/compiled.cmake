@@ -1,5 +1,6 @@
 # subbit::compiled, for programs of many files: the header-only library, and the operations of its own backends compiled
-# once, with LB-ADMM on them (backend/cpu/instances.hpp and compiled.hpp). Built only where something links it.
+# once, with LB-ADMM on them (backend/cpu/instances.hpp and compiled.hpp) and, where nlohmann-json is there, what io reads
+# and writes with it. Built only where something links it, or as the target subbit_compiled.
 set(sources "")
 set(bytes "SUBBIT_BYTE_INSTANCES()")  # in the first file
 foreach(scalar float double)
@@ -18,13 +19,23 @@ SUBBIT_SOLVER_INSTANCES(, @scalar@)
   set(bytes "")
   list(APPEND sources ${source})
 endforeach()
+if(SUBBIT_WITH_JSON)
+  set(source ${PROJECT_BINARY_DIR}/instances_io.cpp)
+  file(CONFIGURE OUTPUT ${source} CONTENT "#define SUBBIT_IO_INSTANCES\n#include <subbit/io/safetensors_json.hpp>\n")
+  list(APPEND sources ${source})
+endif()
 add_library(subbit_compiled STATIC EXCLUDE_FROM_ALL ${sources})
 add_library(subbit::compiled ALIAS subbit_compiled)
 target_compile_definitions(subbit_compiled PUBLIC SUBBIT_COMPILED)
-target_link_libraries(subbit_compiled PUBLIC subbit PRIVATE subbit_developer)
+if(SUBBIT_WITH_JSON)
+  target_compile_definitions(subbit_compiled PUBLIC SUBBIT_COMPILED_IO)
+endif()
+target_link_libraries(subbit_compiled PUBLIC subbit PRIVATE $<BUILD_INTERFACE:subbit_developer>)
 # For shared libraries too, and optimized where the program around it is not: these loops are what takes time.
-set_target_properties(subbit_compiled PROPERTIES POSITION_INDEPENDENT_CODE ON)
-target_compile_options(subbit_compiled PRIVATE $<$<NOT:$<CONFIG:Release,RelWithDebInfo,MinSizeRel>>:-O2>)
+set_target_properties(subbit_compiled PROPERTIES POSITION_INDEPENDENT_CODE ON EXPORT_NAME compiled)
+if(SUBBIT_OPTIMIZE_COMPILED)
+  target_compile_options(subbit_compiled PRIVATE $<$<NOT:$<CONFIG:Release,RelWithDebInfo,MinSizeRel>>:-O2>)
+endif()
 if(SUBBIT_SANITIZE)
   # Under the sanitizers optimizing triples the time to compile; it pays here, where the tests spend theirs.
   target_compile_options(subbit_compiled PRIVATE -O1)

@@ -1,6 +1,7 @@
 # Every switch, each with the library's prefix. Nothing but the library itself is on inside another project's build.
 option(SUBBIT_FETCH_DEPENDENCIES "Download a dependency, at a pinned version, where find_package does not find it" ON)
 option(SUBBIT_INSTALL "Make the install target" ${PROJECT_IS_TOP_LEVEL})
+option(SUBBIT_OPTIMIZE_COMPILED "Compile subbit::compiled with -O2 where the build type does not optimize" ON)
 option(SUBBIT_BUILD_EXAMPLES "Build the examples and llama_compress" ${PROJECT_IS_TOP_LEVEL})
 option(SUBBIT_DEVELOPER "Warnings are errors" OFF)
 set(SUBBIT_SANITIZE "" CACHE STRING "Sanitizers of the examples and tests, e.g. address,undefined")

@@ -4,8 +4,11 @@
 #include <doctest/doctest.h>
 #include <subbit/backend/cpu.hpp>
 
+#include <sys/wait.h>
+#include <unistd.h>
 #include <atomic>
 #include <cstdlib>
+#include <memory>
 #include <set>
 #include <stdexcept>
 #include <thread>
@@ -104,6 +107,31 @@ TEST_CASE("loops within loops, and loops from several threads at once, are corre
     for (std::thread& c : callers)
         c.join();
     CHECK(wrong == 0);
+}
+
+TEST_CASE("a process that is forked computes the same, and ends well") {
+    auto b = std::make_unique<const cpu>(cpu_options{.threads = 3});
+    const auto A = random_matrix<float>(300, 200, 1), X = random_matrix<float>(200, 250, 2);
+    matrix<float> want(300, 250);
+    gemm(*b, A, X, want);
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {  // its status says which step went wrong: no test framework here
+        ::alarm(60);
+        matrix<float> C(300, 250);
+        gemm(*b, A, X, C);
+        if (C != want || b->threads() != 1) ::_exit(1);
+        b.reset();
+        const cpu own(cpu_options{.threads = 2});
+        gemm(own, A, X, C);
+        ::_exit(C == want && own.threads() == 2 ? 0 : 2);
+    }
+    int status = -1;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(status == 0);
+    matrix<float> C(300, 250);
+    gemm(*b, A, X, C);  // and the parent's threads live on
+    CHECK(C == want);
 }
 
 }  // namespace

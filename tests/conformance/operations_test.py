@@ -44,12 +44,14 @@ def main():
         errors.append(f"{name} has no version for reference_tag")
     for name in sorted(called - rooms["gpu"]):
         errors.append(f"{name} has no version for gpu_tag")
-    # Whose version the cpu runs is checked by overload resolution, which must hear of each.
-    table = code_of(root / "tests/conformance/overload_test.cpp")
+    # Whose version a backend runs is found by overload resolution, which must hear of each.
+    table = code_of(root / "tests/conformance/overloads.hpp")
     for name in sorted(called):
-        expected = "OWN" if name in rooms["cpu"] else "INHERITED"
-        if not re.search(rf"^ *{expected}\({name},", table, re.M):
-            errors.append(f"tests/conformance/overload_test.cpp lacks {expected}({name}, ..)")
+        if not re.search(rf"^ *SUBBIT_OPERATION\({name},", table, re.M):
+            errors.append(f"tests/conformance/overloads.hpp lacks SUBBIT_OPERATION({name}, ..)")
+    of_the_cpu = set(re.findall(r'"(do_\w+)', code_of(root / "tests/conformance/overload_test.cpp").split("};")[0]))
+    for name in sorted(of_the_cpu ^ rooms["cpu"]):
+        errors.append(f"tests/conformance/overload_test.cpp and backend/cpu differ in whether the cpu has {name}")
     print("\n".join(errors) or f"{len(operations)} operations, all in the suite")
     return 1 if errors else 0
 

@@ -28,6 +28,8 @@ TEST_CASE("the ranks of SmolLM2 at 1.0 bit per weight") {
     CHECK(rank_for(one, 1536, 576, {.granularity = 32}) == 384);
     CHECK(rank_for(one, 576, 576, {.scale_bits = 8}) == 280);
     CHECK(rank_for(one, 1536, 576, {.granularity = 1}) == 402);
+    CHECK(rank_for(one, 438, 438) == 200);
+    CHECK(rank_for(one, 438, 438, {.granularity = 1}) == 203);
 }
 
 TEST_CASE("rank_for stays within the bits and misses no granule") {

@@ -42,7 +42,7 @@ class bit_matrix {
     template <class T>
     static bit_matrix pack(matrix_view<T> W);
     template <class Derived>
-    static bit_matrix pack(const Eigen::PlainObjectBase<Derived>& W) {
+    static bit_matrix pack(const Eigen::DenseBase<Derived>& W) {
         return pack(subbit::view(W));
     }
 

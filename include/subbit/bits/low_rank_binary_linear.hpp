@@ -4,10 +4,9 @@
 
 #include <subbit/bits/bit_matrix.hpp>
 #include <subbit/bits/host_memory.hpp>
+#include <subbit/bits/tokens.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
-
-#include <span>
 
 namespace subbit {
 
@@ -72,20 +71,13 @@ struct low_rank_binary_linear {
     /// shape_error.
     template <class B>
     void apply(const B& b, matrix_view<const S> X, matrix_view<S> Y, apply_options options = {}) const;
-    /// y (m) = the layer's output for x (n).
-    template <class B>
-    void apply(const B& b, std::span<const S> x, std::span<S> y, apply_options options = {}) const {
-        apply(b, matrix_view<const S>(x.data(), 1, std::ssize(x)), matrix_view<S>(y.data(), 1, std::ssize(y)), options);
-    }
-    template <class B>
-    void apply(const B& b, const vector<S>& x, vector<S>& y, apply_options options = {}) const {
-        y.resize(rows());
-        apply(b, span_of(x), span_of(y), options);
-    }
-    template <class B>
-    void apply(const B& b, const matrix<S>& X, matrix<S>& Y, apply_options options = {}) const {
-        Y.resize(X.rows(), rows());
-        apply(b, view(X), view(Y), options);
+    /// The same for matrices of Eigen's of either order, Map, Ref and blocks of them; and y (m) = the layer's output
+    /// for x (n), where a token is a vector of Eigen's, a std::span, a std::vector or an array. Owners are resized.
+    template <class B, class In, class Out>
+    void apply(const B& b, const In& X, Out&& Y, apply_options options = {}) const {
+        const matrix_view<const S> inputs = detail::view_of_tokens<S>(X);
+        detail::fit_outputs(Y, inputs.rows, rows());
+        apply(b, inputs, detail::view_of_tokens<S>(Y), options);
     }
 
     /// The dense matrix that the layer represents, without the bias.

@@ -4,10 +4,10 @@
 
 #include <subbit/bits/bit_matrix.hpp>
 #include <subbit/bits/host_memory.hpp>
+#include <subbit/bits/tokens.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
 
-#include <span>
 #include <string>
 #include <vector>
 
@@ -74,16 +74,13 @@ struct residual_binary_linear {
         require_shape("apply: Y", Y.rows, Y.cols, X.rows, rows());
         do_apply_layer(typename B::tag{}, b, *this, X, Y);
     }
-    /// y (m) = the layer's output for x (n).
-    template <class B>
-    void apply(const B& b, const vector<S>& x, vector<S>& y) const {
-        y.resize(rows());
-        apply(b, matrix_view<const S>(x.data(), 1, x.size()), matrix_view<S>(y.data(), 1, y.size()));
-    }
-    template <class B>
-    void apply(const B& b, const matrix<S>& X, matrix<S>& Y) const {
-        Y.resize(X.rows(), rows());
-        apply(b, view(X), view(Y));
+    /// The same for matrices of Eigen's of either order, Map, Ref and blocks of them; and y (m) = the layer's output
+    /// for x (n), where a token is a vector of Eigen's, a std::span, a std::vector or an array. Owners are resized.
+    template <class B, class In, class Out>
+    void apply(const B& b, const In& X, Out&& Y) const {
+        const matrix_view<const S> inputs = detail::view_of_tokens<S>(X);
+        detail::fit_outputs(Y, inputs.rows, rows());
+        apply(b, inputs, detail::view_of_tokens<S>(Y));
     }
 
     /// The dense matrix that the layer represents, without the bias: W_eff in the paper.

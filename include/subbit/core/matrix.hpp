@@ -4,6 +4,7 @@
 // a block of rows and a slice of a memory-mapped file cost nothing, on every backend.
 #pragma once
 
+#include <subbit/core/alignment.hpp>
 #include <subbit/core/error.hpp>
 
 #include <Eigen/Core>
@@ -65,21 +66,35 @@ constexpr matrix_view<T> view(matrix_view<T> v) {
     return v;
 }
 
-/// The view of an Eigen matrix or vector of either storage order.
+namespace detail {
+
+/// Whether an object of Eigen's has its entries in memory: a matrix, a vector, a Map or Ref, a block, a row or the
+/// transpose of these, but no expression that is still to be computed.
 template <class Derived>
-auto view(const Eigen::PlainObjectBase<Derived>& m) {
-    using Scalar = typename Derived::Scalar;
-    const index inner = 1, outer = m.outerStride();
-    if constexpr (Derived::IsRowMajor)
-        return matrix_view<const Scalar>(m.data(), m.rows(), m.cols(), outer, inner);
-    else
-        return matrix_view<const Scalar>(m.data(), m.rows(), m.cols(), inner, outer);
+inline constexpr bool in_memory = (Derived::Flags & Eigen::DirectAccessBit) != 0;
+
+template <class Derived, class T>
+matrix_view<T> strided_view(const Eigen::DenseBase<Derived>& m, T* data) {
+    const index inner = m.innerStride(), outer = m.outerStride();
+    return {data, m.rows(), m.cols(), Derived::IsRowMajor ? outer : inner, Derived::IsRowMajor ? inner : outer};
+}
+
+}  // namespace detail
+
+/// The view of an Eigen matrix, vector, Map, Ref, block or row, of any strides.
+template <class Derived>
+matrix_view<const typename Derived::Scalar> view(const Eigen::DenseBase<Derived>& m) {
+    static_assert(detail::in_memory<Derived>,
+                  "subbit: this expression of Eigen's is not in memory; assign it to a matrix first, or use .eval()");
+    const typename Derived::Scalar* data = m.derived().data();
+    return detail::strided_view(m, data);
 }
 template <class Derived>
-auto view(Eigen::PlainObjectBase<Derived>& m) {
-    using Scalar = typename Derived::Scalar;
-    const auto c = view(static_cast<const Eigen::PlainObjectBase<Derived>&>(m));
-    return matrix_view<Scalar>(const_cast<Scalar*>(c.data), c.rows, c.cols, c.row_stride, c.col_stride);
+auto view(Eigen::DenseBase<Derived>& m) {
+    if constexpr (detail::in_memory<Derived>)
+        return detail::strided_view(m, m.derived().data());
+    else
+        return view(static_cast<const Eigen::DenseBase<Derived>&>(m));
 }
 
 /// A view of any strides as an Eigen map, for the reference backend, tests and glue.

@@ -22,6 +22,13 @@ struct diagonal : std::span<const S> {
     diagonal(std::span<const S> entries) : std::span<const S>(entries) {}
     diagonal(const vector<S>& entries) : std::span<const S>(span_of(entries)) {}
     diagonal(const std::vector<S>& entries) : std::span<const S>(entries) {}
+    /// A Map, a Ref, a row or a segment whose entries lie side by side.
+    template <class Derived>
+    diagonal(const Eigen::DenseBase<Derived>& entries)
+        : std::span<const S>(view(entries).data, static_cast<std::size_t>(entries.size())) {
+        static_assert(Derived::IsVectorAtCompileTime && Derived::InnerStrideAtCompileTime == 1,
+                      "subbit: moments are a vector whose entries lie side by side; copy these to one first");
+    }
 };
 
 /// Throws value_error naming the matrix and the place of its first NaN or infinity.

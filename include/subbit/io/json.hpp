@@ -3,6 +3,7 @@
 
 #include <subbit/core/error.hpp>
 #include <subbit/io/mapped_file.hpp>
+#include <subbit/io/quotes.hpp>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -11,12 +12,20 @@
 #include <string_view>
 #include <vector>
 
+/// Nothing in the one file of subbit::compiled that holds the functions of io.
+#if defined(SUBBIT_IO_INSTANCES)
+#define SUBBIT_IO_INLINE
+#else
+#define SUBBIT_IO_INLINE inline
+#endif
+
 namespace subbit {
 
-/// `text` in quotes with control characters escaped, for names from files in messages.
-inline std::string in_quotes(std::string_view text) {
+#if !defined(SUBBIT_COMPILED_IO) || defined(SUBBIT_IO_INSTANCES)
+SUBBIT_IO_INLINE std::string in_quotes(std::string_view text) {
     return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
+#endif
 
 /// The JSON value of `text`; format_error beginning with `where` if it is not valid JSON or an object repeats a key.
 inline nlohmann::json parse_json(std::string_view text, const std::string& where) {

@@ -4,8 +4,9 @@
 #include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
 #include <subbit/io/dtype.hpp>
-#include <subbit/io/json.hpp>
+#include <subbit/io/quotes.hpp>
 #include <subbit/io/safetensors_file.hpp>
+#include <subbit/io/safetensors_header.hpp>
 
 #include <algorithm>
 #include <concepts>
@@ -174,14 +175,10 @@ class safetensors_reader {
     /// The index decides from which shard a name is read; other tensors of a shard are ignored.
     void add_shards(const std::filesystem::path& directory, const std::filesystem::path& index_path) {
         const auto fail = [&](const std::string& what) { throw format_error(index_path.string() + ": " + what); };
-        const auto document = read_json(index_path);
-        if (!document.is_object() || !document.contains("weight_map") || !document["weight_map"].is_object())
-            fail("has no weight_map");
         std::map<std::string, std::map<std::string, bool>> wanted;  // shard -> tensor -> seen
-        for (const auto& [name, shard] : document["weight_map"].items()) {
-            if (!shard.is_string()) fail("weight_map gives no file for tensor " + in_quotes(name));
-            wanted[shard.get<std::string>()][name] = false;
-        }
+        for (const auto& [shard, tensors] : read_weight_map(index_path))
+            for (const std::string& name : tensors)
+                wanted[shard][name] = false;
         for (auto& [shard, tensors] : wanted) {
             const bool plain = !shard.empty() && shard != "." && shard != ".." &&
                                shard.find_first_of(std::string_view("/\\\0", 3)) == std::string::npos;

@@ -5,17 +5,15 @@
 #include <subbit/core/matrix.hpp>
 #include <subbit/io/atomic_file.hpp>
 #include <subbit/io/dtype.hpp>
-#include <subbit/io/json.hpp>
-#include <subbit/io/safetensors_file.hpp>
+#include <subbit/io/quotes.hpp>
+#include <subbit/io/safetensors_header.hpp>
 
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
-#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <span>
 #include <string>
@@ -51,6 +49,11 @@ class safetensors_writer {
         const matrix<Scalar> dense = as_eigen(values);
         add(name, {dense.rows(), dense.cols()},
             std::span<const Scalar>(dense.data(), static_cast<std::size_t>(dense.size())), type);
+    }
+
+    template <class Derived>
+    void add(const std::string& name, const Eigen::DenseBase<Derived>& values, dtype type) {
+        add(name, view(values), type);
     }
 
     /// Adds bytes that are encoded already.
@@ -111,23 +114,10 @@ class safetensors_writer {
     }
 
     std::string header(std::span<const entry* const> order) const {
-        nlohmann::ordered_json document = nlohmann::ordered_json::object();
-        if (!metadata_.empty()) document["__metadata__"] = metadata_;
-        std::size_t begin = 0;
-        for (const entry* e : order) {
-            const std::size_t end = begin + byte_size(e->name, e->type, e->shape);
-            document[e->name] = {{"dtype", name_of(e->type)}, {"shape", e->shape}, {"data_offsets", {begin, end}}};
-            begin = end;
-        }
-        std::string text;
-        try {
-            text = document.dump();
-        } catch (const nlohmann::json::exception&) {
-            throw value_error("a tensor's name or the metadata is not UTF-8");
-        }
-        text.resize((text.size() + 7) / 8 * 8, ' ');
-        const std::uint64_t size = text.size();
-        return std::string(reinterpret_cast<const char*>(&size), sizeof size) + text;
+        std::vector<header_entry> described;
+        for (const entry* e : order)
+            described.push_back({&e->name, e->type, &e->shape, byte_size(e->name, e->type, e->shape)});
+        return safetensors_header(described, metadata_);
     }
 
     std::vector<entry> entries_;
@@ -136,3 +126,7 @@ class safetensors_writer {
 };
 
 }  // namespace subbit
+
+#if !defined(SUBBIT_COMPILED_IO)
+#include <subbit/io/safetensors_json.hpp>
+#endif

@@ -2,7 +2,8 @@
 //
 // A translation unit needs no -m flag: every SIMD function carries its target as an attribute and is chosen at run
 // time, and each is a template on (or a member of a class named after) its architecture, so that translation units
-// which are built with different flags do not share a kernel.
+// which are built with different flags do not share a kernel. They do share Eigen's memory, so they link only where
+// their flags give it the same alignment (core/alignment.hpp).
 #pragma once
 
 #include <subbit/core/error.hpp>

@@ -3,10 +3,14 @@
 // A loop is cut into chunks whose boundaries never depend on the number of threads; threads, including the caller,
 // claim one chunk after another. The caller waits for chunks, not for threads: a worker that the system has suspended
 // between chunks delays nobody. So this stays fast on a busy machine, where a barrier of all threads would not.
+//
+// A process that was made by fork has none of its parent's threads: there a pool runs its loops in the calling thread,
+// and leaves the workers, which only the parent has, alone.
 #pragma once
 
 #include <subbit/core/matrix.hpp>
 
+#include <pthread.h>
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -16,9 +20,22 @@
 #include <system_error>
 #include <thread>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace subbit {
+
+namespace detail {
+
+/// How many forks lie between this process and the first pool's.
+inline unsigned& fork_count() {
+    static unsigned count = 0;
+    static const int registered = ::pthread_atfork(nullptr, nullptr, [] { ++count; });
+    (void)registered;
+    return count;
+}
+
+}  // namespace detail
 
 /// Threads that wait for loops; owned by a cpu backend and its copies.
 class thread_pool {
@@ -36,15 +53,21 @@ class thread_pool {
     }
     thread_pool(const thread_pool&) = delete;
     thread_pool& operator=(const thread_pool&) = delete;
-    ~thread_pool() { stop(); }
+    ~thread_pool() {
+        if (has_workers())
+            stop();
+        else if (!workers_.empty())  // in a forked process the handles stand for nothing that can be joined or detached
+            new std::vector<std::thread>(std::move(workers_));
+    }
 
-    int threads() const { return static_cast<int>(workers_.size()) + 1; }
+    /// Threads that run a loop, the caller's included.
+    int threads() const { return has_workers() ? static_cast<int>(workers_.size()) + 1 : 1; }
 
     /// Calls f(c) once for each c of [0, chunks). Runs in the calling thread alone if that is running a chunk of a loop
     /// itself, or if another loop has the pool. Throws the first exception of f, after all chunks have stopped.
     template <class F>
     void run(index chunks, F&& f) {
-        if (workers_.empty() || chunks <= 1 || inside_chunk() || !owner_.try_lock()) {
+        if (!has_workers() || chunks <= 1 || inside_chunk() || !owner_.try_lock()) {
             for (index c = 0; c < chunks; ++c)
                 f(c);
             return;
@@ -77,6 +100,9 @@ class thread_pool {
     static constexpr int spin_limit = 2000;
     /// In the low half of next_: nothing to claim.
     static constexpr std::uint32_t no_chunk = 0xffffffffU;
+
+    /// Whether there are threads to help: not with one thread alone, and not after a fork.
+    bool has_workers() const { return !workers_.empty() && forks_ == detail::fork_count(); }
 
     void stop() {
         stop_.store(true, std::memory_order_relaxed);
@@ -152,6 +178,7 @@ class thread_pool {
     std::atomic<bool> failed_ = false;
     std::atomic<bool> stop_ = false;
     std::exception_ptr failure_;
+    const unsigned forks_ = detail::fork_count();
     std::vector<std::thread> workers_;
 };
 

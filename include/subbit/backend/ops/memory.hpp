@@ -73,11 +73,11 @@ inline constexpr bool is_span = false;
 template <class S>
 inline constexpr bool is_span<std::span<S>> = true;
 
-/// A view of numbers that another object owns: a span or a matrix_view.
+/// A view of numbers that another object owns: a span, a matrix_view, or a Map, Ref or block of Eigen's.
 template <class T>
 concept window = is_span<T> || requires(const T& x) {
     x.row_stride;
-};
+} ||(std::derived_from<T, Eigen::DenseBase<T>> && !std::derived_from<T, Eigen::PlainObjectBase<T>>);
 
 /// Objects that are copied as a whole: a view, or the owner of a matrix, of a vector or of packed signs.
 template <class T>

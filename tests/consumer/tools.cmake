@@ -1,0 +1,20 @@
+# What the scripts of this folder share.
+function(run)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT status EQUAL 0)
+    list(JOIN ARGN " " command)
+    message(FATAL_ERROR "${command}\n${output}\nfailed: ${status}")
+  endif()
+  set(output "${output}" PARENT_SCOPE)
+endfunction()
+
+function(require_file path)
+  if(NOT EXISTS ${path})
+    message(FATAL_ERROR "${path} is not there")
+  endif()
+endfunction()
+
+set(options -G ${GENERATOR} -D CMAKE_CXX_COMPILER=${COMPILER})
+set(here ${SOURCE}/tests/consumer)
+file(REMOVE_RECURSE ${BINARY})
+file(MAKE_DIRECTORY ${BINARY})
