@@ -243,7 +243,7 @@ TEST_CASE("compress on a GPU gives what the processor gives") {
         job.out = folder / ("host-" + method);
         const auto want = compress(job, watcher);
         job.out = folder / ("gpu-" + method);
-        const auto got = run_compression(job, watcher, on_gpu, on_gpu, this_process_alone());
+        const auto got = run_compression(job, watcher, on_gpu, on_gpu, subbit::this_process_alone());
         CHECK(got["test"]["perplexity"].get<double>() ==
               doctest::Approx(want["test"]["perplexity"].get<double>()).epsilon(0.01));
         check_phases(want["seconds"]);

@@ -133,7 +133,7 @@ struct compress_options {
           "passes that tune the dense weights before each layer (only with --order layer)");
         f("weight-batch", o.weight_batch, "windows per step of these passes");
         f("weight-rate", o.weight_rate, "learning rate of these passes, absolute");
-        f("batch", o.batch, "windows per step of the other tuning phases");
+        f("batch", o.batch, "windows per step of the other tuning phases; rates follow it by its root");
         f("latent-rate", o.latent_rate, "learning rate of the latents");
         f("scale-rate", o.scale_rate, "learning rate of the scales and biases");
         f("norm-rate", o.norm_rate, "learning rate of the norms while a block is tuned (0: fixed)");
@@ -154,7 +154,7 @@ struct compress_options {
           "rabit, a share of the way to the middle of the region where no sign flips");
         f("distill-norm-rate", o.distill_norm_rate, "learning rate of the norms in distillation (0: fixed)");
         f("distill-warmup", o.distill_warmup, "steps of linear warm-up in distillation");
-        f("distill-batch", o.distill_batch, "windows per step of distillation, processed one after the other");
+        f("distill-batch", o.distill_batch, "windows per step of distillation; rates follow it by its root");
         f("distill-hidden-weight", o.distill_hidden_weight,
           "weight of the hidden states' squared error, added to the KL (0: none)");
         f("matrix-optimizer", o.matrix_optimizer,

@@ -133,8 +133,7 @@ inline subbit::block_recipe block_recipe_of(const compress_options& o, const blo
     r.tune_binary.norms = rate(o.norm_rate);
     r.tune_binary.final_fraction = o.final_fraction;
     r.tune_binary.seed = o.seed * 1000003U + static_cast<std::uint64_t>(number);
-    if (const char* e = std::getenv("SUBBIT_B1")) r.tune_binary.optimizer.beta1 = std::atof(e);
-    if (const char* e = std::getenv("SUBBIT_B2")) r.tune_binary.optimizer.beta2 = std::atof(e);
+    r.tune_binary = r.tune_binary.following_batch();
     if (!is_joint(o))
         r.order = subbit::layer_by_layer{{.epochs = static_cast<std::size_t>(o.weight_epochs),
                                           .batch_windows = static_cast<std::size_t>(o.weight_batch),
@@ -159,6 +158,7 @@ inline subbit::distillation_recipe distillation_of(const compress_options& o) {
     d.phase.matrices = parse_choice<subbit::matrix_optimizer>(
         "matrix-optimizer", o.matrix_optimizer,
         {{"adamw", subbit::matrix_optimizer::adamw}, {"muon", subbit::matrix_optimizer::muon}});
+    d.phase = d.phase.following_batch();
     d.hidden_weight = o.distill_hidden_weight;
     return d;
 }

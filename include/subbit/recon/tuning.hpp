@@ -13,6 +13,7 @@
 #include <subbit/train/schedules.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <iterator>
 #include <numeric>
@@ -47,6 +48,18 @@ struct phase_options {
                 .scales = scales.value > 0,
                 .biases = biases.value > 0,
                 .norms = norms.value > 0};
+    }
+    /// This phase, set for steps of one window, for steps of as many as it has: rates times the root of their number,
+    /// and moments that remember as many windows as before (Malladi et al. 2022, square-root scaling;
+    /// docs/numerics.md).
+    phase_options following_batch() const {
+        phase_options p = *this;
+        const auto windows = static_cast<double>(std::max<std::size_t>(batch_windows, 1));
+        for (learning_rate* rate : {&p.weights, &p.latents, &p.scales, &p.biases, &p.norms})
+            rate->value *= std::sqrt(windows);
+        p.optimizer.beta1 = std::pow(optimizer.beta1, windows);
+        p.optimizer.beta2 = std::pow(optimizer.beta2, windows);
+        return p;
     }
     const learning_rate& rate_of(parameter_kind kind) const {
         switch (kind) {
