@@ -3,7 +3,8 @@
 // Eigen allocates by malloc where 16 bytes are enough, and in a way of its own where the file's -m flags ask for more
 // (-mavx, -march=native). A linker takes any file's copy of an inline function, so with mixed flags memory of one kind
 // would be freed as the other. So each file that includes this one brings a symbol, in a group that is named after its
-// alignment: groups of one name are merged, those of two names both define the symbol.
+// alignment: groups of one name are merged, those of two names both define the symbol. EIGEN_MAX_ALIGN_BYTES=64 gives
+// all files one alignment, whatever their flags.
 #pragma once
 
 #include <Eigen/Core>

@@ -86,8 +86,12 @@ template <class Derived>
 matrix_view<const typename Derived::Scalar> view(const Eigen::DenseBase<Derived>& m) {
     static_assert(detail::in_memory<Derived>,
                   "subbit: this expression of Eigen's is not in memory; assign it to a matrix first, or use .eval()");
-    const typename Derived::Scalar* data = m.derived().data();
-    return detail::strided_view(m, data);
+    if constexpr (detail::in_memory<Derived>) {
+        const typename Derived::Scalar* data = m.derived().data();
+        return detail::strided_view(m, data);
+    } else {
+        return {};
+    }
 }
 template <class Derived>
 auto view(Eigen::DenseBase<Derived>& m) {

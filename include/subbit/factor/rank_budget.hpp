@@ -63,7 +63,8 @@ inline bits_per_weight reached(index m, index n, index r, const rank_rule& rule 
 }
 
 /// The largest rank, a multiple of the granularity or min(m,n), whose storage is within the target (docs/method.md,
-/// eq. 4). Throws value_error if even one granule is too much, unless rule.minimum raises the rank.
+/// eq. 4). It rounds down to a multiple of 8 unless the rule says otherwise: {.granularity = 1} gives every rank.
+/// Throws value_error if even one granule is too much, unless rule.minimum raises the rank.
 inline index rank_for(bits_per_weight target, index m, index n, const rank_rule& rule = {}) {
     detail::require_rule(rule);
     detail::require_budget(target.value, {m, n});

@@ -8,15 +8,11 @@ int main() {
     for (int round = 0; round < 20; ++round) {
         subbit::matrix<double> ours = subbit::matrix<double>::Random(29, 57);
         subbit::matrix<double> theirs = work(ours);
-        theirs.conservativeResize(40, 40);
+        sum += theirs.norm() + static_cast<double>(ours.size());
+        theirs.resize(40, 40);
+        theirs.setRandom();
         ours = theirs.topRows(31) * theirs.leftCols(31);
-        sum += ours.topLeftCorner(31, 31).norm();
-#if defined(SUBBIT_COMPILED)
-        subbit::matrix<double> normal(20, 12);
-        const subbit::cpu backend({.threads = 1});
-        subbit::fill_normal(backend, subbit::random_stream(1), normal);
-        sum += subbit::dual_svid(backend, normal, {.rank = 4}).error;
-#endif
+        sum += ours.norm();
     }
-    return std::isnan(sum) ? 1 : 0;
+    return std::isfinite(sum) && sum > 0 ? 0 : 1;
 }

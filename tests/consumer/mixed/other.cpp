@@ -2,7 +2,8 @@
 #include "work.hpp"
 
 subbit::matrix<double> work(subbit::matrix<double>& from_main) {
-    from_main.conservativeResize(31, 57);
+    from_main.resize(31, 57);
+    from_main.setRandom();
     const subbit::matrix<double> product = from_main * from_main.transpose();
     subbit::low_rank_binary_linear<double> layer{subbit::bit_matrix::pack(product), subbit::bit_matrix::pack(product),
                                                  subbit::vector<double>::Ones(31), subbit::vector<double>::Ones(31)};

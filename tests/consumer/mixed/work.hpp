@@ -5,7 +5,7 @@
 #include <subbit/core/matrix.hpp>
 
 #if defined(SUBBIT_COMPILED)
-#include <subbit/subbit.hpp>
+#include <subbit/compiled.hpp>
 #endif
 
 /// Takes a matrix from one file, resizes it, and returns another.

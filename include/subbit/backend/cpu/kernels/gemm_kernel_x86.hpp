@@ -7,6 +7,13 @@
 #if SUBBIT_X86
 #include <immintrin.h>
 
+// GCC 12's intrinsics begin with a vector that is uninitialized on purpose, and GCC warns of it where they are inlined.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 namespace subbit::cpu_kernels {
 
 /// The register operations that a sweep is written in: width, zero, load_b, load_a, add_product, store.
@@ -213,4 +220,8 @@ struct gemm_kernel<avx2_arch, Products> {
 };
 
 }  // namespace subbit::cpu_kernels
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 #endif

@@ -9,6 +9,13 @@
 
 #include <concepts>
 
+// GCC 12's intrinsics begin with a vector that is uninitialized on purpose, and GCC warns of it where they are inlined.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 namespace subbit::cpu_kernels {
 
 /// The products whose packed elements are 32 bits.
@@ -169,4 +176,8 @@ void pack_panels(avx512_arch arch, Products products, typename Products::packed*
 }
 
 }  // namespace subbit::cpu_kernels
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 #endif

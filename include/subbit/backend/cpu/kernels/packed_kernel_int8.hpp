@@ -10,6 +10,13 @@
 
 #if SUBBIT_X86
 
+// GCC 12's intrinsics begin with a vector that is uninitialized on purpose, and GCC warns of it where they are inlined.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 namespace subbit::cpu_kernels {
 
 /// How tables lie in memory: for each run of 128 columns, for each of its tiles of 32 columns and for each vector 128
@@ -280,5 +287,9 @@ struct int8_kernel<avx2_arch> {
 };
 
 }  // namespace subbit::cpu_kernels
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 #endif

@@ -9,6 +9,13 @@
 #include <type_traits>
 #include <utility>
 
+// GCC 12's intrinsics begin with a vector that is uninitialized on purpose, and GCC warns of it where they are inlined.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 namespace subbit::cpu_kernels {
 
 /// Calls f(index_constant<G>, at) for runs of G <= Most that cover [0, groups), as even as can be: a short run at the
@@ -222,5 +229,9 @@ struct packed_kernel<avx2_arch, float> {
 };
 
 }  // namespace subbit::cpu_kernels
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 #endif
