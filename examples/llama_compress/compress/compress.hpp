@@ -28,6 +28,7 @@ struct compress_job {
     index test_context = 512;
     index test_windows = 32;
     bool keep_run = false;                           ///< leaves the run's folder in place at the end
+    bool replace = false;                            ///< a finished run of another job in `out` may be replaced
     std::size_t state_bytes = std::size_t{4} << 30;  ///< of hidden states in memory; beyond that they are in a file
 };
 
