@@ -79,7 +79,7 @@ outcome compressed_with(demo_folder& demo, const std::vector<std::string>& more)
 }
 
 std::vector<provocation> provocations_of_folders() {
-    const std::string up = "model.layers.1.mlp.up_proj.weight";
+    const std::string weight = "model.layers.1.mlp.up_proj.weight";
     return {{"git-lfs",
              [](auto& d) {
                  d.folder.write("model/model.safetensors", "version https://git-lfs.github.com/spec/v1\n");
@@ -107,8 +107,8 @@ std::vector<provocation> provocations_of_folders() {
                  }));
              }},
             {"entries that are not finite",
-             [=](auto& d) { return with_tensor(d, up, std::numeric_limits<float>::infinity()); }},
-            {"cannot be held", [=](auto& d) { return with_tensor(d, up, 1e6F); }},
+             [=](auto& d) { return with_tensor(d, weight, std::numeric_limits<float>::infinity()); }},
+            {"cannot be held", [=](auto& d) { return with_tensor(d, weight, 1e6F); }},
             {"pre_tokenizer.type",
              [](auto& d) {
                  return evaluated(d.tokenizer([](auto& t) { t["pre_tokenizer"] = {{"type", "BertPreTokenizer"}}; }));
@@ -120,7 +120,7 @@ std::vector<provocation> provocations_of_folders() {
                  }));
              }},
             {"logits of window", [=](auto& d) {
-                 with_tensor(d, up, 3e38F);
+                 with_tensor(d, weight, 3e38F);
                  return evaluated(d);
              }}};
 }

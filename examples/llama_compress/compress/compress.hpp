@@ -52,6 +52,7 @@ struct compress_estimate {
     std::vector<planned_phase> plan;  ///< in order; together `seconds`
     double gflops = 0;                ///< of the matrix products while tuning, measured now
     index calibration_windows = 0, distillation_windows = 0, text_tokens = 0;
+    std::vector<std::string> remarks;  ///< what a user may not expect, in whole sentences
 };
 
 /// Checks the whole job against the model and text, and estimates its time on this machine: from a short trial product,

@@ -1,5 +1,6 @@
 // The estimate of a job's time: on the processor from the number of its multiplications and a short trial product, on a
 // GPU from timing its pieces (trial.hpp).
+#include "compress/calibration.hpp"
 #include "compress/compress.hpp"
 #include "compress/compress_cuda.hpp"
 #include "compress/output_folder.hpp"

@@ -8,6 +8,7 @@
 #include "program/words.hpp"
 
 #include <fmt/format.h>
+#include <cstdio>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -51,7 +52,11 @@ std::string contents_of(std::istream& from, const std::string& name) {
 /// The prompt of the command line, of a file, or for the file "-" of standard input.
 std::string generate_command::prompt_text() const {
     if (prompt) return *prompt;
-    if (prompt_file == "-") return contents_of(std::cin, "standard input");
+    if (prompt_file == "-") {
+        const std::string text = contents_of(std::cin, "standard input");
+        if (std::ferror(stdin)) throw subbit::io_error("cannot read standard input");  // which a stream does not tell
+        return text;
+    }
     if (std::filesystem::is_directory(prompt_file))
         throw subbit::io_error("cannot read " + prompt_file + ": it is a directory");
     std::ifstream file(prompt_file, std::ios::binary);
@@ -127,7 +132,8 @@ void generate_command::run() const {
     stop_texts stop(stops);
     const std::string text = prompt_text();
     const auto tokens = prompt_tokens(directory, words, text);
-    if (const auto remark = positions_remark(directory.config(), "the prompt", std::ssize(tokens)); !remark.empty())
+    if (const auto remark = positions_remark(directory.config(), "prompt and continuation", std::ssize(tokens));
+        !remark.empty())
         print_note(remark);
     const auto ends = ignore_eos ? std::set<std::int32_t>() : end_tokens(directory, words);
     const auto backend = machine.make();
