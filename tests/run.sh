@@ -103,7 +103,9 @@ fetch_smollm2() { bash examples/llama_compress/get_smollm2.sh "$SUBBIT_SMOLLM2_D
 fuzz() {
     local corpus=build/fuzz/$1
     mkdir -p "$corpus"
-    "build/asan/tests/fuzz/$1_fuzz" -max_total_time=60 -timeout=10 -rss_limit_mb=2048 -dict="tests/fuzz/$1.dict" \
+    local words=()
+    [ ! -f "tests/fuzz/$1.dict" ] || words=("-dict=tests/fuzz/$1.dict")
+    "build/asan/tests/fuzz/$1_fuzz" -max_total_time=60 -timeout=10 -rss_limit_mb=2048 "${words[@]}" \
         -artifact_prefix="$corpus/" "$corpus" "tests/fuzz/seeds/$1"
 }
 
@@ -133,8 +135,9 @@ fi
 
 step build-asan build asan --target all subbit_train_demo
 tests asan -L '^unit$'
-later fuzz-safetensors fuzz safetensors
-later fuzz-tokenizer fuzz tokenizer
+for name in safetensors tokenizer config folder; do
+    later "fuzz-$name" fuzz "$name"
+done
 collect
 
 # The kernels that xsimd makes of NEON, and what they stand on, by qemu.

@@ -2,17 +2,16 @@
 #include "program/commands.hpp"
 #include "program/console.hpp"
 #include "program/ranks.hpp"
+#include "program/streams.hpp"
+#include "program/words.hpp"
 
 #include <subbit/core/error.hpp>
 
-#include <fmt/format.h>
-#include <cerrno>
 #include <chrono>
-#include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <memory>
 #include <new>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -38,36 +37,40 @@ llama::compress_options defaults_for(int argc, char** argv) {
     return llama::compress_options::tuned();
 }
 
-int fail(std::string message, int status) {
-    for (char& c : message)
-        if (c == '\n' || c == '\r') c = ' ';
+int fail(const std::string& message, int status) {
     std::fflush(stdout);
     const auto& ranks = llama::job_ranks();
     if (ranks.is_alone()) {
-        if (llama::launched_number() == 0) fmt::print(stderr, "llama_compress: {}\n", message);
+        if (llama::launched_number() == 0) llama::print_error(message);
         return status;
     }
     // An error that all ranks meet is told once: the others wait until the first has told it and ended them.
     if (!ranks.leads()) std::this_thread::sleep_for(std::chrono::seconds(2));
-    fmt::print(stderr, "llama_compress: rank {}: {}\n", ranks.rank(), message);
-    std::fflush(stderr);
+    llama::print_error("rank " + std::to_string(ranks.rank()) + ": " + message);
     llama::end_ranks(ranks, status);
 }
 
-}  // namespace
+/// The same where there is no memory for a message.
+int fail_without_memory() {
+    const auto& ranks = llama::job_ranks();
+    if (llama::launched_number() == 0 || !ranks.is_alone()) llama::print_out_of_memory();
+    if (!ranks.is_alone()) llama::end_ranks(ranks, 1);
+    return 1;
+}
 
-int main(int argc, char** argv) {
-    std::signal(SIGXFSZ, SIG_IGN);  // a file over its limit is then an error of that write, like a full disk
-    std::unique_ptr<subbit::communicator> ranks;
-    try {
-        ranks = llama::start_ranks();
-        llama::set_job_ranks(*ranks);
-    } catch (const std::exception& e) {
-        return fail(e.what(), 1);
-    }
+/// Help and version, which CLI11 writes to standard output.
+int print_help(const CLI::App& app, const CLI::Success& help) {
+    std::ostringstream text;
+    app.exit(help, text, text);
+    if (llama::job_ranks().leads()) llama::print_now(text.str());
+    return 0;
+}
+
+int run(int argc, char** argv) {
     CLI::App app("Compresses language models to one bit per weight and below, and runs the result.", "llama_compress");
     app.require_subcommand(1);
     app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    app.set_version_flag("--version", "llama_compress " + llama::version_text(), "Print the version and exit");
     llama::add_compress(app, defaults_for(argc, argv));
     llama::add_perplexity(app);
     llama::add_generate(app);
@@ -79,17 +82,30 @@ int main(int argc, char** argv) {
         if (command->get_name() != "compress" && command->get_name() != "perplexity")
             command->parse_complete_callback([command] { llama::require_one_process(command->get_name().c_str()); });
     try {
+        llama::require_known_words(app, argc, argv);
         app.parse(argc, argv);
-        if (std::fflush(stdout) != 0) return fail(std::string("cannot write the output: ") + std::strerror(errno), 1);
+        llama::flush_output();
         return 0;
     } catch (const CLI::Success& help) {
-        return ranks->leads() ? app.exit(help) : 0;
+        return print_help(app, help);
+    }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    llama::guard_streams();
+    std::unique_ptr<subbit::communicator> ranks;  // outlives the messages
+    try {
+        ranks = llama::start_ranks();
+        llama::set_job_ranks(*ranks);
+        return run(argc, argv);
     } catch (const CLI::ParseError& e) {
         return fail(std::string(e.what()) + " (see --help)", 2);
     } catch (const subbit::cancelled_error& e) {
         return fail(e.what(), 130);
     } catch (const std::bad_alloc&) {
-        return fail("not enough memory", 1);
+        return fail_without_memory();
     } catch (const std::exception& e) {
         return fail(e.what(), 1);
     }

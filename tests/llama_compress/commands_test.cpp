@@ -1,7 +1,7 @@
 // The program as its users see it: every command on a tiny model, and one line for everything that can be wrong.
 #include "compress/run_folder.hpp"
 #include "model/evaluation.hpp"
-#include "program.hpp"
+#include "program_checks.hpp"
 #include "tiny_model.hpp"
 
 #include <subbit/backend/reference.hpp>
@@ -74,31 +74,6 @@ double perplexity_of(const fs::path& model) {
     INFO(result.err);
     REQUIRE(result.status == 0);
     return json::parse(result.out).at("perplexity");
-}
-
-/// Runs the program, which must end with `status` and one line on its error stream that contains each of `parts`.
-void check_fails(const std::vector<std::string>& arguments, int status, const std::vector<std::string>& parts) {
-    const temporary_directory streams;
-    const auto result = run_program(streams.path(), arguments);
-    CAPTURE(result.err);
-    CHECK(result.status == status);
-    CHECK(result.err.starts_with("llama_compress: "));
-    CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
-    CHECK(result.err.ends_with('\n'));
-    for (const auto& part : parts) {
-        CAPTURE(part);
-        CHECK(result.err.find(part) != std::string::npos);
-    }
-}
-
-/// No file of a result and none that is half-written, whatever the depth.
-void check_nothing_written(const fs::path& out) {
-    if (!fs::is_directory(out)) return;
-    for (const auto& entry : fs::recursive_directory_iterator(out)) {
-        CAPTURE(entry.path().string());
-        CHECK(entry.path().filename() != "model.safetensors");
-        CHECK(entry.path().string().find(".tmp-") == std::string::npos);
-    }
 }
 
 }  // namespace

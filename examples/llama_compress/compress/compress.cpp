@@ -7,6 +7,7 @@
 #include <subbit/factor/rank_budget.hpp>
 
 #include <fmt/format.h>
+#include <algorithm>
 #include <charconv>
 
 namespace llama {
@@ -26,7 +27,13 @@ std::vector<index> choose_ranks(const block_schema& block, const compress_option
         ranks.push_back(rank);
         profile.push_back(linear.rank_share * static_cast<double>(rank));
     }
-    return is_uneven ? subbit::distribute_ranks(shapes, profile, target, rule) : ranks;
+    if (!is_uneven) return ranks;
+    // Lowest ranks that take more than the bits leave nothing to distribute.
+    std::vector<index> lowest;
+    for (const auto& [rows, cols] : shapes)
+        lowest.push_back(std::min({rows, cols, std::max<index>(options.granularity, options.minimum_rank)}));
+    const bool minimum_decides = options.minimum_rank > 0 && subbit::reached(shapes, lowest, rule).value > target.value;
+    return minimum_decides ? lowest : subbit::distribute_ranks(shapes, profile, target, rule);
 }
 
 subbit::unit_range blocks_to_compress(const model_directory& model, const compress_options& options) {

@@ -28,6 +28,7 @@ struct compress_job {
     index test_context = 512;
     index test_windows = 32;
     bool keep_run = false;                           ///< leaves the run's folder in place at the end
+    bool replace = false;                            ///< a finished run of another job in `out` may be replaced
     std::size_t state_bytes = std::size_t{4} << 30;  ///< of hidden states in memory; beyond that they are in a file
 };
 
@@ -51,6 +52,7 @@ struct compress_estimate {
     std::vector<planned_phase> plan;  ///< in order; together `seconds`
     double gflops = 0;                ///< of the matrix products while tuning, measured now
     index calibration_windows = 0, distillation_windows = 0, text_tokens = 0;
+    std::vector<std::string> remarks;  ///< what a user may not expect, in whole sentences
 };
 
 /// Checks the whole job against the model and text, and estimates its time on this machine: from a short trial product,

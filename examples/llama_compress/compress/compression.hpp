@@ -4,11 +4,13 @@
 #include "compress/calibration.hpp"
 #include "compress/compress.hpp"
 #include "compress/compressor.hpp"
+#include "compress/output_folder.hpp"
 #include "compress/probe.hpp"
 #include "compress/recipe.hpp"
 #include "compress/report.hpp"
 #include "compress/run_folder.hpp"
 #include "compress/student.hpp"
+#include "compress/text_windows.hpp"
 
 #include <subbit/backend/jobs/phase_clock.hpp>
 #include <subbit/backend/reference.hpp>
@@ -28,38 +30,6 @@ namespace llama {
 using subbit::const_view;
 using subbit::upload;
 
-namespace detail {
-
-inline double seconds_since(std::chrono::steady_clock::time_point start) {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-/// The windows that calibrate and tune the blocks, and those that distill.
-struct text_windows {
-    window_list calibration, distillation;
-    index tokens = 0;
-    nlohmann::json bos;  // what begins each of them
-};
-
-inline text_windows take_windows(const compress_job& job, const model_directory& model) {
-    const auto& o = job.options;
-    const auto words = model.load_tokenizer();
-    const auto tokens = words.encode_file(job.text, job.reading.specials);
-    const auto first = job.reading.first_tokens(words);
-    text_windows result;
-    result.tokens = std::ssize(tokens);
-    require_tokens(job, result.tokens);
-    result.bos = job.reading.bos_of(words);
-    result.calibration = split_windows(tokens, o.window_tokens, o.windows, first);
-    if (o.distills_on_more())
-        result.distillation =
-            split_windows(std::span(tokens).subspan(static_cast<std::size_t>(o.windows * o.window_tokens)),
-                          o.distillation_length(), o.distill_windows, first);
-    return result;
-}
-
-}  // namespace detail
-
 /// One run on a backend, in its memory: what the steps share.
 template <class B>
 class compression {
@@ -75,16 +45,33 @@ class compression {
           backend_(backend),
           evaluator_(evaluator),
           layer_ranks_(choose_ranks(model_.config().block(0), job.options)),
-          windows_(detail::take_windows(job, model_)),
+          windows_(take_windows(job, model_)),
           context_(backend_, model_.config(), std::max(job.options.window_tokens, job.options.distillation_length())),
           range_(blocks_to_compress(model_, job.options)),
           limits_{job.out / "run", job.state_bytes / 2},
-          folder_(job.out, fingerprint(job), ranks) {
+          folder_(job.out, fingerprint_of(job), ranks),
+          earlier_(folder_.load_seconds()) {
         if (!ranks.leads()) limits_.folder = std::filesystem::temp_directory_path();
     }
 
     nlohmann::json run() {
-        const auto start = clock::now();
+        folder_.begin();
+        try {
+            return all_steps();
+        } catch (const std::exception& e) {
+            if (dynamic_cast<const subbit::cancelled_error*>(&e)) save_seconds();
+            folder_.leave();
+            throw;
+        }
+    }
+
+  private:
+    using memory = memory_of<B>;
+    using states = hidden_states<B>;
+    using block_type = block<float, memory>;
+    using clock = std::chrono::steady_clock;
+
+    nlohmann::json all_steps() {
         clock_.skip(backend_);
         calibrate_model();
         compress_blocks();
@@ -97,19 +84,13 @@ class compression {
         const std::size_t bytes = ranks_.leads() ? write_model(job_.out, model_, range_, add_block) : 0;
         ranks_.barrier();
         clock_.end(backend_, "write");
-        auto report = summarize(detail::seconds_since(start));
+        auto report = summarize();
         report["totals"]["model_bytes"] = bytes;
         if (job_.test_text) report["test"] = test_model();
         if (ranks_.leads()) write_report(job_.out, report);
         if (!job_.keep_run) folder_.remove();
         return report;
     }
-
-  private:
-    using memory = memory_of<B>;
-    using states = hidden_states<B>;
-    using block_type = block<float, memory>;
-    using clock = std::chrono::steady_clock;
 
     void calibrate_model() {
         if (folder_.has_moments()) {
@@ -127,6 +108,7 @@ class compression {
                                   .limits = {limits_.folder, limits_.bytes / static_cast<std::size_t>(blocks())}});
             folder_.save_moments(model_.config(), moments_);
             clock_.end(backend_, "calibration");
+            save_seconds();
         }
         for (auto& of_block : moments_)
             for (auto& m : of_block)
@@ -182,17 +164,32 @@ class compression {
             [&](index first, index count) { inputs.release(first, count), teacher_.release(first, count); }};
         prefetch(l + 1);
         nlohmann::json probes = nlohmann::json::array();
-        auto report = to_json(subbit::reconstruct_block(backend_, blk, data,
-                                                        {.compressor = compressor,
-                                                         .recipe = block_recipe_of(options_, *blk.schema, l),
-                                                         .watcher = watcher_,
-                                                         .after_epoch = probe_of(blk, inputs, probes),
-                                                         .ranks = ranks_}));
+        auto report = to_json(reconstruct(blk, data,
+                                          {.compressor = compressor,
+                                           .recipe = block_recipe_of(options_, *blk.schema, l),
+                                           .watcher = watcher_,
+                                           .after_epoch = probe_of(blk, inputs, probes),
+                                           .ranks = ranks_},
+                                          l));
         if (!probes.empty()) report["path_diagnostics"] = std::move(probes);
         clock_.skip(backend_);
         folder_.save_block(l, subbit::on_host(backend_, std::as_const(blk).weights()), options_.distill_latent_rate > 0,
                            report);
         clock_.end(backend_, "blocks: save");
+        save_seconds();
+    }
+
+    /// The block's reconstruction; errors of numbers name the block.
+    subbit::block_report reconstruct(block_type& blk, const subbit::block_data<float>& data,
+                                     const subbit::reconstruct_options<B, float>& options, index l) {
+        const auto name = [&](const std::exception& e) { return "block " + std::to_string(l) + ": " + e.what(); };
+        try {
+            return subbit::reconstruct_block(backend_, blk, data, options);
+        } catch (const subbit::divergence_error& e) {
+            throw subbit::divergence_error(name(e));
+        } catch (const subbit::value_error& e) {
+            throw subbit::value_error(name(e));
+        }
     }
 
     /// What an error of each of the block's outputs weighs, 1 on average: the second moments of the gradients at the
@@ -216,6 +213,8 @@ class compression {
         return [this, &blk, &inputs, &probes, originals = weights_of(backend_, blk),
                 first_signs = block_signs()](std::size_t epochs) mutable {
             if (epochs == 0) first_signs = signs_of(backend_, blk);
+            while (probes.size() > epochs)  // of a phase that was undone
+                probes.erase(probes.size() - 1);
             auto X = subbit::copy_of(backend_, inputs.rows().middle_rows(0, options_.window_tokens));
             probes.push_back(probe_block(backend_, host(), blk, originals, first_signs, options_.window_tokens, X));
         };
@@ -253,26 +252,11 @@ class compression {
                 first_signs.push_back(signs_of(backend_, blk));
         clock_.end(backend_, "distillation: teacher");
         student_model<B> student{model_.config(), *outer_, std::move(student_)};
-        subbit::distillation_state<float> state;
-        if (folder_.has_distillation())
-            state = folder_.load_distillation(backend_, student.blocks, distillation_probes_);
-        for (auto& blk : student.blocks)
-            blk.after_update(backend_);
         const auto probe = [&](std::size_t steps) {
             if (probes_paths() && steps % static_cast<std::size_t>(options_.probe_steps) == 0)
                 distillation_probes_.push_back({{"step", steps}, {"blocks", probe_model(student.blocks, first_signs)}});
         };
-        if (state.steps_done == 0) probe(0);
-        state = subbit::distill(backend_, student, subbit::distillation_data{windows, teacher},
-                                {.recipe = distillation_on<B>(options_),
-                                 .state = std::move(state),
-                                 .checkpoint =
-                                     [&](const auto& now) {
-                                         folder_.save_distillation(backend_, now, student.blocks, distillation_probes_);
-                                     },
-                                 .watcher = watcher_,
-                                 .after_step = probe,
-                                 .ranks = ranks_});
+        const auto state = distill_from_checkpoint(student, subbit::distillation_data{windows, teacher}, probe);
         clock_.end(backend_, "distillation: steps");
         distillation_phases_ = state.phases;
         student_ = std::move(student.blocks);
@@ -280,9 +264,62 @@ class compression {
             for (const auto& linear : model_.config().block(l).linears) {
                 auto& layer = student_[static_cast<std::size_t>(l)].layers[linear.id];
                 layer.visit_compressed([](auto& compressed) { compressed.harden(false); });
-                subbit::round_scales(backend_, layer, block_prefix(l) + linear.name);
+                subbit::round_scales(backend_, layer, "after the distillation, " + block_prefix(l) + linear.name);
             }
         distillation_curve_ = state.curve;
+    }
+
+    /// The steps of the distillation from its start, or from the last checkpoint. Where numbers stop being finite it
+    /// goes back there, and on with a tenth of the rates.
+    template <class Data, class Probe>
+    subbit::distillation_state<float> distill_from_checkpoint(student_model<B>& student, const Data& data,
+                                                              const Probe& probe) {
+        double saved_share = 1;  // of the rates at the last checkpoint
+        for (int restarts = 0;; ++restarts) {
+            const double share = subbit::slow_down::share(restarts);
+            subbit::distillation_state<float> state;
+            if (folder_.has_distillation()) {
+                state = folder_.load_distillation(backend_, student.blocks, distillation_probes_);
+                for (double& rate : state.peak_rates)
+                    rate *= share / saved_share;
+            }
+            for (auto& blk : student.blocks)
+                blk.after_update(backend_);
+            if (state.steps_done == 0) probe(0);
+            auto recipe = distillation_on<B>(options_);
+            recipe.phase = recipe.phase.slowed(share);
+            const auto save = [&](const auto& now) {
+                folder_.save_distillation(backend_, now, student.blocks, distillation_probes_);
+                saved_share = share;
+                clock_.end(backend_, "distillation: steps");
+                save_seconds();
+            };
+            try {
+                return subbit::distill(backend_, student, data,
+                                       {.recipe = recipe,
+                                        .state = std::move(state),
+                                        .checkpoint = save,
+                                        .watcher = watcher_,
+                                        .after_step = probe,
+                                        .ranks = ranks_});
+            } catch (const subbit::divergence_error& e) {
+                if (restarts == subbit::slow_down::times)
+                    throw subbit::divergence_error(std::string(e.what()) + ", even at " +
+                                                   subbit::slow_down::words(restarts) + " of the rates");
+                watcher_.note(std::string(e.what()) + "; it goes on from its last good state at " +
+                              subbit::slow_down::words(restarts + 1) + " of the rates");
+                if (!folder_.has_distillation()) reload(student);
+            }
+        }
+    }
+
+    /// Makes the student what it was before its distillation.
+    void reload(student_model<B>& student) {
+        distillation_probes_ = nlohmann::json::array();
+        for (index l = range_.first; l < range_.last; ++l) {
+            auto& blk = student.block_at(l);
+            blk.weights() = upload(backend_, folder_.load_block(l, *blk.schema));
+        }
     }
 
     bool probes_paths() const { return is_rabit(options_) && options_.probe_steps > 0; }
@@ -311,20 +348,31 @@ class compression {
                                               together ? ranks_ : subbit::this_process_alone());
         return {{"perplexity", result.perplexity}, {"mean_loss", result.mean_loss},
                 {"tokens", result.tokens},         {"windows", result.windows},
-                {"context", job_.test_context},    {"text", job_.test_text->filename().string()}};
+                {"context", job_.test_context},    {"text", file_name_of(*job_.test_text)}};
     }
 
-    nlohmann::json summarize(double seconds) {
-        auto report = make_report(job_, model_, reports_, distillation_curve_, seconds_of_phases(seconds));
+    /// What this run has taken so far, in all its processes.
+    run_folder::run_seconds seconds_so_far() const {
+        auto all = earlier_;
+        all.total += std::chrono::duration<double>(clock::now() - start_).count();
+        for (const auto& [phase, seconds] : clock_.seconds())
+            all.phases[phase] += seconds;
+        return all;
+    }
+    void save_seconds() const { folder_.save_seconds(seconds_so_far()); }
+
+    nlohmann::json summarize() {
+        auto report = make_report(job_, model_, reports_, distillation_curve_, seconds_of_phases());
+        report["fingerprint"] = digest_of(folder_.fingerprint());
         report["bos"] = windows_.bos;
         if (!distillation_probes_.empty()) report["distillation_path_diagnostics"] = distillation_probes_;
         return report;
     }
 
-    /// The seconds of this run, and of the phases of its parts: "blocks: tune" is the part "blocks" of the report, the
-    /// phase "tune" of all blocks together, those of an earlier run included.
-    nlohmann::json seconds_of_phases(double total) const {
-        auto all = clock_.seconds();
+    /// The seconds of this run in all its processes, and of the phases of its parts: "blocks: tune" is the part
+    /// "blocks" of the report, the phase "tune" of all blocks together.
+    nlohmann::json seconds_of_phases() const {
+        auto [total, all] = seconds_so_far();
         for (const auto& report : reports_) {
             const auto phases = report.value("phases", nlohmann::json::object());
             for (const auto& [phase, seconds] : phases.items())
@@ -371,22 +419,6 @@ class compression {
 
     index blocks() const { return model_.config().num_hidden_layers; }
 
-    static nlohmann::json fingerprint(const compress_job& job) {
-        nlohmann::json f = {{"backend", job.on_cuda ? "cuda" : "cpu"},
-                            {"recipe", job.options.recipe},
-                            {"text", file_hash(job.text)},
-                            {"bos", job.reading.bos},
-                            {"special tokens", job.reading.specials == special_tokens::recognized},
-                            {"config", file_hash(job.model / "config.json")},
-                            {"tokenizer", file_hash(job.model / "tokenizer.json")}};
-        compress_options::visit(job.options,
-                                [&](const char* name, const auto& value, const char*) { f[name] = value; });
-        for (const auto& entry : std::filesystem::directory_iterator(job.model))
-            if (entry.path().extension() == ".safetensors")
-                f[entry.path().filename().string()] = file_hash(entry.path());
-        return f;
-    }
-
     const compress_job& job_;
     const compress_options& options_;
     subbit::progress& watcher_;
@@ -394,12 +426,14 @@ class compression {
     model_directory model_;
     B backend_, evaluator_;
     std::vector<index> layer_ranks_;
-    detail::text_windows windows_;
+    text_windows windows_;
     block_context<float, memory> context_;
     std::optional<outer_layers<float, memory>> outer_;  // while it distills
     subbit::unit_range range_;                          // the blocks to compress
     state_limits limits_;
     run_folder folder_;
+    run_folder::run_seconds earlier_;  // of the processes before this one
+    clock::time_point start_ = clock::now();
 
     std::vector<block_moments<float>> moments_;
     states teacher_;
@@ -418,9 +452,7 @@ nlohmann::json run_compression(const compress_job& job, subbit::progress& watche
                                const subbit::communicator& ranks) {
     std::optional<folder_lock> lock;
     if (ranks.leads()) {
-        std::error_code failure;
-        std::filesystem::create_directories(job.out, failure);
-        if (failure) throw subbit::io_error(job.out.string() + ": cannot be created: " + failure.message());
+        require_own_output(job);
         lock.emplace(job.out);
     }
     return compression<B>(job, watcher, backend, evaluator, ranks).run();

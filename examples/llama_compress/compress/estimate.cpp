@@ -1,15 +1,18 @@
 // The estimate of a job's time: on the processor from the number of its multiplications and a short trial product, on a
 // GPU from timing its pieces (trial.hpp).
+#include "compress/calibration.hpp"
 #include "compress/compress.hpp"
 #include "compress/compress_cuda.hpp"
+#include "compress/output_folder.hpp"
 #include "compress/rate.hpp"
 #include "compress/recipe.hpp"
-#include "compress/run_folder.hpp"
+#include "model/tensor_values.hpp"
 
 #include <subbit/backend/cpu.hpp>
 #include <subbit/factor/rank_budget.hpp>
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -183,6 +186,16 @@ double peak_memory(const job_sizes& s, const model_config& c, const compress_opt
     return program + model_block + std::max({calibration, blocks_phase, distillation});
 }
 
+/// Bytes while a text is read: the text, and its tokens in a list that doubles when it is full. A text without words
+/// takes more, which this process has seen by now.
+double text_memory(const fs::path& text, index tokens) {
+    constexpr double program = 60e6, bytes_of_token = 12;
+    rusage so_far{};
+    ::getrusage(RUSAGE_SELF, &so_far);
+    return std::max(program + static_cast<double>(fs::file_size(text)) + bytes_of_token * static_cast<double>(tokens),
+                    static_cast<double>(so_far.ru_maxrss) * 1024);
+}
+
 void check_numbers(const compress_options& o) {
     const auto require = [](bool good, const char* name, auto value, const char* expected) {
         if (!good) throw subbit::value_error(fmt::format("--{} is {}, expected {}", name, value, expected));
@@ -239,45 +252,98 @@ void require_tokens(const compress_job& job, index present) {
                                           o.tokens_wanted(), windows));
 }
 
+namespace {
+
+/// Adds what the result, the windows and the texts have that a user may not expect.
+void add_remarks(compress_estimate& e, const compress_job& job, const model_config& config,
+                 const std::set<std::string>& left_out) {
+    const auto add = [&](std::string remark) {
+        if (!remark.empty()) e.remarks.push_back(std::move(remark));
+    };
+    const auto& o = job.options;
+    const auto& linears = config.block(0).linears;
+    const bool full = e.paths == 0 && std::ranges::all_of(linears, [&](const linear_spec& spec) {
+                          return e.ranks[spec.number()] == std::min(spec.shape.rows, spec.shape.cols);
+                      });
+    if (full && e.bits_per_weight < o.bits)
+        add(fmt::format(
+            "--bits is {}, but at full rank the layers have {:.3f} bits per weight, which is what comes out", o.bits,
+            e.bits_per_weight));
+    if (e.bits_per_weight > o.bits && o.minimum_rank > 0 && e.paths == 0)
+        add(fmt::format("--minimum-rank {} takes {:.3f} bits per weight, more than the {} of --bits", o.minimum_rank,
+                        e.bits_per_weight, o.bits));
+    add(positions_remark(config, "windows", o.window_tokens));
+    if (o.distillation_length() != o.window_tokens)
+        add(positions_remark(config, "windows of distillation", o.distillation_length()));
+    if (job.test_text) add(positions_remark(config, "windows of the test text", job.test_context));
+    add(left_out_remark(job.text.string(), left_out));
+}
+
+/// Bits per weight of a block's compressed layers.
+double bits_of_block(const block_schema& block, const compress_options& o, const compress_estimate& e) {
+    double bits = 0, weights = 0;
+    for (const auto& linear : block.linears) {
+        const auto m = linear.shape.rows, n = linear.shape.cols, r = e.ranks[linear.number()];
+        weights += static_cast<double>(m) * static_cast<double>(n);
+        bits += e.paths > 0 ? static_cast<double>(e.paths * (m * n + 16 * (m + n)))
+                            : static_cast<double>(subbit::storage_bits(m, n, r, {.scales = o.scales}));
+    }
+    return bits / weights;
+}
+
+/// Checks all that can be known before the work; fills in ranks, tokens and remarks.
+void check_job(const compress_job& job, const model_directory& model, compress_estimate& e) {
+    const auto& o = job.options;
+    std::error_code different;
+    if (fs::equivalent(job.model, job.out, different))
+        throw subbit::value_error("--out is the model's own directory, " + job.out.string());
+    e.ranks = choose_ranks(model.config().block(0), o);
+    e.paths = is_rabit(o) ? paths_of(o) : 0;
+    const tokenizer vocabulary = model.load_tokenizer();
+    std::set<std::string> left_out;
+    e.text_tokens = std::ssize(vocabulary.encode_file(job.text, job.reading.specials, &left_out));
+    require_tokens(job, e.text_tokens);
+    if (job.test_text) read_windows(vocabulary, *job.test_text, job.test_context, job.test_windows, job.reading);
+    require_own_output(job);
+    require_usable_values(model.config(), model.tensors());
+    e.bits_per_weight = bits_of_block(model.config().block(0), o, e);
+    add_remarks(e, job, model.config(), left_out);
+}
+
+/// Bytes of one block's compressed layers in a file, names and offsets included.
+std::size_t packed_bytes_of_block(const block_schema& block, const compress_options& o, const compress_estimate& e) {
+    using layout = subbit::bit_layout;
+    constexpr std::size_t header = 560;  // names, shapes and offsets of one layer's tensors, or of one path's
+    std::size_t bytes = 0;
+    for (const auto& linear : block.linears) {
+        const auto m = linear.shape.rows, n = linear.shape.cols, r = e.ranks[linear.number()];
+        const index words =
+            e.paths > 0 ? e.paths * layout::word_count(m, n) : layout::word_count(m, r) + layout::word_count(r, n);
+        const index scales = e.paths > 0 ? e.paths * (m + n) : m + n + (o.scales == 3 ? r : 0);
+        bytes += static_cast<std::size_t>(4 * words + 2 * scales + (linear.bias ? 4 * m : 0)) + header;
+    }
+    return bytes;
+}
+
+}  // namespace
+
 compress_estimate estimate(const compress_job& job) {
     const auto& o = job.options;
     check_options(o);
     const model_directory model(job.model);
-    std::error_code different;
-    if (fs::equivalent(job.model, job.out, different))
-        throw subbit::value_error("--out is the model's own directory, " + job.out.string());
     const auto range = blocks_to_compress(model, o);
-
     compress_estimate e;
     for (const auto& linear : model.config().block(0).linears)
         e.layers.push_back(linear.name);
-    e.ranks = choose_ranks(model.config().block(0), o);
-    e.paths = is_rabit(o) ? paths_of(o) : 0;
-    const tokenizer vocabulary = model.load_tokenizer();
-    e.text_tokens = std::ssize(vocabulary.encode_file(job.text, job.reading.specials));
+    check_job(job, model, e);
     e.calibration_windows = o.windows;
     e.distillation_windows = o.distills_on_more() ? o.distill_windows : 0;
-    require_tokens(job, e.text_tokens);
-    if (job.test_text) read_windows(vocabulary, *job.test_text, job.test_context, job.test_windows, job.reading);
 
-    double bits = 0, weights = 0, model_bytes = 0;
-    std::size_t packed_bytes = 0;
+    const std::size_t packed_bytes = packed_bytes_of_block(model.config().block(0), o, e);
     std::size_t norm_bytes = 0;
     for (const auto& norm : model.config().block(0).norms)
         norm_bytes += 4 * static_cast<std::size_t>(norm.size);
-    for (const auto& linear : model.config().block(0).linears) {
-        const auto m = linear.shape.rows, n = linear.shape.cols, r = e.ranks[linear.number()];
-        weights += static_cast<double>(m) * static_cast<double>(n);
-        using layout = subbit::bit_layout;
-        constexpr std::size_t header = 560;  // names, shapes and offsets of one layer's tensors, or of one path's
-        const index words =
-            e.paths > 0 ? e.paths * layout::word_count(m, n) : layout::word_count(m, r) + layout::word_count(r, n);
-        const index scales = e.paths > 0 ? e.paths * (m + n) : m + n + (o.scales == 3 ? r : 0);
-        bits += e.paths > 0 ? static_cast<double>(e.paths * m * n + 16 * scales)
-                            : static_cast<double>(subbit::storage_bits(m, n, r, {.scales = o.scales}));
-        packed_bytes += static_cast<std::size_t>(4 * words + 2 * scales + (linear.bias ? 4 * m : 0)) + header;
-    }
-    e.bits_per_weight = bits / weights;
+    double model_bytes = 0;
     for (const auto& name : model.tensors().names())
         model_bytes += static_cast<double>(model.tensors().info(name).bytes.size());
     for (const auto& name : carried_tensors(model.config(), model.tensors(), range))
@@ -291,8 +357,9 @@ compress_estimate estimate(const compress_job& job) {
     const std::size_t checkpoint = o.distill_epochs > 0 ? blocks * packed_bytes + 4 * with_latents : 0;
     e.disk_bytes = e.file_bytes + blocks * packed_bytes + with_latents + checkpoint +
                    static_cast<std::size_t>(states_on_disk(sizes, o, static_cast<double>(job.state_bytes)));
-    e.memory_bytes = static_cast<std::size_t>(
-        peak_memory(sizes, model.config(), o, model_bytes / sizes.blocks, static_cast<double>(job.state_bytes)));
+    e.memory_bytes = static_cast<std::size_t>(std::max(
+        peak_memory(sizes, model.config(), o, model_bytes / sizes.blocks, static_cast<double>(job.state_bytes)),
+        text_memory(job.text, e.text_tokens)));
 
     const auto products = bf16_products(o) ? subbit::precision::bf16 : subbit::precision::f32;
     const double rate = job.on_cuda ? measure_rate_on_cuda(o)

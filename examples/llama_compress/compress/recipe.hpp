@@ -4,6 +4,7 @@
 #include "compress/options.hpp"
 
 #include "model/block.hpp"
+#include "model/nearest_word.hpp"
 
 #include <subbit/factor/dbf_admm.hpp>
 #include <subbit/factor/dual_svid.hpp>
@@ -18,15 +19,18 @@
 
 namespace llama {
 
-/// The value that a word stands for; value_error naming the option and the words that it allows.
+/// The value that a word stands for; value_error naming the option, the words that it allows and the nearest of them.
 template <class T>
 T parse_choice(const char* option, const std::string& word, std::initializer_list<std::pair<const char*, T>> choices) {
     std::string known;
+    std::vector<std::string> names;
     for (const auto& [name, value] : choices) {
         if (word == name) return value;
         known += (known.empty() ? "" : ", ") + std::string(name);
+        names.emplace_back(name);
     }
-    throw subbit::value_error("--" + std::string(option) + " is \"" + word + "\", expected one of: " + known);
+    throw subbit::value_error("--" + std::string(option) + " is \"" + word + "\", expected one of: " + known +
+                              nearest_remark(word, names));
 }
 
 enum class solver_kind { improved, paper, dbf, dual_svid };

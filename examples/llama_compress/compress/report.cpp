@@ -1,6 +1,9 @@
 #include "compress/report.hpp"
 
+#include "tokenizer/utf8.hpp"
+
 #include <subbit/io/atomic_file.hpp>
+#include <subbit/io/mapped_file.hpp>
 #include <subbit/version.hpp>
 
 namespace llama {
@@ -55,8 +58,8 @@ json make_report(const compress_job& job, const model_directory& model, const st
             bits += n * l["bits_per_weight"].get<double>();
         }
     return {{"program", "llama_compress"},
-            {"model", fs::weakly_canonical(model.path()).filename().string()},
-            {"text", job.text.filename().string()},
+            {"model", file_name_of(fs::weakly_canonical(model.path()))},
+            {"text", file_name_of(job.text)},
             {"settings", settings},
             {"totals",
              {{"bits_per_weight_asked", job.options.bits},
@@ -68,6 +71,10 @@ json make_report(const compress_job& job, const model_directory& model, const st
             {"blocks", blocks}};
 }
 
+std::string file_name_of(const fs::path& path) {
+    return valid_utf8(path.filename().string());
+}
+
 void add_block_tensors(subbit::safetensors_writer& file, index number, const block_weights<float>& blk) {
     const std::string prefix = block_prefix(number);
     blk.visit([&](const linear_spec& spec,
@@ -76,6 +83,17 @@ void add_block_tensors(subbit::safetensors_writer& file, index number, const blo
                   file.add(prefix + spec.name, {weight.size()}, subbit::span_of(weight));
               });
 }
+
+namespace {
+
+void copy_atomically(const fs::path& from, const fs::path& to) {
+    const subbit::mapped_file file(from);
+    subbit::atomic_file copy(to);
+    copy.write(file.bytes());
+    copy.commit();
+}
+
+}  // namespace
 
 std::size_t write_model(const fs::path& out, const model_directory& original, subbit::unit_range compressed,
                         const std::function<void(subbit::safetensors_writer&, index)>& add_block) {
@@ -95,9 +113,9 @@ std::size_t write_model(const fs::path& out, const model_directory& original, su
     }
     for (index l = compressed.first; l < compressed.last; ++l)
         add_block(file, l);
-    fs::copy_file(original.path() / "config.json", out / "config.json", fs::copy_options::overwrite_existing);
+    copy_atomically(original.path() / "config.json", out / "config.json");
     for (const auto& from : original.companions())
-        fs::copy_file(from, out / from.filename(), fs::copy_options::overwrite_existing);
+        copy_atomically(from, out / from.filename());
     file.write(out / "model.safetensors");
     return fs::file_size(out / "model.safetensors");
 }

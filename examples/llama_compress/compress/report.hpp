@@ -21,6 +21,9 @@ nlohmann::json to_json(const subbit::block_report& report);
 /// `phases` are "part: phase", or "part".
 nlohmann::json report_seconds(double total, const subbit::phase_seconds& phases);
 
+/// The last part of a path as text that is UTF-8, whatever the file system has.
+std::string file_name_of(const std::filesystem::path& path);
+
 /// The whole report: settings, per-layer rows, loss curves, bits, seconds.
 nlohmann::json make_report(const compress_job& job, const model_directory& model,
                            const std::vector<nlohmann::json>& blocks, const std::vector<double>& distillation_curve,

@@ -22,6 +22,9 @@ using subbit::safetensors_writer;
 using subbit::span_of;
 
 folder_lock::folder_lock(const fs::path& folder) : path_(folder / ".lock") {
+    std::error_code failure;
+    made_ = fs::create_directories(folder, failure);
+    if (failure) throw subbit::io_error(folder.string() + ": cannot be created: " + failure.message());
     while (true) {
         descriptor_ = ::open(path_.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
         if (descriptor_ < 0) throw subbit::io_error(folder.string() + ": cannot be written to");
@@ -44,13 +47,12 @@ folder_lock::folder_lock(const fs::path& folder) : path_(folder / ".lock") {
 folder_lock::~folder_lock() {
     ::unlink(path_.c_str());
     ::close(descriptor_);
+    if (made_) ::rmdir(path_.parent_path().c_str());  // which fails where there are files
 }
 
-std::string file_hash(const fs::path& file) {
-    const subbit::mapped_file mapped(file);
+std::string bytes_hash(std::span<const std::byte> bytes) {
     std::uint64_t hash = 0xcbf29ce484222325U;
     // Eight bytes a step, since models are large. The hash detects accidental changes, not malicious ones.
-    const auto bytes = mapped.bytes();
     std::size_t i = 0;
     for (; i + 8 <= bytes.size(); i += 8) {
         std::uint64_t word;
@@ -63,17 +65,20 @@ std::string file_hash(const fs::path& file) {
     return fmt::format("{:016x}-{}", hash, bytes.size());
 }
 
-namespace {
+std::string file_hash(const fs::path& file) {
+    return bytes_hash(subbit::mapped_file(file).bytes());
+}
 
-/// The entries in which a fingerprint differs from another, or nothing.
-std::string differences(const nlohmann::json& there, const nlohmann::json& here, const char* of_there) {
+std::string differences_of(const nlohmann::json& other, const nlohmann::json& asked, const char* where) {
     std::string text;
-    for (const auto& [key, value] : here.items())
-        if (!there.contains(key) || there[key] != value)
+    for (const auto& [key, value] : asked.items())
+        if (!other.contains(key) || other[key] != value)
             text += fmt::format("{}{}: {} {}, {} asked for", text.empty() ? "" : "; ", key,
-                                there.contains(key) ? there[key].dump() : "nothing", of_there, value.dump());
+                                other.contains(key) ? other[key].dump() : "nothing", where, value.dump());
     return text;
 }
+
+namespace {
 
 /// value_error on a rank whose job, or program, is not that of the rank that leads.
 void require_one_job(nlohmann::json fingerprint, const subbit::communicator& ranks) {
@@ -81,7 +86,7 @@ void require_one_job(nlohmann::json fingerprint, const subbit::communicator& ran
     fingerprint["program"] = file_hash("/proc/self/exe");
     std::string of_lead = fingerprint.dump();
     broadcast_all(ranks, of_lead, 0);
-    const auto differs = differences(nlohmann::json::parse(of_lead), fingerprint, "on rank 0");
+    const auto differs = differences_of(nlohmann::json::parse(of_lead), fingerprint, "on rank 0");
     if (!differs.empty())
         throw subbit::value_error(fmt::format("rank {} has another job than rank 0 ({})", ranks.rank(), differs));
     ranks.barrier();  // before anything is written
@@ -89,22 +94,25 @@ void require_one_job(nlohmann::json fingerprint, const subbit::communicator& ran
 
 }  // namespace
 
-run_folder::run_folder(const fs::path& out, const nlohmann::json& fingerprint, const subbit::communicator& ranks)
-    : path_(out / "run"), ranks_(ranks) {
-    require_one_job(fingerprint, ranks);
-    if (!ranks.leads()) return;
-    const fs::path file = path_ / "run.json";
-    if (!fs::exists(file)) {
-        std::error_code failure;
-        fs::remove_all(path_, failure);  // what a run left that was killed while it removed this folder
-        fs::create_directories(path_, failure);
-        if (failure) throw subbit::io_error(path_.string() + ": cannot be created: " + failure.message());
-        subbit::write_file_atomically(file, fingerprint.dump(2) + "\n");
-        return;
-    }
-    const auto present = subbit::read_json(file);
-    const auto differs = differences(present, fingerprint, "there");
+run_folder::run_folder(const fs::path& out, nlohmann::json fingerprint, const subbit::communicator& ranks)
+    : path_(out / "run"), fingerprint_(std::move(fingerprint)), ranks_(ranks) {
+    require_one_job(fingerprint_, ranks);
+    if (!ranks.leads() || !has_results()) return;
+    const auto differs = differences_of(subbit::read_json(path_ / "run.json"), fingerprint_);
     if (!differs.empty()) throw subbit::value_error(path_.string() + " belongs to another run (" + differs + ")");
+}
+
+void run_folder::begin() const {
+    if (!ranks_.leads() || has_results()) return;
+    std::error_code failure;
+    fs::remove_all(path_, failure);  // what a run left that was killed before it had anything, or while it ended
+    fs::create_directories(path_, failure);
+    if (failure) throw subbit::io_error(path_.string() + ": cannot be created: " + failure.message());
+    subbit::write_file_atomically(path_ / "run.json", fingerprint_.dump(2) + "\n");
+}
+
+void run_folder::leave() const {
+    if (!has_results()) remove();
 }
 
 namespace {
@@ -277,6 +285,19 @@ subbit::distillation_state<float> run_folder::load_state(const safetensors_reade
         state.moments.push_back(
             {moment(fmt::format("moments.{}.first", i)), moment(fmt::format("moments.{}.second", i))});
     return state;
+}
+
+void run_folder::save_seconds(const run_seconds& seconds) const {
+    if (!ranks_.leads() || !has_results()) return;
+    subbit::write_file_atomically(path_ / "seconds.json",
+                                  nlohmann::json{{"total", seconds.total}, {"phases", seconds.phases}}.dump(2) + "\n");
+}
+
+run_folder::run_seconds run_folder::load_seconds() const {
+    const fs::path file = path_ / "seconds.json";
+    if (!ranks_.leads() || !fs::exists(file)) return {};
+    const auto numbers = subbit::read_json(file);
+    return {numbers.at("total").get<double>(), numbers.at("phases").get<subbit::phase_seconds>()};
 }
 
 void run_folder::remove() const {

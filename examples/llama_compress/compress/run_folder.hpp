@@ -17,7 +17,8 @@
 
 namespace llama {
 
-/// Locks the folder for this process, and unlocks it at the end; throws io_error if another process has locked it.
+/// Makes the folder if it is not there, locks it for this process, and unlocks it at the end, when a folder that it
+/// made and that is empty goes again. io_error if the folder cannot be made, or another process has locked it.
 class folder_lock {
   public:
     explicit folder_lock(const std::filesystem::path& folder);
@@ -27,19 +28,33 @@ class folder_lock {
 
   private:
     std::filesystem::path path_;
+    bool made_ = false;  // the folder itself
     int descriptor_ = -1;
 };
 
-/// A 64-bit hash (FNV-1a) of a file's bytes, in hexadecimal.
+/// A 64-bit hash (FNV-1a) of bytes and their number, in hexadecimal.
+std::string bytes_hash(std::span<const std::byte> bytes);
+/// The same of a file's bytes.
 std::string file_hash(const std::filesystem::path& file);
+
+/// The entries in which a job differs from another, as "bits: 1.0 there, 0.5 asked for"; empty where they do not.
+std::string differences_of(const nlohmann::json& other, const nlohmann::json& asked, const char* where = "there");
 
 /// OUT/run and its files, which the rank that leads writes. What one rank reads, all read: together they ask for it,
 /// and those that do not see the folder are sent the file.
 class run_folder {
   public:
-    /// Creates the folder, or opens the one that is there. Throws value_error naming the entries that differ unless its
-    /// fingerprint, and those of all ranks, are `fingerprint`.
-    run_folder(const std::filesystem::path& out, const nlohmann::json& fingerprint, const subbit::communicator& ranks);
+    /// Opens the folder. Throws value_error naming the entries that differ unless the fingerprints of all ranks, and of
+    /// a run there that has done something, are `fingerprint`.
+    run_folder(const std::filesystem::path& out, nlohmann::json fingerprint,
+               const subbit::communicator& ranks = subbit::this_process_alone());
+
+    const nlohmann::json& fingerprint() const { return fingerprint_; }
+
+    /// Makes the folder, if it has nothing of a run yet.
+    void begin() const;
+    /// Removes the folder if it has nothing of a run: one that has done nothing leaves nothing.
+    void leave() const;
 
     bool has_moments() const;
     void save_moments(const model_config& config, const std::vector<block_moments<float>>& moments) const;
@@ -85,6 +100,14 @@ class run_folder {
         return load_state(file, probes);
     }
 
+    /// The seconds that the processes of this run have taken so far, in total and by the names of phases.
+    struct run_seconds {
+        double total = 0;
+        subbit::phase_seconds phases;
+    };
+    void save_seconds(const run_seconds& seconds) const;
+    run_seconds load_seconds() const;
+
     /// Removes the folder and what is in it.
     void remove() const;
 
@@ -116,7 +139,10 @@ class run_folder {
 
     std::filesystem::path distillation_file() const { return path_ / "distillation.safetensors"; }
     std::filesystem::path block_file(index number, const char* extension) const;
+    /// The leading rank's folder has results of a run.
+    bool has_results() const { return std::filesystem::exists(path_ / "moments.safetensors"); }
     std::filesystem::path path_;
+    nlohmann::json fingerprint_;
     const subbit::communicator& ranks_;
 };
 

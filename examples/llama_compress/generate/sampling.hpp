@@ -14,10 +14,23 @@
 namespace llama {
 
 struct sampling_options {
-    double temperature = 0;  ///< 0: the most likely token
+    double temperature = 0;  ///< 0, or so low that it makes no difference: the most likely token
     std::int64_t top_k = 0;  ///< only the k most likely tokens (0: all)
     double top_p = 1;        ///< only the most likely tokens that together have this probability
+
+    /// Scores differ by more than this temperature, or are equal.
+    bool greedy() const { return temperature < 1e-9; }
 };
+
+/// True if no score is a NaN or an infinity.
+inline bool all_finite(std::span<const float> scores) {
+    float sum = 0;  // of zeros, or a NaN
+    const float* const s = scores.data();
+#pragma omp simd reduction(+ : sum)
+    for (std::size_t i = 0; i < scores.size(); ++i)
+        sum += s[i] * 0;
+    return sum == 0;
+}
 
 /// The first of the largest scores.
 inline std::size_t index_of_largest(std::span<const float> scores) {
@@ -41,7 +54,7 @@ class sampler {
     /// together reach top_p. Of equal scores, the lower id counts as the more likely.
     std::int32_t pick(std::span<const float> scores, std::uint64_t at) {
         const std::size_t best = index_of_largest(scores);
-        if (options_.temperature <= 0) return static_cast<std::int32_t>(best);
+        if (options_.greedy()) return static_cast<std::int32_t>(best);
         weigh(scores, scores[best]);
         keep_candidates(scores);
         const double target = stream_.uniform(at) * mass();

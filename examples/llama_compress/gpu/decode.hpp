@@ -40,7 +40,7 @@ struct norm_rows {
         float squares = 0;
         for (index c = block.thread(); c < X.cols; c += block.threads())
             squares += x[c] * x[c];
-        const float inverse = 1 / std::sqrt(block.sum(squares) / static_cast<float>(X.cols) + eps);
+        const float inverse = inverse_root(block.sum(squares) / static_cast<float>(X.cols), eps);
         for (index c = block.thread(); c < X.cols; c += block.threads())
             Y(block.index(), c) = (add ? Y(block.index(), c) : 0.0f) + x[c] * inverse * (offset + weight[c]);
     }

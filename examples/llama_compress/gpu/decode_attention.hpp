@@ -173,7 +173,7 @@ struct lane_rotation {
                     other * factor(weight, norms, partner, head_dim) * sine[i];
         }
         if (weight == nullptr) return;
-        const float inverse = 1 / std::sqrt(block.warp_sum(squares) / static_cast<float>(head_dim) + norms.eps);
+        const float inverse = inverse_root(block.warp_sum(squares) / static_cast<float>(head_dim), norms.eps);
         SUBBIT_UNROLL
         for (int i = 0; i < numbers; ++i)
             to[i] *= inverse;

@@ -59,9 +59,7 @@ struct norm_vector {
         planes.share = block.warp_sum(squares);
         return planes;
     }
-    SUBBIT_KERNEL float factor(float squares) const {
-        return 1 / std::sqrt(squares / static_cast<float>(x.size) + eps);
-    }
+    SUBBIT_KERNEL float factor(float squares) const { return inverse_root(squares / static_cast<float>(x.size), eps); }
 };
 
 /// diag(scale) (act(gate) o up).

@@ -30,7 +30,7 @@ struct rms_norm_rows {
             S squares = 0;
             for (index c = block.lane(); c < X.cols; c += warp_size)
                 squares += X(t, c) * X(t, c);
-            const S inverse = S(1) / std::sqrt(block.warp_sum(squares) / static_cast<S>(X.cols) + eps);
+            const S inverse = inverse_root(block.warp_sum(squares) / static_cast<S>(X.cols), eps);
             for (index c = block.lane(); c < X.cols; c += warp_size)
                 Y(t, c) = X(t, c) * inverse * (offset + weight[c]);
             if (block.lane() == 0) inverse_rms[t] = inverse;

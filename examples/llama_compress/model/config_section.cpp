@@ -3,15 +3,12 @@
 #include <subbit/core/error.hpp>
 
 #include <algorithm>
-#include <limits>
 
 namespace llama {
 
 using nlohmann::json;
 
 namespace {
-
-constexpr index most = std::numeric_limits<std::int32_t>::max();
 
 std::string shown(const json& value) {
     std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
@@ -38,7 +35,7 @@ std::vector<std::string> config_section::keys() const {
     return names;
 }
 
-index config_section::size(const std::string& key, std::optional<index> fallback) const {
+index config_section::size(const std::string& key, std::optional<index> fallback, index most) const {
     if (!has(key) && fallback) return *fallback;
     if (!has(key) || !object_[key].is_number_integer() || object_[key] < 1 || object_[key] > most)
         fail(key, "an integer from 1 to " + std::to_string(most));

@@ -4,6 +4,7 @@
 #include <subbit/core/matrix.hpp>
 
 #include <cstdint>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -30,8 +31,9 @@ class config_section {
     /// The object of a key.
     config_section at(const std::string& key) const { return {object_[key], where_ + ": " + key}; }
 
-    /// A whole number of at least 1; without a fallback, an absent key is an error.
-    index size(const std::string& key, std::optional<index> fallback = {}) const;
+    /// A whole number from 1 to `most`; without a fallback, an absent key is an error.
+    index size(const std::string& key, std::optional<index> fallback = {},
+               index most = std::numeric_limits<std::int32_t>::max()) const;
     double positive(const std::string& key, std::optional<double> fallback = {}) const;
     bool flag(const std::string& key, bool fallback = false) const;
     std::string text(const std::string& key, const std::string& fallback = {}) const;

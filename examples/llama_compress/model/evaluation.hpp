@@ -12,6 +12,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -54,10 +55,12 @@ inline window_list split_windows(std::span<const std::int32_t> tokens, index len
     return windows;
 }
 
-/// The windows of a text file; value_error naming it if it is shorter than one window.
+/// The windows of a text file; value_error naming it if it is shorter than one window. `left_out` collects characters
+/// that the vocabulary does not cover.
 inline window_list read_windows(const tokenizer& words, const std::filesystem::path& text, index length,
-                                index limit = 0, const text_reading& reading = {}) {
-    const auto tokens = words.encode_file(text, reading.specials);
+                                index limit = 0, const text_reading& reading = {},
+                                std::set<std::string>* left_out = nullptr) {
+    const auto tokens = words.encode_file(text, reading.specials, left_out);
     auto windows = split_windows(tokens, length, limit, reading.first_tokens(words));
     if (windows.empty())
         throw subbit::value_error(text.string() + ": " + std::to_string(tokens.size()) +
@@ -117,6 +120,28 @@ inline std::vector<std::int32_t> next_tokens(std::span<const std::int32_t> windo
     return labels;
 }
 
+/// A sentence that lists characters which a vocabulary does not cover, or an empty text if there are none. `where` they
+/// were is its beginning.
+inline std::string left_out_remark(const std::string& where, const std::set<std::string>& characters) {
+    if (characters.empty()) return {};
+    constexpr std::size_t shown = 5;
+    std::string list;
+    for (const auto& character : characters) {
+        if (&character != &*characters.begin()) list += ", ";
+        list += subbit::in_quotes(character);
+        if (&character == &*std::next(characters.begin(), std::min(shown, characters.size()) - 1)) break;
+    }
+    if (characters.size() > shown) list += " and " + std::to_string(characters.size() - shown) + " others";
+    return where + " has characters that the vocabulary does not cover, which are left out: " + list;
+}
+
+/// A sentence if `tokens` are more than the positions of the model, else an empty text. `what` has so many.
+inline std::string positions_remark(const model_config& config, const std::string& what, index tokens) {
+    if (tokens <= config.max_position_embeddings) return {};
+    return what + " of " + std::to_string(tokens) + " tokens go beyond the model's " +
+           std::to_string(config.max_position_embeddings) + " positions (max_position_embeddings)";
+}
+
 struct perplexity_result {
     double perplexity = 0;
     double mean_loss = 0;  // nats per scored token
@@ -125,7 +150,7 @@ struct perplexity_result {
 };
 
 /// exp of the mean negative log-likelihood; windows do not overlap and the first token of each is not scored. The ranks
-/// share the windows out.
+/// share the windows out. value_error naming the window if logits are not finite.
 template <class S, class B>
 perplexity_result perplexity(const B& b, const model_directory& model,
                              std::span<const std::vector<std::int32_t>> windows, subbit::progress& watcher,
@@ -162,6 +187,9 @@ perplexity_result perplexity(const B& b, const model_directory& model,
             losses[static_cast<std::size_t>(first + w)] =
                 subbit::cross_entropy(b, subbit::const_view(normed), subbit::const_view(outer.head()),
                                       std::span<const std::int32_t>(labels), 0.0, matrix_view<S>());
+            if (!std::isfinite(losses[static_cast<std::size_t>(first + w)]))
+                throw subbit::value_error("perplexity: the logits of window " + std::to_string(first + w) +
+                                          " are not finite");
         }
         subbit::report_step(watcher, "perplexity", ++done, static_cast<std::size_t>(chunks * (blocks + 1)), -1);
     }
@@ -171,6 +199,9 @@ perplexity_result perplexity(const B& b, const model_directory& model,
     result.tokens = result.windows * (length - 1);
     result.mean_loss = std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(result.tokens);
     result.perplexity = std::exp(result.mean_loss);
+    if (!std::isfinite(result.perplexity))
+        throw subbit::value_error("perplexity: the mean loss of " + std::to_string(result.mean_loss) +
+                                  " nats a token is too large for a number");
     return result;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "model/block.hpp"
+#include "model/git_lfs.hpp"
 #include "model/model_config.hpp"
 #include "model/model_tensors.hpp"
 #include "model/row_table.hpp"
@@ -15,6 +16,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -65,11 +67,11 @@ outer_layers<S, memory_of<B>> upload(const B& b, outer_layers<S> host) {
 }
 
 /// Opens a directory and reads blocks from it one at a time. Opening throws format_error for a tensor that the model
-/// would not read.
+/// would not read, and for a file that is a git-lfs pointer.
 class model_directory {
   public:
     explicit model_directory(const std::filesystem::path& path)
-        : path_(path), config_(read_model_config(path / "config.json")), tensors_(path) {
+        : path_(without_pointers(path)), config_(read_model_config(path / "config.json")), tensors_(path) {
         require_known_tensors(config_, tensors_);
     }
 
@@ -89,6 +91,9 @@ class model_directory {
         }
         return files;
     }
+
+    /// The tokens that end a text, as config.json and, if it is there, generation_config.json say.
+    std::set<std::int32_t> end_tokens() const;
 
     /// True if a block has a compressed layer.
     bool is_packed(index block) const {
@@ -151,6 +156,11 @@ class model_directory {
     }
 
   private:
+    static const std::filesystem::path& without_pointers(const std::filesystem::path& path) {
+        require_no_lfs_pointers(path);
+        return path;
+    }
+
     row_table load_rows(const std::string& name, row_format format) const {
         tensors_.expect_shape(name, {config_.vocab_size, config_.hidden_size});
         row_table table(format, config_.vocab_size, config_.hidden_size);

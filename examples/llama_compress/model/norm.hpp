@@ -2,11 +2,13 @@
 #pragma once
 
 #include <subbit/backend/ops/memory.hpp>
+#include <subbit/core/kernel.hpp>
 #include <subbit/core/math.hpp>
 #include <subbit/core/matrix.hpp>
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <span>
 
 namespace llama {
@@ -26,6 +28,14 @@ struct norm_rule {
     double eps = 1e-6;
     double offset = 0;
 };
+
+/// 1 / sqrt(mean + eps) for a mean of squares. Squares that overflow give a NaN: the limit, 0, would look like a
+/// number.
+template <class S>
+SUBBIT_KERNEL S inverse_root(S mean, S eps) {
+    const S inverse = S(1) / std::sqrt(mean + eps);
+    return inverse > 0 ? inverse : std::numeric_limits<S>::quiet_NaN();
+}
 
 /// Y = X / rms(X) o (offset + weight) per row, rms = sqrt(mean x^2 + eps); keeps 1/rms per row in inverse_rms.
 ///
@@ -78,7 +88,7 @@ void rms_norm(const B& b, matrix_view<const S> X, std::span<const S> weight, con
 #pragma omp simd reduction(+ : squares)
             for (index c = 0; c < X.cols; ++c)
                 squares += x[c] * x[c];
-            const S inverse = S(1) / std::sqrt(squares / static_cast<S>(X.cols) + eps);
+            const S inverse = inverse_root(squares / static_cast<S>(X.cols), eps);
             inverse_rms(t) = inverse;
 #pragma omp simd
             for (index c = 0; c < X.cols; ++c)

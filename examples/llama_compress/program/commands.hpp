@@ -16,4 +16,7 @@ void add_export(CLI::App& app);
 void add_info(CLI::App& app);
 void add_demo(CLI::App& app);
 
+/// The version as three numbers, "0.1.0".
+std::string version_text();
+
 }  // namespace llama

@@ -1,11 +1,17 @@
 #include "compress/compress.hpp"
+#include "compress/ignored_options.hpp"
+#include "compress/output_folder.hpp"
 #include "program/commands.hpp"
 #include "program/console.hpp"
 #include "program/ranks.hpp"
+#include "program/streams.hpp"
+#include "program/words.hpp"
 
 #include <fmt/format.h>
 #include <cstdio>
 #include <memory>
+#include <set>
+#include <string>
 
 namespace llama {
 
@@ -16,8 +22,10 @@ struct compress_command {
     machine_options machine;
     std::string recipe, preset, test_text;
     bool dry_run = false, json = false, verbose = false;
+    std::set<std::string> given;  // options of the command line
 
     void run();
+    void note(const compress_estimate& expected) const;
 };
 
 nlohmann::json to_json(const compress_estimate& e) {
@@ -66,19 +74,36 @@ std::string to_text(const compress_estimate& e, const compress_job& job) {
         bytes_text(e.memory_bytes), bytes_text(e.disk_bytes), ranks_line);
 }
 
+/// Says what the user may not expect.
+void compress_command::note(const compress_estimate& expected) const {
+    for (const auto& remark : ignored_options(job.options, given))
+        print_note(remark);
+    for (const char* option : {"test-context", "test-windows"})
+        if (given.contains(option) && !job.test_text)
+            print_note(fmt::format("--{} has no effect here: only --test-text uses it", option));
+    for (const auto& remark : expected.remarks)
+        print_note(remark);
+}
+
 void compress_command::run() {
     job.options.recipe = recipe;
     const auto& ranks = job_ranks();
-    job.threads = threads_of_rank(machine.threads);
+    job.threads = machine.thread_count();
     job.ranks = ranks.size();
     job.on_cuda = machine.backend == "cuda";
     if (!test_text.empty()) job.test_text = test_text;
     const auto expected = estimate(job);
-    if (dry_run && json && ranks.leads()) fmt::print("{}\n", to_json(expected).dump(2));
-    if (dry_run && json) return;
-    if (ranks.leads()) fmt::print(json ? stderr : stdout, "{}", to_text(expected, job));
-    std::fflush(stdout);
+    if (ranks.leads()) {
+        note(expected);
+        if (dry_run && json)
+            print_now(to_json(expected).dump(2) + "\n");
+        else if (json)
+            std::fputs(to_text(expected, job).c_str(), stderr);
+        else
+            print_now(to_text(expected, job));
+    }
     if (dry_run) return;
+    if (ranks.leads()) require_disk_space(job, expected);
 
     catch_interrupts();
     nlohmann::json report;
@@ -115,12 +140,12 @@ void add_compress(CLI::App& app, const compress_options& defaults) {
         ->required()
         ->type_name("DIR");
     auto* recipe = c->add_option("--recipe", command->recipe, "Defaults of the options below: paper or tuned")
-                       ->check(CLI::IsMember({"paper", "tuned"}))
+                       ->check(one_of({"paper", "tuned"}))
                        ->type_name("NAME")
                        ->capture_default_str();
     c->add_option("--preset", command->preset,
                   "hour: the best that takes an hour on two cores for a model of 135M weights")
-        ->check(CLI::IsMember({"hour"}))
+        ->check(one_of({"hour"}))
         ->type_name("NAME")
         ->excludes(recipe);
     compress_options::visit(command->job.options, [&](const std::string& name, auto& member, const char* help) {
@@ -129,17 +154,19 @@ void add_compress(CLI::App& app, const compress_options& defaults) {
                            : std::is_same_v<T, bool>      ? "0|1"
                            : std::is_floating_point_v<T>  ? "X"
                                                           : "N";
-        c->add_option("--" + name, member, help)->type_name(type)->capture_default_str()->group("Hyperparameters");
+        auto* option =
+            c->add_option("--" + name, member, help)->type_name(type)->capture_default_str()->group("Hyperparameters");
+        if constexpr (std::is_same_v<T, std::uint64_t>) option->check(seed_number());
     });
     c->add_option("--test-text", command->test_text,
                   "Text on which the result is tested; its perplexity goes into the report (default: none)")
         ->type_name("FILE");
     c->add_option("--test-context", command->job.test_context, "Tokens per window of the test text")
-        ->check(CLI::Range(2, 1 << 20))
+        ->check(whole_number(2, 1 << 20))
         ->type_name("N")
         ->capture_default_str();
     c->add_option("--test-windows", command->job.test_windows, "Windows of the test text (0: all)")
-        ->check(CLI::NonNegativeNumber)
+        ->check(whole_number(0))
         ->type_name("N")
         ->capture_default_str();
     add_reading_options(*c, command->job.reading);
@@ -151,11 +178,17 @@ void add_compress(CLI::App& app, const compress_options& defaults) {
         ->type_name("SIZE")
         ->default_str("4GiB");
     c->add_flag("--keep-run", command->job.keep_run, "Keep DIR/run, the files from which a run resumes");
+    c->add_flag("--replace", command->job.replace, "Replace the model in DIR if it is that of another run");
     c->add_flag("--dry-run", command->dry_run, "Only estimate the run's time, memory and result");
     c->add_flag("--json", command->json, "Print the report (with --dry-run the estimate) as JSON");
     c->add_flag("--verbose", command->verbose,
                 "Print a line for every block if there is no terminal for a progress bar");
-    c->callback([command] { command->run(); });
+    c->callback([command, c] {
+        for (const auto* option : c->get_options())
+            if (option->count() > 0 && !option->get_lnames().empty())
+                command->given.insert(option->get_lnames().front());
+        command->run();
+    });
 }
 
 }  // namespace llama

@@ -1,6 +1,8 @@
 #include "program/console.hpp"
 
 #include "program/ranks.hpp"
+#include "program/streams.hpp"
+#include "program/words.hpp"
 
 #include <fmt/format.h>
 #include <signal.h>
@@ -9,6 +11,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <limits>
+#include <thread>
 
 namespace llama {
 
@@ -48,24 +52,34 @@ bool interrupted() {
 }
 
 void machine_options::add_to(CLI::App& command, const std::vector<std::string>& backends) {
-    command.add_option("--threads", threads, "Threads (0: all)")
-        ->check(CLI::Range(0, 4096))
+    command.add_option("--threads", threads, "Threads (0: all, and no more than all are used)")
+        ->check(whole_number(0, std::numeric_limits<int>::max()))
         ->type_name("N")
         ->capture_default_str();
     command
         .add_option("--backend", backend, "The machine to run on: " + fmt::format("{}", fmt::join(backends, " or ")))
-        ->check(CLI::IsMember(backends))
+        ->check(one_of(backends))
         ->type_name("NAME")
         ->capture_default_str();
 }
 
 subbit::cpu machine_options::make(subbit::precision products) const {
-    return subbit::cpu({.threads = threads_of_rank(threads), .products = products});
+    return subbit::cpu({.threads = thread_count(), .products = products});
+}
+
+int machine_options::thread_count() const {
+    const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    const int asked = threads_of_rank(threads);
+    if (asked <= cores) return asked;
+    if (job_ranks().leads())
+        print_note(fmt::format("--threads is {}, but this machine has {} core{}, so no more threads are used", threads,
+                               cores, cores == 1 ? "" : "s"));
+    return cores;
 }
 
 void add_products_option(CLI::App& command, std::string& products) {
     command.add_option("--products", products, "Matrix products: f32 or bf16 (accumulated in f32)")
-        ->check(CLI::IsMember({"f32", "bf16"}))
+        ->check(one_of({"f32", "bf16"}))
         ->type_name("NAME")
         ->capture_default_str();
 }
@@ -85,13 +99,13 @@ void add_reading_options(CLI::App& command, text_reading& reading) {
 
 void rounding_options::add_to(CLI::App& command) {
     command.add_option("--head", head, "Embedding and output head: f32, bf16, or int8 with a scale for each row")
-        ->check(CLI::IsMember({"f32", "bf16", "int8"}))
+        ->check(one_of({"f32", "bf16", "int8"}))
         ->type_name("NAME")
         ->capture_default_str();
     command
         .add_option("--packed-products", packed_products,
                     "Products with packed signs: exact, or int8 (sums of four inputs are rounded to 8 bits)")
-        ->check(CLI::IsMember({"exact", "int8"}))
+        ->check(one_of({"exact", "int8"}))
         ->type_name("NAME")
         ->capture_default_str();
 }
@@ -185,6 +199,12 @@ void console_progress::clear() {
     drawn_ = false;
 }
 
+void console_progress::note(std::string_view sentence) {
+    if (!job_ranks().leads()) return;
+    clear();
+    print_note(sentence);
+}
+
 void console_progress::step(std::string_view what, std::size_t done, std::size_t total, double loss) {
     const auto now = job_clock::clock::now();
     clock_.step(what, done, total, now);
@@ -193,8 +213,10 @@ void console_progress::step(std::string_view what, std::size_t done, std::size_t
         block_ = done + 1;
         blocks_ = total;
         if (verbose_ && !terminal_)
-            fmt::print(stderr, "block {} of {}, {:.0f} % done, {} left\n", block_, total, 100 * clock_.fraction(),
-                       duration_text(clock_.seconds_left()));
+            std::fputs(fmt::format("block {} of {}, {:.0f} % done, {} left\n", block_, total, 100 * clock_.fraction(),
+                                   duration_text(clock_.seconds_left()))
+                           .c_str(),
+                       stderr);
         return;
     }
     if (what == "teacher" || what == "distill") blocks_ = 0;
@@ -220,7 +242,7 @@ void console_progress::draw(std::string_view what, std::size_t done, std::size_t
     }
     line += right;
     if (line.size() >= width) line.resize(width - 1);
-    fmt::print(stderr, "\r{}\033[K", line);
+    std::fputs(("\r" + line + "\033[K").c_str(), stderr);
     std::fflush(stderr);
     drawn_ = true;
 }

@@ -34,6 +34,8 @@ struct machine_options {
     /// `backends`: those on which the command can run.
     void add_to(CLI::App& command, const std::vector<std::string>& backends = {"cpu"});
     subbit::cpu make(subbit::precision products = subbit::precision::f32) const;
+    /// The threads to use: at most the machine's cores, of which a note tells where more were asked for.
+    int thread_count() const;
 };
 
 /// --products, for the commands that evaluate.
@@ -88,6 +90,7 @@ class console_progress : public subbit::progress {
     console_progress& operator=(const console_progress&) = delete;
 
     void step(std::string_view what, std::size_t done, std::size_t total, double loss) override;
+    void note(std::string_view sentence) override;
     bool cancelled() const override { return interrupted(); }
     /// Clears the bar, so that other text can follow.
     void clear();

@@ -2,6 +2,7 @@
 
 #include "program/commands.hpp"
 #include "program/console.hpp"
+#include "program/streams.hpp"
 
 #include <subbit/io/json.hpp>
 
@@ -43,6 +44,8 @@ struct demo_command {
     void run();
 
   private:
+    int threads_ = 0;
+
     demo_row compress_to(const std::string& name, const compress_options& options) const;
     double evaluate(const fs::path& directory) const;
     void generate(const demo_row& row) const;
@@ -91,10 +94,11 @@ demo_row demo_command::compress_to(const std::string& name, const compress_optio
     job.text = model / "calibration.txt";
     job.out = out / folder_of(name);
     job.options = options;
-    job.threads = machine.threads;
+    job.threads = threads_;
+    job.replace = true;  // the demo's own folder
     const auto expected = estimate(job);
     fmt::print("compressing to {}, about {}\n", name, duration_text(expected.seconds));
-    std::fflush(stdout);
+    flush_output();
     console_progress progress(expected.plan);
     const auto start = job_clock::clock::now();
     const auto report = compress(job, progress);
@@ -112,21 +116,19 @@ double demo_command::evaluate(const fs::path& directory) const {
     const model_directory opened(directory);
     const auto windows = read_windows(opened.load_tokenizer(), model / "test.txt", demo_window);
     console_progress progress({{"perplexity", 1, -1}});
-    return llama::perplexity<float>(machine.make(), opened, windows, progress).perplexity;
+    return llama::perplexity<float>(subbit::cpu({.threads = threads_}), opened, windows, progress).perplexity;
 }
 
 /// A sample by the program's own command.
 void demo_command::generate(const demo_row& row) const {
     fmt::print("\n{} continues:\n  ", row.name);
-    std::fflush(stdout);
+    flush_output();
     CLI::App app;
     add_generate(app);
-    std::vector<std::string> words = {"generate",      row.directory.string(),
-                                      "--prompt",      "Anna has a red",
-                                      "--max-tokens",  "48",
-                                      "--temperature", "0.7",
-                                      "--seed",        "1",
-                                      "--threads",     std::to_string(machine.threads)};
+    std::vector<std::string> words = {
+        "generate",  row.directory.string(),  "--prompt", "Anna has a red", "--max-tokens",
+        "48",        "--temperature",         "0.7",      "--seed",         "1",
+        "--threads", std::to_string(threads_)};
     std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
     app.parse(std::move(words));
 }
@@ -150,6 +152,7 @@ void demo_command::run() {
     if (model.empty()) model = demo_model_directory();
     const auto grammar = subbit::read_json(model / "grammar.json");
     const double own = grammar.at("test").at("perplexity").get<double>();
+    threads_ = machine.thread_count();
     catch_interrupts();
     std::vector<demo_row> rows = {{"original", model, 16, 16, tensor_bytes(model)}};
     rows.push_back(compress_to("2 paths", demo_path_options()));

@@ -41,15 +41,26 @@ class new_directory {
     bool committed_ = false;
 };
 
-/// A linear layer of the model as a dense weight, (outputs, inputs).
-matrix<float> dense_weight(const model_directory& model, index block, const linear_spec& spec) {
+/// What a compressed layer stands for, without its bias.
+matrix<float> expanded(const subbit::cpu& b, const subbit::low_rank_binary_linear<float>& layer) {
+    matrix<float> left = layer.U.unpack<float>(), weight(layer.rows(), layer.cols());
+    if (layer.has_mid()) left = left * layer.s_mid.asDiagonal();
+    subbit::gemm(b, left, layer.V.unpack<float>(), weight);
+    return layer.s_post.asDiagonal() * weight * layer.s_pre.asDiagonal();
+}
+matrix<float> expanded(const subbit::cpu&, const subbit::residual_binary_linear<float>& layer) {
+    return layer.dense();
+}
+
+/// A linear layer of a block as a dense weight, (outputs, inputs).
+matrix<float> dense_weight(const subbit::cpu& b, const model_directory& model, index block, const linear_spec& spec) {
     auto layer = model.load_linear<float>(block, spec);
     if (layer.is_dense()) return std::move(layer.dense().weight);
-    return layer.visit_compressed([](const auto& compressed) { return compressed.layer.dense(); });
+    return layer.visit_compressed([&](const auto& compressed) { return expanded(b, compressed.layer); });
 }
 
 /// Its bias, or an empty one.
-vector<float> bias_of(const model_directory& model, index block, const linear_spec& spec) {
+vector<float> bias_of(const subbit::cpu&, const model_directory& model, index block, const linear_spec& spec) {
     auto layer = model.load_linear<float>(block, spec);
     if (layer.is_dense()) return std::move(layer.dense().bias);
     return layer.visit_compressed([](const auto& compressed) { return compressed.layer.bias; });
@@ -63,8 +74,9 @@ std::vector<linear_spec> layers_of_tensor(const block_schema& block, const linea
     return all;
 }
 
-/// How far the writing of the weights is.
+/// Where the weights are expanded, and how far their writing is.
 struct export_steps {
+    const subbit::cpu& backend;
     subbit::progress& watcher;
     std::size_t done = 0, total = 0;
 };
@@ -81,10 +93,10 @@ void add_layers(subbit::safetensors_writer& file, const model_directory& model, 
         const auto parts = layers_of_tensor(model.config().block(block), spec);
         if (parts.front().id != spec.id) continue;
         // What part_of(model, block, layer) gives for each of the layers, one below the other.
-        const auto rows_of = [&model, block, parts](auto part_of) {
+        const auto rows_of = [&model, block, parts, steps](auto part_of) {
             std::vector<float> numbers;
             for (const auto& part : parts) {
-                const auto rows = part_of(model, block, part);
+                const auto rows = part_of(steps->backend, model, block, part);
                 numbers.insert(numbers.end(), rows.data(), rows.data() + rows.size());
             }
             return bf16_of(numbers);
@@ -101,7 +113,8 @@ void add_layers(subbit::safetensors_writer& file, const model_directory& model, 
 }
 
 /// All tensors, made one at a time while the file is written; buffers that are no floats keep their type.
-subbit::safetensors_writer dense_tensors(const model_directory& model, subbit::progress& watcher) {
+subbit::safetensors_writer dense_tensors(const subbit::cpu& backend, const model_directory& model,
+                                         subbit::progress& watcher) {
     subbit::safetensors_writer file;
     file.metadata("format", "pt");
     const auto& tensors = model.tensors();
@@ -118,7 +131,7 @@ subbit::safetensors_writer dense_tensors(const model_directory& model, subbit::p
     };
     for (const auto& name : carried_tensors(model.config(), tensors, {0, model.config().num_hidden_layers}))
         copy(name);
-    const auto steps = std::make_shared<export_steps>(watcher);
+    const auto steps = std::make_shared<export_steps>(backend, watcher);
     for (index l = 0; l < model.config().num_hidden_layers; ++l) {
         add_layers(file, model, l, steps);
         for (const auto& norm : model.config().block(l).norms)
@@ -137,14 +150,14 @@ void copy_companions(const model_directory& model, const fs::path& out) {
         fs::copy_file(from, out / from.filename());
 }
 
-void export_model(const fs::path& from, const fs::path& to) {
+void export_model(const fs::path& from, const fs::path& to, const subbit::cpu& backend) {
     const model_directory model(from);
     new_directory out(to);
     catch_interrupts();
     {
         console_progress progress({{"export", 1, -1}});
         copy_companions(model, out.path());
-        dense_tensors(model, progress).write(out.path() / "model.safetensors");
+        dense_tensors(backend, model, progress).write(out.path() / "model.safetensors");
     }
     const auto size = fs::file_size(out.path() / "model.safetensors");
     out.commit();
@@ -156,12 +169,14 @@ void export_model(const fs::path& from, const fs::path& to) {
 void add_export(CLI::App& app) {
     struct export_command {
         fs::path model, out;
+        machine_options machine;
     };
     auto command = std::make_shared<export_command>();
     auto* c = app.add_subcommand("export", "Write a compressed model as an ordinary dense model in BF16");
     c->add_option("DIR", command->model, "Model directory")->required();
     c->add_option("--out", command->out, "New directory")->required()->type_name("DENSE");
-    c->callback([command] { export_model(command->model, command->out); });
+    command->machine.add_to(*c);
+    c->callback([command] { export_model(command->model, command->out, command->machine.make()); });
 }
 
 }  // namespace llama

@@ -26,7 +26,7 @@ const char* int8_kernels(const subbit::cpu& backend) {
 
 void print_info(const machine_options& machine, bool json) {
     const auto backend = machine.make();
-    const auto version = fmt::format("{}.{}.{}", SUBBIT_VERSION_MAJOR, SUBBIT_VERSION_MINOR, SUBBIT_VERSION_PATCH);
+    const auto version = version_text();
     const char* asked = std::getenv("SUBBIT_ISA");
     if (json) {
         fmt::print("{}\n", nlohmann::json{{"version", version},
@@ -51,6 +51,10 @@ void print_info(const machine_options& machine, bool json) {
 }
 
 }  // namespace
+
+std::string version_text() {
+    return fmt::format("{}.{}.{}", SUBBIT_VERSION_MAJOR, SUBBIT_VERSION_MINOR, SUBBIT_VERSION_PATCH);
+}
 
 void add_info(CLI::App& app) {
     struct info_command {

@@ -3,6 +3,8 @@
 #include "program/commands.hpp"
 #include "program/console.hpp"
 #include "program/ranks.hpp"
+#include "program/streams.hpp"
+#include "program/words.hpp"
 
 #include <fmt/format.h>
 #include <memory>
@@ -27,7 +29,11 @@ void perplexity_command::run() const {
     const auto start = job_clock::clock::now();
     const model_directory directory(model);
     const auto words = directory.load_tokenizer();
-    const auto windows = read_windows(words, text, context, max_windows, reading);
+    std::set<std::string> left_out;
+    const auto windows = read_windows(words, text, context, max_windows, reading, &left_out);
+    for (const auto& remark :
+         {positions_remark(directory.config(), "windows", context), left_out_remark(text.string(), left_out)})
+        if (!remark.empty() && job_ranks().leads()) print_note(remark);
     catch_interrupts();
     const auto result = [&] {
         console_progress progress({{"perplexity", 1, -1}});
@@ -63,11 +69,11 @@ void add_perplexity(CLI::App& app) {
     c->add_option("DIR", command->model, "Model directory")->required();
     c->add_option("--text", command->text, "Text (UTF-8)")->required()->type_name("FILE");
     c->add_option("--context", command->context, "Tokens per window; windows do not overlap")
-        ->check(CLI::Range(2, 1 << 20))
+        ->check(whole_number(2, 1 << 20))
         ->type_name("N")
         ->capture_default_str();
     c->add_option("--max-windows", command->max_windows, "Only the first N windows (0: all)")
-        ->check(CLI::NonNegativeNumber)
+        ->check(whole_number(0))
         ->type_name("N")
         ->capture_default_str();
     add_reading_options(*c, command->reading);

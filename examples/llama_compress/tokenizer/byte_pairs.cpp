@@ -123,8 +123,9 @@ std::int32_t byte_pairs::id_of_character(const vocabulary& tokens, std::string_v
 }
 
 /// The tokens that a word begins as, one for each character: itself, else the tokens of its bytes, else the token for
-/// unknown ones.
-std::vector<byte_pairs::symbol> byte_pairs::characters(const vocabulary& tokens, std::string_view word) const {
+/// unknown ones, else nothing.
+std::vector<byte_pairs::symbol> byte_pairs::characters(const vocabulary& tokens, std::string_view word,
+                                                       std::set<std::string>& left_out) const {
     std::vector<symbol> symbols;
     symbols.reserve(word.size());
     const auto add = [&](std::int32_t id) {
@@ -152,9 +153,10 @@ std::vector<byte_pairs::symbol> byte_pairs::characters(const vocabulary& tokens,
                 add(byte_of(b));
             continue;
         }
-        if (!unknown_)
-            throw format_error("the vocabulary does not cover the character " + in_quotes(character) + " of " +
-                               in_quotes(word.substr(0, 40)));
+        if (!unknown_) {
+            left_out.emplace(character);
+            continue;
+        }
         if (!fuse_unknown_) release();
         unknown_waits = true;
     }
@@ -203,7 +205,8 @@ void byte_pairs::merge_all(std::vector<symbol>& symbols) const {
     }
 }
 
-void byte_pairs::encode(const vocabulary& tokens, std::string_view word, std::vector<std::int32_t>& ids) const {
+void byte_pairs::encode(const vocabulary& tokens, std::string_view word, std::vector<std::int32_t>& ids,
+                        std::set<std::string>& left_out) const {
     if (ignore_merges_)
         if (const auto whole = tokens.find_in_model(word)) {
             ids.push_back(*whole);
@@ -211,7 +214,7 @@ void byte_pairs::encode(const vocabulary& tokens, std::string_view word, std::ve
         }
     if (word.size() >= static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()))
         throw format_error("a text of " + std::to_string(word.size()) + " bytes is one word: it is too long");
-    auto symbols = characters(tokens, word);
+    auto symbols = characters(tokens, word, left_out);
     merge_all(symbols);
     for (std::int32_t k = symbols.empty() ? none : 0; k != none; k = symbols[static_cast<std::size_t>(k)].right)
         ids.push_back(symbols[static_cast<std::size_t>(k)].id);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,9 +49,11 @@ class byte_pairs {
     /// byte pair encoding, or has dropout or marks within words.
     byte_pairs(const nlohmann::json& model, const vocabulary& tokens, const std::string& where);
 
-    /// Appends the ids of a word. `tokens` must be those of the constructor. format_error for a character that is
-    /// neither in the vocabulary nor covered by its bytes, if there is no token for unknown characters.
-    void encode(const vocabulary& tokens, std::string_view word, std::vector<std::int32_t>& ids) const;
+    /// Appends the ids of a word. `tokens` must be those of the constructor. A character that is neither in the
+    /// vocabulary nor covered by its bytes is left out, if there is no token for unknown characters, as in the usual
+    /// library; `left_out` collects these.
+    void encode(const vocabulary& tokens, std::string_view word, std::vector<std::int32_t>& ids,
+                std::set<std::string>& left_out) const;
 
   private:
     struct symbol {
@@ -58,7 +61,8 @@ class byte_pairs {
         std::int32_t left, right;
     };
     void read_merges(const nlohmann::json& list, const vocabulary& tokens, const std::string& where);
-    std::vector<symbol> characters(const vocabulary& tokens, std::string_view word) const;
+    std::vector<symbol> characters(const vocabulary& tokens, std::string_view word,
+                                   std::set<std::string>& left_out) const;
     void merge_all(std::vector<symbol>& symbols) const;
     std::int32_t id_of_character(const vocabulary& tokens, std::string_view character) const;
 

@@ -133,8 +133,8 @@ void tokenizer::read_added_tokens(const json& list, const std::string& where) {
 /// One text on its way to ids.
 class tokenizer::encoding {
   public:
-    encoding(const tokenizer& t, std::string_view text, special_tokens specials)
-        : t_(t), text_(text), specials_(specials == special_tokens::recognized) {}
+    encoding(const tokenizer& t, std::string_view text, special_tokens specials, std::set<std::string>& left_out)
+        : t_(t), text_(text), specials_(specials == special_tokens::recognized), left_out_(left_out) {}
 
     std::vector<std::int32_t> run() {
         t_.added_.find(
@@ -168,13 +168,13 @@ class tokenizer::encoding {
     /// Most words come often. Those that are long do not, and would fill the memory.
     void encode(std::string_view text) {
         if (text.size() > longest_remembered) {
-            t_.pairs_->encode(t_.tokens_, text, ids_);
+            t_.pairs_->encode(t_.tokens_, text, ids_, left_out_);
             return;
         }
         auto found = words_.find(text);
         if (found == words_.end()) {
             found = words_.emplace(std::string(text), std::vector<std::int32_t>()).first;
-            t_.pairs_->encode(t_.tokens_, text, found->second);
+            t_.pairs_->encode(t_.tokens_, text, found->second, left_out_);
         }
         ids_.insert(ids_.end(), found->second.begin(), found->second.end());
     }
@@ -187,19 +187,23 @@ class tokenizer::encoding {
     const tokenizer& t_;
     std::string_view text_;
     bool specials_;
+    std::set<std::string>& left_out_;
     std::vector<std::int32_t> ids_;
     std::unordered_map<std::string, std::vector<std::int32_t>, text_hash, std::equal_to<>> words_;
 };
 
-std::vector<std::int32_t> tokenizer::encode(std::string_view text, special_tokens specials) const {
+std::vector<std::int32_t> tokenizer::encode(std::string_view text, special_tokens specials,
+                                            std::set<std::string>* left_out) const {
     require_utf8(text);
-    return encoding(*this, text, specials).run();
+    std::set<std::string> nobody_asks;
+    return encoding(*this, text, specials, left_out ? *left_out : nobody_asks).run();
 }
 
-std::vector<std::int32_t> tokenizer::encode_file(const std::filesystem::path& text, special_tokens specials) const {
+std::vector<std::int32_t> tokenizer::encode_file(const std::filesystem::path& text, special_tokens specials,
+                                                 std::set<std::string>* left_out) const {
     const subbit::mapped_file file(text);
     try {
-        return encode({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, specials);
+        return encode({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, specials, left_out);
     } catch (const format_error& e) {
         throw format_error(text.string() + ": " + e.what());
     }

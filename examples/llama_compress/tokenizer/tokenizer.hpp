@@ -21,6 +21,7 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -44,12 +45,14 @@ class tokenizer {
     /// The same from parsed JSON alone; `where` stands for the file in messages.
     tokenizer(const nlohmann::json& document, const std::string& where);
 
-    /// The token ids of `text`, without the tokens that begin or end it. format_error if the text is not UTF-8 or has a
-    /// character that the vocabulary does not cover.
-    std::vector<std::int32_t> encode(std::string_view text, special_tokens specials = special_tokens::recognized) const;
+    /// The token ids of `text`, without the tokens that begin or end it. format_error if the text is not UTF-8.
+    /// Characters that the vocabulary does not cover are left out, as in the usual library; `left_out` collects them.
+    std::vector<std::int32_t> encode(std::string_view text, special_tokens specials = special_tokens::recognized,
+                                     std::set<std::string>* left_out = nullptr) const;
     /// The token ids of a text file; errors name the file.
     std::vector<std::int32_t> encode_file(const std::filesystem::path& text,
-                                          special_tokens specials = special_tokens::recognized) const;
+                                          special_tokens specials = special_tokens::recognized,
+                                          std::set<std::string>* left_out = nullptr) const;
 
     /// The tokens that begin a text (BOS) and end it, as the post-processor says: usually one and none, or none at all.
     const surrounding_tokens& around_text() const { return around_; }

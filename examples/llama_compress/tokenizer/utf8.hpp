@@ -35,6 +35,17 @@ inline utf8_sequence first_utf8_sequence(std::string_view text) {
     return {utf8_sequence::kind::valid, size};
 }
 
+/// The text with every sequence that is not UTF-8 replaced.
+inline std::string valid_utf8(std::string_view text) {
+    std::string valid;
+    while (!text.empty()) {
+        const auto first = first_utf8_sequence(text);
+        valid += first.what == utf8_sequence::kind::valid ? text.substr(0, first.size) : replacement_character;
+        text.remove_prefix(first.size);
+    }
+    return valid;
+}
+
 struct code_point {
     std::int32_t value;
     std::size_t size;  // bytes it takes

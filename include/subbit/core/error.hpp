@@ -33,6 +33,11 @@ struct format_error : error {
     using error::error;
 };
 
+/// A training whose numbers stopped being finite.
+struct divergence_error : error {
+    using error::error;
+};
+
 /// Work that was stopped on request (progress::cancelled).
 struct cancelled_error : error {
     using error::error;

@@ -19,6 +19,9 @@ class progress {
         (void)what, (void)done, (void)total, (void)loss;
     }
 
+    /// Something that a user may want to know, in a sentence.
+    virtual void note(std::string_view sentence) { (void)sentence; }
+
     /// Return true to stop the job: it throws cancelled_error at its next step, and its finished output is kept.
     virtual bool cancelled() const { return false; }
 };

@@ -4,8 +4,8 @@
 
 #include <subbit/backend/jobs/phase_clock.hpp>
 #include <subbit/backend/jobs/streams.hpp>
-#include <subbit/recon/block_tuning.hpp>
 #include <subbit/distribute/exchange.hpp>
+#include <subbit/recon/block_tuning.hpp>
 #include <subbit/recon/compressor.hpp>
 #include <subbit/recon/layer_bytes.hpp>
 #include <subbit/recon/sign_flips.hpp>
@@ -150,7 +150,11 @@ class block_reconstruction {
             if (l == order_.back()) measure_factorized();
             std::vector<parameter<S>> parameters;
             block_.layer(l).parameters(b_, block_.layer_name(l), recipe_.tune_binary.what(), parameters);
-            tune(recipe_.tune_binary, std::move(parameters), "tune layer", report_.tune_binary_curve);
+            try {
+                tune(recipe_.tune_binary, std::move(parameters), "tune layer", report_.tune_binary_curve);
+            } catch (const divergence_error& e) {
+                throw divergence_error(std::string(block_.layer_name(l)) + ": " + e.what());
+            }
             phases_.end(b_, "tune");
             finish(l);
         }
@@ -189,9 +193,12 @@ class block_reconstruction {
 
     void tune(const phase_options& phase, std::vector<parameter<S>> parameters, std::string_view what,
               std::vector<double>& curve) {
-        const auto more = tune_block(
-            b_, block_, data_,
-            {.phase = phase, .parameters = std::move(parameters), .what = what, .watcher = options_.watcher, .ranks = ranks()});
+        const auto more = tune_block(b_, block_, data_,
+                                     {.phase = phase,
+                                      .parameters = std::move(parameters),
+                                      .what = what,
+                                      .watcher = options_.watcher,
+                                      .ranks = ranks()});
         curve.insert(curve.end(), more.begin(), more.end());
     }
 
@@ -290,8 +297,8 @@ class block_reconstruction {
     const communicator& ranks() const { return options_.ranks; }
     int owner(index l) const { return owners_[static_cast<std::size_t>(l)]; }
     bool is_mine(index l) const { return owner(l) == ranks().rank(); }
-    /// The rank that factorizes and measures each layer. A factorization costs about (mn)^2 / (m + n): its rank grows with
-    /// mn / (m + n).
+    /// The rank that factorizes and measures each layer. A factorization costs about (mn)^2 / (m + n): its rank grows
+    /// with mn / (m + n).
     std::vector<int> layer_owners() const {
         std::vector<double> costs;
         for (index l = 0; l < block_.layer_total(); ++l) {
@@ -313,7 +320,7 @@ class block_reconstruction {
     const reconstruct_options<B, S>& options_;
     const block_recipe& recipe_;
     std::vector<index> order_;
-    std::vector<int> owners_;  // the rank that factorizes and measures each layer
+    std::vector<int> owners_;                           // the rank that factorizes and measures each layer
     std::vector<linear_layer<S>> factorized_;           // on the host, until they are put in place
     std::vector<std::vector<bit_matrix>> first_signs_;  // of every layer before it was tuned
     block_report report_;

@@ -187,27 +187,52 @@ class block_steps {
     repeated_work<B> moving_;
 };
 
-/// Tunes parameters of a block against the weighted squared error; returns each epoch's mean relative error. Throws
-/// shape_error for data whose shapes do not fit, cancelled_error if the watcher asks to stop.
+/// The values of parameters at a good moment, to go back to.
+template <class S, class B>
+class saved_values {
+  public:
+    saved_values(const B& b, std::span<const parameter<S>> parameters) : parameters_(parameters) {
+        for (const auto& p : parameters) {
+            copies_.push_back(allocate<S>(b, std::ssize(p.value)));
+            axpby(b, 1, as_column(std::span<const S>(p.value)), 0, as_column(span_of(copies_.back())));
+        }
+    }
+    void restore(const B& b) const {
+        for (std::size_t i = 0; i < parameters_.size(); ++i)
+            axpby(b, 1, as_column(const_span(copies_[i])), 0, as_column(parameters_[i].value));
+    }
+
+  private:
+    std::span<const parameter<S>> parameters_;
+    std::vector<vector_in<S, memory_of<B>>> copies_;
+};
+
+/// divergence_error naming the step if its loss is not finite, or value_error if it is the first, which no rate can
+/// mend.
+inline void require_finite(double error, std::size_t step) {
+    if (!is_finite(error) && step == 1) throw value_error("the loss of the first step is not finite");
+    if (!is_finite(error)) throw divergence_error("the loss of step " + std::to_string(step) + " is not finite");
+}
+
+/// One attempt of tune_block: divergence_error once a loss or a parameter is not finite, value_error if the first loss
+/// is not, which no rate can mend.
 template <class B, class Block, class S = typename Block::scalar>
-requires reconstruction_block<Block, B> std::vector<double> tune_block(const B& b, Block& block,
-                                                                       const block_data<S>& data,
-                                                                       std::type_identity_t<tune_options<S>> options) {
-    data.check();
-    if (!options.parameters) block.parameters(b, "", options.phase.what(), options.parameters.emplace());
-    const trainable train = kinds_of(std::span<const parameter<S>>(*options.parameters));
+std::vector<double> tune_at(const B& b, Block& block, const block_data<S>& data, const tune_options<S>& options,
+                            const phase_options& phase) {
+    const std::span<const parameter<S>> parameters(*options.parameters);
+    const trainable train = kinds_of(parameters);
     const index windows = data.windows();
-    const index batch = std::min<index>(static_cast<index>(options.phase.batch_windows), windows);
-    if (options.phase.epochs == 0 || options.parameters->empty() || batch == 0) return {};
-    const std::size_t steps = options.phase.epochs * static_cast<std::size_t>((windows + batch - 1) / batch);
+    const index batch = std::min<index>(static_cast<index>(phase.batch_windows), windows);
+    if (phase.epochs == 0 || parameters.empty() || batch == 0) return {};
+    const std::size_t steps = phase.epochs * static_cast<std::size_t>((windows + batch - 1) / batch);
     const communicator& ranks = batch > 1 ? options.ranks : this_process_alone();
-    tuner<S, memory_of<B>> tune(b, *std::move(options.parameters), options.phase, steps, ranks);
+    tuner<S, memory_of<B>> tune(b, *options.parameters, phase, steps, ranks);
     block_steps<B, Block> work(b, block, data, batch, ranks);
 
     std::vector<double> curve;
     std::size_t done = 0;
-    for (std::size_t epoch = 0; epoch < options.phase.epochs; ++epoch) {
-        const std::vector<index> order = visiting_order(options.phase.seed, epoch, windows);
+    for (std::size_t epoch = 0; epoch < phase.epochs; ++epoch) {
+        const std::vector<index> order = visiting_order(phase.seed, epoch, windows);
         work.begin_epoch();
         double error = 0;
         for (index first = 0; first < windows; first += batch) {
@@ -216,12 +241,48 @@ requires reconstruction_block<Block, B> std::vector<double> tune_block(const B& 
                       train, tune);
             ++done;
             if (done % steps_unseen<B> == 0) error = work.error_so_far();
+            // Several ranks find out together, at the end of the epoch.
+            if (ranks.is_alone()) require_finite(error, done);
             report_step(options.watcher, options.what, done, steps, error);
         }
         curve.push_back(work.error());
+        require_finite(curve.back(), done);
+        require_finite(b, parameters);
         if (options.after_epoch) options.after_epoch(epoch + 1);
     }
     return curve;
+}
+
+/// Tunes parameters of a block against the weighted squared error; returns each epoch's mean relative error. Where
+/// numbers stop being finite, the parameters become again what they were, and the phase begins anew with a tenth of its
+/// rates, of which the watcher gets a note.
+///
+/// Throws shape_error for data whose shapes do not fit, cancelled_error if the watcher asks to stop, value_error if the
+/// first loss is not finite, and divergence_error if a thousandth of the rates is still too much; the parameters are
+/// then as before.
+template <class B, class Block, class S = typename Block::scalar>
+requires reconstruction_block<Block, B> std::vector<double> tune_block(const B& b, Block& block,
+                                                                       const block_data<S>& data,
+                                                                       std::type_identity_t<tune_options<S>> options) {
+    data.check();
+    if (!options.parameters) block.parameters(b, "", options.phase.what(), options.parameters.emplace());
+    const saved_values<S, B> before(b, *options.parameters);
+    const std::string what(options.what);
+    for (int restarts = 0;; ++restarts) {
+        try {
+            return tune_at(b, block, data, options, options.phase.slowed(slow_down::share(restarts)));
+        } catch (const value_error& e) {
+            throw value_error(what + ": " + e.what());
+        } catch (const divergence_error& e) {
+            before.restore(b);
+            block.after_update(b);
+            if (restarts == slow_down::times)
+                throw divergence_error(what + ": " + e.what() + ", even at " + slow_down::words(restarts) +
+                                       " of the rates");
+            options.watcher.note(what + ": " + e.what() + "; it begins again at " + slow_down::words(restarts + 1) +
+                                 " of the rates");
+        }
+    }
 }
 
 }  // namespace subbit

@@ -248,7 +248,13 @@ class distillation {
             const double before = std::exchange(seen_, losses_.seen(b_));
             shown_ = (seen_ - before) / static_cast<double>(std::exchange(unseen_, 0));
         }
-        if (ends || saves) state_.epoch_loss = losses_.total(b_, ranks_, resumed_loss_);
+        // Several ranks find out together that numbers are not finite.
+        if (looked_at && ranks_.is_alone()) require_finite(seen_);
+        if (ends || saves) {
+            state_.epoch_loss = losses_.total(b_, ranks_, resumed_loss_);
+            require_finite(state_.epoch_loss);
+            subbit::require_finite(b_, tune_->parameters());
+        }
         if (ends) {
             state_.curve.push_back(state_.epoch_loss / static_cast<double>(data_.windows.size()));
             state_.epoch_loss = resumed_loss_ = seen_ = 0;
@@ -261,6 +267,11 @@ class distillation {
             state_.moments.clear();
         }
         report_step(options_.watcher, "distill", state_.steps_done, steps_, shown_);
+    }
+
+    void require_finite(double loss) const {
+        if (!is_finite(loss))
+            throw divergence_error("distill: the loss of step " + std::to_string(state_.steps_done) + " is not finite");
     }
 
     template <class F>
@@ -293,7 +304,9 @@ class distillation {
 /// Trains the student over windows against the teacher's hidden states; returns the state at the end.
 ///
 /// Hidden states of blocks other than the last are used only if they have a weight. Throws shape_error if windows
-/// differ in length, cancelled_error if the watcher asks to stop.
+/// differ in length, cancelled_error if the watcher asks to stop, and divergence_error naming the step or the parameter
+/// where numbers stop being finite: no checkpoint has such numbers, and from the last one the distillation can go on
+/// with smaller rates.
 template <class B, class Model, class Teacher, class S = typename Model::scalar>
 requires distillable_model<Model, B> && distilling_teacher<Teacher, S> distillation_state<S> distill(
     const B& b, Model& student, const distillation_data<Teacher>& data,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <subbit/backend/jobs/repeated.hpp>
+#include <subbit/core/finite.hpp>
 #include <subbit/core/progress.hpp>
 #include <subbit/core/random.hpp>
 #include <subbit/distribute/exchange.hpp>
@@ -61,6 +62,13 @@ struct phase_options {
         p.optimizer.beta2 = std::pow(optimizer.beta2, windows);
         return p;
     }
+    /// The same phase with a share of every rate.
+    phase_options slowed(double share) const {
+        phase_options slower = *this;
+        for (auto* rate : {&slower.weights, &slower.latents, &slower.scales, &slower.biases, &slower.norms})
+            rate->value *= share;
+        return slower;
+    }
     const learning_rate& rate_of(parameter_kind kind) const {
         switch (kind) {
             case parameter_kind::weight:
@@ -86,6 +94,26 @@ inline std::vector<index> visiting_order(std::uint64_t seed, std::size_t epoch, 
     for (std::size_t i = order.size(); i > 1; --i)
         std::swap(order[i - 1], order[stream.below(i, static_cast<std::uint32_t>(i))]);
     return order;
+}
+
+/// What follows where the numbers of a phase stop being finite: it begins again from its last good state with a share
+/// of its rates, and after a few times it ends.
+struct slow_down {
+    static constexpr int times = 3;
+    /// The share of the rates after so many restarts, as a number and in words.
+    static double share(int restarts) { return std::pow(0.1, restarts); }
+    static const char* words(int restarts) {
+        constexpr const char* names[] = {"all", "a tenth", "a hundredth", "a thousandth"};
+        return names[restarts];
+    }
+};
+
+/// divergence_error naming the first parameter with a number that is not finite.
+template <class B, class S>
+void require_finite(const B& b, std::span<const parameter<S>> parameters) {
+    for (const auto& p : parameters)
+        if (!is_finite(mean_magnitude(b, std::span<const S>(p.value))))
+            throw divergence_error("the parameter " + p.name + " is not finite");
 }
 
 /// Steps between two reads of a sum in the backend's memory: on the host a read costs nothing, on a device it waits.
@@ -199,6 +227,7 @@ class tuner {
     bool repeats() const { return of_adamw_ == own_.size(); }
 
     const std::vector<double>& peaks() const { return peaks_; }
+    std::span<const parameter<S>> parameters() const { return parameters_; }
 
     /// The moments of all parameters in the tuner's order, on the host of the rank that leads (elsewhere only its own);
     /// empty before the first step.

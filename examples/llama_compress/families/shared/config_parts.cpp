@@ -6,6 +6,10 @@ namespace llama {
 
 namespace {
 
+// Far beyond any model: what is damaged must not ask for memory without bounds, and products of sizes must not
+// overflow.
+constexpr index most_blocks = 4096, most_of_heads = 65536;
+
 /// Fails where only a part of every head is rotated.
 void require_whole_heads(const config_section& from) {
     if (from.has("partial_rotary_factor") && from["partial_rotary_factor"] != 1.0)
@@ -17,19 +21,20 @@ void require_whole_heads(const config_section& from) {
 void read_sizes(const config_section& from, model_config& c, const size_defaults& defaults) {
     c.hidden_size = from.size("hidden_size");
     c.intermediate_size = from.size("intermediate_size");
-    c.num_hidden_layers = from.size("num_hidden_layers");
-    c.num_attention_heads = from.size("num_attention_heads");
+    c.num_hidden_layers = from.size("num_hidden_layers", {}, most_blocks);
+    c.num_attention_heads = from.size("num_attention_heads", {}, most_of_heads);
     // null means as many as heads; absent, what the family says.
     const bool absent = !from.mentions("num_key_value_heads");
-    c.num_key_value_heads =
-        from.size("num_key_value_heads",
-                  absent ? defaults.num_key_value_heads.value_or(c.num_attention_heads) : c.num_attention_heads);
+    c.num_key_value_heads = from.size(
+        "num_key_value_heads",
+        absent ? defaults.num_key_value_heads.value_or(c.num_attention_heads) : c.num_attention_heads, most_of_heads);
     if (c.num_attention_heads % c.num_key_value_heads != 0)
         from.fail("num_key_value_heads", "a divisor of num_attention_heads " + std::to_string(c.num_attention_heads));
     if (!from.has("head_dim") && !defaults.head_dim && c.hidden_size % c.num_attention_heads != 0)
         from.fail("hidden_size", "a multiple of num_attention_heads " + std::to_string(c.num_attention_heads) +
                                      " where head_dim is not given");
-    c.head_dim = from.size("head_dim", defaults.head_dim.value_or(c.hidden_size / c.num_attention_heads));
+    c.head_dim =
+        from.size("head_dim", defaults.head_dim.value_or(c.hidden_size / c.num_attention_heads), most_of_heads);
     if (c.head_dim % 2 != 0) from.fail("head_dim", "an even number, got " + std::to_string(c.head_dim));
     require_whole_heads(from);
     c.vocab_size = from.size("vocab_size");

@@ -1,0 +1,34 @@
+// The windows of a job's text.
+#pragma once
+
+#include "compress/compress.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace llama {
+
+/// The windows that calibrate and tune the blocks, and those that distill.
+struct text_windows {
+    window_list calibration, distillation;
+    index tokens = 0;
+    nlohmann::json bos;  // what begins each of them
+};
+
+inline text_windows take_windows(const compress_job& job, const model_directory& model) {
+    const auto& o = job.options;
+    const auto words = model.load_tokenizer();
+    const auto tokens = words.encode_file(job.text, job.reading.specials);
+    const auto first = job.reading.first_tokens(words);
+    text_windows result;
+    result.tokens = std::ssize(tokens);
+    require_tokens(job, result.tokens);
+    result.bos = job.reading.bos_of(words);
+    result.calibration = split_windows(tokens, o.window_tokens, o.windows, first);
+    if (o.distills_on_more())
+        result.distillation =
+            split_windows(std::span(tokens).subspan(static_cast<std::size_t>(o.windows * o.window_tokens)),
+                          o.distillation_length(), o.distill_windows, first);
+    return result;
+}
+
+}  // namespace llama
