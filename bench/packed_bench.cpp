@@ -272,8 +272,8 @@ void add_packing(const shape& s) {
 void add_all() {
     const isa widest = detect_isa();
     const auto runnable = [&](auto&& f) {
-        for (const isa i : {isa::portable, isa::avx2, isa::avx512})
-            if (i <= widest) f(i);
+        for (const isa i : all_isas)
+            if (has_isa(i)) f(i);
     };
     for (const auto& s : product_shapes) {
         runnable([&](isa i) {

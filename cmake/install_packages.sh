@@ -11,7 +11,7 @@ program=(g++ cmake ninja-build ca-certificates libeigen3-dev libxsimd-dev nlohma
          libfmt-dev libpcre2-dev libutf8proc-dev)
 tests=(git ccache clang-16 libclang-rt-16-dev clang-format-14 doxygen doctest-dev librapidcheck-dev
        libbenchmark-dev libopenblas-dev libopenmpi-dev openmpi-bin python3-venv)
-aarch64=(g++-aarch64-linux-gnu qemu-user librapidcheck-dev:arm64)
+aarch64=(g++-aarch64-linux-gnu qemu-user librapidcheck-dev:arm64 libfmt-dev:arm64 libpcre2-dev:arm64 libutf8proc-dev:arm64)
 
 case ${1:-} in
     program) packages=("${program[@]}") ;;

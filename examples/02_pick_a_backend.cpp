@@ -32,8 +32,8 @@ int main() {
     print("reference, double", oracle);
     bool good = oracle.error > 0 && oracle.error < 1;
 
-    for (const sb::isa instructions : {sb::isa::portable, sb::isa::avx2, sb::isa::avx512}) {
-        if (instructions > sb::detect_isa()) {
+    for (const sb::isa instructions : sb::all_isas) {
+        if (!sb::has_isa(instructions)) {
             std::printf("%-42s not on this machine\n", sb::isa_name(instructions));
             continue;
         }

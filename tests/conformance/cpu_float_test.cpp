@@ -10,3 +10,9 @@ TEST_CASE("cpu, avx2, float") {
 TEST_CASE("cpu, avx512, float") {
     subbit::testing::check_cpu<float>(subbit::isa::avx512);
 }
+TEST_CASE("cpu, neon, float") {
+    subbit::testing::check_cpu<float>(subbit::isa::neon);
+}
+TEST_CASE("cpu, dotprod, float") {
+    subbit::testing::check_cpu<float>(subbit::isa::dotprod);
+}

@@ -55,8 +55,8 @@ matrix<S> random_matrix(index rows, index cols, std::uint64_t seed) {
 /// Every instruction set that this machine runs.
 inline std::vector<isa> runnable_isas() {
     std::vector<isa> list;
-    for (const isa i : {isa::portable, isa::avx2, isa::avx512})
-        if (i <= detect_isa()) list.push_back(i);
+    for (const isa i : all_isas)
+        if (has_isa(i)) list.push_back(i);
     return list;
 }
 

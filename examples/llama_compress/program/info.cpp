@@ -20,8 +20,18 @@ std::string compiler() {
 
 /// The kernels that `--packed-products int8` uses.
 const char* int8_kernels(const subbit::cpu& backend) {
-    if (backend.instructions() == subbit::isa::portable) return "none";
-    return backend.instructions() == subbit::isa::avx512 && subbit::detect_byte_tables() ? "avx512 vbmi" : "avx2";
+    switch (backend.instructions()) {
+        case subbit::isa::avx2:
+            return "avx2";
+        case subbit::isa::avx512:
+            return subbit::detect_byte_tables() ? "avx512 vbmi" : "avx2";
+        case subbit::isa::neon:
+        case subbit::isa::dotprod:
+            return "neon";
+        case subbit::isa::portable:
+            break;
+    }
+    return "none";
 }
 
 void print_info(const machine_options& machine, bool json) {

@@ -41,7 +41,7 @@ class cpu {
           bf16_instructions_(options.bf16_instructions && isa_ == isa::avx512 && detect_bf16()) {
         if (options.threads < 0)
             throw value_error("cpu: " + std::to_string(options.threads) + " threads, expected 0 (all) or more");
-        if (isa_ > detect_isa())
+        if (!has_isa(isa_))
             throw value_error(std::string("cpu: this machine has no ") + isa_name(isa_) + ", at most " +
                               isa_name(detect_isa()));
         const int all = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));

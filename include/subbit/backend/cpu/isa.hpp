@@ -26,10 +26,24 @@
 #define SUBBIT_X86 0
 #endif
 
+// 64-bit ARM has NEON always. Big-endian, the bytes of a word would lie the other way round.
+#if defined(__aarch64__) && defined(__GNUC__) && !defined(__AARCH64EB__)
+#define SUBBIT_ARM 1
+#define SUBBIT_DOTPROD [[gnu::target("arch=armv8.2-a+dotprod")]]
+#if defined(__linux__)
+#include <sys/auxv.h>
+#endif
+#else
+#define SUBBIT_ARM 0
+#endif
+
 namespace subbit {
 
-/// The instruction sets that the cpu backend has kernels for, narrowest first.
-enum class isa { portable, avx2, avx512 };
+/// The instruction sets that the cpu backend has kernels for: of each family of processors narrowest first, and each
+/// includes those before it.
+enum class isa { portable, avx2, avx512, neon, dotprod };
+
+inline constexpr isa all_isas[] = {isa::portable, isa::avx2, isa::avx512, isa::neon, isa::dotprod};
 
 /// Architecture tags: each kernel is a template on one of them. The portable one uses the instructions for which the
 /// compiler compiles the file.
@@ -38,9 +52,25 @@ struct compiled_arch {};
 using portable_arch = compiled_arch<xsimd::default_arch>;
 struct avx2_arch {};
 struct avx512_arch {};
+struct neon_arch {};
+struct dotprod_arch {};
 
 constexpr const char* isa_name(isa i) {
-    return i == isa::avx512 ? "avx512" : i == isa::avx2 ? "avx2" : "portable";
+    constexpr const char* names[] = {"portable", "avx2", "avx512", "neon", "dotprod"};
+    return names[static_cast<int>(i)];
+}
+
+/// True where 64-bit ARM sums products of four bytes (FEAT_DotProd). Elsewhere than on Linux that is what the compiler
+/// was told: every processor of Apple's that macOS runs on has it, and their compilers know.
+inline bool detect_dotprod() {
+#if defined(__ARM_FEATURE_DOTPROD)
+    return true;
+#elif SUBBIT_ARM && defined(__linux__)
+    constexpr unsigned long dot_products = 1UL << 20;  // HWCAP_ASIMDDP
+    return (getauxval(AT_HWCAP) & dot_products) != 0;
+#else
+    return false;
+#endif
 }
 
 /// The widest instruction set that this processor and operating system run.
@@ -52,7 +82,14 @@ inline isa detect_isa() {
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
         return isa::avx2;
 #endif
+    if (SUBBIT_ARM) return detect_dotprod() ? isa::dotprod : isa::neon;
     return isa::portable;
+}
+
+/// True if this processor and operating system run it.
+inline bool has_isa(isa i) {
+    const isa narrowest = SUBBIT_ARM ? isa::neon : isa::avx2;
+    return i == isa::portable || (narrowest <= i && i <= detect_isa());
 }
 
 /// True where bfloat16 products are one instruction (AVX512_BF16).
@@ -86,12 +123,14 @@ inline bool prefer_bf16_instructions() {
 
 /// The instruction set of that name; value_error if the name is unknown or this machine cannot run it.
 inline isa parse_isa(std::string_view name) {
-    for (const isa i : {isa::portable, isa::avx2, isa::avx512}) {
+    std::string known;
+    for (const isa i : all_isas) {
+        known += std::string(known.empty() ? "" : ", ") + isa_name(i);
         if (name != isa_name(i)) continue;
-        if (i > detect_isa()) throw value_error("instruction set '" + std::string(name) + "' is not on this machine");
+        if (!has_isa(i)) throw value_error("instruction set '" + std::string(name) + "' is not on this machine");
         return i;
     }
-    throw value_error("unknown instruction set '" + std::string(name) + "', expected portable, avx2 or avx512");
+    throw value_error("unknown instruction set '" + std::string(name) + "', expected one of " + known);
 }
 
 /// The instruction set that the environment variable SUBBIT_ISA asks for, else the widest one.

@@ -5,6 +5,7 @@
 #include <subbit/backend/cpu/kernels/gemm_pack_x86.hpp>
 #include <subbit/backend/cpu/kernels/gemm_products.hpp>
 #include <subbit/backend/cpu/kernels/packed_kernel_int8.hpp>
+#include <subbit/backend/cpu/kernels/packed_kernel_neon.hpp>
 #include <subbit/backend/cpu/kernels/packed_kernel_x86.hpp>
 #include <subbit/backend/cpu/machine.hpp>
 #include <subbit/bits/low_rank_binary_linear.hpp>
@@ -13,7 +14,8 @@
 
 namespace subbit::cpu_kernels {
 
-/// Calls f(arch) with the tag of the backend's instruction set.
+/// Calls f(arch) with the tag of the backend's instruction set. On ARM that is the portable one: what the compiler
+/// makes of loops is NEON anyway, and only products with signs and bytes have kernels of their own.
 template <class B, class F>
 decltype(auto) with_arch([[maybe_unused]] const B& b, F&& f) {
 #if SUBBIT_X86
@@ -48,7 +50,23 @@ void with_packed_kernel(const B& b, [[maybe_unused]] packed_precision wanted, F&
             if (b.instructions() != isa::portable) return f(avx2_arch{}, int8_kernel<avx2_arch>{});
         }
 #endif
+#if SUBBIT_ARM
+    if constexpr (std::same_as<S, float>)
+        if (b.instructions() != isa::portable)
+            return wanted == packed_precision::int8 ? f(neon_arch{}, int8_kernel<neon_arch>{})
+                                                    : f(neon_arch{}, packed_kernel<neon_arch, float>{});
+#endif
     with_arch(b, [&](auto arch) { f(arch, packed_kernel<decltype(arch), S>{}); });
+}
+
+/// Calls f(arch) with the tag of the kernel for rows of bytes.
+template <class B, class F>
+void with_byte_kernel(const B& b, F&& f) {
+#if SUBBIT_ARM
+    if (b.instructions() == isa::dotprod) return f(dotprod_arch{});
+    if (b.instructions() == isa::neon) return f(neon_arch{});
+#endif
+    with_arch(b, f);
 }
 
 }  // namespace subbit::cpu_kernels

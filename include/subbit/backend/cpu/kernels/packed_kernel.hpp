@@ -18,10 +18,27 @@
 #include <xsimd/xsimd.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 namespace subbit::cpu_kernels {
+
+/// Calls f(index_constant<G>, at) for runs of G <= Most that cover [0, groups), as even as can be: a short run at the
+/// end would leave the processor waiting for its own additions.
+template <index Most, class F>
+[[gnu::always_inline]] inline void for_even_runs(index groups, F&& f) {
+    const index runs = (groups + Most - 1) / Most;
+    for (index r = 0, at = 0; r < runs; ++r) {
+        const index end = groups * (r + 1) / runs;
+        [&]<index... G>(std::integer_sequence<index, G...>) {
+            ((end - at == G + 1 ? f(std::integral_constant<index, G + 1>{}, at) : void()), ...);
+        }
+        (std::make_integer_sequence<index, Most>{});
+        at = end;
+    }
+}
 
 /// For any processor and any scalar: without tables, the sign bit of each value is flipped in batches of rows.
 template <class Arch, class Real, class Simd = xsimd::default_arch>
@@ -50,7 +67,6 @@ struct packed_kernel {
         using words = xsimd::batch<word, Simd>;
         constexpr std::size_t width = batch::size, count = 16 / width;
         constexpr int top = 8 * sizeof(word) - 1;
-        const words sign(word(1) << top);
         batch sum[count];
         for (batch& s : sum)
             s = batch(Real(0));
@@ -62,10 +78,13 @@ struct packed_kernel {
             words w[count];
             for (std::size_t k = 0; k < count; ++k)
                 w[k] = words::load_unaligned(minus + k * width);
+            // Shifts by constants, since NEON has no other: xsimd makes a jump of one that varies.
             for (int j = 0; j < 32; ++j) {
-                const words x = xsimd::bitwise_cast<words>(batch(tables[32 * c + j]));
-                for (std::size_t k = 0; k < count; ++k)
-                    sum[k] += xsimd::bitwise_cast<batch>(x ^ ((w[k] << (top - j)) & sign));
+                const auto x = std::bit_cast<words>(batch(tables[32 * c + j]));
+                for (std::size_t k = 0; k < count; ++k) {
+                    sum[k] += std::bit_cast<batch>(x ^ (w[k] << top));
+                    w[k] = w[k] >> 1;
+                }
             }
         }
         for (std::size_t k = 0; k < count; ++k)

@@ -8,8 +8,6 @@
 #include <algorithm>
 #include <cstdint>
 
-#if SUBBIT_X86
-
 // GCC 12's intrinsics begin with a vector that is uninitialized on purpose, and GCC warns of it where they are inlined.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
@@ -19,9 +17,9 @@
 
 namespace subbit::cpu_kernels {
 
-/// How tables lie in memory: for each run of 128 columns, for each of its tiles of 32 columns and for each vector 128
-/// bytes, then 16 equal floats for each vector, the run's scale. Of these 128 bytes, the first 64 belong to the low
-/// nibbles of the four bytes of a row, 16 entries each, the other 64 to the high ones.
+/// How tables lie in memory on x86: for each run of 128 columns, for each of its tiles of 32 columns and for each
+/// vector 128 bytes, then 16 equal floats for each vector, the run's scale. Of these 128 bytes, the first 64 belong to
+/// the low nibbles of the four bytes of a row, 16 entries each, the other 64 to the high ones.
 struct int8_tables {
     static constexpr index run_tiles = 4;
     static constexpr index tile_floats = 32;
@@ -45,6 +43,8 @@ struct int8_tables {
 /// int8_kernel<Arch>: what packed_kernel<Arch, float> has.
 template <class Arch>
 struct int8_kernel;
+
+#if SUBBIT_X86
 
 /// Where detect_byte_tables(): the four tables of a word's low nibbles are one register of 64 bytes, so an index is a
 /// nibble and the place of its byte; products with ones sum the four lookups of a row.
@@ -286,10 +286,10 @@ struct int8_kernel<avx2_arch> {
     }
 };
 
+#endif
+
 }  // namespace subbit::cpu_kernels
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop
-#endif
-
 #endif

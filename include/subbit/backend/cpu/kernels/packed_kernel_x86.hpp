@@ -6,9 +6,6 @@
 #if SUBBIT_X86
 #include <immintrin.h>
 
-#include <type_traits>
-#include <utility>
-
 // GCC 12's intrinsics begin with a vector that is uninitialized on purpose, and GCC warns of it where they are inlined.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
@@ -17,21 +14,6 @@
 #endif
 
 namespace subbit::cpu_kernels {
-
-/// Calls f(index_constant<G>, at) for runs of G <= Most that cover [0, groups), as even as can be: a short run at the
-/// end would leave the processor waiting for its own additions.
-template <index Most, class F>
-[[gnu::always_inline]] inline void for_even_runs(index groups, F&& f) {
-    const index runs = (groups + Most - 1) / Most;
-    for (index r = 0, at = 0; r < runs; ++r) {
-        const index end = groups * (r + 1) / runs;
-        [&]<index... G>(std::integer_sequence<index, G...>) {
-            ((end - at == G + 1 ? f(std::integral_constant<index, G + 1>{}, at) : void()), ...);
-        }
-        (std::make_integer_sequence<index, Most>{});
-        at = end;
-    }
-}
 
 /// Prefetches bits from memory. The processor prefetches a long row of tiles by itself, but stops at the end of a page,
 /// so some lines are prefetched two pages ahead. Rows of less than a page end before it has recognized them, so every

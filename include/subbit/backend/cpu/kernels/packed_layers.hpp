@@ -94,11 +94,12 @@ double packed_work(std::span<const layer_output<Real>> layers) {
 template <class Kernel, class Arch, class Real>
 void packed_layers(Arch arch, executor ex, std::span<const layer_output<Real>> layers, matrix_view<const Real> X) {
     if (X.rows == 0) return;
-    if (packed_unpacks<Kernel>(X.rows)) {
-        for (const auto& part : layers)
-            unpacked_layer(arch, ex, part, X);
-        return;
-    }
+    if constexpr (!Kernel::has_tables)
+        if (X.rows >= packed_unpack_vectors) {
+            for (const auto& part : layers)
+                unpacked_layer(arch, ex, part, X);
+            return;
+        }
     for (std::size_t l = 0; l < layers.size(); l += packed_layers_at_once) {
         const auto some = layers.subspan(l, std::min<std::size_t>(packed_layers_at_once, layers.size() - l));
         // Enough vectors: every thread takes its own through both products. Few: they share the rows.

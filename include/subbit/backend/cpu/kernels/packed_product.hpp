@@ -206,16 +206,10 @@ void packed_product(Arch arch, executor ex, packed_operand<Real> product, Store&
         rows(0, X.rows, ex);
 }
 
-/// The number of vectors from which a matrix product with unpacked signs is faster than a kernel without tables
-/// (bench/RESULTS.md).
+/// The number of vectors from which a kernel without tables is slower than unpacking the signs into the panels of a
+/// matrix product (bench/RESULTS.md). A product by tables needs one addition for four or five weights, a matrix product
+/// five multiply-adds: tables are always faster.
 inline constexpr index packed_unpack_vectors = 16;
-
-/// True if many vectors are multiplied by unpacking the signs into the panels of a matrix product. A product by tables
-/// needs one addition for four or five weights, a matrix product five multiply-adds: tables are always faster.
-template <class Kernel>
-constexpr bool packed_unpacks(index vectors) {
-    return !Kernel::has_tables && vectors >= packed_unpack_vectors;
-}
 
 /// C = alpha X B^T + beta C for X (T,n) and packed B (m,n); transposed: C = alpha X B + beta C for B (n,m).
 template <class Kernel, class Arch, class Real>
@@ -223,10 +217,11 @@ void packed_gemm(Arch arch, executor ex, matrix_view<const Real> X, bit_view bit
                  Real alpha, Real beta) {
     if (C.size() == 0) return;
     if (X.cols == 0) return scale_only(C, beta);
-    if (packed_unpacks<Kernel>(X.rows))
-        return blocked_gemm<plain_products<Real>>(arch, ex, X.cols,
-                                                  dense_operand<Real>{X.data, X.row_stride, X.col_stride},
-                                                  bit_operand{bits, transposed}, C, alpha, beta);
+    if constexpr (!Kernel::has_tables)
+        if (X.rows >= packed_unpack_vectors)
+            return blocked_gemm<plain_products<Real>>(arch, ex, X.cols,
+                                                      dense_operand<Real>{X.data, X.row_stride, X.col_stride},
+                                                      bit_operand{bits, transposed}, C, alpha, beta);
     packed_product<Kernel>(arch, ex, packed_operand<Real>{bits, transposed, X, nullptr},
                            [&](index t, index first, const Real* sums, index count) {
                                Real* out = &C(t, first);

@@ -59,7 +59,7 @@ void path_products(const machine& m, const residual_view<S>& layer, matrix_view<
 template <class T>
 void byte_products(const machine& m, matrix_view<const T> W, std::span<const std::int16_t> x,
                    std::span<std::int32_t> y) {
-    with_arch(m, [&](auto arch) { byte_product(arch, m.exec(), W, x.data(), y.data()); });
+    with_byte_kernel(m, [&](auto arch) { byte_product(arch, m.exec(), W, x.data(), y.data()); });
 }
 
 }  // namespace subbit::cpu_kernels

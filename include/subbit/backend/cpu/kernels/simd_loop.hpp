@@ -11,6 +11,11 @@ template <class F>
 [[gnu::flatten]] inline void run_loop(portable_arch, F& f) {
     f();
 }
+/// NEON is what every compiler assumes of 64-bit ARM.
+template <class F>
+[[gnu::flatten]] inline void run_loop(neon_arch, F& f) {
+    f();
+}
 #if SUBBIT_X86
 template <class F>
 [[gnu::flatten]] SUBBIT_AVX2 inline void run_loop(avx2_arch, F& f) {
