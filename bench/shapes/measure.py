@@ -221,7 +221,7 @@ def measure_compress(given, shape, work):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], epilog="What follows -- are options of compress.")
     parser.add_argument("what", choices=("generate", "compress"))
     parser.add_argument("shape", choices=SHAPES)
     parser.add_argument("--program", type=Path, default=root / "build/release/examples/llama_compress/llama_compress")
@@ -242,8 +242,11 @@ def main():
     parser.add_argument("--whole-window-tokens", type=int, default=2048)
     parser.add_argument("--whole", nargs="+", default=[], metavar="NAME=VALUE", help="other settings of that run")
     parser.add_argument("--network-gb", type=float, default=1.25, help="GB/s between machines, for the prediction")
-    parser.add_argument("options", nargs="*", help="compress: further options, after --")
-    given = parser.parse_args()
+    words, options = sys.argv[1:], []
+    if "--" in words:
+        at = words.index("--")
+        words, options = words[:at], words[at + 1 :]
+    given = parser.parse_args(words, argparse.Namespace(options=options))
     shape = SHAPES[given.shape]
     try:
         if not given.program.is_file():
