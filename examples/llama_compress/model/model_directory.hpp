@@ -188,6 +188,7 @@ class model_directory {
             [&](const norm_spec& spec, auto& weight) { weight = norm<S>(prefix + spec.name, spec.size); });
         result.visit_signs([&](const linear_spec& spec, auto& layer, auto factor) {
             subbit::read_packed_signs(tensors_, prefix + spec.name, layer, factor, signs, copy);
+            tensors_.release();
         });
         return result;
     }
