@@ -27,9 +27,9 @@ class running_model : public token_model {
           head_format_(rounding.head),
           head_(directory.load_head(backend, rounding.head)),
           final_norm_(directory.load_final_norm<float>()) {
-        directory.will_need(0);
+        directory.prefetch(0);
         for (index l = 0; l < config_.num_hidden_layers; ++l) {
-            if (l + 1 < config_.num_hidden_layers) directory.prefetch(l + 1);
+            directory.prefetch(l + 1);
             blocks_.push_back(directory.load_block(backend, l, context_, signs_));
             caches_.emplace_back(capacity, config_.key_width(), config_.block(l).attention.span);
             directory.tensors().release();

@@ -193,8 +193,9 @@ class model_directory {
         return result;
     }
 
-    /// Asks the system to begin loading a block.
+    /// Asks the system to load a block that will be needed soon, if there is one of that number.
     void prefetch(index block) const {
+        if (block >= config_.num_hidden_layers) return;
         for (const auto& spec : config_.block(block).linears) {
             const std::string name = block_prefix(block) + spec.name;
             auto names = subbit::packed_layer_tensors(tensors_, name);

@@ -22,6 +22,13 @@
 #include <cstddef>
 #include <cstdint>
 
+// GCC 12's intrinsics begin with a vector that is uninitialized on purpose, and GCC warns of it where they are inlined.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 #define SUBBIT_AMX [[gnu::target("amx-tile,amx-int8,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx2,fma,bmi2")]]
 
 namespace subbit {
@@ -234,5 +241,9 @@ struct fewer_vectors<amx_kernel> {
 }  // namespace cpu_kernels
 
 }  // namespace subbit
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 #endif
