@@ -1,34 +1,67 @@
-"""Writes a model directory of a known model's shapes with random signs (docs/format.md), to time and weigh what the
-program does with it; its text means nothing.
+"""Writes a model folder of a published shape with random numbers, to time and weigh what the program does with it; its
+text means nothing.
 
-    python3 bench/shapes/make_model.py llama-2-7b OUT [--bits 1.0] [--blocks N] [--seed 0]
+    python3 bench/shapes/make_model.py llama-2-7b OUT [--bits 1.0 | --dense] [--blocks N] [--seed 0]
 
-Needs NumPy alone, and holds a few megabytes at a time. Same shape and seed, same file. All numbers come from one random
-buffer, read again and again from another place, so that a 70B takes seconds, not minutes.
+Packed (docs/format.md), with random signs at so many bits a weight; or dense, in bfloat16 and in shards. Needs Python
+alone, and holds some hundred megabytes at a time. Same arguments, same files. All numbers come from one random buffer,
+read again and again from another place, so that a 70B takes as long as its bytes take to be written.
 """
 
 import argparse
 import json
+import random
+import statistics
+import struct
 import sys
 from pathlib import Path
-
-try:
-    import numpy as np
-except ImportError:
-    sys.exit("make_model.py needs NumPy: pip install numpy")
+from typing import NamedTuple
 
 root = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(root / "examples" / "llama_compress"))
 from safetensors_file import Tensor, write_safetensors  # noqa: E402
 
-# width, width of k and v, width of gate and up, blocks, heads, vocabulary, whether the head is the embedding
+
+class Shape(NamedTuple):
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    inner: int  # of gate and up
+    blocks: int
+    vocabulary: int
+    positions: int = 4096
+    theta: float = 10000.0
+    tied: bool = False
+    family: str = "llama"
+
+
 SHAPES = {
-    "demo": (192, 96, 448, 3, 6, 512, False),
-    "smollm2-135m": (576, 192, 1536, 30, 9, 49152, True),
-    "llama-2-7b": (4096, 4096, 11008, 32, 32, 32000, False),
-    "llama-3-8b": (4096, 1024, 14336, 32, 32, 128256, False),
-    "llama-2-70b": (8192, 1024, 28672, 80, 64, 32000, False),
+    "demo": Shape(192, 6, 3, 32, 448, 3, 512),
+    "smollm2-135m": Shape(576, 9, 3, 64, 1536, 30, 49152, 8192, 1e5, tied=True),
+    "llama-2-7b": Shape(4096, 32, 32, 128, 11008, 32, 32000),
+    "llama-2-13b": Shape(5120, 40, 40, 128, 13824, 40, 32000),
+    "llama-2-70b": Shape(8192, 64, 8, 128, 28672, 80, 32000),
+    "llama-3-8b": Shape(4096, 32, 8, 128, 14336, 32, 128256, 8192, 5e5),
+    "llama-3-70b": Shape(8192, 64, 8, 128, 28672, 80, 128256, 8192, 5e5),
+    "qwen3-32b": Shape(5120, 64, 8, 128, 25600, 64, 151936, 40960, 1e6, family="qwen3"),
 }
+
+
+def linear_layers(shape):
+    """(name, outputs, inputs) of a block's linear layers."""
+    q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    d, inner = shape.width, shape.inner
+    return [("self_attn.q_proj", q, d), ("self_attn.k_proj", kv, d), ("self_attn.v_proj", kv, d),
+            ("self_attn.o_proj", d, q), ("mlp.gate_proj", inner, d), ("mlp.up_proj", inner, d),
+            ("mlp.down_proj", d, inner)]
+
+
+def block_norms(shape):
+    norms = {"input_layernorm": shape.width, "post_attention_layernorm": shape.width}
+    if shape.family == "qwen3":
+        norms.update({"self_attn.q_norm": shape.head_dim, "self_attn.k_norm": shape.head_dim})
+    return norms
 
 
 def rank_for(bits, m, n):
@@ -40,110 +73,169 @@ def rank_for(bits, m, n):
     return rank
 
 
-class RandomBytes:
-    """A stream of bytes that repeats one random buffer, from 4 bytes further on every time."""
+class Repeated:
+    """A stream of bytes that repeats one buffer, from 4 bytes further on every time."""
 
-    def __init__(self, seed, size=1 << 26):
-        self.buffer = np.frombuffer(np.random.Generator(np.random.PCG64(seed)).bytes(size), dtype=np.uint8)
+    def __init__(self, buffer):
+        self.buffer = memoryview(buffer)
         self.at = self.turn = 0
 
     def take(self, count):
-        """The next bytes, in an array of their own; `count` is a multiple of 4."""
-        pieces = []
+        """The next bytes, in pieces of the buffer."""
         while count > 0:
-            pieces.append(self.buffer[self.at : self.at + count])
-            self.at += pieces[-1].size
-            count -= pieces[-1].size
-            if self.at == self.buffer.size:
+            piece = self.buffer[self.at : self.at + count]
+            yield piece
+            count -= len(piece)
+            self.at += len(piece)
+            if self.at == len(self.buffer):
                 self.turn += 1
-                self.at = 4 * self.turn
-        return np.concatenate(pieces)
+                self.at = 4 * self.turn % len(self.buffer)
 
 
-def sign_parts(random, rows, cols):
-    """Words of packed signs, (rows/16, cols/32, 16), about a megabyte at a time; bits of the padding are zero."""
-    tile_rows, tile_cols = -(-rows // 16), -(-cols // 32)
-    while tile_rows:
-        count = min(tile_rows, max(1, (1 << 20) // (64 * tile_cols)))
-        words = random.take(64 * count * tile_cols).view(np.uint32).reshape(count, tile_cols, 16)
-        tile_rows -= count
-        if tile_rows == 0 and rows % 16:
-            words[-1, :, rows % 16 :] = 0
-        if cols % 32:
-            words[:, -1] &= np.uint32((1 << (cols % 32)) - 1)
-        yield words
+def bfloat16_pair(value):
+    return struct.pack("<f", value)[2:]
 
 
-def scale_parts(random, count, size):
-    """float16 numbers within a third of `size`."""
-    noise = random.take(-(-count // 4) * 4)[:count].astype(np.float32) / 255 - 0.5
-    yield (size * (1 + 0.6 * noise)).astype(np.float16)
+def float16_pair(value):
+    return struct.pack("<e", value)
 
 
-def row_parts(random, rows, cols, size):
-    """bfloat16 numbers, evenly spread from -size to size, about two megabytes at a time."""
-    left = rows * cols
-    table = (np.linspace(-size, size, 256, dtype=np.float32).view(np.uint32) >> 16).astype(np.uint16)
-    while left:
-        count = min(left, 1 << 20)
-        yield table[random.take(-(-count // 4) * 4)[:count]]
-        left -= count
+class Numbers:
+    """Random signs, and numbers of 16 bits: one of 256 values for each random byte."""
+
+    def __init__(self, seed, size=1 << 26):
+        self.bytes = random.Random(seed).randbytes(size)
+        self.signs = Repeated(self.bytes)
+        self.streams = {}
+
+    def take(self, count, values, pair):
+        """`count` of `values`, each stored as pair(value)."""
+        key = tuple(values)
+        if key not in self.streams:
+            pairs = [pair(value) for value in values]
+            buffer = bytearray(len(self.bytes))
+            half = self.bytes[: len(self.bytes) // 2]
+            for place in (0, 1):
+                buffer[place::2] = half.translate(bytes(p[place] for p in pairs))
+            self.streams[key] = Repeated(buffer)
+        return self.streams[key].take(2 * count)
+
+    def normal(self, count, deviation):
+        """bfloat16 numbers of a normal distribution."""
+        spread = statistics.NormalDist(0, deviation)
+        return self.take(count, [spread.inv_cdf((k + 0.5) / 256) for k in range(256)], bfloat16_pair)
+
+    def scales(self, count, size):
+        """float16 numbers within a third of `size`."""
+        return self.take(count, [size * (1 + 0.6 * (k / 255 - 0.5)) for k in range(256)], float16_pair)
+
+    def packed_signs(self, rows, cols):
+        """Words of packed signs, (rows/16, cols/32, 16); bits of the padding are zero."""
+        tile_rows, tile_cols = -(-rows // 16), -(-cols // 32)
+        whole = tile_rows if rows % 16 == 0 else tile_rows - 1
+        if cols % 32 == 0:
+            yield from self.signs.take(64 * tile_cols * whole)
+        else:
+            last = mask_of(16, cols % 32)
+            for _ in range(whole):
+                yield from self.signs.take(64 * (tile_cols - 1))
+                yield masked(self.signs.take(64), last)
+        if rows % 16:
+            tail = cols % 32 or 32
+            yield masked(self.signs.take(64 * tile_cols), mask_of(rows % 16, 32) * (tile_cols - 1) + mask_of(rows % 16, tail))
 
 
-def add_layer(tensors, metadata, random, name, m, n, bits):
-    """A low-rank layer whose outputs are about as large as its inputs: a sum of n, then of r random signs."""
-    r = rank_for(bits, m, n)
-    metadata[f"{name}.rank"] = str(r)
-    for factor, rows, cols in (("U", m, r), ("V", r, n)):
-        shape = (-(-rows // 16), -(-cols // 32), 16)
-        tensors[f"{name}.{factor}"] = Tensor("U32", shape, sign_parts(random, rows, cols))
-    tensors[f"{name}.s_post"] = Tensor("F16", (m,), scale_parts(random, m, r**-0.5))
-    tensors[f"{name}.s_pre"] = Tensor("F16", (n,), scale_parts(random, n, n**-0.5))
+def mask_of(rows, cols):
+    """A tile of which so many rows and columns are used."""
+    return struct.pack("<I", (1 << cols) - 1) * rows + bytes(4 * (16 - rows))
+
+
+def masked(pieces, mask):
+    bits = int.from_bytes(b"".join(pieces), "little") & int.from_bytes(mask, "little")
+    return bits.to_bytes(len(mask), "little")
 
 
 def ones(count):
-    return Tensor("F32", (count,), [np.ones(count, dtype=np.float32)])
+    return Tensor("F32", (count,), [struct.pack("<f", 1) * count])
 
 
-def write_model(out, shape, bits, blocks, seed):
-    d, kv, ff, all_blocks, heads, vocabulary, tied = SHAPES[shape]
-    blocks = blocks or all_blocks
-    random = RandomBytes(seed)
-    tensors, metadata = {}, {"format": "subbit", "subbit.format_version": "1"}
-    tensors["model.embed_tokens.weight"] = Tensor("BF16", (vocabulary, d), row_parts(random, vocabulary, d, 1.0))
-    tensors["model.norm.weight"] = ones(d)
-    if not tied:
-        tensors["lm_head.weight"] = Tensor("BF16", (vocabulary, d), row_parts(random, vocabulary, d, d**-0.5))
+def packed_layer(numbers, name, m, n, rank):
+    """A low-rank layer whose outputs are about as large as its inputs: a sum of n, then of r random signs."""
+    for factor, rows, cols in (("U", m, rank), ("V", rank, n)):
+        yield f"{name}.{factor}", Tensor("U32", (-(-rows // 16), -(-cols // 32), 16), numbers.packed_signs(rows, cols))
+    yield f"{name}.s_post", Tensor("F16", (m,), numbers.scales(m, rank**-0.5))
+    yield f"{name}.s_pre", Tensor("F16", (n,), numbers.scales(n, n**-0.5))
+
+
+def dense_matrix(numbers, rows, cols, deviation):
+    return Tensor("BF16", (rows, cols), numbers.normal(rows * cols, deviation))
+
+
+def model_tensors(shape, bits, blocks, numbers):
+    """The tensors in the order of a pass, and the metadata; bits None: dense."""
+    d = shape.width
+    tensors, metadata = {}, {"format": "pt"}
+    tensors["model.embed_tokens.weight"] = dense_matrix(numbers, shape.vocabulary, d, 1)
     for block in range(blocks):
         prefix = f"model.layers.{block}"
-        tensors[f"{prefix}.input_layernorm.weight"] = ones(d)
-        tensors[f"{prefix}.post_attention_layernorm.weight"] = ones(d)
-        for name, m, n in (("self_attn.q_proj", d, d), ("self_attn.k_proj", kv, d), ("self_attn.v_proj", kv, d),
-                           ("self_attn.o_proj", d, d), ("mlp.gate_proj", ff, d), ("mlp.up_proj", ff, d),
-                           ("mlp.down_proj", d, ff)):
-            add_layer(tensors, metadata, random, f"{prefix}.{name}", m, n, bits)
-    out.mkdir(parents=True)
-    write_safetensors(out / "model.safetensors", tensors, metadata)
+        for name, size in block_norms(shape).items():
+            tensors[f"{prefix}.{name}.weight"] = ones(size)
+        for layer, m, n in linear_layers(shape):
+            name = f"{prefix}.{layer}"
+            if bits is None:
+                tensors[f"{name}.weight"] = dense_matrix(numbers, m, n, n**-0.5)
+            else:
+                rank = rank_for(bits, m, n)
+                metadata[f"{name}.rank"] = str(rank)
+                tensors.update(packed_layer(numbers, name, m, n, rank))
+    if bits is not None:
+        metadata.update({"format": "subbit", "subbit.format_version": "1"})
+    tensors["model.norm.weight"] = ones(d)
+    if not shape.tied:
+        tensors["lm_head.weight"] = dense_matrix(numbers, shape.vocabulary, d, d**-0.5)
+    return tensors, metadata
+
+
+def write_shards(out, tensors, metadata, most):
+    """Files of at most `most` bytes, if no tensor is larger, and the index that names them."""
+    shards, size = [{}], 0
+    for name, tensor in tensors.items():
+        if shards[-1] and size + tensor.size() > most:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += tensor.size()
+    if len(shards) == 1:
+        return write_safetensors(out / "model.safetensors", tensors, metadata)
+    files = {}
+    for k, shard in enumerate(shards, 1):
+        file = f"model-{k:05}-of-{len(shards):05}.safetensors"
+        write_safetensors(out / file, shard, metadata)
+        files.update(dict.fromkeys(shard, file))
+    total = sum(tensor.size() for tensor in tensors.values())
+    write_json(out / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": files})
+
+
+def write_config(out, shape, blocks):
     write_json(out / "config.json", {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        "architectures": [{"llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM"}[shape.family]],
+        "model_type": shape.family,
         "hidden_act": "silu",
-        "hidden_size": d,
-        "intermediate_size": ff,
+        "hidden_size": shape.width,
+        "intermediate_size": shape.inner,
         "num_hidden_layers": blocks,
-        "num_attention_heads": heads,
-        "num_key_value_heads": heads * kv // d,
-        "head_dim": d // heads,
-        "vocab_size": vocabulary,
-        "max_position_embeddings": 4096,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.head_dim,
+        "vocab_size": shape.vocabulary,
+        "max_position_embeddings": shape.positions,
         "rms_norm_eps": 1e-05,
-        "rope_theta": 10000.0,
-        "tie_word_embeddings": tied,
+        "rope_theta": shape.theta,
+        "tie_word_embeddings": shape.tied,
         "attention_bias": False,
         "mlp_bias": False,
         "torch_dtype": "bfloat16",
     })
-    write_tokenizer(out, vocabulary)
 
 
 def write_tokenizer(out, vocabulary):
@@ -159,12 +251,31 @@ def write_json(path, value):
     path.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-if __name__ == "__main__":
+def write_model(out, shape, bits, blocks, seed, shard_bytes):
+    tensors, metadata = model_tensors(shape, bits, blocks, Numbers(seed))
+    out.mkdir(parents=True)
+    write_shards(out, tensors, metadata, shard_bytes if bits is None else float("inf"))
+    write_config(out, shape, blocks)
+    write_tokenizer(out, shape.vocabulary)
+
+
+def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("shape", choices=SHAPES)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--bits", type=float, default=1.0, help="bits a weight")
-    parser.add_argument("--blocks", type=int, default=0, help="fewer than the model has (0: all)")
+    parser.add_argument("out", type=Path, help="a folder that is not there yet")
+    parser.add_argument("--bits", type=float, default=1.0, help="bits a weight, scales included")
+    parser.add_argument("--dense", action="store_true", help="dense weights in bfloat16 instead of packed signs")
+    parser.add_argument("--blocks", type=int, default=0, help="fewer or more than the model has (0: as many)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shard-bytes", type=float, default=5e9, help="of a dense model's files, at most")
     given = parser.parse_args()
-    write_model(given.out, given.shape, given.bits, given.blocks, given.seed)
+    shape = SHAPES[given.shape]
+    try:
+        write_model(given.out, shape, None if given.dense else given.bits, given.blocks or shape.blocks, given.seed,
+                    given.shard_bytes)
+    except (OSError, ValueError) as problem:
+        sys.exit(f"make_model.py: {problem}")
+
+
+if __name__ == "__main__":
+    main()

@@ -4,8 +4,10 @@
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
 #include <subbit/backend/cpu.hpp>
+#include <subbit/backend/reference.hpp>
 
 #include <cmath>
+#include <limits>
 #include <vector>
 
 namespace subbit::testing {
@@ -130,6 +132,42 @@ TEST_CASE("8-bit sums of normal inputs are within a hundredth, of inputs with on
             CAPTURE(isa_name(i));
             CHECK(relative_error(rounded, exact) < 0.016);  // two products, one after the other
             CHECK((i == isa::portable) == (rounded == exact));
+        }
+}
+
+TEST_CASE("reordered sums of many vectors: as accurate as exact ones, the same for any threads and companions") {
+    const low_rank_binary_linear<float> layer{bit_matrix::pack(random_matrix<float>(300, 200, 1)),
+                                              bit_matrix::pack(random_matrix<float>(200, 1000, 2)),
+                                              random_matrix<float>(300, 1, 3),
+                                              random_matrix<float>(1000, 1, 4),
+                                              {},
+                                              {}};
+    const low_rank_binary_linear<double> oracle{
+        layer.U, layer.V, layer.s_post.cast<double>(), layer.s_pre.cast<double>(), {}, {}};
+    constexpr apply_options reordered{packed_precision::reordered};
+    for (const isa i : runnable_isas())
+        for (const index tokens : {15, 16, 53, 100}) {
+            matrix<float> X = random_matrix<float>(tokens, 1000, 5);
+            X.row(3).setZero();
+            X.row(5) *= 1e20F;
+            X(7, 77) = 3e4F;
+            matrix<float> Y(tokens, 300), shared(tokens, 300), first(16, 300);
+            layer.apply(make_cpu(i, 1), X, Y, reordered);
+            layer.apply(make_cpu(i, 3), X, shared, reordered);
+            CHECK(Y == shared);
+            matrix<double> expected(tokens, 300);
+            oracle.apply(reference<double>(), matrix<double>(X.cast<double>()), expected);
+            for (index t = 0; t < tokens; ++t) {
+                CAPTURE(t);
+                CHECK((Y.row(t).cast<double>() - expected.row(t)).norm() <= 2e-6 * expected.row(t).norm());
+            }
+            if (tokens < 16) continue;
+            layer.apply(make_cpu(i, 2), matrix<float>(X.topRows(16)), first, reordered);
+            CHECK(first == Y.topRows(16));
+            X(2, 5) = std::numeric_limits<float>::infinity();
+            layer.apply(make_cpu(i, 2), X, Y, reordered);
+            CHECK_FALSE(Y.row(2).array().isFinite().all());
+            CHECK(Y.row(4) == shared.row(4));
         }
 }
 

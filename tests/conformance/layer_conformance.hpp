@@ -50,7 +50,7 @@ class layer_conformance : conformance_tools<S, B> {
             host inner = layer.V.template unpack<S>() * layer.s_pre.asDiagonal();
             if (full) inner = layer.s_mid.asDiagonal() * inner;
             const Eigen::MatrixXd magnitude = (left.cwiseAbs() * inner.cwiseAbs()).template cast<double>();
-            for (const index tokens : {1, 5}) {
+            for (const index tokens : {1, 5, 19}) {
                 const host X = normal(tokens, n, 35);
                 auto Y = up(host::Constant(tokens, m, nan));
                 const auto x = up(X);
@@ -62,6 +62,8 @@ class layer_conformance : conformance_tools<S, B> {
                         (X.cwiseAbs().template cast<double>() * magnitude.transpose()).array() +
                     4 * eps * expected.cwiseAbs().template cast<double>().array();
                 check_within("apply", down(Y), expected, bound);
+                layer.apply(b, const_view(x), view(Y), {.precision = packed_precision::reordered});
+                check_within("apply, reordered", down(Y), expected, bound);
                 check_approximate(layer, X, expected);
             }
         }
@@ -93,8 +95,9 @@ class layer_conformance : conformance_tools<S, B> {
                                              normal(n, 1, 43),
                                              normal(r + 1, 1, 44),
                                              {}};
-        for (const index tokens : {1, 5})
-            for (const auto precision : {packed_precision::exact, packed_precision::int8}) {
+        for (const index tokens : {1, 5, 37})
+            for (const auto precision :
+                 {packed_precision::exact, packed_precision::reordered, packed_precision::int8}) {
                 const auto x = up(normal(tokens, n, 45));
                 const auto output = [&](index rows) { return up(host::Constant(tokens, rows, nan)); };
                 auto Y0 = output(m), Y1 = output(m + 40), Y2 = output(1), Z0 = Y0, Z1 = Y1, Z2 = Y2;

@@ -349,7 +349,7 @@ TEST_CASE("packed layers as one job, their signs side by side, and rounded on re
     blk.infer(backend, const_view(X), 6, view(inferred), tape);
     CHECK((with_tape - inferred).cwiseAbs().maxCoeff() < 1e-5);
     subbit::streaming_arena arena;
-    blk.gather(arena);
+    blk.visit_signs([&](const auto&, auto& layer, auto factor) { (layer.*factor).move_to(arena); });
     blk.infer(backend, const_view(X), 6, view(gathered), tape);
     CHECK(gathered == inferred);
     rounded.infer(backend, const_view(X), 6, view(approximate), tape);

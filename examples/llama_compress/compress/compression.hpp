@@ -162,7 +162,7 @@ class compression {
             inputs.rows(), std::as_const(teacher_).rows(),
             weighted_loss(options_) ? subbit::const_span(importance) : std::span<const float>(), options_.window_tokens,
             [&](index first, index count) { inputs.release(first, count), teacher_.release(first, count); }};
-        prefetch(l + 1);
+        model_.prefetch(l + 1);
         nlohmann::json probes = nlohmann::json::array();
         auto report = to_json(reconstruct(blk, data,
                                           {.compressor = compressor,
@@ -227,7 +227,7 @@ class compression {
         auto X = embedded_states(backend_, *outer_, windows_.distillation, limits_);
         typename block_type::tape tape;
         for (index l = 0; l < blocks(); ++l) {
-            prefetch(l + 1);
+            model_.prefetch(l + 1);
             pass_on(backend_, load_original(l), options_.distillation_length(), X, tape, ranks_);
             report_step(watcher_, "teacher", static_cast<std::size_t>(l + 1), static_cast<std::size_t>(blocks()), -1);
         }
@@ -400,13 +400,6 @@ class compression {
         auto outer = upload(backend_, model_.template load_outer_layers<float>());
         model_.tensors().release();
         return outer;
-    }
-    /// Asks for a block's tensors, which will be read when the present one is finished.
-    void prefetch(index l) const {
-        if (l >= blocks()) return;
-        for (const auto& linear : model_.config().block(l).linears)
-            if (const auto name = block_prefix(l) + linear.stored_name() + ".weight"; model_.tensors().contains(name))
-                model_.tensors().prefetch(name);
     }
 
     /// A backend of the host's memory, for the few steps that are too small or too rare for another.

@@ -12,8 +12,8 @@
 
 namespace llama {
 
-/// A whole model in memory, and the keys and values of the tokens that it has seen. Its buffers are kept from token to
-/// token.
+/// A whole model in memory but for an embedding that is not also the head, and the keys and values of the tokens that
+/// it has seen. Its buffers are kept from token to token. Refers to the directory.
 template <class B>
 class running_model : public token_model {
   public:
@@ -22,13 +22,15 @@ class running_model : public token_model {
                   const model_rounding& rounding = {})
         : backend_(backend),
           config_(directory.config()),
-          context_(config_, capacity, rounding.packed),
-          embedding_(directory.load_embedding(rounding.head)),
-          own_head_(directory.load_own_head(rounding.head)),
+          context_(config_, capacity, for_prompts(rounding.packed)),
+          directory_(directory),
+          head_format_(rounding.head),
+          head_(directory.load_head(backend, rounding.head)),
           final_norm_(directory.load_final_norm<float>()) {
+        directory.prefetch(0);
         for (index l = 0; l < config_.num_hidden_layers; ++l) {
-            blocks_.push_back(directory.load_block<float>(l, context_));
-            blocks_.back().gather(signs_);
+            directory.prefetch(l + 1);
+            blocks_.push_back(directory.load_block(backend, l, context_, signs_));
             caches_.emplace_back(capacity, config_.key_width(), config_.block(l).attention.span);
             directory.tensors().release();
         }
@@ -45,30 +47,45 @@ class running_model : public token_model {
         append(tokens);
         rms_norm(backend_, const_view(X_).middle_rows(X_.rows() - 1, 1), subbit::const_span(final_norm_), config_.norm,
                  view(last_), inverse_rms_);
-        const row_table& head = own_head_.rows() != 0 ? own_head_ : embedding_;
-        head.multiply(backend_, {last_.data(), static_cast<std::size_t>(last_.size())}, scores_);
+        head_.multiply(backend_, {last_.data(), static_cast<std::size_t>(last_.size())}, scores_);
         return scores_;
     }
 
   private:
+    /// Nobody compares a prompt's sums with those of its tokens one by one.
+    static subbit::apply_options for_prompts(subbit::apply_options packed) {
+        using subbit::packed_precision;
+        if (packed.precision == packed_precision::exact) packed.precision = packed_precision::reordered;
+        return packed;
+    }
+
     /// Leaves the tokens' last hidden states in X_.
     void append(std::span<const std::int32_t> tokens) {
         X_.resize(std::ssize(tokens), config_.hidden_size);
         Y_.resize(X_.rows(), X_.cols());
-        for (index t = 0; t < X_.rows(); ++t) {
-            embedding_.read_embedding(tokens[static_cast<std::size_t>(t)], config_.embedding_scale,
-                                      {&X_(t, 0), static_cast<std::size_t>(X_.cols())});
-        }
+        for (index t = 0; t < X_.rows(); ++t)
+            embed(tokens[static_cast<std::size_t>(t)], {&X_(t, 0), static_cast<std::size_t>(X_.cols())});
+        if (!config_.tie_word_embeddings) directory_.tensors().release();
         for (std::size_t l = 0; l < blocks_.size(); ++l) {
             blocks_[l].infer_cached(backend_, const_view(X_), caches_[l], view(Y_), tape_);
             X_.swap(Y_);
         }
     }
 
+    /// A head of its own leaves no use for a table of the embedding: a token's row comes from the file.
+    void embed(std::int32_t token, std::span<float> x) const {
+        if (config_.tie_word_embeddings)
+            head_.read_embedding(token, config_.embedding_scale, x);
+        else
+            directory_.read_embedding(token, head_format_, x);
+    }
+
     const B& backend_;
     const model_config& config_;
     block_context<float> context_;
-    row_table embedding_, own_head_;  // own_head_ empty: tied to the embedding
+    const model_directory& directory_;
+    row_format head_format_;
+    row_table head_;
     vector<float> final_norm_;
     subbit::streaming_arena signs_;  // of all blocks, in the order of a pass
     std::vector<block<float>> blocks_;

@@ -176,13 +176,15 @@ class block : public block_weights<S, Memory> {
             });
     }
 
-    /// Moves the packed signs into adjacent memory, in the order in which a pass reads them.
-    void gather(subbit::streaming_arena& arena) {
+    /// Calls f(spec, layer, factor) for every factor of the low-rank layers, &type::V or &type::U, in the order in
+    /// which a pass reads them.
+    template <class F>
+    void visit_signs(F&& f) {
         using low_rank = subbit::low_rank_binary_linear<S>;
         for (const auto& job : layers_by_input)
             for (const auto factor : {&low_rank::V, &low_rank::U})
                 for (const linear_id id : job)
-                    if (layers[id].is_binary()) (layers[id].binary().layer.*factor).move_to(arena);
+                    if (layers[id].is_binary()) f(schema->linears[id], layers[id].binary().layer, factor);
     }
 
     /// Call it after an optimizer step: derives the signs from the parameters again.

@@ -9,16 +9,21 @@
 #include "model/stored_layer.hpp"
 #include "tokenizer/tokenizer.hpp"
 
+#include <subbit/backend/cpu/scratch.hpp>
 #include <subbit/backend/ops/rows.hpp>
 #include <subbit/backend/reference.hpp>
+#include <subbit/core/finite.hpp>
+#include <subbit/core/memory.hpp>
+#include <subbit/io/packed_layer.hpp>
 #include <subbit/io/safetensors.hpp>
 
 #include <algorithm>
-#include <cmath>
+#include <cstdint>
 #include <filesystem>
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace llama {
@@ -125,11 +130,27 @@ class model_directory {
         return norm<S>(config_.final_norm_name, config_.hidden_size);
     }
 
-    /// The embedding (vocabulary, d); it is read a few rows at a time.
-    row_table load_embedding(row_format format) const { return load_rows(config_.embedding_name, format); }
-    /// The head likewise, or an empty table where it is tied to the embedding.
-    row_table load_own_head(row_format format) const {
-        return config_.tie_word_embeddings ? row_table() : load_rows(config_.head_name, format);
+    /// The embedding (vocabulary, d); it is read a few rows at a time, by the threads of a backend.
+    template <subbit::host_backend B>
+    row_table load_embedding(const B& b, row_format format) const {
+        return load_rows(b, config_.embedding_name, format);
+    }
+    /// The output head likewise; where it is tied to the embedding, that.
+    template <subbit::host_backend B>
+    row_table load_head(const B& b, row_format format) const {
+        return load_rows(b, config_.tie_word_embeddings ? config_.embedding_name : config_.head_name, format);
+    }
+
+    /// The embedding of one token, as a table of that format would hold it, read from the file; value_error for an id
+    /// outside the vocabulary.
+    void read_embedding(std::int32_t id, row_format format, std::span<float> values) const {
+        require_token(id, config_.vocab_size);
+        const std::string& name = config_.embedding_name;
+        tensors_.expect_shape(name, {config_.vocab_size, config_.hidden_size});
+        row_table one(format, 1, config_.hidden_size);
+        tensors_.read_row(name, id, values);
+        set_finite_row(name, one, 0, values);
+        one.read_embedding(0, config_.embedding_scale, values);
     }
 
     /// The block refers to `context`, which must outlive it.
@@ -149,6 +170,46 @@ class model_directory {
         return result;
     }
 
+    /// A block for generation: its packed signs go into `signs`, in the order of a pass, by the threads of a backend.
+    template <subbit::host_backend B, class S>
+    block<S> load_block(const B& b, index number, block_context<S>& context, subbit::streaming_arena& signs) const {
+        block<S> result(context, number);
+        const std::string prefix = block_prefix(number);
+        const auto copy = [&b](std::span<const std::uint32_t> from, std::uint32_t* to) {
+            constexpr index together = 1 << 18;
+            b.parallel_for(std::ssize(from), together, [&](index begin, index end) {
+                std::copy(from.begin() + begin, from.begin() + end, to + begin);
+            });
+        };
+        result.visit(
+            [&](const linear_spec& spec, auto& layer) {
+                const std::string name = prefix + spec.name;
+                if (!subbit::holds_packed_layer(tensors_, name)) return void(layer = load_layer<S>(prefix, spec));
+                subbit::binary_linear<S> binary;
+                binary.layer = subbit::read_packed_scales<S>(tensors_, name);
+                require_described(prefix, spec, binary.layer.s_post.size(), binary.layer.s_pre.size());
+                layer = std::move(binary);
+            },
+            [&](const norm_spec& spec, auto& weight) { weight = norm<S>(prefix + spec.name, spec.size); });
+        result.visit_signs([&](const linear_spec& spec, auto& layer, auto factor) {
+            subbit::read_packed_signs(tensors_, prefix + spec.name, layer, factor, signs, copy);
+            tensors_.release();
+        });
+        return result;
+    }
+
+    /// Asks the system to load a block that will be needed soon, if there is one of that number.
+    void prefetch(index block) const {
+        if (block >= config_.num_hidden_layers) return;
+        for (const auto& spec : config_.block(block).linears) {
+            const std::string name = block_prefix(block) + spec.name;
+            auto names = subbit::packed_layer_tensors(tensors_, name);
+            if (names.empty()) names = {block_prefix(block) + spec.stored_name() + ".weight"};
+            for (const auto& tensor : names)
+                if (tensors_.contains(tensor)) tensors_.prefetch(tensor);
+        }
+    }
+
     /// One linear layer of a block on the host, dense or compressed.
     template <class S>
     linear_layer<S> load_linear(index block, const linear_spec& spec) const {
@@ -161,14 +222,33 @@ class model_directory {
         return path;
     }
 
-    row_table load_rows(const std::string& name, row_format format) const {
+    template <subbit::host_backend B>
+    row_table load_rows(const B& b, const std::string& name, row_format format) const {
         tensors_.expect_shape(name, {config_.vocab_size, config_.hidden_size});
         row_table table(format, config_.vocab_size, config_.hidden_size);
-        tensors_.for_each_row<float>(name, [&](index i, std::span<const float> row) {
-            if (!std::all_of(row.begin(), row.end(), [](float x) { return std::isfinite(x); })) fail_not_finite(name);
-            table.set_row(i, row);
+        tensors_.for_each_run(name, [&](const subbit::stored_rows& run) {
+            subbit::vectorized_for(b, run.count, 64, [&](index begin, index end) {
+                struct row_scratch;
+                const std::span<float> row(subbit::thread_scratch<row_scratch>().template reserve<float>(run.cols),
+                                           static_cast<std::size_t>(run.cols));
+                for (index i = begin; i < end; ++i) {
+                    run.read(i, row);
+                    set_finite_row(name, table, run.first + i, row);
+                }
+            });
         });
         return table;
+    }
+
+    void set_finite_row(const std::string& name, row_table& table, index i, std::span<const float> row) const {
+        const float* const values = row.data();
+        const index n = std::ssize(row);
+        int wrong = 0;
+#pragma omp simd reduction(| : wrong)
+        for (index c = 0; c < n; ++c)
+            wrong |= subbit::is_finite(values[c]) ? 0 : 1;
+        if (wrong != 0) fail_not_finite(name);
+        table.set_row(i, row);
     }
 
     template <class S>
@@ -204,15 +284,21 @@ class model_directory {
         return finite(name, tensors_.read_vector<S>(name));
     }
 
+    /// shape_error or format_error where a compressed layer is not what config.json says.
+    void require_described(const std::string& prefix, const linear_spec& spec, index rows, index cols) const {
+        const std::string name = prefix + spec.name;
+        subbit::require_shape(name.c_str(), rows, cols, spec.shape.rows, spec.shape.cols);
+        if (tensors_.contains(name + ".bias") != spec.bias)
+            throw subbit::format_error("tensor \"" + name + ".bias\" is " + (spec.bias ? "missing" : "there") +
+                                       ", which is not what config.json says of the layer");
+    }
+
     template <class S>
     linear_layer<S> load_layer(const std::string& prefix, const linear_spec& spec) const {
         const std::string name = prefix + spec.name;
         if (holds_compressed_layer(tensors_, name)) {
             auto layer = read_compressed_layer<S>(tensors_, name);
-            subbit::require_shape(name.c_str(), layer.rows(), layer.cols(), spec.shape.rows, spec.shape.cols);
-            if (tensors_.contains(name + ".bias") != spec.bias)
-                throw subbit::format_error("tensor \"" + name + ".bias\" is " + (spec.bias ? "missing" : "there") +
-                                           ", which is not what config.json says of the layer");
+            require_described(prefix, spec, layer.rows(), layer.cols());
             return layer;
         }
         const std::string weight = prefix + spec.stored_name() + ".weight",

@@ -10,6 +10,7 @@
 #include <subbit/core/memory.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -35,6 +36,13 @@ inline row_format parse_row_format(std::string_view name) {
     throw subbit::value_error("unknown row format '" + std::string(name) + "', expected f32, bf16 or int8");
 }
 
+/// value_error unless `id` is one of a vocabulary's.
+inline void require_token(std::int32_t id, index vocabulary) {
+    if (id < 0 || id >= vocabulary)
+        throw subbit::value_error("token " + std::to_string(id) + " is outside the vocabulary of " +
+                                  std::to_string(vocabulary));
+}
+
 /// A matrix (rows, cols) of finite numbers, written and read by rows and multiplied with vectors.
 class row_table {
   public:
@@ -55,15 +63,20 @@ class row_table {
     /// Row i becomes `values`, rounded to nearest.
     void set_row(index i, std::span<const float> values) {
         subbit::require_size("row_table: row", std::ssize(values), cols_);
+        const float* const from = values.data();
         if (format_ == row_format::f32) {
-            std::copy(values.begin(), values.end(), row<float>(i));
+            std::copy_n(from, cols_, row<float>(i));
         } else if (format_ == row_format::bf16) {
-            std::transform(values.begin(), values.end(), row<std::uint16_t>(i),
-                           [](float x) { return subbit::to_bf16(x); });
+            std::uint16_t* const to = row<std::uint16_t>(i);
+#pragma omp simd
+            for (index c = 0; c < cols_; ++c)
+                to[c] = subbit::to_bf16(from[c]);
         } else {
             const float inverse = unit(values, 127, scales_[static_cast<std::size_t>(i)]);
-            std::transform(values.begin(), values.end(), row<std::int8_t>(i),
-                           [inverse](float x) { return static_cast<std::int8_t>(std::nearbyint(x * inverse)); });
+            std::int8_t* const to = row<std::int8_t>(i);
+#pragma omp simd
+            for (index c = 0; c < cols_; ++c)
+                to[c] = static_cast<std::int8_t>(nearest(from[c] * inverse));
         }
     }
 
@@ -82,9 +95,7 @@ class row_table {
 
     /// A token's embedding, scale * row `id`; value_error for an id outside the table.
     void read_embedding(std::int32_t id, double scale, std::span<float> values) const {
-        if (id < 0 || id >= rows_)
-            throw subbit::value_error("token " + std::to_string(id) + " is outside the vocabulary of " +
-                                      std::to_string(rows_));
+        require_token(id, rows_);
         read_row(id, values);
         for (float& x : values)
             x *= static_cast<float>(scale);
@@ -117,11 +128,21 @@ class row_table {
         return reinterpret_cast<const T*>(bytes_.data()) + i * cols_;
     }
 
+    /// x rounded to nearest, ties to even, for |x| < 2^22: a float of 1.5 * 2^23 and more has no bits behind the point.
+    /// The compiler vectorizes this, unlike std::nearbyint.
+    static std::int32_t nearest(float x) {
+        constexpr float shift = 0x1.8p23F;
+        return std::bit_cast<std::int32_t>(x + shift) - std::bit_cast<std::int32_t>(shift);
+    }
+
     /// Sets `scale` to the value of one unit where the largest magnitude is `most` units; returns units per value.
     static float unit(std::span<const float> values, float most, float& scale) {
         float largest = 0;
-        for (const float x : values)
-            largest = std::max(largest, std::abs(x));
+        const float* const v = values.data();
+        const index n = std::ssize(values);
+#pragma omp simd reduction(max : largest)
+        for (index c = 0; c < n; ++c)
+            largest = std::max(largest, std::abs(v[c]));
         scale = largest / most;
         return largest > 0 ? most / largest : 0;
     }
@@ -152,7 +173,7 @@ class row_table {
         float x_scale = 0;
         const float inverse = unit(x, static_cast<float>(most), x_scale);
         std::transform(x.begin(), x.end(), v,
-                       [inverse](float f) { return static_cast<std::int16_t>(std::nearbyint(f * inverse)); });
+                       [inverse](float f) { return static_cast<std::int16_t>(nearest(f * inverse)); });
         struct integer_sums;
         auto* const sums = subbit::thread_scratch<integer_sums>().template reserve<std::int32_t>(rows_);
         subbit::byte_products(b, {row<std::int8_t>(0), rows_, cols_}, {v, static_cast<std::size_t>(cols_)},

@@ -14,28 +14,44 @@
 #include <cstring>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace subbit {
 
+namespace detail {
+
+inline void copy_words(std::span<const std::uint32_t> from, std::uint32_t* to) {
+    std::copy(from.begin(), from.end(), to);
+}
+
+}  // namespace detail
+
 /// A rows x cols matrix of +1 and -1, one bit an entry, in the layout of bit_view.hpp; at first all entries are -1.
 class bit_matrix {
   public:
+    using allocator = streaming_allocator<std::uint32_t>;
+
     bit_matrix() = default;
     /// Throws shape_error for a negative size.
-    bit_matrix(index rows, index cols) : rows_(rows), cols_(cols) {
-        if (rows < 0 || cols < 0) throw shape_error("bit matrix of " + shape_text(rows, cols));
-        words_.resize(static_cast<std::size_t>(bit_layout::word_count(rows, cols)));
+    bit_matrix(index rows, index cols) : bit_matrix(rows, cols, allocator()) {
+        std::fill(words_.begin(), words_.end(), 0U);
     }
 
-    /// Takes over stored words. Throws shape_error unless their number is that of a rows x cols matrix, format_error if
-    /// a bit of the padding is set.
-    static bit_matrix from_words(index rows, index cols, std::span<const std::uint32_t> words) {
-        bit_matrix m(rows, cols);
+    /// Takes over stored words, into an arena where `memory` is one's. copy(from, to) writes the span `from` to `to`,
+    /// perhaps by several threads. Throws shape_error unless their number is that of a rows x cols matrix,
+    /// format_error if a bit of the padding is set.
+    template <class Copy>
+    static bit_matrix from_words(index rows, index cols, std::span<const std::uint32_t> words, allocator memory,
+                                 Copy&& copy) {
+        bit_matrix m(rows, cols, memory);
         require_size("bit matrix", std::ssize(words), m.word_count());
-        std::copy(words.begin(), words.end(), m.words_.begin());
+        copy(words, m.words_.data());
         m.require_clear_padding();
         return m;
+    }
+    static bit_matrix from_words(index rows, index cols, std::span<const std::uint32_t> words) {
+        return from_words(rows, cols, words, {}, detail::copy_words);
     }
 
     /// The signs of W, with sign(0) = +1 and sign(NaN) = -1.
@@ -64,7 +80,9 @@ class bit_matrix {
 
     /// Moves the words to the end of `arena`, which must outlive this matrix.
     void move_to(streaming_arena& arena) {
-        words_ = decltype(words_)(words_.begin(), words_.end(), streaming_allocator<std::uint32_t>(arena));
+        decltype(words_) moved(words_.size(), allocator(arena));
+        std::copy(words_.begin(), words_.end(), moved.begin());
+        words_ = std::move(moved);
     }
 
     /// Sets the 32 entries of row i that begin at column 32*col_group; bits beyond the last column must be zero.
@@ -83,6 +101,12 @@ class bit_matrix {
     }
 
   private:
+    /// With words of any value.
+    bit_matrix(index rows, index cols, allocator memory) : rows_(rows), cols_(cols), words_(memory) {
+        if (rows < 0 || cols < 0) throw shape_error("bit matrix of " + shape_text(rows, cols));
+        words_.resize(static_cast<std::size_t>(bit_layout::word_count(rows, cols)));
+    }
+
     std::uint32_t* tile(index row_group, index col_group) {
         return words_.data() + (row_group * bit_layout::col_groups(cols_) + col_group) * bit_layout::tile_rows;
     }
@@ -91,9 +115,10 @@ class bit_matrix {
         const bit_view v = view();
         const index tail = cols_ % bit_layout::tile_cols;
         const std::uint32_t used = tail == 0 ? ~0u : (1u << tail) - 1;
-        for (index i = 0; i < v.row_groups() * bit_layout::tile_rows; ++i)
-            for (index g = 0; g < v.col_groups(); ++g) {
-                const std::uint32_t allowed = i >= rows_ ? 0u : g + 1 == v.col_groups() ? used : ~0u;
+        const index last = v.col_groups() - 1;
+        for (index i = tail == 0 ? rows_ : 0; i < v.row_groups() * bit_layout::tile_rows; ++i)
+            for (index g = i < rows_ ? last : 0; g <= last; ++g) {
+                const std::uint32_t allowed = i < rows_ ? used : 0u;
                 if ((v.word(i, g) & ~allowed) != 0)
                     throw format_error("bit matrix of " + shape_text(rows_, cols_) + ": a padding bit of row " +
                                        std::to_string(i) + " is set, expected 0");
@@ -102,7 +127,7 @@ class bit_matrix {
 
     index rows_ = 0;
     index cols_ = 0;
-    std::vector<std::uint32_t, streaming_allocator<std::uint32_t>> words_;
+    std::vector<std::uint32_t, allocator> words_;
 };
 
 namespace detail {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <new>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #if defined(__linux__)
@@ -64,7 +65,7 @@ class streaming_arena {
     }
 
   private:
-    static constexpr std::size_t slab_size = std::size_t{1} << 24;  // the unused part is never touched
+    static constexpr std::size_t slab_size = std::size_t{1} << 26;  // the unused part is never touched
 
     struct slab {
         std::byte* memory;
@@ -75,7 +76,8 @@ class streaming_arena {
 };
 
 /// Allocates streaming memory, from an arena if it is given one, which must outlive the memory. A copy of a container
-/// allocates outside the arena.
+/// allocates outside the arena. Numbers that are given no value stay as the memory was, so that a container which is
+/// filled next is written once.
 template <class T>
 struct streaming_allocator {
     using value_type = T;
@@ -93,6 +95,14 @@ struct streaming_allocator {
     }
     void deallocate(T* p, std::size_t n) {
         if (arena_ == nullptr) streaming_memory::deallocate(p, n * sizeof(T));
+    }
+    template <class U>
+    void construct(U* p) {
+        ::new (static_cast<void*>(p)) U;
+    }
+    template <class U, class... Arguments>
+    void construct(U* p, Arguments&&... arguments) {
+        ::new (static_cast<void*>(p)) U(std::forward<Arguments>(arguments)...);
     }
     streaming_allocator select_on_container_copy_construction() const { return {}; }
     constexpr streaming_arena* arena() const { return arena_; }

@@ -88,6 +88,22 @@ void decode_each(std::span<const std::byte> bytes, std::span<Scalar> out, Conver
     }
 }
 
+/// decode_floats() of arguments that have been checked.
+template <std::floating_point Scalar>
+void decode_known(dtype type, std::span<const std::byte> bytes, std::span<Scalar> out) {
+    if (out.empty()) return;
+    if (type == dtype_of<Scalar>)
+        std::memcpy(out.data(), bytes.data(), bytes.size());
+    else if (type == dtype::f64)
+        decode_each<double>(bytes, out, [](double x) { return x; });
+    else if (type == dtype::f32)
+        decode_each<float>(bytes, out, [](float x) { return x; });
+    else if (type == dtype::f16)
+        decode_each<std::uint16_t>(bytes, out, [](std::uint16_t h) { return from_f16(h); });
+    else
+        decode_each<std::uint16_t>(bytes, out, [](std::uint16_t h) { return from_bf16(h); });
+}
+
 template <class Stored, class Convert, class Scalar>
 void encode_each(std::span<const Scalar> values, std::span<std::byte> bytes, Convert convert) {
     const Scalar* in = values.data();
@@ -107,17 +123,7 @@ void decode_floats(dtype type, std::span<const std::byte> bytes, std::span<Scala
     if (!is_floating(type) || bytes.size() != out.size() * static_cast<std::size_t>(size_of(type)))
         throw value_error("cannot decode " + std::to_string(bytes.size()) + " bytes of " + std::string(name_of(type)) +
                           " into " + std::to_string(out.size()) + " floats");
-    if (out.empty()) return;
-    if (type == dtype_of<Scalar>)
-        std::memcpy(out.data(), bytes.data(), bytes.size());
-    else if (type == dtype::f64)
-        detail::decode_each<double>(bytes, out, [](double x) { return x; });
-    else if (type == dtype::f32)
-        detail::decode_each<float>(bytes, out, [](float x) { return x; });
-    else if (type == dtype::f16)
-        detail::decode_each<std::uint16_t>(bytes, out, [](std::uint16_t h) { return from_f16(h); });
-    else
-        detail::decode_each<std::uint16_t>(bytes, out, [](std::uint16_t h) { return from_bf16(h); });
+    detail::decode_known(type, bytes, out);
 }
 
 /// The bytes of `values` stored as the floating `type`, rounded to nearest (from double to 16 bits by way of float);

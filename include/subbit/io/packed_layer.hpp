@@ -21,6 +21,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -52,10 +53,12 @@ void require_storable(const std::string& tensor, const vector<S>& v, dtype type)
     }
 }
 
-inline bit_matrix read_bits(const safetensors_reader& file, const std::string& tensor, index rows, index cols) {
+template <class Copy>
+bit_matrix read_bits(const safetensors_reader& file, const std::string& tensor, index rows, index cols,
+                     bit_matrix::allocator memory, Copy&& copy) {
     file.expect_shape(tensor, {bit_layout::row_groups(rows), bit_layout::col_groups(cols), bit_layout::tile_rows});
     try {
-        return bit_matrix::from_words(rows, cols, file.raw<std::uint32_t>(tensor));
+        return bit_matrix::from_words(rows, cols, file.raw<std::uint32_t>(tensor), memory, copy);
     } catch (const format_error& e) {
         throw format_error("tensor " + in_quotes(tensor) + ": " + e.what());
     }
@@ -167,24 +170,52 @@ inline std::vector<std::string> packed_layer_tensors(const safetensors_reader& f
     return names;
 }
 
-/// Reads a low-rank layer; format_error or shape_error naming the tensor if something is missing or does not fit.
+namespace detail {
+
+/// The rank of a low-rank layer of m x n.
+inline index read_rank(const safetensors_reader& file, const std::string& name, index m, index n) {
+    const index rank = read_count(file, name + ".rank", "rank", name + ".U");
+    // A rank above the smaller side is useless, and a very large one would overflow the sizes of the signs.
+    const index largest = std::min(m, n);
+    if (rank > largest)
+        throw format_error("tensor " + in_quotes(name + ".U") + ": rank " + std::to_string(rank) + " of a layer of " +
+                           shape_text(m, n) + ", expected at most " + std::to_string(largest));
+    return rank;
+}
+
+}  // namespace detail
+
+/// A low-rank layer without its signs, which read_packed_signs() adds; throws like read_packed_layer.
 template <class S>
-low_rank_binary_linear<S> read_packed_layer(const safetensors_reader& file, const std::string& name) {
+low_rank_binary_linear<S> read_packed_scales(const safetensors_reader& file, const std::string& name) {
     detail::require_known_version(file, name + ".U");
     low_rank_binary_linear<S> layer;
     layer.s_post = detail::read_finite<S>(file, name + ".s_post");
     layer.s_pre = detail::read_finite<S>(file, name + ".s_pre");
-    const index rank = detail::read_count(file, name + ".rank", "rank", name + ".U");
-    // A rank above the smaller side is useless, and a very large one would overflow the sizes below.
-    const index largest = std::min(layer.s_post.size(), layer.s_pre.size());
-    if (rank > largest)
-        throw format_error("tensor " + in_quotes(name + ".U") + ": rank " + std::to_string(rank) + " of a layer of " +
-                           shape_text(layer.s_post.size(), layer.s_pre.size()) + ", expected at most " +
-                           std::to_string(largest));
-    layer.U = detail::read_bits(file, name + ".U", layer.s_post.size(), rank);
-    layer.V = detail::read_bits(file, name + ".V", rank, layer.s_pre.size());
+    const index rank = detail::read_rank(file, name, layer.s_post.size(), layer.s_pre.size());
     layer.s_mid = detail::read_optional<S>(file, name + ".s_mid", rank);
     layer.bias = detail::read_optional<S>(file, name + ".bias", layer.s_post.size());
+    return layer;
+}
+
+/// The signs of one factor, &layer_type::U or &layer_type::V, of a layer that has its scales; `memory` and `copy` as in
+/// bit_matrix::from_words(). Throws like read_packed_layer.
+template <class S, class Copy>
+void read_packed_signs(const safetensors_reader& file, const std::string& name, low_rank_binary_linear<S>& layer,
+                       bit_matrix low_rank_binary_linear<S>::*factor, bit_matrix::allocator memory, Copy&& copy) {
+    const index m = layer.s_post.size(), n = layer.s_pre.size(), rank = detail::read_rank(file, name, m, n);
+    layer.*factor = factor == &low_rank_binary_linear<S>::U
+                        ? detail::read_bits(file, name + ".U", m, rank, memory, copy)
+                        : detail::read_bits(file, name + ".V", rank, n, memory, copy);
+}
+
+/// Reads a low-rank layer; format_error or shape_error naming the tensor if something is missing or does not fit.
+template <class S>
+low_rank_binary_linear<S> read_packed_layer(const safetensors_reader& file, const std::string& name) {
+    using layer_type = low_rank_binary_linear<S>;
+    layer_type layer = read_packed_scales<S>(file, name);
+    for (const auto factor : {&layer_type::U, &layer_type::V})
+        read_packed_signs(file, name, layer, factor, {}, detail::copy_words);
     return layer;
 }
 
@@ -203,7 +234,7 @@ residual_binary_linear<S> read_residual_layer(const safetensors_reader& file, co
         binary_path<S> path;
         path.s_post = detail::read_finite<S>(file, prefix + ".s_post");
         path.s_pre = detail::read_finite<S>(file, prefix + ".s_pre");
-        path.B = detail::read_bits(file, prefix + ".B", path.s_post.size(), path.s_pre.size());
+        path.B = detail::read_bits(file, prefix + ".B", path.s_post.size(), path.s_pre.size(), {}, detail::copy_words);
         layer.paths.push_back(std::move(path));
     }
     layer.bias = detail::read_optional<S>(file, name + ".bias", layer.rows());

@@ -33,9 +33,9 @@ class safetensors_file {
     /// The tensors, in the order of their bytes.
     const std::vector<tensor_info>& tensors() const { return contents_.tensors; }
     const std::map<std::string, std::string>& metadata() const { return contents_.metadata; }
-    /// Asks the system to load a tensor's bytes.
-    void prefetch(const tensor_info& tensor) const {
-        if (mapping_) mapping_->prefetch(tensor.bytes);
+    /// Asks the system to load bytes of tensors.
+    void prefetch(std::span<const std::byte> part) const {
+        if (mapping_) mapping_->prefetch(part);
     }
     /// Gives the file's loaded pages back to the system.
     void release() const {

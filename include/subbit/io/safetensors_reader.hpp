@@ -25,6 +25,26 @@
 
 namespace subbit {
 
+/// Rows of a stored matrix of floats, those from `first` on.
+struct stored_rows {
+    dtype type;
+    index first, count, cols;
+    std::span<const std::byte> bytes;
+
+    index row_bytes() const { return cols * size_of(type); }
+    /// At most `most` rows from the i-th of these on.
+    stored_rows rows(index i, index most) const {
+        most = std::min(most, count - i);
+        return {type, first + i, most, cols,
+                bytes.subspan(static_cast<std::size_t>(i * row_bytes()), static_cast<std::size_t>(most * row_bytes()))};
+    }
+    /// The i-th row, converted; `out` has as many numbers.
+    template <std::floating_point Scalar>
+    void read(index i, std::span<Scalar> out) const {
+        detail::decode_known(type, rows(i, 1).bytes, out);
+    }
+};
+
 /// All tensors of a model. The files are memory-mapped, so a tensor is read only when it is used.
 class safetensors_reader {
   public:
@@ -92,28 +112,45 @@ class safetensors_reader {
         return m;
     }
 
-    /// Calls f(i, row) for each row of a matrix of floats, in order, and gives pages that were read back to the system,
-    /// so that a large tensor is never in memory as a whole. Throws like read_matrix.
+    /// Calls f(rows) for runs of rows of a matrix of floats, in order. The next run is loaded meanwhile, and pages that
+    /// were read are given back to the system, so that a large tensor is never in memory as a whole. Throws like
+    /// read_matrix.
+    template <class F>
+    void for_each_run(std::string_view name, F&& f) const {
+        const stored_rows all = rows_of(name);
+        constexpr index run_bytes = 1 << 25;
+        const index together = run_bytes / std::max<index>(all.row_bytes(), 1) + 1;
+        for (index i = 0; i < all.count; i += together) {
+            const auto next = all.rows(std::min(i + together, all.count), together);
+            file_of(name).prefetch(next.bytes);
+            f(all.rows(i, together));
+            release();
+        }
+    }
+    /// Calls f(i, row) for each row of a matrix of floats, likewise.
     template <std::floating_point Scalar, class F>
     void for_each_row(std::string_view name, F&& f) const {
-        const tensor_info& tensor = of_order(name, 2, "a matrix");
-        if (!is_floating(tensor.type)) fail_type(tensor, "F64, F32, F16 or BF16");
-        const auto row_bytes = static_cast<std::size_t>(tensor.shape[1] * size_of(tensor.type));
-        std::vector<Scalar> row(static_cast<std::size_t>(tensor.shape[1]));
-        constexpr index rows_between_releases = 1024;
-        for (index i = 0; i < tensor.shape[0]; ++i) {
-            decode_floats(tensor.type, tensor.bytes.subspan(static_cast<std::size_t>(i) * row_bytes, row_bytes),
-                          std::span<Scalar>(row));
-            f(i, std::span<const Scalar>(row));
-            if ((i + 1) % rows_between_releases == 0) release();
-        }
-        release();
+        std::vector<Scalar> row(static_cast<std::size_t>(rows_of(name).cols));
+        for_each_run(name, [&](const stored_rows& run) {
+            for (index i = 0; i < run.count; ++i) {
+                run.read(i, std::span<Scalar>(row));
+                f(run.first + i, std::span<const Scalar>(row));
+            }
+        });
+    }
+    /// One row of a matrix of floats; throws like read_matrix, and shape_error where row.size() is not the columns'
+    /// number.
+    template <std::floating_point Scalar>
+    void read_row(std::string_view name, index i, std::span<Scalar> row) const {
+        const stored_rows all = rows_of(name);
+        require_size(std::string(name).c_str(), std::ssize(row), all.cols);
+        all.read(i, row);
     }
 
     /// Asks the system to load a tensor that will be needed soon; format_error naming it if there is none.
     void prefetch(std::string_view name) const {
-        const auto found = places_.find(name);
-        files_[found == places_.end() ? 0 : found->second.file].prefetch(info(name));
+        const tensor_info& tensor = info(name);
+        file_of(name).prefetch(tensor.bytes);
     }
 
     /// Gives the files' loaded pages back to the system, once what was read has been copied.
@@ -142,6 +179,14 @@ class safetensors_reader {
     }
 
   private:
+    const safetensors_file& file_of(std::string_view name) const { return files_[places_.find(name)->second.file]; }
+
+    stored_rows rows_of(std::string_view name) const {
+        const tensor_info& tensor = of_order(name, 2, "a matrix");
+        if (!is_floating(tensor.type)) fail_type(tensor, "F64, F32, F16 or BF16");
+        return {tensor.type, 0, tensor.shape[0], tensor.shape[1], tensor.bytes};
+    }
+
     struct place {
         std::size_t file, tensor;
     };

@@ -4,6 +4,7 @@
 #include <subbit/backend/cpu/kernels/gemm_kernel_x86.hpp>
 #include <subbit/backend/cpu/kernels/gemm_pack_x86.hpp>
 #include <subbit/backend/cpu/kernels/gemm_products.hpp>
+#include <subbit/backend/cpu/kernels/packed_kernel_amx.hpp>
 #include <subbit/backend/cpu/kernels/packed_kernel_int8.hpp>
 #include <subbit/backend/cpu/kernels/packed_kernel_neon.hpp>
 #include <subbit/backend/cpu/kernels/packed_kernel_x86.hpp>
@@ -67,6 +68,17 @@ void with_byte_kernel(const B& b, F&& f) {
     if (b.instructions() == isa::neon) return f(neon_arch{});
 #endif
     with_arch(b, f);
+}
+
+/// The same for layers, of which many vectors may be multiplied in another way than few.
+template <class S, class B, class F>
+void with_layer_kernel(const B& b, packed_precision wanted, F&& f) {
+#if SUBBIT_X86
+    if constexpr (std::same_as<S, float>)
+        if (wanted == packed_precision::reordered && b.instructions() == isa::avx512 && detect_matrix_units())
+            return f(avx512_arch{}, amx_kernel{});
+#endif
+    with_packed_kernel<S>(b, wanted, f);
 }
 
 }  // namespace subbit::cpu_kernels

@@ -40,6 +40,13 @@ template <index Most, class F>
     }
 }
 
+/// The kernel for the vectors that are left when Kernel has taken as many as it can at once; void: the same, one by
+/// one.
+template <class Kernel>
+struct fewer_vectors {
+    using kernel = void;
+};
+
 /// For any processor and any scalar: without tables, the sign bit of each value is flipped in batches of rows.
 template <class Arch, class Real, class Simd = xsimd::default_arch>
 struct packed_kernel {

@@ -15,14 +15,22 @@
 
 namespace subbit::cpu_kernels {
 
-/// Prefetches bits from memory. The processor prefetches a long row of tiles by itself, but stops at the end of a page,
-/// so some lines are prefetched two pages ahead. Rows of less than a page end before it has recognized them, so every
-/// line is prefetched, far enough ahead to be beyond all rows that are being read, possibly in the next matrix.
+/// Prefetches bits from memory. The processor prefetches a long row of tiles by itself, but stops at the end of a page.
+/// On AMD's processors it is enough to prefetch some lines two pages ahead, and more would cost time; Intel's follow
+/// eight rows at once less well, so there every line is prefetched. Rows of less than a page end before they are
+/// recognized, so every line is prefetched, far enough ahead to be beyond all rows that are being read, possibly in the
+/// next matrix.
 struct packed_prefetch {
     index mask, words;  ///< columns c of tiles with (c & mask) == 0 ask for the line that many words ahead
 
     explicit packed_prefetch(index col_groups)
-        : mask(col_groups < 64 ? 0 : 7), words((col_groups < 64 ? 320 : 128) * bit_layout::tile_rows) {}
+        : mask(col_groups < 64 || every_line() ? 0 : 7), words((col_groups < 64 ? 320 : 128) * bit_layout::tile_rows) {}
+
+  private:
+    static bool every_line() {
+        static const bool every = __builtin_cpu_is("intel") != 0;
+        return every;
+    }
 };
 
 /// +1 in the lanes that `plus` names, -1 in the others.

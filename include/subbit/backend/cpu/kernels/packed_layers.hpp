@@ -105,9 +105,11 @@ void packed_layers(Arch arch, executor ex, std::span<const layer_output<Real>> l
         // Enough vectors: every thread takes its own through both products. Few: they share the rows.
         if (X.rows >= Kernel::max_vectors * ex.threads())
             ex.when(packed_work(some) * static_cast<double>(X.rows), packed_serial_work)
-                .for_chunks(X.rows, 4 * Kernel::max_vectors, [&](index begin, index end) {
-                    packed_few_layers<Kernel>(arch, executor(), some, X.middle_rows(begin, end - begin), begin);
-                });
+                .for_chunks(X.rows, std::max<index>(Kernel::max_vectors, std::min<index>(4 * Kernel::max_vectors, 16)),
+                            [&](index begin, index end) {
+                                packed_few_layers<Kernel>(arch, executor(), some, X.middle_rows(begin, end - begin),
+                                                          begin);
+                            });
         else
             packed_few_layers<Kernel>(arch, ex, some, X, 0);
     }

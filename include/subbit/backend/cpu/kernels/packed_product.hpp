@@ -15,6 +15,7 @@
 #include <atomic>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
 namespace subbit::cpu_kernels {
 
@@ -155,16 +156,20 @@ void packed_block(Arch arch, executor ex, std::span<const packed_operand<Real>> 
     });
 }
 
-/// The same for every row of the X, which have as many.
+/// The same for every row of the X from t on; they have as many.
 template <class Kernel, class Arch, class Real, class Store>
-void packed_products(Arch arch, executor ex, std::span<const packed_operand<Real>> products, Store&& store) {
+void packed_products(Arch arch, executor ex, std::span<const packed_operand<Real>> products, Store&& store,
+                     index t = 0) {
+    using fewer = typename fewer_vectors<Kernel>::kernel;
     const index vectors = products.front().X.rows;
-    index t = 0;
     if constexpr (Kernel::max_vectors > 1)
         for (; t + Kernel::max_vectors <= vectors; t += Kernel::max_vectors)
             packed_block<Kernel::max_vectors, Kernel>(arch, ex, products, t, store);
-    for (; t < vectors; ++t)
-        packed_block<1, Kernel>(arch, ex, products, t, store);
+    if constexpr (!std::is_void_v<fewer>)
+        packed_products<fewer>(arch, ex, products, store, t);
+    else
+        for (; t < vectors; ++t)
+            packed_block<1, Kernel>(arch, ex, products, t, store);
 }
 
 struct packed_transpose_scratch;

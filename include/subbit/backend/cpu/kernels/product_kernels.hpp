@@ -46,8 +46,8 @@ bool solve_positive_definite(const machine& m, matrix_view<S> G, matrix_view<S> 
 template <class S>
 void layer_products(const machine& m, std::span<const layer_output<S>> layers, matrix_view<const S> X,
                     packed_precision wanted) {
-    with_packed_kernel<S>(m, wanted,
-                          [&](auto arch, auto kernel) { packed_layers<decltype(kernel)>(arch, m.exec(), layers, X); });
+    with_layer_kernel<S>(m, wanted,
+                         [&](auto arch, auto kernel) { packed_layers<decltype(kernel)>(arch, m.exec(), layers, X); });
 }
 
 template <class S>
