@@ -28,8 +28,8 @@ TEST_CASE("a weight in a Map, a Ref, a block or of the other order is factorized
     const Eigen::Map<const Eigen::RowVectorXd> moments(numbers.data(), 23);
     CHECK(dual_svid(b, map, {.rank = 5, .input = moments}).U == want.U);
     CHECK(dual_svid(b, map, {.rank = 5, .input = std::span<const double>(numbers)}).U == want.U);
-    wide.col(7).head(23) = in;
-    CHECK(dual_svid(b, map, {.rank = 5, .input = wide.col(7).head(23)}).U == want.U);
+    wide.col(45).head(23) = in;
+    CHECK(dual_svid(b, map, {.rank = 5, .input = wide.col(45).head(23)}).U == want.U);
 
     CHECK(residual_svid(b, part, {}).error == residual_svid(b, W, {}).error);
 }
