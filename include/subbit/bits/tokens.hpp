@@ -38,7 +38,7 @@ template <class Y>
 void fit_outputs(Y& y, index tokens, index rows) {
     if constexpr (std::derived_from<Y, Eigen::PlainObjectBase<Y>>)
         Y::ColsAtCompileTime == 1 ? y.resize(tokens * rows, 1) : y.resize(tokens, rows);
-    else if constexpr (requires { y.resize(std::size_t{}); })
+    else if constexpr (!std::derived_from<Y, Eigen::DenseBase<Y>> && requires { y.resize(std::size_t{}); })
         y.resize(static_cast<std::size_t>(tokens * rows));
 }
 
