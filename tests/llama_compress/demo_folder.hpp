@@ -67,8 +67,9 @@ class demo_folder {
         }
         change(all);
         subbit::safetensors_writer file;
-        for (const auto& [name, t] : all)
-            file.add_lazily(name, t.type, t.shape, [&t] { return t.bytes; });
+        for (const auto& entry : all)
+            file.add_lazily(entry.first, entry.second.type, entry.second.shape,
+                            [&entry] { return entry.second.bytes; });
         file.write(model / "model.safetensors");
         return *this;
     }

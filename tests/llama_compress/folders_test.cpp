@@ -277,9 +277,9 @@ TEST_CASE("a weight that no scale can hold is named before the work, and nothing
         demo.tensors([&](tensor_map& t) { t.at(name).set(1000, value); });
     };
     set(up, 1e30F);
-    check_failed(compressed(demo), 1, {up, "(448x192)", "9.953038e+29", "65504"});
+    check_failed(compressed(demo), 1, {up, "(448x192)", "e+30", "65504"});
     set("model.embed_tokens.weight", 1e30F);
-    check_failed(compressed(demo), 1, {"model.embed_tokens.weight", "9.953038e+29"});
+    check_failed(compressed(demo), 1, {"model.embed_tokens.weight", "e+30"});
     set(up, std::numeric_limits<float>::quiet_NaN());
     check_failed(compressed(demo), 1, {up, "not finite"});
     CHECK(!fs::exists(demo.folder / "out"));
