@@ -9,7 +9,8 @@
 
 Every quantity "x" is that of the whole run over that of the job measured. "A block's" is the difference of the two jobs,
 "rest" is what is left of the job on one block: embedding and head. Factors are the measured job's where nothing is said.
-Tuning's steps are counted by tokens, so where windows become longer it is a little too much.
+Iterations are those of the solver, and 25 where the result is refined, which is what the program's own estimate
+takes for that. Tuning's steps are counted by tokens, so where windows become longer it is a little too much.
 """
 
 import sys
@@ -32,6 +33,10 @@ def longest_share(costs, machines):
     return max(load)
 
 
+def iterations_of(settings):
+    return settings["iterations"] + (25 if settings["refine"] else 0)
+
+
 def whole_options(settings, given):
     """The settings of the run that is predicted."""
     whole = {"windows": given.whole_windows, "window-tokens": given.whole_window_tokens}
@@ -39,7 +44,8 @@ def whole_options(settings, given):
         name, _, value = option.partition("=")
         if name not in settings:
             raise ValueError(f"--whole {option}: the report has no setting {name}")
-        whole[name] = type(settings[name])(value)
+        kind = type(settings[name])
+        whole[name] = value not in ("0", "false") if kind is bool else kind(value)
     return {**settings, **whole}
 
 
@@ -67,7 +73,7 @@ def predict(one, two, blocks, machines, whole, network):
         moved = steps * 8 * 8 * one["totals"]["factorized_bytes"] / network
     times = {
         "calibration": (rest["calibration"] + blocks * block["calibration"]) * tokens / machines,
-        "factorization": blocks * block["block: factorize"] * ratio("iterations") / gain,
+        "factorization": blocks * block["block: factorize"] * iterations_of(whole) / iterations_of(small) / gain,
         "tuning": blocks * (block.get("block: tune", 0) * tokens * epochs / min(machines, whole["batch"]) + moved),
         "windows": blocks * (block["block: measure"] + block["block: pass on"]) * tokens / machines,
         "files": blocks * (block["block: read"] + block["block: save"]),

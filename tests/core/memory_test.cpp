@@ -5,7 +5,10 @@
 #include "support/strided.hpp"
 
 #include <doctest/doctest.h>
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -63,6 +66,24 @@ TEST_CASE("sign matrices in an arena: the same signs, one after the other; copie
         CHECK(copy.words().data() != words);
     }
     CHECK(copy == V);
+}
+
+TEST_CASE("stored words go straight into an arena, by whatever copies them") {
+    const auto V = bit_matrix::pack(random_matrix<float>(33, 70, 1)),
+               U = bit_matrix::pack(random_matrix<float>(20, 5, 2));
+    streaming_arena arena;
+    int copies = 0;
+    const auto copy = [&](std::span<const std::uint32_t> from, std::uint32_t* to) {
+        ++copies;
+        std::copy(from.rbegin(), from.rend(), std::make_reverse_iterator(to + from.size()));
+    };
+    const auto v = bit_matrix::from_words(33, 70, V.words(), arena, copy),
+               u = bit_matrix::from_words(20, 5, U.words(), arena, copy);
+    CHECK(v == V);
+    CHECK(u == U);
+    CHECK(copies == 2);
+    CHECK(u.words().data() == v.words().data() + v.word_count());
+    CHECK(bit_matrix(3, 40) == bit_matrix::from_words(3, 40, std::vector<std::uint32_t>(32)));
 }
 
 }  // namespace subbit::testing

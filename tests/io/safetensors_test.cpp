@@ -250,6 +250,22 @@ TEST_CASE("a matrix row by row, and a file that is given back and read again") {
             CHECK(std::equal(row.begin(), row.end(), &expected(i, 0), &expected(i, 0) + 7));
         });
         CHECK(next == 3000);
+        next = 0;
+        reader.for_each_run(name, [&](const stored_rows& run) {
+            CHECK(run.first == next);
+            CHECK(run.cols == 7);
+            std::vector<float> last(7);
+            run.read(run.count - 1, std::span<float>(last));
+            CHECK(std::equal(last.begin(), last.end(), &expected(run.first + run.count - 1, 0)));
+            next += run.count;
+        });
+        CHECK(next == 3000);
+        std::vector<float> row(7), wide(8);
+        for (const subbit::index i : {0, 1234, 2999}) {
+            reader.read_row(name, i, std::span<float>(row));
+            CHECK(std::equal(row.begin(), row.end(), &expected(i, 0)));
+        }
+        check_throws<shape_error>([&] { reader.read_row(name, 0, std::span<float>(wide)); }, {name, "8", "7"});
         reader.release();
         CHECK(reader.read_matrix<float>(name) == expected);
     }

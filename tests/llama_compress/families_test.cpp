@@ -151,6 +151,42 @@ TEST_CASE("token by token, every family has the scores of one pass over the text
     }
 }
 
+TEST_CASE("a token's embedding is read from the file as a table would hold it, and must be finite and in the vocabulary") {
+    const temporary_directory folder;
+    write_tiny_model(folder / "model", {.tied = false});
+    const std::string name = "model.embed_tokens.weight";
+    std::vector<float> read(128), held(128);
+    {
+        const model_directory model(folder / "model");
+        for (const auto format : {row_format::f32, row_format::bf16, row_format::int8}) {
+            const auto table = model.load_embedding(subbit::cpu({.threads = 2}), format);
+            for (const std::int32_t token : {0, 100, 256}) {
+                model.read_embedding(token, format, read);
+                table.read_embedding(token, model.config().embedding_scale, held);
+                CHECK(read == held);
+            }
+        }
+        CHECK_THROWS_AS(model.read_embedding(257, row_format::f32, read), subbit::value_error);
+        CHECK_THROWS_AS(model.read_embedding(-1, row_format::f32, read), subbit::value_error);
+    }
+    const auto file = folder / "model" / "model.safetensors";
+    std::string bytes = contents_of(file);
+    {
+        const subbit::safetensors_reader reader(file);
+        const auto tensor = reader.info(name).bytes.subspan(0, 256);
+        const auto at = bytes.find(std::string(reinterpret_cast<const char*>(tensor.data()), tensor.size()));
+        REQUIRE(at != std::string::npos);
+        bytes.replace(at, 16, std::string(16, '\xff'));
+    }
+    subbit::write_file_atomically(file, bytes);
+    const model_directory model(folder / "model");
+    CHECK_NOTHROW(model.read_embedding(1, row_format::int8, read));
+    subbit::testing::check_throws<subbit::value_error>([&] { model.read_embedding(0, row_format::int8, read); },
+                                                       {name, "finite"});
+    subbit::testing::check_throws<subbit::value_error>(
+        [&] { model.load_embedding(subbit::cpu({.threads = 2}), row_format::int8); }, {name, "finite"});
+}
+
 namespace {
 
 /// Writes the model with tensors added; `add(file)`.

@@ -121,7 +121,7 @@ def report(blocks):
     layers = [{"seconds": s} for s in (1.0, 1.0, 1.0, 1.0, 4.0, 4.0, 4.0)]
     return {"seconds": {"calibration": 3.0 + 6 * blocks, "distillation": 2.0 + 8 * blocks,
                         "phases": {"blocks": {name: seconds * blocks for name, seconds in phases.items()}}},
-            "settings": {"windows": 4, "window-tokens": 512, "iterations": 10, "epochs": 1, "batch": 1, "distill-epochs": 1,
+            "settings": {"windows": 4, "window-tokens": 512, "iterations": 10, "refine": True, "epochs": 1, "batch": 1, "distill-epochs": 1,
                          "distill-batch": 1},
             "totals": {"factorized_bytes": 1e6}, "blocks": [{"layers": layers}] * blocks}
 
@@ -132,10 +132,10 @@ class PredictTest(unittest.TestCase):
         self.assertAlmostEqual(times["total"], (3 + 12) + (2 + 16) + 2 * 67.5)
 
     def test_times_follow_tokens_iterations_and_epochs(self):
-        whole = {**report(1)["settings"], "windows": 8, "iterations": 60, "epochs": 3}
+        whole = {**report(1)["settings"], "windows": 8, "iterations": 45, "epochs": 3}
         times = predict(report(1), report(2), 10, 1, whole, 1e9)
         self.assertAlmostEqual(times["calibration"], 2 * (3 + 60))
-        self.assertAlmostEqual(times["factorization"], 10 * 40 * 6)
+        self.assertAlmostEqual(times["factorization"], 10 * 40 * 2)
         self.assertAlmostEqual(times["tuning"], 10 * 20 * 2 * 3)
         self.assertAlmostEqual(times["files"], 15)
 

@@ -165,22 +165,23 @@ struct amx_kernel {
     }
 
     /// A tile cannot be loaded from stores that are still under way, so signs are unpacked some tiles ahead.
-    static constexpr index ahead = 4;
+    static constexpr index slots = 8;
+    static constexpr index ahead = 3;
     template <index G>
-    SUBBIT_AMX static void unpack_tiles(bit_view bits, index group, index first,
-                                        std::uint32_t (*signs)[G][tile_words]) {
-        for (index c = first; c < std::min(first + 2 * ahead, bits.col_groups()); c += 2)
-            for (index g = 0; g < G; ++g)
-                unpack_tile(bits, group + g, c, signs[c / 2 % (2 * ahead)][g]);
+    SUBBIT_AMX static void unpack_tiles(bit_view bits, index group, index c, std::uint32_t (*signs)[G][tile_words]) {
+        if (c >= bits.col_groups()) return;
+        for (index g = 0; g < G; ++g)
+            unpack_tile(bits, group + g, c, signs[c / 2 % slots][g]);
     }
 
     /// One or two groups of 16 rows. Tiles 0 to 2, and 3 to 5, have the sums of the digits.
     template <index G>
     SUBBIT_AMX static void sweep(bit_view bits, index group, const table_head& head, float* out) {
         const index col_groups = bits.col_groups();
-        alignas(64) std::uint32_t signs[2 * ahead][G][tile_words];
+        alignas(64) std::uint32_t signs[slots][G][tile_words];
         const auto* digit = reinterpret_cast<const std::int8_t*>(&head + 1);
-        unpack_tiles<G>(bits, group, 0, signs);
+        for (index c = 0; c < 2 * ahead; c += 2)
+            unpack_tiles<G>(bits, group, c, signs);
         _tile_zero(0);
         _tile_zero(1);
         _tile_zero(2);
@@ -188,8 +189,8 @@ struct amx_kernel {
         _tile_zero(4);
         _tile_zero(5);
         for (index c = 0; c < col_groups; c += 2, digit += digits * tile_bytes) {
-            if (c / 2 % ahead == 0) unpack_tiles<G>(bits, group, c + 2 * ahead, signs);
-            const auto& now = signs[c / 2 % (2 * ahead)];
+            unpack_tiles<G>(bits, group, c + 2 * ahead, signs);
+            const auto& now = signs[c / 2 % slots];
             _tile_loadd(6, now[0], 64);
             _tile_loadd(7, digit, 64);
             _tile_dpbssd(0, 7, 6);
