@@ -140,11 +140,14 @@ for name in safetensors tokenizer config folder; do
 done
 collect
 
-# The kernels that xsimd makes of NEON, and what they stand on, by qemu.
+# NEON's kernels and what they stand on, by qemu: on a processor with everything, and on one without dot products. Then the
+# program, small.
 bash cmake/install_packages.sh aarch64 || echo "going on without some packages"
 if command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null; then
-    step build-aarch64 build aarch64 --target test_bits test_backend test_factor test_conformance
+    step build-aarch64 build aarch64 --target test_bits test_backend test_factor test_conformance llama_compress
     tests aarch64 -R '^(bits|backend|factor)/|^conformance/cpu_float'
+    step aarch64-neon-alone env QEMU_CPU=cortex-a53 ctest --preset aarch64 -R '^backend/cpu_(bytes|packed)$'
+    step aarch64-demo bash tests/aarch64_demo.sh
 else
     echo "skipped aarch64: no cross-compiler or no qemu"
     skipped=$((skipped + 1))

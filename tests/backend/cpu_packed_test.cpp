@@ -73,6 +73,37 @@ TEST_CASE("the approximation of the whole sum is that of a float32 sum") {
     }
 }
 
+TEST_CASE(
+    "numbers of any size in one vector: the error is that of a float32 sum, and what is not finite reaches all rows") {
+    constexpr index rows = 70, cols = 333;
+    const bit_matrix bits = bit_matrix::pack(random_matrix<float>(rows, cols, 1));
+    const matrix<double> signs = bits.unpack<double>();
+    const auto product_with = [&](isa i, const matrix<float>& X) {
+        matrix<float> Y(X.rows(), rows);
+        gemm(make_cpu(i, 2), X, bits.t(), Y);
+        return Y;
+    };
+    for (const isa i : runnable_isas()) {
+        CAPTURE(isa_name(i));
+        for (const int top : {100, 0, -100, -140}) {  // the last ones are subnormal
+            matrix<float> X = random_matrix<float>(5, cols, 2);
+            for (index j = 0; j < cols; ++j)
+                X.col(j) *= std::ldexp(1.0F, top - static_cast<int>(j * 7 % 40));
+            const matrix<double> error =
+                product_with(i, X).cast<double>() - product(X.cast<double>(), signs.transpose());
+            for (index t = 0; t < X.rows(); ++t)
+                CHECK(error.row(t).cwiseAbs().maxCoeff() <=
+                      (cols + 8) * (0x1p-22 * X.row(t).cast<double>().cwiseAbs().sum() + 0x1p-126));
+        }
+        CHECK(product_with(i, matrix<float>::Zero(3, cols)) == matrix<float>::Zero(3, rows));
+        for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+            matrix<float> X = random_matrix<float>(5, cols, 3);
+            X.col(300).setConstant(bad);
+            CHECK(!product_with(i, X).array().isFinite().any());
+        }
+    }
+}
+
 TEST_CASE("any shape: exact products are those of the unpacked matrix, 8-bit ones within their bound") {
     CHECK(rc::check([](std::uint64_t seed, bool foreign) {
         const index rows = *rc::gen::inRange<index>(0, 300), cols = *rc::gen::inRange<index>(0, 400),

@@ -10,9 +10,3 @@ TEST_CASE("cpu, avx2, double") {
 TEST_CASE("cpu, avx512, double") {
     subbit::testing::check_cpu<double>(subbit::isa::avx512);
 }
-TEST_CASE("cpu, neon, double") {
-    subbit::testing::check_cpu<double>(subbit::isa::neon);
-}
-TEST_CASE("cpu, dotprod, double") {
-    subbit::testing::check_cpu<double>(subbit::isa::dotprod);
-}

@@ -144,7 +144,7 @@ class tuner {
     template <class B>
     tuner(const B& b, std::vector<parameter<S>> parameters, const phase_options& options, std::size_t steps,
           const communicator& ranks = this_process_alone())
-        : ranks_(ranks),
+        : ranks_(&ranks),
           parameters_(std::move(parameters)),
           schedule_{1.0, options.final_fraction, steps, options.warmup},
           adamw_(options.optimizer) {
@@ -184,7 +184,7 @@ class tuner {
     template <class B>
     void next_step(const B& b, index gathered = 0) {
         for (std::size_t i = 0; i < gradients_.size(); ++i)
-            sum_to_owner(b, ranks_, gathered, gradients_[i].gradient, gradient_owners_[i], received_);
+            sum_to_owner(b, *ranks_, gathered, gradients_[i].gradient, gradient_owners_[i], received_);
         gradient_share_ = 1 / static_cast<double>(std::max<index>(gathered, 1));
         const double share = schedule_(adamw_.steps());
         std::transform(own_peaks_.begin(), own_peaks_.end(), rates_.begin(), [&](double peak) { return peak * share; });
@@ -206,20 +206,20 @@ class tuner {
     template <class B>
     void share(const B& b) {
         for (std::size_t i = 0; i < parameters_.size(); ++i)
-            broadcast(b, ranks_, parameters_[i].value, owners_[i]);
+            broadcast(b, *ranks_, parameters_[i].value, owners_[i]);
     }
     /// Both together, then `after`, which follows the move: recorded as far as possible.
     template <class B, class F>
     void finish_step(const B& b, repeated_work<B>& recorded, const F& after) {
         const auto work = [&] {
             update(b);
-            if (ranks_.is_alone()) after();
+            if (ranks_->is_alone()) after();
         };
         if (repeats())
             recorded(b, work);
         else
             work();
-        if (ranks_.is_alone()) return;
+        if (ranks_->is_alone()) return;
         share(b);
         after();
     }
@@ -236,15 +236,15 @@ class tuner {
         moment_list own = adamw_.moments(b);
         auto others = muon_.moments(b);
         std::move(others.begin(), others.end(), std::back_inserter(own));
-        if (ranks_.is_alone()) return own;
+        if (ranks_->is_alone()) return own;
         moment_list all(parameters_.size());
         auto next = own.begin();
         for (std::size_t i = 0; i < parameters_.size(); ++i) {
-            if (owners_[i] == ranks_.rank()) all[i] = std::move(*next++);
+            if (owners_[i] == ranks_->rank()) all[i] = std::move(*next++);
             if (owners_[i] == 0) continue;
             for (auto* half : {&all[i].first, &all[i].second}) {
-                if (owners_[i] == ranks_.rank()) send_all(ranks_, *half, 0);
-                if (ranks_.leads()) receive_all(ranks_, *half, owners_[i]);
+                if (owners_[i] == ranks_->rank()) send_all(*ranks_, *half, 0);
+                if (ranks_->leads()) receive_all(*ranks_, *half, owners_[i]);
             }
         }
         return all;
@@ -259,7 +259,7 @@ class tuner {
         choose_own_peaks();
         moment_list own;
         for (std::size_t i = 0; i < parameters_.size(); ++i)
-            if (owners_[i] == ranks_.rank()) own.push_back(std::move(moments[i]));
+            if (owners_[i] == ranks_->rank()) own.push_back(std::move(moments[i]));
         const auto middle = own.begin() + static_cast<std::ptrdiff_t>(of_adamw_);
         muon_.restore(b, {std::make_move_iterator(middle), std::make_move_iterator(own.end())});
         own.erase(middle, own.end());
@@ -287,18 +287,18 @@ class tuner {
             }
             costs[gradient_of.back()] += static_cast<double>(p.value.size());
         }
-        gradient_owners_ = owners_by_cost(costs, ranks_.size());
+        gradient_owners_ = owners_by_cost(costs, ranks_->size());
         for (const std::size_t g : gradient_of)
             owners_.push_back(gradient_owners_[g]);
     }
     void choose_own_peaks() {
         own_peaks_.clear();
         for (std::size_t i = 0; i < parameters_.size(); ++i)
-            if (owners_[i] == ranks_.rank()) own_peaks_.push_back(peaks_[i]);
+            if (owners_[i] == ranks_->rank()) own_peaks_.push_back(peaks_[i]);
         rates_.resize(own_peaks_.size());
     }
 
-    const communicator& ranks_;
+    const communicator* ranks_;
     std::vector<parameter<S>> parameters_;  // AdamW's, then Muon's
     std::vector<int> owners_;               // the rank that moves each
     std::vector<parameter<S>> gradients_;   // one of the parameters of each gradient
