@@ -7,7 +7,6 @@
 namespace subbit::testing {
 namespace {
 
-
 TEST_CASE("even shares are contiguous, complete, and differ by one unit at most") {
     for (const index units : {0, 1, 2, 7, 64})
         for (const int ranks : {1, 2, 3, 4, 9}) {

@@ -151,7 +151,8 @@ TEST_CASE("token by token, every family has the scores of one pass over the text
     }
 }
 
-TEST_CASE("a token's embedding is read from the file as a table would hold it, and must be finite and in the vocabulary") {
+TEST_CASE(
+    "a token's embedding is read from the file as a table would hold it, and must be finite and in the vocabulary") {
     const temporary_directory folder;
     write_tiny_model(folder / "model", {.tied = false});
     const std::string name = "model.embed_tokens.weight";

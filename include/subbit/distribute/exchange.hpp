@@ -57,8 +57,8 @@ void broadcast(const B& b, const communicator& ranks, std::span<S> numbers, int 
     if (ranks.rank() != owner) upload(b, std::span<const S>(span_of(host)), numbers);
 }
 
-/// Sums in a fixed order: the sum of `terms` terms, of which each rank has added its own (terms_of) into `part`, ends in
-/// the owner's `part`; what the others' then hold is unspecified. `received` is memory that the call needs.
+/// Sums in a fixed order: the sum of `terms` terms, of which each rank has added its own (terms_of) into `part`, ends
+/// in the owner's `part`; what the others' then hold is unspecified. `received` is memory that the call needs.
 template <class B, class S>
 void sum_to_owner(const B& b, const communicator& ranks, index terms, std::span<S> part, int owner,
                   vector_in<S, memory_of<B>>& received) {

@@ -10,8 +10,9 @@ namespace detail {
 
 /// Calls f for every part of a layer in a fixed order; its vectors of parts have their final length.
 template <class Layer, class F>
-void visit_parts(Layer& binary, const F& f)
-requires requires { binary.U_latent; }
+void visit_parts(Layer& binary, const F& f) requires requires {
+    binary.U_latent;
+}
 {
     f(binary.layer.U), f(binary.layer.V);
     f(binary.layer.s_post), f(binary.layer.s_pre), f(binary.layer.s_mid), f(binary.layer.bias);
@@ -19,8 +20,9 @@ requires requires { binary.U_latent; }
     f(binary.estimator);
 }
 template <class Layer, class F>
-void visit_parts(Layer& residual, const F& f)
-requires requires { residual.latents; }
+void visit_parts(Layer& residual, const F& f) requires requires {
+    residual.latents;
+}
 {
     for (auto& path : residual.layer.paths)
         f(path.B), f(path.s_post), f(path.s_pre);
@@ -39,9 +41,8 @@ void put(byte_writer& to, const linear_layer<S>& layer) {
         to.put(layer.residual().layer.paths.size());
         to.put(layer.residual().latents.size());
     }
-    layer.visit_compressed([&](const auto& compressed) {
-        detail::visit_parts(compressed, [&](const auto& part) { to.put(part); });
-    });
+    layer.visit_compressed(
+        [&](const auto& compressed) { detail::visit_parts(compressed, [&](const auto& part) { to.put(part); }); });
 }
 
 /// Takes a layer that put() has appended.

@@ -9,8 +9,8 @@
 
 namespace subbit {
 
-/// A number for each window, in the order in which an epoch visits them. Its sum has the same rounding for any number of
-/// ranks.
+/// A number for each window, in the order in which an epoch visits them. Its sum has the same rounding for any number
+/// of ranks.
 template <class Memory>
 class window_losses {
   public:

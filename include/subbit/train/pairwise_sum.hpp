@@ -11,14 +11,14 @@
 
 namespace subbit {
 
-/// Sums the gradients of consecutive terms pairwise, like a binary counter: parts of equal numbers of terms are joined as
-/// soon as there are two (distribute/shares.hpp: left_terms). For n terms it keeps log2(n) gradients, and its rounding
-/// error grows with log2(n).
+/// Sums the gradients of consecutive terms pairwise, like a binary counter: parts of equal numbers of terms are joined
+/// as soon as there are two (distribute/shares.hpp: left_terms). For n terms it keeps log2(n) gradients, and its
+/// rounding error grows with log2(n).
 template <class S, class Memory>
 class pairwise_sum {
   public:
-    /// Adds the parameters' present gradients as term `term` of `terms`, from 0 on. After the last one the gradients are
-    /// the sums. Can be recorded for each pair of numbers.
+    /// Adds the parameters' present gradients as term `term` of `terms`, from 0 on. After the last one the gradients
+    /// are the sums. Can be recorded for each pair of numbers.
     template <class B>
     void add(const B& b, std::span<const parameter<S>> parameters, index term, index terms) {
         const bool ends = term + 1 == terms;
