@@ -39,7 +39,7 @@ class exact_sums {
     }
 
   private:
-    __extension__ using wide = unsigned __int128;
+    __extension__ typedef unsigned __int128 wide;  // nvcc knows no other form of this name
     static constexpr int spare_bits = 128 - 1 - 40;
 
     std::vector<wide> sums_;
