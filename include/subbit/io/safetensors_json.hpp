@@ -156,20 +156,35 @@ SUBBIT_IO_INLINE safetensors_contents parse_safetensors(std::span<const std::byt
 
 SUBBIT_IO_INLINE std::string safetensors_header(std::span<const header_entry> tensors,
                                                 const std::map<std::string, std::string>& metadata) {
-    nlohmann::ordered_json document = nlohmann::ordered_json::object();
-    if (!metadata.empty()) document["__metadata__"] = metadata;
+    // Written piece by piece: the library's JSON object that keeps the order of its keys takes long to compile.
+    const auto quoted = [](const std::string& word) {
+        try {
+            return nlohmann::json(word).dump();
+        } catch (const nlohmann::json::exception&) {
+            throw value_error("a tensor's name or the metadata is not UTF-8");
+        }
+    };
+    std::string text;
+    const auto next = [&](const std::string& key) { text += (text.empty() ? "{" : ",") + quoted(key) + ":"; };
+    if (!metadata.empty()) {
+        next("__metadata__");
+        char before = '{';
+        for (const auto& [key, value] : metadata) {
+            text += before + quoted(key) + ":" + quoted(value);
+            before = ',';
+        }
+        text += '}';
+    }
     std::size_t begin = 0;
     for (const header_entry& e : tensors) {
-        const std::size_t end = begin + e.bytes;
-        document[*e.name] = {{"dtype", name_of(e.type)}, {"shape", *e.shape}, {"data_offsets", {begin, end}}};
-        begin = end;
+        next(*e.name);
+        text += "{\"dtype\":" + quoted(std::string(name_of(e.type))) + ",\"shape\":[";
+        for (std::size_t d = 0; d < e.shape->size(); ++d)
+            text += (d > 0 ? "," : "") + std::to_string((*e.shape)[d]);
+        text += "],\"data_offsets\":[" + std::to_string(begin) + "," + std::to_string(begin + e.bytes) + "]}";
+        begin += e.bytes;
     }
-    std::string text;
-    try {
-        text = document.dump();
-    } catch (const nlohmann::json::exception&) {
-        throw value_error("a tensor's name or the metadata is not UTF-8");
-    }
+    text += text.empty() ? "{}" : "}";
     text.resize((text.size() + 7) / 8 * 8, ' ');
     const std::uint64_t size = text.size();
     return std::string(reinterpret_cast<const char*>(&size), sizeof size) + text;
