@@ -14,7 +14,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 mkdir -p "$work"
 cc -shared -fPIC -O2 -o "$work/faults.so" "$here/failing_calls.c" -ldl || exit 2
 
-options=(--text "$text" --windows 4 --window-tokens 64 --iterations 4 --epochs 2 --distill-epochs 20 --threads 2)
+options=(--text "$text" --windows 2 --window-tokens 32 --iterations 2 --epochs 1 --distill-epochs 35 --threads 2)
 compress() { timeout 300 "$program" compress "$work/model" "${options[@]}" --out "$1"; }
 fresh() { rm -rf "$work/model" "$work/out"; cp -r "$model" "$work/model"; chmod -R u+w "$work/model"; }
 

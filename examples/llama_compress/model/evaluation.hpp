@@ -124,14 +124,12 @@ inline std::vector<std::int32_t> next_tokens(std::span<const std::int32_t> windo
 /// were is its beginning.
 inline std::string left_out_remark(const std::string& where, const std::set<std::string>& characters) {
     if (characters.empty()) return {};
-    constexpr std::size_t shown = 5;
+    constexpr std::size_t most = 5;
     std::string list;
-    for (const auto& character : characters) {
-        if (&character != &*characters.begin()) list += ", ";
-        list += subbit::in_quotes(character);
-        if (&character == &*std::next(characters.begin(), std::min(shown, characters.size()) - 1)) break;
-    }
-    if (characters.size() > shown) list += " and " + std::to_string(characters.size() - shown) + " others";
+    std::size_t shown = 0;
+    for (const auto& character : characters)
+        if (shown < most) list += (shown++ == 0 ? "" : ", ") + subbit::in_quotes(character);
+    if (characters.size() > most) list += " and " + std::to_string(characters.size() - most) + " others";
     return where + " has characters that the vocabulary does not cover, which are left out: " + list;
 }
 
