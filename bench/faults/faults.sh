@@ -19,6 +19,7 @@ compress() { timeout 300 "$program" compress "$work/model" "${options[@]}" --out
 fresh() { rm -rf "$work/model" "$work/out"; cp -r "$model" "$work/model"; chmod -R u+w "$work/model"; }
 
 fresh
+rm -rf "$work/right"
 begin=$(date +%s.%N)
 compress "$work/right" >/dev/null 2>&1 || exit 2
 seconds=$(echo "$(date +%s.%N) - $begin" | bc)
@@ -49,6 +50,18 @@ judge() {
     echo "$row: status $status, $(tail -n 1 "$work/err"), then $(tail -n 1 "$work/err2")" >&2
 }
 
+# The table of all cases so far, also where the campaign is ended early.
+table() {
+    echo
+    echo "| fault | cases | right bits or a clear error, and right bits after it |"
+    echo "| --- | --- | --- |"
+    local row
+    for row in "${order[@]}"; do
+        echo "| $row | ${all[$row]} | ${good[$row]:-0} |"
+    done
+}
+trap table EXIT
+
 # spread I N TOTAL: the I-th of N places spread over TOTAL.
 spread() { echo "scale=6; $3 * ($1 - 0.5) / $2" | bc; }
 
@@ -64,8 +77,8 @@ done
 
 # faulty KIND AT [LASTS]: a run in which that call fails.
 faulty() {
-    env FAULT_KIND="$1" FAULT_AT="$2" ${3:+FAULT_LASTS=1} ${FAULT_COUNT:+FAULT_COUNT="$FAULT_COUNT"} LD_PRELOAD="$work/faults.so" \
-        timeout 300 "$program" compress "$work/model" "${options[@]}" --out "$work/out" >/dev/null 2>"$work/err"
+    timeout 300 env FAULT_KIND="$1" FAULT_AT="$2" ${3:+FAULT_LASTS=1} ${FAULT_COUNT:+FAULT_COUNT="$FAULT_COUNT"} \
+        LD_PRELOAD="$work/faults.so" "$program" compress "$work/model" "${options[@]}" --out "$work/out" >/dev/null 2>"$work/err"
 }
 count() {
     fresh
@@ -105,11 +118,4 @@ for lasts in "" lasts; do
         faulty malloc $(((RANDOM * 32768 + RANDOM) % total + 1)) $lasts
         judge "malloc fails ${name} ($total calls)" $?
     done
-done
-
-echo
-echo "| fault | cases | right bits or a clear error, and right bits after it |"
-echo "| --- | --- | --- |"
-for row in "${order[@]}"; do
-    echo "| $row | ${all[$row]} | ${good[$row]:-0} |"
 done
