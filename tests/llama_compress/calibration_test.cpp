@@ -41,7 +41,7 @@ struct tiny_case {
                                           std::size_t state_bytes = 1 << 20) const {
         const model_directory model(directory / "model");
         return calibrate<S>(
-            b, model, subbit::upload(b, model.load_outer_layers<S>()), windows,
+            b, model, llama::upload(b, model.load_outer_layers<S>()), windows,
             {.moments = {.mode = mode}, .held_bytes = held_bytes, .limits = {directory.path(), state_bytes}});
     }
 };

@@ -66,8 +66,8 @@ void write_mixed_model(const std::filesystem::path& directory, const tiny_shape&
         const subbit::matrix_view<const float> W(values.data(), sizes[0], sizes[1]);
         if (name.find("layers.0.mlp.up") != std::string::npos || name.find("layers.1.mlp.down") != std::string::npos) {
             subbit::residual_binary_linear<float> sum;
-            for (const float scale : {0.1F, 0.05F})
-                sum.paths.push_back({subbit::bit_matrix::pack(W), subbit::vector<float>::Constant(W.rows, scale),
+            for (const float magnitude : {0.1F, 0.05F})
+                sum.paths.push_back({subbit::bit_matrix::pack(W), subbit::vector<float>::Constant(W.rows, magnitude),
                                      subbit::vector<float>::Ones(W.cols)});
             add_packed_layer(file, layer, sum);
         } else {
