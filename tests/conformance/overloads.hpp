@@ -30,6 +30,10 @@ struct either_tag {
     operator Tag() const;
     operator Base() const;
 };
+template <class Tag>
+struct either_tag<Tag, Tag> {
+    operator Tag() const;
+};
 
 /// The tag whose versions a backend of the host runs where it has none of its own.
 template <class Tag>
