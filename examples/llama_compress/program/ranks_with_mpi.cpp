@@ -2,6 +2,8 @@
 
 #include <subbit/distribute/mpi.hpp>
 
+#include <cstdlib>
+
 namespace llama {
 
 std::unique_ptr<subbit::communicator> start_ranks() {

@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdlib>
 #include <span>
 #include <string>
 
@@ -81,10 +80,9 @@ class mpi final : public communicator {
 #endif
     }
 
-    /// Ends all ranks at once, without their destructors: for an error on one of them.
-    [[noreturn]] void end_all(int status) const {
+    /// Asks MPI to end all ranks at once, without their destructors: for an error on one of them.
+    void end_all(int status) const {
         MPI_Abort(all_, status);
-        std::abort();
     }
 
   private:
