@@ -144,10 +144,9 @@ collect
 # program, small.
 bash cmake/install_packages.sh aarch64 || echo "going on without some packages"
 if command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null; then
-    step build-aarch64 build aarch64 --target test_bits test_backend test_factor test_conformance llama_compress
+    step build-aarch64 build aarch64 --target test_bits test_backend test_factor test_conformance
     tests aarch64 -R '^(bits|backend|factor)/|^conformance/cpu_float'
     step aarch64-neon-alone env QEMU_CPU=cortex-a53 ctest --preset aarch64 -R '^backend/cpu_(bytes|packed)$'
-    step aarch64-demo bash tests/aarch64_demo.sh
 else
     echo "skipped aarch64: no cross-compiler or no qemu"
     skipped=$((skipped + 1))
