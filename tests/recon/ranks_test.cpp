@@ -30,9 +30,10 @@ struct three_parameters {
                 matrix_parameter("C", parameter_kind::latent, C, d_C)};
     }
     void make_gradients(std::uint64_t term) {
-        d_AB = normal(5, 4, 100 * term + 11);
-        d_C = normal(3, 7, 100 * term + 12);
-        d_v = normal(6, 1, 100 * term + 13);
+        // In place: the parameters refer to this memory.
+        fill_normal(host, random_stream(100 * term + 11), d_AB);
+        fill_normal(host, random_stream(100 * term + 12), d_C);
+        fill_normal(host, random_stream(100 * term + 13), d_v);
     }
     std::vector<float> values() const {
         std::vector<float> all;
