@@ -52,11 +52,11 @@ constexpr bool is_sanitized = false;
 /// The program with little memory for itself.
 outcome run_with_memory(const demo_folder& demo, const std::vector<std::string>& words, rlim_t bytes) {
     rlimit before{};
-    ::getrlimit(RLIMIT_AS, &before);
+    ::getrlimit(RLIMIT_DATA, &before);
     const rlimit tight{bytes, before.rlim_max};
-    ::setrlimit(RLIMIT_AS, &tight);
+    ::setrlimit(RLIMIT_DATA, &tight);
     const running_program running(demo.folder.path(), words);
-    ::setrlimit(RLIMIT_AS, &before);
+    ::setrlimit(RLIMIT_DATA, &before);
     return running.wait();
 }
 
