@@ -290,7 +290,7 @@ TEST_CASE("a trial of a job's pieces, and the plan that is made of it") {
         return -1.0;
     };
     const double tokens = 72;
-    CHECK(seconds_of("calibrate", -1) == 2 * (2 + tokens * 0.75));
+    CHECK(seconds_of("calibrate", -1) == 2 * 2 * (2 + tokens * 0.75));  // two passes through two blocks
     CHECK(seconds_of("factorize", 1) == 2 + (3 + 0.5 * 10) + 2 + tokens * 0.25 + 2 * tokens * 0.5);
     CHECK(seconds_of("tune block", 1) == 1 + 0.125 * 6 * 2);
     CHECK(seconds_of("teacher", -1) == -1);
