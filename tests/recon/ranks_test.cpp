@@ -44,15 +44,15 @@ struct three_parameters {
     }
 };
 
-constexpr index terms = 5;
+constexpr index windows_of_a_step = 5;
 
 void step(tuner<float>& tune, three_parameters& p, std::uint64_t number, const communicator& me) {
-    const unit_range mine = terms_of(terms, me.size(), me.rank());
+    const unit_range mine = terms_of(windows_of_a_step, me.size(), me.rank());
     for (index k = mine.first; k < mine.last; ++k) {
         p.make_gradients(10 * number + static_cast<std::uint64_t>(k));
         tune.gather(host, k - mine.first, mine.count());
     }
-    tune.step(host, terms);
+    tune.step(host, windows_of_a_step);
 }
 
 struct outcome {
