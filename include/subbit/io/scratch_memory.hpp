@@ -3,9 +3,9 @@
 #pragma once
 
 #include <subbit/core/error.hpp>
+#include <subbit/io/memory_mapping.hpp>
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 #include <cerrno>
 #include <cstddef>
@@ -14,7 +14,6 @@
 #include <span>
 #include <string>
 #include <system_error>
-#include <utility>
 
 namespace subbit {
 
@@ -23,46 +22,30 @@ class scratch_memory {
   public:
     scratch_memory() = default;
     /// io_error naming the folder where there is no room for so many bytes.
-    scratch_memory(const std::filesystem::path& folder, std::size_t bytes) : size_(bytes) {
+    scratch_memory(const std::filesystem::path& folder, std::size_t bytes) {
         std::string name = (folder / ".scratch-XXXXXX").string();
         const int file = ::mkstemp(name.data());
         int code = file < 0 ? errno : 0;
         if (file >= 0) ::unlink(name.c_str());
         // The room is taken now, so that a full disk is an error here and not a signal at a later access.
         if (code == 0) code = ::posix_fallocate(file, 0, static_cast<off_t>(bytes));
-        if (code == 0) {
-            data_ = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-            if (data_ == MAP_FAILED) code = errno, data_ = nullptr;
-        }
+        if (code == 0) code = mapping_.map(file, bytes, PROT_READ | PROT_WRITE, MAP_SHARED);
         if (file >= 0) ::close(file);
         if (code != 0)
             throw io_error(folder.string() + ": no room for " + std::to_string(bytes) +
                            " bytes: " + std::generic_category().message(code));
     }
-    scratch_memory(scratch_memory&& other) noexcept
-        : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-    scratch_memory& operator=(scratch_memory&& other) noexcept {
-        std::swap(data_, other.data_);
-        std::swap(size_, other.size_);
-        return *this;
-    }
-    ~scratch_memory() {
-        if (data_) ::munmap(data_, size_);
-    }
 
-    std::span<std::byte> bytes() const { return {static_cast<std::byte*>(data_), size_}; }
+    std::span<std::byte> bytes() const { return {mapping_.data(), mapping_.size()}; }
 
     /// Takes the pages that lie within a range out of the process's memory; they are read again when they are touched.
     void release(std::size_t first, std::size_t count) const {
-        if (!data_) return;
         const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-        const std::size_t begin = first / page * page, end = (first + count) / page * page;
-        if (begin < end) ::madvise(static_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
+        mapping_.advise(first / page * page, (first + count) / page * page, MADV_DONTNEED);
     }
 
   private:
-    void* data_ = nullptr;
-    std::size_t size_ = 0;
+    memory_mapping mapping_;
 };
 
 }  // namespace subbit
