@@ -49,14 +49,15 @@ constexpr bool is_sanitized = true;
 constexpr bool is_sanitized = false;
 #endif
 
-/// The program with little memory for itself.
-outcome run_with_memory(const demo_folder& demo, const std::vector<std::string>& words, rlim_t bytes) {
+/// The program with a limit on one of its resources.
+outcome run_limited(const demo_folder& demo, const std::vector<std::string>& words, __rlimit_resource resource,
+                    rlim_t most) {
     rlimit before{};
-    ::getrlimit(RLIMIT_DATA, &before);
-    const rlimit tight{bytes, before.rlim_max};
-    ::setrlimit(RLIMIT_DATA, &tight);
+    ::getrlimit(resource, &before);
+    const rlimit tight{most, before.rlim_max};
+    ::setrlimit(resource, &tight);
     const running_program running(demo.folder.path(), words);
-    ::setrlimit(RLIMIT_DATA, &before);
+    ::setrlimit(resource, &before);
     return running.wait();
 }
 
@@ -147,16 +148,7 @@ std::vector<provocation> provocations_of_runs() {
              const llama::folder_lock lock(d.folder / "out");
              return compressed_with(d, {});
          }},
-        {"cannot write",
-         [](auto& d) {
-             rlimit before{};
-             ::getrlimit(RLIMIT_FSIZE, &before);
-             const rlimit tight{3000, before.rlim_max};
-             ::setrlimit(RLIMIT_FSIZE, &tight);
-             const running_program running(d.folder.path(), d.compress_words("out"));
-             ::setrlimit(RLIMIT_FSIZE, &before);
-             return running.wait();
-         }},
+        {"cannot write", [](auto& d) { return run_limited(d, d.compress_words("out"), RLIMIT_FSIZE, 3000); }},
         {"expected at least",
          [](auto& d) {
              return compressed_with(d, {"--windows", "100000"});
@@ -217,9 +209,9 @@ std::vector<provocation> provocations_of_runs() {
          }},
         {"not enough memory",
          [](auto& d) {
-             return run_with_memory(
+             return run_limited(
                  d, {"generate", d.model.string(), "--prompt", "Tom", "--max-tokens", "1048576", "--threads", "1"},
-                 rlim_t{1} << 30);
+                 RLIMIT_DATA, rlim_t{1} << 30);
          }},
     };
 }
