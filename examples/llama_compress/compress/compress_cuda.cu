@@ -5,6 +5,7 @@
 #include "compress/trial.hpp"
 #include "gpu/attention.hpp"
 #include "gpu/gate.hpp"
+#include "gpu/gpu_of_rank.cuh"
 #include "gpu/norm.hpp"
 
 #include <subbit/backend/cuda.cuh>
@@ -12,11 +13,6 @@
 namespace llama {
 
 namespace {
-
-/// The GPU of a rank: one of its own, where its machine has as many.
-int gpu_of(const subbit::communicator& ranks) {
-    return ranks.rank_here() % std::max(1, subbit::cuda_device_count());
-}
 
 /// bf16 products of the options are TF32 products here: both round to fewer bits and accumulate in float32.
 subbit::cuda backend_of(const compress_options& options,

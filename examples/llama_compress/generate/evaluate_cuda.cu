@@ -3,6 +3,7 @@
 #include "generate/gpu_running_model.hpp"
 #include "gpu/attention.hpp"
 #include "gpu/gate.hpp"
+#include "gpu/gpu_of_rank.cuh"
 #include "gpu/norm.hpp"
 
 #include <subbit/backend/cuda.cuh>
@@ -18,7 +19,7 @@ perplexity_result perplexity_on_cuda(const model_directory& directory,
                                      bool tf32, const model_rounding& rounding, const subbit::communicator& ranks) {
     subbit::cuda_options options;
     options.tf32 = tf32;
-    options.device = ranks.rank_here() % std::max(1, subbit::cuda_device_count());
+    options.device = gpu_of(ranks);
     return perplexity<float>(subbit::cuda(subbit::cuda_device(options)), directory, windows, watcher, rounding, ranks);
 }
 

@@ -51,7 +51,7 @@ int threads_of_rank(int asked) {
     if (asked > 0 || here == 1) return asked;
     // Where the launcher has bound each rank to cores of its own, these are all that a rank sees.
     const int seen = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-    return job_ranks().size_here() > seen ? 1 : std::max(1, seen / here);
+    return std::max(1, seen / here);
 }
 
 }  // namespace llama
