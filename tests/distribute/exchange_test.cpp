@@ -77,7 +77,7 @@ TEST_CASE("numbers of which one rank has each are merged, and texts of any lengt
     const auto all = on_ranks(3, [](const communicator& me) {
         std::vector<double> numbers(3);
         numbers[static_cast<std::size_t>(me.rank())] = 0.1 * (me.rank() + 1);
-        merge(me, numbers);
+        sum_all(me, numbers);
         std::string text = me.rank() == 2 ? "from the third" : "";
         broadcast_all(me, text, 2);
         me.barrier();

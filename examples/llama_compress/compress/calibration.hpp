@@ -50,9 +50,7 @@ class calibration {
           context_(b, model.config(), length_) {
         for (index l = 0; l < blocks(); ++l)
             add_sums(l);
-        const index groups = (std::ssize(windows) + group_ - 1) / group_;
-        const auto share = subbit::even_share(groups, ranks_.size(), ranks_.rank());
-        mine_ = {share.first * group_, std::min<index>(share.last * group_, std::ssize(windows))};
+        mine_ = windows_of_rank<B>(ranks_, std::ssize(windows), length_);
         const auto per_group = static_cast<std::size_t>((blocks() + 1) * group_ * length_ * width()) * sizeof(S);
         chunk_ = std::max<index>(1, static_cast<index>(settings.held_bytes / per_group)) * group_;
         const index chunks = (mine_.count() + chunk_ - 1) / chunk_ * (two_passes_ ? 2 : 1);

@@ -287,7 +287,7 @@ class compression {
                 blk.after_update(backend_);
             if (state.steps_done == 0) probe(0);
             auto recipe = distillation_on<B>(options_);
-            recipe.phase = recipe.phase.slowed(share);
+            recipe.phase = recipe.phase.with_rates_times(share);
             const auto save = [&](const auto& now) {
                 folder_.save_distillation(backend_, now, student.blocks, distillation_probes_);
                 saved_share = share;

@@ -23,13 +23,9 @@ bool agreed(const subbit::communicator& ranks, const F& find) {
 
 /// True on all ranks if it is on each.
 inline bool all_agree(const subbit::communicator& ranks, bool mine) {
-    bool all = true;
-    for (int r = 0; r < ranks.size(); ++r) {
-        std::uint8_t answer = mine ? 1 : 0;
-        subbit::broadcast(ranks, std::span(&answer, 1), r);
-        all = all && answer != 0;
-    }
-    return all;
+    std::vector<int> agreeing{mine ? 1 : 0};
+    subbit::sum_all(ranks, agreeing);
+    return agreeing[0] == ranks.size();
 }
 
 /// True on all ranks if each sees the file as the rank that leads does: with the same number of bytes.

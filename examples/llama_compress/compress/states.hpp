@@ -64,10 +64,7 @@ hidden_states<B, S> embedded_states(const B& b, const outer_layers<S, memory_of<
                                     std::span<const std::vector<std::int32_t>> windows, const state_limits& limits) {
     const index length = std::ssize(windows[0]);
     hidden_states<B, S> states(b, std::ssize(windows) * length, view(outer.embedding).cols, limits);
-    for (index w = 0; w < std::ssize(windows); ++w) {
-        outer.embed(b, windows[static_cast<std::size_t>(w)], states.rows().middle_rows(w * length, length));
-        states.release(w * length, length);
-    }
+    embed_windows<B, S>(b, outer, windows, states.rows(), states.releaser());
     return states;
 }
 

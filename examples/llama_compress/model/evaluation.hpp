@@ -68,15 +68,25 @@ inline window_list read_windows(const tokenizer& words, const std::filesystem::p
     return windows;
 }
 
-/// The hidden states before the first block, all windows stacked.
+/// X (windows * length, d) = the hidden states before the first block, all windows stacked. `done` is called with the
+/// first row and the number of rows of each window that is finished.
+template <class B, class S>
+void embed_windows(const B& b, const outer_layers<S, memory_of<B>>& outer,
+                   std::span<const std::vector<std::int32_t>> windows, matrix_view<S> X,
+                   const std::function<void(index, index)>& done = {}) {
+    const index length = std::ssize(windows[0]);
+    for (index w = 0; w < std::ssize(windows); ++w) {
+        outer.embed(b, windows[static_cast<std::size_t>(w)], X.middle_rows(w * length, length));
+        if (done) done(w * length, length);
+    }
+}
 template <class B, class S>
 matrix_in<S, memory_of<B>> embed_windows(const B& b, const outer_layers<S, memory_of<B>>& outer,
                                          std::span<const std::vector<std::int32_t>> windows) {
     const index length = std::ssize(windows[0]);
     matrix_in<S, memory_of<B>> X;
     subbit::reshape(b, X, std::ssize(windows) * length, view(outer.embedding).cols);
-    for (index w = 0; w < std::ssize(windows); ++w)
-        outer.embed(b, windows[static_cast<std::size_t>(w)], view(X).middle_rows(w * length, length));
+    embed_windows<B, S>(b, outer, windows, view(X));
     return X;
 }
 
@@ -85,6 +95,14 @@ matrix_in<S, memory_of<B>> embed_windows(const B& b, const outer_layers<S, memor
 template <class B>
 index windows_at_once(index length) {
     return std::max<index>(1, subbit::rows_at_once<B> / length);
+}
+
+/// The windows of a rank, of `count` windows of so many tokens.
+template <class B>
+subbit::unit_range windows_of_rank(const subbit::communicator& ranks, index count, index length) {
+    const index group = windows_at_once<B>(length);
+    const auto groups = subbit::even_share((count + group - 1) / group, ranks.size(), ranks.rank());
+    return {groups.first * group, std::min(groups.last * group, count)};
 }
 
 /// The hidden states of the tokens after a block, for all windows: X is replaced, a few windows at a time, which the
@@ -159,10 +177,9 @@ perplexity_result perplexity(const B& b, const model_directory& model,
     using memory = memory_of<B>;
     block_context<S, memory> context(b, model.config(), length, rounding.packed);
     const auto outer = upload(b, model.load_outer_layers<S>(rounding.head));
-    const index group = windows_at_once<B>(length), groups = (std::ssize(windows) + group - 1) / group;
-    const auto share = subbit::even_share(groups, ranks.size(), ranks.rank());
-    const subbit::unit_range mine{share.first * group, std::min<index>(share.last * group, std::ssize(windows))};
+    const auto mine = windows_of_rank<B>(ranks, std::ssize(windows), length);
     // Windows whose hidden states are held at once.
+    const index group = windows_at_once<B>(length);
     const index chunk = std::max<index>(1, 16384 / (length * group)) * group;
     const index chunks = (mine.count() + chunk - 1) / chunk, blocks = model.config().num_hidden_layers;
     std::vector<double> losses(windows.size());
@@ -191,7 +208,7 @@ perplexity_result perplexity(const B& b, const model_directory& model,
         }
         subbit::report_step(watcher, "perplexity", ++done, static_cast<std::size_t>(chunks * (blocks + 1)), -1);
     }
-    subbit::merge(ranks, losses);
+    subbit::sum_all(ranks, losses);  // each is zero on all ranks but one
     perplexity_result result;
     result.windows = std::ssize(windows);
     result.tokens = result.windows * (length - 1);

@@ -6,7 +6,6 @@
 
 #include <cmath>
 #include <cstddef>
-#include <span>
 #include <vector>
 
 namespace subbit {
@@ -27,16 +26,7 @@ class exact_sums {
     double of(std::size_t channel) const { return std::ldexp(static_cast<double>(sums_[channel]), -exponent_); }
 
     /// Adds what the other ranks have summed, with the same bound.
-    void merge(const communicator& ranks) {
-        std::vector<wide> others(sums_.size());
-        if (!ranks.leads()) ranks.send(std::as_bytes(std::span<const wide>(sums_)), 0);
-        for (int r = 1; ranks.leads() && r < ranks.size(); ++r) {
-            ranks.receive(std::as_writable_bytes(std::span(others)), r);
-            for (std::size_t j = 0; j < sums_.size(); ++j)
-                sums_[j] += others[j];
-        }
-        ranks.broadcast(std::as_writable_bytes(std::span(sums_)), 0);
-    }
+    void merge(const communicator& ranks) { sum_all(ranks, sums_); }
 
   private:
     __extension__ typedef unsigned __int128 wide;  // nvcc knows no other form of this name

@@ -58,14 +58,10 @@ class norm_counts {
     index total() const { return total_; }
 
     void merge(const communicator& ranks) {
+        // One list after the other: bins that several ranks have meet when they are added.
         std::vector<entry> all = entries();
-        if (!ranks.leads()) send_all(ranks, all, 0);
-        for (int r = 1; ranks.leads() && r < ranks.size(); ++r) {
-            receive_all(ranks, all, r);
-            add(all);
-        }
-        all = entries();
-        broadcast_all(ranks, all, 0);
+        join_all(ranks, all,
+                 [](auto& joined, const auto& other) { joined.insert(joined.end(), other.begin(), other.end()); });
         bins_.clear();
         total_ = 0;
         add(all);
@@ -184,12 +180,9 @@ class clipped_moments {
         require_shareable(ranks);
         if (ranks.is_alone()) return;
         counts_.merge(ranks);
-        for (int r = 0; r < ranks.size(); ++r) {
-            double other = tau_;
-            broadcast(ranks, std::span(&other, 1), r);
-            tau_ = std::max(tau_, other);
-        }
-        if (options_.mode == clipping::quantile) tau_ = counts_.largest(tokens_beyond(counts_.total()) + 1);
+        std::vector<double> bounds{tau_};
+        join_all(ranks, bounds, [](auto& largest, const auto& other) { largest[0] = std::max(largest[0], other[0]); });
+        tau_ = options_.mode == clipping::quantile ? counts_.largest(tokens_beyond(counts_.total()) + 1) : bounds[0];
     }
     /// After the second pass: adds what the other ranks have accumulated, with the same bits for any share of each.
     void merge_added(const communicator& ranks) {
@@ -197,13 +190,9 @@ class clipped_moments {
         if (ranks.is_alone()) return;
         if (total_ == 0) exact_.bound(tau_ * tau_);
         exact_.merge(ranks);
-        index all = 0;
-        for (int r = 0; r < ranks.size(); ++r) {
-            index of_rank = total_;
-            broadcast(ranks, std::span(&of_rank, 1), r);
-            all += of_rank;
-        }
-        total_ = all;
+        std::vector<index> totals{total_};
+        sum_all(ranks, totals);
+        total_ = totals[0];
     }
 
     /// The mean over all tokens (quantile) or over the batches' means, times options.scale. Throws value_error before

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace subbit {
@@ -93,6 +94,29 @@ void broadcast_all(const communicator& ranks, Container& numbers, int owner) {
     broadcast(ranks, std::span(&size, 1), owner);
     numbers.resize(size);
     broadcast(ranks, std::span(numbers.data(), numbers.size()), owner);
+}
+
+/// Makes one string or vector of all ranks', the same on each: the rank that leads calls add(numbers, other) for those
+/// of ranks 1, 2, ...
+template <class Container, class F>
+void join_all(const communicator& ranks, Container& numbers, const F& add) {
+    if (ranks.is_alone()) return;
+    if (!ranks.leads()) send_all(ranks, numbers, 0);
+    for (int r = 1; ranks.leads() && r < ranks.size(); ++r) {
+        Container other;
+        receive_all(ranks, other, r);
+        add(numbers, std::as_const(other));
+    }
+    broadcast_all(ranks, numbers, 0);
+}
+
+/// Every rank's numbers, as many on each, added entry by entry in the order of the ranks; all ranks have the sums.
+template <class T>
+void sum_all(const communicator& ranks, std::vector<T>& numbers) {
+    join_all(ranks, numbers, [](std::vector<T>& sums, const std::vector<T>& other) {
+        for (std::size_t i = 0; i < sums.size(); ++i)
+            sums[i] += other[i];
+    });
 }
 
 }  // namespace subbit

@@ -83,22 +83,6 @@ void sum_to_owner(const B& b, const communicator& ranks, index terms, std::span<
     if (holder != owner) move(holder, owner, [&] { receive(b, ranks, part, holder); });
 }
 
-/// Every rank's numbers added on all ranks, each of which is zero on all ranks but one: so there is no order.
-inline void merge(const communicator& ranks, std::span<double> numbers) {
-    if (ranks.is_alone()) return;
-    if (!ranks.leads()) {
-        ranks.send(std::as_bytes(std::span<const double>(numbers)), 0);
-    } else {
-        std::vector<double> others(numbers.size());
-        for (int r = 1; r < ranks.size(); ++r) {
-            ranks.receive(std::as_writable_bytes(std::span(others)), r);
-            for (std::size_t i = 0; i < numbers.size(); ++i)
-                numbers[i] += others[i];
-        }
-    }
-    broadcast(ranks, numbers, 0);
-}
-
 /// Rows of X (units * rows_per_unit, n), a contiguous matrix of the backend's memory: each rank has made those of its
 /// even share of the units, and has all of them afterwards. The last unit may have fewer rows.
 template <class B, class S>

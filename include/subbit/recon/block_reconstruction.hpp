@@ -242,7 +242,7 @@ class block_reconstruction {
         std::vector<double> errors;
         for (const auto& layer : report_.layers)
             errors.push_back(layer.tuned_error);
-        merge(ranks(), errors);
+        sum_all(ranks(), errors);  // each is zero on all ranks but one
         for (std::size_t l = 0; l < errors.size(); ++l)
             report_.layers[l].tuned_error = errors[l];
     }

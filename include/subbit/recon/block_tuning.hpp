@@ -44,7 +44,7 @@ struct block_data {
     }
 };
 
-/// sum importance Y*^2 over all windows, a few rows at a time.
+/// The sum of importance Y*^2 over all windows, a few rows at a time.
 template <class B, class S>
 double targets_square(const B& b, const block_data<S>& data) {
     const index step = std::max<index>(1, rows_at_once<B> / data.window) * data.window;
@@ -270,7 +270,7 @@ requires reconstruction_block<Block, B> std::vector<double> tune_block(const B& 
     const std::string what(options.what);
     for (int restarts = 0;; ++restarts) {
         try {
-            return tune_at(b, block, data, options, options.phase.slowed(slow_down::share(restarts)));
+            return tune_at(b, block, data, options, options.phase.with_rates_times(slow_down::share(restarts)));
         } catch (const value_error& e) {
             throw value_error(what + ": " + e.what());
         } catch (const divergence_error& e) {

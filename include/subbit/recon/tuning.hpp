@@ -54,20 +54,18 @@ struct phase_options {
     /// and moments that remember as many windows as before (Malladi et al. 2022, square-root scaling;
     /// docs/numerics.md).
     phase_options following_batch() const {
-        phase_options p = *this;
         const auto windows = static_cast<double>(std::max<std::size_t>(batch_windows, 1));
-        for (learning_rate* rate : {&p.weights, &p.latents, &p.scales, &p.biases, &p.norms})
-            rate->value *= std::sqrt(windows);
+        phase_options p = with_rates_times(std::sqrt(windows));
         p.optimizer.beta1 = std::pow(optimizer.beta1, windows);
         p.optimizer.beta2 = std::pow(optimizer.beta2, windows);
         return p;
     }
-    /// The same phase with a share of every rate.
-    phase_options slowed(double share) const {
-        phase_options slower = *this;
-        for (auto* rate : {&slower.weights, &slower.latents, &slower.scales, &slower.biases, &slower.norms})
-            rate->value *= share;
-        return slower;
+    /// The same phase with every rate times a factor.
+    phase_options with_rates_times(double factor) const {
+        phase_options p = *this;
+        for (learning_rate* rate : {&p.weights, &p.latents, &p.scales, &p.biases, &p.norms})
+            rate->value *= factor;
+        return p;
     }
     const learning_rate& rate_of(parameter_kind kind) const {
         switch (kind) {
@@ -199,7 +197,7 @@ class tuner {
         const S* scaled = nullptr;  // parameters that share a gradient follow each other
         for (const auto& p : all.subspan(of_adamw_))
             if (std::exchange(scaled, p.gradient.data()) != p.gradient.data())
-                axpby(b, 0, as_matrix(p, p.gradient), gradient_share_, as_matrix(p, p.gradient));
+                axpby(b, 0, in_shape(p, p.gradient), gradient_share_, in_shape(p, p.gradient));
         muon_.step(b, all.subspan(of_adamw_), std::span<const double>(rates_).subspan(of_adamw_));
     }
     /// The last part: every rank receives the others' parameters.
@@ -267,11 +265,6 @@ class tuner {
     }
 
   private:
-    /// A parameter's values or gradient in the shape of the parameter; a vector is one row.
-    static matrix_view<S> as_matrix(const parameter<S>& p, std::span<S> numbers) {
-        const index rows = std::max<index>(p.rows, 1);
-        return {numbers.data(), rows, std::ssize(numbers) / rows};
-    }
     /// Gives each gradient an owner, whose parameters are those with this gradient: the paths of a layer may share one.
     void choose_owners() {
         std::vector<std::size_t> gradient_of;

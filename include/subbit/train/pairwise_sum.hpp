@@ -29,22 +29,17 @@ class pairwise_sum {
                 continue;
             }
             for (std::size_t i = 0; i < parameters.size(); ++i)
-                axpby(b, 1, part(parameters[i], const_span(parts_[level][i])), 1,
-                      part(parameters[i], parameters[i].gradient));
+                axpby(b, 1, in_shape(parameters[i], const_span(parts_[level][i])), 1,
+                      in_shape(parameters[i], parameters[i].gradient));
         }
         if (ends) return;
         make_level(b, parameters, level);
         for (std::size_t i = 0; i < parameters.size(); ++i)
-            axpby(b, 1, part(parameters[i], std::span<const S>(parameters[i].gradient)), 0,
-                  part(parameters[i], span_of(parts_[level][i])));
+            axpby(b, 1, in_shape(parameters[i], std::span<const S>(parameters[i].gradient)), 0,
+                  in_shape(parameters[i], span_of(parts_[level][i])));
     }
 
   private:
-    template <class T>
-    static matrix_view<T> part(const parameter<S>& p, std::span<T> numbers) {
-        const index rows = std::max<index>(p.rows, 1);
-        return {numbers.data(), rows, std::ssize(numbers) / rows};
-    }
     template <class B>
     void make_level(const B& b, std::span<const parameter<S>> parameters, std::size_t level) {
         if (parts_.size() > level) return;

@@ -32,6 +32,13 @@ struct parameter {
     index rows = 0;  ///< of a contiguous matrix; 0 for a vector
 };
 
+/// A parameter's values or gradient in its shape; a vector is one row.
+template <class S, class T>
+matrix_view<T> in_shape(const parameter<S>& p, std::span<T> numbers) {
+    const index rows = p.rows > 0 ? p.rows : 1;
+    return {numbers.data(), rows, std::ssize(numbers) / rows};
+}
+
 /// All entries of a contiguous matrix.
 template <class M>
 auto entries(M& m) {
