@@ -1,6 +1,6 @@
 // libFuzzer: the bytes are a tokenizer.json, a zero byte, and a text. Whatever they are, either a subbit::error is
 // thrown or the text becomes tokens, which become valid UTF-8. Without a zero byte they are a text for a small sound
-// tokenizer, from which it must come back.
+// tokenizer, from which it must come back, unless that has no token for a part of it and says so.
 #include "tokenizer/tokenizer.hpp"
 #include "tokenizer/utf8.hpp"
 
@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -35,8 +36,9 @@ bool is_utf8(std::string_view text) {
 }
 
 /// The text of its tokens, whole and token by token.
-std::string there_and_back(const llama::tokenizer& t, std::string_view text, llama::special_tokens specials) {
-    const auto ids = t.encode(text, specials);
+std::string there_and_back(const llama::tokenizer& t, std::string_view text, llama::special_tokens specials,
+                           std::set<std::string>& left_out) {
+    const auto ids = t.encode(text, specials, &left_out);
     const std::string back = t.decode(ids);
     llama::stream_decoder stream(t);
     std::string pieces;
@@ -57,11 +59,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::size_t zero = all.find('\0');
     try {
         for (const auto specials : {llama::special_tokens::recognized, llama::special_tokens::plain_text}) {
+            std::set<std::string> left_out;
             if (zero == std::string::npos) {
-                if (there_and_back(small_tokenizer(), all, specials) != all) std::abort();
+                const std::string back = there_and_back(small_tokenizer(), all, specials, left_out);
+                if (left_out.empty() && back != all) std::abort();
             } else {
                 const llama::tokenizer t(subbit::parse_json(std::string_view(all).substr(0, zero), "fuzz"), "fuzz");
-                there_and_back(t, std::string_view(all).substr(zero + 1), specials);
+                there_and_back(t, std::string_view(all).substr(zero + 1), specials, left_out);
             }
         }
     } catch (const subbit::error&) {

@@ -67,8 +67,7 @@ TEST_CASE("the seconds of a report are those of all processes of a run") {
     demo_folder demo;
     const auto words = demo.compress_words("out", {"--distill-epochs", "150", "--keep-run"});
     const running_program running(demo.folder.path(), words);
-    for (int i = 0; i < 4000 && !fs::exists(demo.folder / "out" / "run" / "block-0002.json"); ++i)
-        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    running.wait_for(demo.folder / "out" / "run" / "block-0002.json");
     running.signal(SIGINT);
     REQUIRE(running.wait().status == 130);
     const auto before = subbit::read_json(demo.folder / "out" / "run" / "seconds.json");
@@ -401,8 +400,7 @@ TEST_CASE("a file that is cut off while it is mapped ends the program with one l
     demo_folder demo;
     const auto words = demo.compress_words("out", {"--distill-epochs", "2000", "--test-text", demo.text.string()});
     const running_program running(demo.folder.path(), words);
-    for (int i = 0; i < 4000 && !fs::exists(demo.folder / "out" / "run" / "moments.safetensors"); ++i)
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    running.wait_for(demo.folder / "out" / "run" / "moments.safetensors");
     fs::resize_file(demo.model / "model.safetensors", 4096);
     const auto result = running.wait();
     CAPTURE(result.err);

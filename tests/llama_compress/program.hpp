@@ -57,6 +57,16 @@ class running_program {
     }
 
     void signal(int number) const { ::kill(id_, number); }
+    /// Waits until it has written a file, or has ended; wait() is still to be called.
+    void wait_for(const std::filesystem::path& file) const {
+        const auto ended = [&] {
+            siginfo_t about{};
+            return ::waitid(P_PID, static_cast<id_t>(id_), &about, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+                   about.si_pid != 0;
+        };
+        while (!std::filesystem::exists(file) && !ended())
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
     outcome wait() const {
         int status = 0;
         ::waitpid(id_, &status, 0);

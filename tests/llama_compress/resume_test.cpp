@@ -53,8 +53,7 @@ void check_killed_runs(const tiny_job& job, std::uint64_t seed, const std::strin
     CHECK(killed >= 2);
     if (!checkpoint.empty()) {  // in the middle of the distillation, which no random moment is sure to hit
         const running_program running(job.folder.path(), job.arguments(out));
-        for (int i = 0; i < 20000 && !fs::exists(out / "run" / checkpoint); ++i)
-            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        running.wait_for(out / "run" / checkpoint);
         running.signal(SIGKILL);
         CHECK(running.wait().status == 128 + SIGKILL);
         CHECK(fs::exists(out / "run" / checkpoint));
@@ -117,8 +116,7 @@ TEST_CASE("stopped by Ctrl-C: status 130, a word on how to go on, and the same e
     const auto out = job.folder / "out";
     const running_program running(job.folder.path(), job.arguments(out));
     // Not before there is something to lose.
-    for (int i = 0; i < 2000 && !fs::exists(out / "run" / "block-0000.json"); ++i)
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    running.wait_for(out / "run" / "block-0000.json");
     running.signal(SIGINT);
     const auto stopped = running.wait();
     CAPTURE(stopped.err);

@@ -202,8 +202,7 @@ std::vector<provocation> provocations_of_runs() {
         {"was shortened",
          [](auto& d) {
              const running_program running(d.folder.path(), d.compress_words("out", {"--distill-epochs", "2000"}));
-             for (int i = 0; i < 4000 && !fs::exists(d.folder / "out" / "run" / "moments.safetensors"); ++i)
-                 std::this_thread::sleep_for(std::chrono::milliseconds(1));
+             running.wait_for(d.folder / "out" / "run" / "moments.safetensors");
              fs::resize_file(d.model / "model.safetensors", 4096);
              return running.wait();
          }},

@@ -5,8 +5,8 @@
 #include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
 
+#include <algorithm>
 #include <cstddef>
-#include <cstring>
 #include <span>
 #include <vector>
 
@@ -90,7 +90,7 @@ class byte_reader {
         if (part.size() > bytes_.size())
             throw format_error("a message of another rank ends after " + std::to_string(bytes_.size()) +
                                " bytes, expected " + std::to_string(part.size()) + " more");
-        std::memcpy(part.data(), bytes_.data(), part.size());
+        std::copy_n(bytes_.data(), part.size(), part.data());  // memcpy may not have null pointers, even for no bytes
         bytes_ = bytes_.subspan(part.size());
     }
 

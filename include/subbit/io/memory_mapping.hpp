@@ -36,9 +36,10 @@ class memory_mapping {
     std::byte* data() const { return static_cast<std::byte*>(data_); }
     std::size_t size() const { return size_; }
 
-    /// Advice about the bytes first, ..., end - 1, of which the first begins a page; the system may ignore it.
+    /// Advice about the bytes first, ..., end - 1, of which the first begins a page; the system may ignore it, and an
+    /// empty object does.
     void advise(std::size_t first, std::size_t end, int advice) const {
-        if (first < end) ::madvise(data() + first, end - first, advice);
+        if (data_ && first < end) ::madvise(data() + first, end - first, advice);
     }
 
   private:
