@@ -36,7 +36,4 @@ set_target_properties(subbit_compiled PROPERTIES POSITION_INDEPENDENT_CODE ON EX
 if(SUBBIT_OPTIMIZE_COMPILED)
   target_compile_options(subbit_compiled PRIVATE $<$<NOT:$<CONFIG:Release,RelWithDebInfo,MinSizeRel>>:-O2>)
 endif()
-if(SUBBIT_SANITIZE)
-  # Under the sanitizers optimizing triples the time to compile; it pays here, where the tests spend theirs.
-  target_compile_options(subbit_compiled PRIVATE -O1)
-endif()
+target_compile_options(subbit_compiled PRIVATE ${SUBBIT_HOT_CODE})
