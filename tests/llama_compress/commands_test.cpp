@@ -293,7 +293,8 @@ TEST_CASE("words and numbers that no option knows") {
     check_fails({"perplexity", run.model.string(), "--text", run.text.string(), "--context", "4001"}, 1,
                 {"text.txt", "4000 tokens", "4001"});
     check_fails({"perplexity", run.model.string(), "--text", (run.folder / "none.txt").string()}, 1, {"none.txt"});
-    check_fails({"perplexity", (run.folder / "nowhere").string(), "--text", run.text.string()}, 1, {"config.json"});
+    check_fails({"perplexity", (run.folder / "nowhere").string(), "--text", run.text.string()}, 1,
+                {"there is no folder", "nowhere"});
     check_fails({"generate", run.model.string(), "--prompt", "x", "--top-p", "2"}, 2, {"--top-p"});
     check_fails({"generate", run.model.string(), "--prompt", "x", "--head", "int4"}, 2, {"--head", "int4"});
 }

@@ -205,10 +205,10 @@ TEST_CASE("values of the wrong kind or out of range") {
     check_rejected("rope_theta", -1.0, "above 0");
     check_rejected("tie_word_embeddings", 1, "true or false");
     check_rejected("attention_bias", "no", "true or false");
-    check_rejected("bos_token_id", 96, "below vocab_size 96");
-    check_rejected("bos_token_id", -1, "below vocab_size 96");
-    check_rejected("eos_token_id", {2, 96}, "below vocab_size 96");
-    check_rejected("eos_token_id", "</s>", "below vocab_size 96");
+    check_rejected("bos_token_id", 96, "from 0 to vocab_size - 1, 95");
+    check_rejected("bos_token_id", -1, "from 0 to vocab_size - 1, 95");
+    check_rejected("eos_token_id", {2, 96}, "from 0 to vocab_size - 1, 95");
+    check_rejected("eos_token_id", "</s>", "from 0 to vocab_size - 1, 95");
     check_rejected("vocab_size", std::string(1000, 'x'), "...");
 }
 

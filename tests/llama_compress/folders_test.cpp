@@ -305,6 +305,70 @@ TEST_CASE("notes of git-lfs in place of files") {
     }
 }
 
+TEST_CASE("what is there in place of the weights is named") {
+    const auto failure = [](const char* name, const std::vector<std::string>& words) {
+        demo_folder demo;
+        fs::rename(demo.model / "model.safetensors", demo.model / name);
+        check_failed(demo.run(demo.perplexity_words()), 1, words);
+    };
+    failure("pytorch_model.bin", {"holds neither", "pytorch_model.bin", "converted to safetensors"});
+    failure("model-00001-of-00002.safetensors", {"model-00001-of-00002.safetensors; the index"});
+    failure("adapter_model.safetensors", {"an adapter; merge it"});
+    {
+        demo_folder demo;
+        fs::remove(demo.model / "model.safetensors");
+        fs::create_symlink("../../blobs/0123", demo.model / "model.safetensors");
+        check_failed(demo.run(demo.perplexity_words()), 1, {"model.safetensors is a link to a file that is not there"});
+    }
+    demo_folder demo;
+    demo.folder.write("model/model.safetensors", "<!DOCTYPE html><html></html>");
+    check_failed(demo.run(demo.perplexity_words()), 1, {"model.safetensors is a web page"});
+    demo.model /= "model.safetensors";
+    check_failed(demo.run(demo.perplexity_words()), 1, {"is not a folder; expected one with config.json"});
+    demo.model = demo.folder / "nothing";
+    check_failed(demo.run(demo.perplexity_words()), 1, {"there is no folder", "nothing"});
+}
+
+TEST_CASE("a model that is quantized already is told from a damaged one") {
+    demo_folder demo;
+    demo.config({{"quantization_config", {{"quant_method", "gptq"}, {"bits", 4}}}});
+    check_failed(demo.run(demo.perplexity_words()), 1, {"quantization_config", "gptq", "quantized already"});
+}
+
+TEST_CASE("a tied model may be stored by its head's name, and a second copy of it goes no further") {
+    const std::string embedding = "model.embed_tokens.weight", head = "lm_head.weight";
+    demo_folder renamed;
+    renamed.tensors([&](tensor_map& t) {
+        t[head] = t.at(embedding);
+        t.erase(embedding);
+    });
+    check_perplexity(renamed, 2.9425);
+    REQUIRE(compressed(renamed).status == 0);
+    CHECK(subbit::safetensors_reader(renamed.folder / "out").contains(head));
+
+    demo_folder twice;
+    twice.tensors([&](tensor_map& t) { t[head] = t.at(embedding); });
+    REQUIRE(compressed(twice).status == 0);
+    const subbit::safetensors_reader result(twice.folder / "out");
+    CHECK(result.contains(embedding));
+    CHECK(!result.contains(head));
+}
+
+TEST_CASE("no head where none is said to be shared") {
+    demo_folder demo;
+    demo.config({{"tie_word_embeddings", false}});
+    check_failed(demo.run(demo.perplexity_words()), 1, {"no tensor \"lm_head.weight\"", "tie_word_embeddings"});
+}
+
+TEST_CASE("a damaged generation_config.json is an error before the work") {
+    for (const char* text : {"{broken", "{\"eos_token_id\": [511, 99999]}"}) {
+        demo_folder demo;
+        demo.folder.write("model/generation_config.json", text);
+        check_failed(compressed(demo), 1, {"generation_config.json"});
+        CHECK(!fs::exists(demo.folder / "out"));
+    }
+}
+
 TEST_CASE("names of files that are not UTF-8") {
     demo_folder demo;
     const auto model = demo.folder / "bad\xff";

@@ -88,8 +88,17 @@ std::vector<provocation> provocations_of_folders() {
              }},
             {"claims a header",
              [](auto& d) {
-                 d.folder.write("model/model.safetensors", "<!DOCTYPE html><html></html>");
+                 d.folder.write("model/model.safetensors", "PK and what else an archive begins with");
                  return evaluated(d);
+             }},
+            {"neither model.safetensors nor",
+             [](auto& d) {
+                 fs::rename(d.model / "model.safetensors", d.model / "pytorch_model.bin");
+                 return evaluated(d);
+             }},
+            {"quantization_config",
+             [](auto& d) {
+                 return evaluated(d.config({{"quantization_config", {{"quant_method", "gptq"}, {"bits", 4}}}}));
              }},
             {"model_type",
              [](auto& d) {

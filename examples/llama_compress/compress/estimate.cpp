@@ -306,6 +306,7 @@ void check_job(const compress_job& job, const model_directory& model, compress_e
     if (job.test_text) read_windows(vocabulary, *job.test_text, job.test_context, job.test_windows, job.reading);
     require_own_output(job);
     require_usable_values(model.config(), model.tensors());
+    model.end_tokens();  // generation_config.json goes with the result, which is not to fail at it
     e.bits_per_weight = bits_of_block(model.config().block(0), o, e);
     add_remarks(e, job, model.config(), left_out);
 }

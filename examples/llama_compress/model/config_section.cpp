@@ -75,7 +75,7 @@ std::vector<std::int32_t> config_section::token_ids(const std::string& key, inde
     const json list = object_[key].is_array() ? object_[key] : json::array({object_[key]});
     for (const json& id : list) {
         if (!id.is_number_integer() || id < 0 || id >= vocab_size)
-            fail(key, "token ids below vocab_size " + std::to_string(vocab_size));
+            fail(key, "token ids from 0 to vocab_size - 1, " + std::to_string(vocab_size - 1));
         ids.push_back(id.get<std::int32_t>());
     }
     return ids;

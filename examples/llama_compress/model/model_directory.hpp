@@ -2,7 +2,7 @@
 #pragma once
 
 #include "model/block.hpp"
-#include "model/git_lfs.hpp"
+#include "model/folder_contents.hpp"
 #include "model/model_config.hpp"
 #include "model/model_tensors.hpp"
 #include "model/row_table.hpp"
@@ -72,11 +72,12 @@ outer_layers<S, memory_of<B>> upload(const B& b, outer_layers<S> host) {
 }
 
 /// Opens a directory and reads blocks from it one at a time. Opening throws format_error for a tensor that the model
-/// would not read, and for a file that is a git-lfs pointer.
+/// would not read, and what require_model_folder() throws.
 class model_directory {
   public:
     explicit model_directory(const std::filesystem::path& path)
-        : path_(without_pointers(path)), config_(read_model_config(path / "config.json")), tensors_(path) {
+        : path_(checked(path)), config_(read_model_config(path / "config.json")), tensors_(path) {
+        use_stored_embedding(config_, tensors_);
         require_known_tensors(config_, tensors_);
     }
 
@@ -217,8 +218,8 @@ class model_directory {
     }
 
   private:
-    static const std::filesystem::path& without_pointers(const std::filesystem::path& path) {
-        require_no_lfs_pointers(path);
+    static const std::filesystem::path& checked(const std::filesystem::path& path) {
+        require_model_folder(path);
         return path;
     }
 

@@ -59,8 +59,16 @@ void require_tied_head(const model_config& config, const safetensors_reader& ten
 
 }  // namespace
 
+void use_stored_embedding(model_config& config, const safetensors_reader& tensors) {
+    if (config.tie_word_embeddings && !tensors.contains(config.embedding_name) && tensors.contains(config.head_name))
+        config.embedding_name = config.head_name;
+}
+
 void require_known_tensors(const model_config& config, const safetensors_reader& tensors) {
     require_tied_head(config, tensors);
+    if (!config.tie_word_embeddings && !tensors.contains(config.head_name))
+        throw subbit::format_error("no tensor \"" + config.head_name +
+                                   "\", expected one where config.json does not say \"tie_word_embeddings\": true");
     const auto of_blocks = block_tensors(config, tensors, {0, config.num_hidden_layers});
     for (const auto& name : tensors.names()) {
         const bool outer = name == config.embedding_name || name == config.final_norm_name || name == config.head_name;
@@ -74,10 +82,11 @@ void require_known_tensors(const model_config& config, const safetensors_reader&
 
 std::vector<std::string> carried_tensors(const model_config& config, const safetensors_reader& tensors,
                                          subbit::unit_range blocks) {
-    const auto of_blocks = block_tensors(config, tensors, blocks);
+    auto left_out = block_tensors(config, tensors, blocks);
+    if (config.tie_word_embeddings && config.head_name != config.embedding_name) left_out.insert(config.head_name);
     std::vector<std::string> names;
     std::copy_if(tensors.names().begin(), tensors.names().end(), std::back_inserter(names),
-                 [&](const std::string& name) { return !of_blocks.contains(name); });
+                 [&](const std::string& name) { return !left_out.contains(name); });
     return names;
 }
 

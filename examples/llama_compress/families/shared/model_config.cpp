@@ -57,6 +57,8 @@ void require_sound(const model_config& c) {
 
 model_config parse_model_config(const nlohmann::json& document, const std::string& where) {
     const config_section from(document, where);
+    if (from.has("quantization_config"))
+        from.fail("quantization_config", "none: the model is quantized already; its original can be compressed");
     const family& kind = family_of(from);
     model_config c;
     c.original = document;
