@@ -9,6 +9,8 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
+#include <exception>
 #include <memory>
 #include <new>
 #include <sstream>
@@ -56,6 +58,20 @@ int fail_without_memory() {
     if (llama::launched_number() == 0 || !ranks.is_alone()) llama::print_out_of_memory();
     if (!ranks.is_alone()) llama::end_ranks(ranks, 1);
     return 1;
+}
+
+/// Where memory runs out before main(), or where nothing may be thrown, the program ends with the same line.
+[[gnu::constructor(101), maybe_unused]] void watch_memory() {
+    std::set_terminate([] {
+        try {
+            if (std::current_exception()) throw;
+        } catch (const std::bad_alloc&) {
+            llama::print_out_of_memory();
+            std::_Exit(1);
+        } catch (...) {
+        }
+        std::abort();
+    });
 }
 
 /// Help and version, which CLI11 writes to standard output.
