@@ -1,4 +1,5 @@
-// The GPU backend's kernels, emulated, against the reference; the other tests run the threads of a block from the first on.
+// The GPU backend's kernels, emulated, against the reference; the other tests run the threads of a block from the first
+// on.
 #include "conformance/backend_conformance.hpp"
 
 #include <subbit/backend/emulated.hpp>
