@@ -133,7 +133,7 @@ if ! grep -q '^CMAKE_CUDA_COMPILER:[^=]*=/' build/dev/CMakeCache.txt; then
     skipped=$((skipped + 1))
 fi
 
-step build-asan build asan --target unit_tests fuzzers
+step build-asan build asan --target all subbit_train_demo
 tests asan -L '^unit$'
 for name in safetensors tokenizer config folder; do
     later "fuzz-$name" fuzz "$name"

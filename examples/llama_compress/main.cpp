@@ -60,8 +60,10 @@ int fail_without_memory() {
     return 1;
 }
 
-/// Where memory runs out before main(), or where nothing may be thrown, the program ends with the same line.
+/// Where memory runs out before main(), or where nothing may be thrown, the program ends with the same line. Of other
+/// exceptions the usual handler tells more.
 [[gnu::constructor(101), maybe_unused]] void watch_memory() {
+    static const std::terminate_handler usual = std::get_terminate();
     std::set_terminate([] {
         try {
             if (std::current_exception()) throw;
@@ -70,7 +72,7 @@ int fail_without_memory() {
             std::_Exit(1);
         } catch (...) {
         }
-        std::abort();
+        usual();
     });
 }
 

@@ -131,7 +131,7 @@ TEST_CASE("LB-ADMM with conjugate gradients ends where it does with exact solves
     for (const auto iteration : {admm_iteration(paper_iteration{}), admm_iteration(improved_iteration{})}) {
         double exact = 0, steps = 0;
         for (const auto& [rows, cols, rank] : {std::array<index, 3>{97, 61, 29}, {64, 64, 33}, {51, 130, 48}})
-            for (std::uint64_t seed = 0; seed < 2; ++seed) {
+            for (std::uint64_t seed = 0; seed < 4; ++seed) {
                 const matrix<float> W = weight_like(seed, rows, cols).cast<float>();
                 lb_admm_options<float> options{.rank = rank,
                                                .iterations = 120,

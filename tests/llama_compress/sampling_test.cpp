@@ -97,11 +97,11 @@ TEST_CASE("of a large vocabulary, what is drawn lies among the candidates, and e
             for (const auto& options : {sampling_options{.temperature = 1, .top_k = 50},
                                         {.temperature = 0.5, .top_k = 500, .top_p = 0.8},
                                         {.temperature = 1, .top_p = 0.95}}) {
-                const auto scores = normal_scores(3000, deviation, seed);
+                const auto scores = normal_scores(5000, deviation, seed);
                 const auto expected = probabilities(scores, options);
                 sampler choice(options, stream);
                 std::set<std::int32_t> seen;
-                for (std::uint64_t i = 0; i < 60; ++i)
+                for (std::uint64_t i = 0; i < 300; ++i)
                     seen.insert(choice.pick(scores, i));
                 for (const auto id : seen)
                     CHECK(expected[static_cast<std::size_t>(id)] > 0);

@@ -26,8 +26,16 @@ void require_file_itself(const fs::path& file) {
             throw subbit::format_error(file.string() + " is a web page, not the file itself; download it again");
 }
 
-/// Says what is there in place of model.safetensors.
-[[noreturn]] void fail_without_weights(const fs::path& folder, const std::set<std::string>& names) {
+/// Names what is there in place of model.safetensors; of a folder that is empty or cannot be listed it says nothing.
+void require_weights(const fs::path& folder) {
+    std::error_code unreadable;  // what cannot be examined fails when it is opened
+    if (fs::exists(folder / "model.safetensors", unreadable) ||
+        fs::exists(folder / "model.safetensors.index.json", unreadable))
+        return;
+    std::set<std::string> names;
+    for (const auto& entry : fs::directory_iterator(folder, unreadable))
+        names.insert(entry.path().filename().string());
+    if (names.empty()) return;
     const std::string none = folder.string() + " holds neither model.safetensors nor model.safetensors.index.json";
     for (const auto& name : names)
         if (const fs::path file = folder / name; fs::is_symlink(file) && !fs::exists(file))
@@ -48,24 +56,18 @@ void require_file_itself(const fs::path& file) {
 }  // namespace
 
 void require_model_folder(const fs::path& folder) {
-    std::error_code unreadable;  // what cannot be examined fails when it is opened
+    std::error_code unreadable;
     const auto status = fs::status(folder, unreadable);
     if (status.type() == fs::file_type::not_found) throw subbit::io_error("there is no folder " + folder.string());
     if (!fs::is_directory(status) && !unreadable)
         throw subbit::io_error(folder.string() +
                                " is not a folder; expected one with config.json and model.safetensors");
-    std::set<std::string> names;
-    bool has_weights = false;
     for (const auto& entry : fs::directory_iterator(folder, unreadable)) {
-        const std::string name = entry.path().filename().string();
-        names.insert(name);
-        const bool is_there = entry.exists(unreadable);
-        has_weights |= is_there && (name == "model.safetensors" || name == "model.safetensors.index.json");
         const auto extension = entry.path().extension();
         if ((extension == ".safetensors" || extension == ".json") && entry.is_regular_file(unreadable))
             require_file_itself(entry.path());
     }
-    if (!has_weights && !names.empty()) fail_without_weights(folder, names);
+    require_weights(folder);
 }
 
 }  // namespace llama
