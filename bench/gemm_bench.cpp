@@ -34,11 +34,11 @@ std::string threads_text(int threads) {
     return "/threads:" + std::to_string(threads);
 }
 
-std::string product_name(const shape& s, const char* who) {
+std::string product_name(const shape& s, const std::string& who) {
     return std::string("gemm/") + s.use + "/" + who;
 }
 
-void add_ours(const shape& s, const char* name, cpu_options options) {
+void add_ours(const shape& s, const std::string& name, cpu_options options) {
     const auto run = [=](benchmark::State& state) {
         const cpu b(options);
         time_product(state, s, [&](const auto& A, const auto& X, auto& C) { gemm(b, A, X, C); });
@@ -113,10 +113,10 @@ int main(int argc, char** argv) {
     for (const auto& s : shapes) {
         for (const int threads : {1, 2}) {
             add_ours(s, "ours_f32", {.threads = threads});
-            for (const bool by_instruction : {false, true})
-                add_ours(
-                    s, by_instruction ? "ours_bf16_instruction" : "ours_bf16_rounded",
-                    {.threads = threads, .products = subbit::precision::bf16, .bf16_instructions = by_instruction});
+            for (const auto method : subbit::all_bf16_methods)
+                if (subbit::has_bf16_method(method, subbit::preferred_isa()))
+                    add_ours(s, "ours_bf16_by_" + std::string(subbit::bf16_method_name(method)),
+                             {.threads = threads, .products = subbit::precision::bf16, .bf16 = method});
         }
         add_ours_transposed(s);
         add_others(s);

@@ -92,6 +92,7 @@ int run(int argc, char** argv) {
     llama::add_compress(app, defaults_for(argc, argv));
     llama::add_perplexity(app);
     llama::add_generate(app);
+    llama::add_sample(app);
     llama::add_inspect(app);
     llama::add_export(app);
     llama::add_info(app);

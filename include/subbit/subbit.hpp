@@ -21,7 +21,7 @@
 #include <subbit/bits/layer_view.hpp>              // a layer's parts as kernels take them
 #include <subbit/bits/low_rank_binary_linear.hpp>  // the layer that replaces a dense one
 #include <subbit/bits/residual_binary_linear.hpp>  // another: a sum of sign matrices with vector scales
-#include <subbit/bits/round_scales.hpp>            // the 16-bit scales of files
+#include <subbit/bits/round_scales.hpp>            // the scales of files
 
 // backend: where the work is done
 #include <subbit/backend/concept.hpp>     // what a backend is

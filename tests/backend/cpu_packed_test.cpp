@@ -47,6 +47,36 @@ TEST_CASE_TEMPLATE("products with packed signs on the right, both ways round", S
                 }
 }
 
+TEST_CASE("products of many vectors with packed signs on matrix units round the vectors, and nothing else") {
+    if (!has_bf16_method(bf16_method::matrix_units, detect_isa())) {
+        MESSAGE("not on this machine: matrix units");
+        return;
+    }
+    const cpu b({.threads = 2, .products = precision::bf16, .bf16 = bf16_method::matrix_units});
+    for (const index rows : {1, 16, 17, 31, 33, 65, 257})
+        for (const index cols : {1, 16, 31, 33, 65, 1700})
+            for (const index tokens : {16, 33, 70}) {
+                CAPTURE(rows);
+                CAPTURE(cols);
+                CAPTURE(tokens);
+                const auto bits = bit_matrix::pack(random_matrix<float>(rows, cols, 1));
+                const auto dense = bits.unpack<double>();
+                const storage how = all_storages[(rows + cols + tokens) % 4];
+                const auto check = [&](index from, index to, const auto& signs, const matrix<double>& W) {
+                    const stored_matrix<float> X(tokens, from, how, 2);
+                    stored_matrix<float> C(tokens, to, how, 3);
+                    const matrix<double> exact = product(rounded_to_bf16(X.values()), W), before = C.values();
+                    gemm(b, X.view(), signs, C.view(), 0.5, -2);
+                    CHECK(relative_error(C.values(), 0.5 * exact - 2 * before) < 3e-6);
+                    as_eigen(C.view()).setConstant(std::numeric_limits<float>::quiet_NaN());
+                    gemm(b, X.view(), signs, C.view());
+                    CHECK(relative_error(C.values(), exact) < 3e-6);
+                };
+                check(cols, rows, bits.t(), dense.transpose());
+                check(rows, cols, bits.view(), dense);
+            }
+}
+
 TEST_CASE("a sum does not depend on how many vectors or threads share the work") {
     const auto bits = bit_matrix::pack(random_matrix<float>(3000, 1500, 1));
     const auto X = random_matrix<float>(11, 1500, 2);

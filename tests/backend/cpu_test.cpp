@@ -51,7 +51,10 @@ TEST_CASE("options are checked, and the environment chooses the instruction set"
     CHECK(cpu().threads() >= 1);
     const cpu b(cpu_options{.threads = 3, .instructions = isa::portable, .products = precision::bf16});
     CHECK(b.threads() == 3);
-    CHECK(b.describe() == "cpu: portable, 3 threads, bf16 products");
+    CHECK(b.describe() == "cpu: portable, 3 threads, bf16 products by rounding");
+    for (const bf16_method method : {bf16_method::instruction, bf16_method::matrix_units})
+        check_throws<value_error>([&] { cpu({.instructions = isa::portable, .bf16 = method}); },
+                                  {bf16_method_name(method), "portable"});
 }
 
 TEST_CASE("parallel_for covers the range once, in chunks that do not depend on the threads") {

@@ -16,7 +16,7 @@ const std::vector<layer_shape> smollm2_block = {{576, 576},  {192, 576},  {192, 
 TEST_CASE("storage counts signs and scales") {
     CHECK(storage_bits(48, 32, 16) == 16 * 80 + 16 * 80);
     CHECK(storage_bits(48, 32, 16, {.scales = 3}) == 16 * 80 + 16 * (80 + 16));
-    CHECK(storage_bits(48, 32, 16, {.scale_bits = 8}) == 16 * 80 + 8 * 80);
+    CHECK(storage_bits(48, 32, 16, {.stored_scales = scale_format::log8}) == 16 * 80 + 8 * 80 + 128);
 }
 
 TEST_CASE("the ranks of SmolLM2 at 1.0 bit per weight") {
@@ -26,7 +26,7 @@ TEST_CASE("the ranks of SmolLM2 at 1.0 bit per weight") {
     CHECK(rank_for(one, 1536, 576) == 400);
     CHECK(rank_for(one, 576, 576, {.granularity = 32}) == 256);
     CHECK(rank_for(one, 1536, 576, {.granularity = 32}) == 384);
-    CHECK(rank_for(one, 576, 576, {.scale_bits = 8}) == 280);
+    CHECK(rank_for(one, 1536, 576, {.stored_scales = scale_format::log8}) == 408);
     CHECK(rank_for(one, 1536, 576, {.granularity = 1}) == 402);
     CHECK(rank_for(one, 438, 438) == 200);
     CHECK(rank_for(one, 438, 438, {.granularity = 1}) == 203);
@@ -38,7 +38,7 @@ TEST_CASE("rank_for stays within the bits and misses no granule") {
         const double target = *rc::gen::inRange(5, 300) / 100.0;
         const rank_rule rule{.granularity = *rc::gen::element(index{1}, index{8}, index{32}),
                              .scales = *rc::gen::element(2, 3),
-                             .scale_bits = *rc::gen::element(8, 16)};
+                             .stored_scales = *rc::gen::element(scale_format::f16, scale_format::log8)};
         index rank = 0;
         try {
             rank = rank_for(bits_per_weight{target}, m, n, rule);

@@ -21,7 +21,7 @@ LIBRARY = {
     "jobs": (r"backend/jobs/", "core concept"),
     "ops": (r"backend/ops/", "core bits concept"),
     "reference": (r"backend/reference(/|\.hpp)", "core bits concept ops"),
-    "cpu_machine": (r"backend/cpu/(isa|lanes|machine|scratch|tag|thread_pool)\.hpp", "core concept"),
+    "cpu_machine": (r"backend/cpu/(isa|lanes|machine|matrix_units|scratch|tag|thread_pool)\.hpp", "core concept"),
     "cpu_kernels": (r"backend/cpu/kernels/", "core bits concept ops cpu_machine"),
     "cpu_backend": (r"backend/cpu(/|\.hpp)", "core bits concept ops reference cpu_machine cpu_kernels"),
     "gpu_device": (r"backend/gpu/device/", "core bits concept jobs"),
@@ -38,9 +38,10 @@ LIBRARY = {
 }
 PROGRAM = {
     "main": (r"main\.cpp", "program"),
-    "program": (r"program/", "tokenizer model compress generate"),
-    "compress": (r"compress/", "tokenizer model gpu"),
+    "program": (r"program/", "tokenizer model sample compress generate"),
+    "compress": (r"compress/", "tokenizer model gpu sample"),
     "generate": (r"generate/", "tokenizer model gpu"),
+    "sample": (r"sample/", "tokenizer model"),
     "gpu": (r"gpu/", "model"),
     "families": (r"families/", "model"),
     "model": (r"model/", "tokenizer"),

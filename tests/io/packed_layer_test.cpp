@@ -71,6 +71,81 @@ TEST_CASE("a packed layer comes back bit for bit, with two or three scales, with
         }
 }
 
+TEST_CASE("scales on a grid come back as they were rounded, in a file of another version") {
+    const temporary_directory directory;
+    auto layer = some_layer(true, true);
+    const auto before = layer;
+    round_scales(layer, "q", scale_format::log8);
+    CHECK((layer.s_pre - before.s_pre).norm() < 0.03F * before.s_pre.norm());
+    CHECK(layer.s_pre != before.s_pre);
+    residual_binary_linear<float> paths;
+    paths.paths.assign(2, {layer.U, layer.s_post, before.s_pre.head(9)});
+    round_scales(paths, "k", scale_format::log8);
+    safetensors_writer file;
+    add_packed_layer(file, "q", layer, scale_format::log8);
+    add_packed_layer(file, "k", paths, scale_format::log8);
+    file.write(directory / "layer.safetensors");
+    const safetensors_reader reader(directory / "layer.safetensors");
+    CHECK(reader.metadata().at(packed_format_key) == gridded_format_version);
+    CHECK(reader.info("q.s_post").type == dtype::i8);
+    CHECK(packed_layer_tensors(reader, "q").size() + packed_layer_tensors(reader, "k").size() == reader.names().size());
+    for (const char* name : {"q", "k"})
+        CHECK(stored_scales(reader, name) == scale_format::log8);
+    const auto back = read_packed_layer<float>(reader, "q");
+    CHECK(back.s_post == layer.s_post);
+    CHECK(back.s_pre == layer.s_pre);
+    CHECK(back.s_mid == layer.s_mid);
+    const auto residual = read_residual_layer<float>(reader, "k");
+    CHECK(residual.paths[1].s_post == paths.paths[1].s_post);
+    CHECK(residual.paths[1].s_pre == paths.paths[1].s_pre);
+    CHECK(back.storage_bits(scale_format::log8) == 9 * (19 + 40) + 8 * (19 + 40 + 9) + 3 * 64);
+    CHECK(residual.storage_bits(scale_format::log8) == 2 * (19 * 9 + 8 * (19 + 9) + 2 * 64));
+}
+
+TEST_CASE("a grid that is none is refused") {
+    const temporary_directory directory;
+    safetensors_writer whole;
+    add_packed_layer(whole, "q", some_layer(false, false), scale_format::log8);
+    whole.write(directory / "whole.safetensors");
+    const safetensors_reader sound(directory / "whole.safetensors");
+    const auto read_with_grid = [&](std::vector<float> grid) {
+        safetensors_writer edited;
+        for (const auto& name : sound.names())
+            if (name != "q.s_pre_grid")
+                edited.add_bytes(name, sound.info(name).type, sound.info(name).shape,
+                                 {sound.info(name).bytes.begin(), sound.info(name).bytes.end()});
+        if (!grid.empty()) edited.add("q.s_pre_grid", {std::ssize(grid)}, std::span<const float>(grid));
+        edited.metadata("q.rank", "9");
+        edited.write(directory / "edited.safetensors");
+        return read_packed_layer<float>(safetensors_reader(directory / "edited.safetensors"), "q");
+    };
+    CHECK_NOTHROW(read_with_grid({1, 0.9F}));
+    for (const auto& grid : {std::vector<float>{-1, 0.9F}, {1, 0}, {1, 1.1F}, {1, std::nanf("")}, {}})
+        check_throws<format_error>([&] { read_with_grid(grid); }, {"q.s_pre_grid"});
+    check_throws<shape_error>([&] { read_with_grid({1}); }, {"q.s_pre_grid"});
+}
+
+TEST_CASE("a file has the latest version of its layers, and codes beyond a grid are refused") {
+    const temporary_directory directory;
+    safetensors_writer file, edited;
+    add_packed_layer(file, "a", some_layer(false, false), scale_format::log8);
+    add_packed_layer(file, "b", some_layer(false, false), scale_format::f16);
+    file.write(directory / "both.safetensors");
+    const safetensors_reader both(directory / "both.safetensors");
+    CHECK(both.metadata().at(packed_format_key) == gridded_format_version);
+    CHECK(stored_scales(both, "b") == scale_format::f16);
+    for (const auto& name : both.names()) {
+        std::vector<std::byte> bytes(both.info(name).bytes.begin(), both.info(name).bytes.end());
+        if (name == "a.s_pre") bytes[3] = std::byte{0x80};
+        edited.add_bytes(name, both.info(name).type, both.info(name).shape, bytes);
+    }
+    edited.metadata("a.rank", "9");
+    edited.write(directory / "edited.safetensors");
+    check_throws<format_error>(
+        [&] { read_packed_layer<float>(safetensors_reader(directory / "edited.safetensors"), "a"); },
+        {"a.s_pre", "-128 at 3"});
+}
+
 TEST_CASE("files that do not hold what they promise name the tensor") {
     CHECK_NOTHROW(read_edited("", "9"));
     for (const char* missing : {"q.U", "q.V", "q.s_post", "q.s_pre"})

@@ -308,8 +308,12 @@ struct student {
 struct held_teacher {
     std::vector<matrix<float>> all;
     index window = 0;
+    std::vector<index> begun;  // every window, in turn
 
-    void begin(index w) { window = w; }
+    void begin(index w) {
+        window = w;
+        begun.push_back(w);
+    }
     subbit::matrix_view<const float> states_after(index l) const {
         return const_view(all[static_cast<std::size_t>(2 * window + l)]);
     }
@@ -325,6 +329,7 @@ struct distillation {
     std::vector<std::vector<std::int32_t>> windows;
     held_teacher teacher;
     subbit::distillation_recipe recipe;
+    std::size_t parts = 1;
 
     explicit distillation(int threads = 1, bool latents = false) : b({.threads = threads}) {
         const subbit::random_stream stream(3);
@@ -362,7 +367,7 @@ struct distillation {
     state run(state from = {}, std::function<void(const state&)> checkpoint = {},
               subbit::progress& watcher = subbit::unwatched()) {
         return subbit::distill(
-            b, model, subbit::distillation_data{windows, teacher},
+            b, model, subbit::distillation_data{windows, teacher, parts},
             {.recipe = recipe, .state = std::move(from), .checkpoint = checkpoint, .watcher = watcher});
     }
     bool same_bits(const distillation& other) const {
@@ -418,6 +423,43 @@ TEST_CASE("a distillation that is stopped goes on from its checkpoint to the sam
         CHECK(end.curve == expected.curve);
         CHECK(resumed.same_bits(whole));
     }
+}
+
+TEST_CASE("a distillation of several parts sees each window once, and resumes in the middle of a part") {
+    distillation whole, stopped, resumed, uneven;
+    uneven.parts = 2;  // five windows
+    CHECK_THROWS_AS(uneven.run(), subbit::value_error);
+    for (distillation* d : {&whole, &stopped, &resumed}) {
+        d->windows.pop_back();
+        d->parts = 2;
+        d->recipe.phase.epochs = 2;
+        d->recipe.checkpoint_steps = 3;
+    }
+    const auto expected = whole.run();
+    CHECK(expected.steps_done == window_count - 1);
+    CHECK(expected.curve.size() == 2);
+    auto seen = whole.teacher.begun;
+    REQUIRE(seen.size() == window_count - 1);
+    CHECK(std::max(seen[0], seen[1]) < 2);  // the first part, then the second
+    std::sort(seen.begin(), seen.end());
+    CHECK(seen == std::vector<index>{0, 1, 2, 3});
+
+    distillation::state saved;
+    std::vector<block<float>> saved_blocks;
+    stopping_progress watcher;
+    watcher.left = 3;
+    CHECK_THROWS_AS(stopped.run(
+                        {},
+                        [&](const distillation::state& now) {
+                            saved = now;
+                            saved_blocks = stopped.model.blocks;
+                        },
+                        watcher),
+                    subbit::cancelled_error);
+    for (std::size_t l = 0; l < 2; ++l)
+        resumed.model.blocks[l].layers = saved_blocks[l].layers;
+    CHECK(resumed.run(saved).curve == expected.curve);
+    CHECK(resumed.same_bits(whole));
 }
 
 TEST_CASE("latents that move in distillation take their bits along") {

@@ -5,8 +5,11 @@
 #include "../support/temporary_directory.hpp"
 
 #include <subbit/core/random.hpp>
+#include <subbit/io/json.hpp>
 
 #include <doctest/doctest.h>
+#include <set>
+#include <vector>
 
 using namespace llama::testing;
 using subbit::testing::temporary_directory;
@@ -82,6 +85,28 @@ TEST_CASE("killed at any moment: residual paths, coupled and with Muon, gathered
     check_killed_runs(tiny_job({"--method", "rabit", "--distill-epochs", "30", "--distill-batch", "2", "--probe-steps",
                                 "8", "--matrix-optimizer", "muon", "--distill-hidden-weight", "0.5", "--threads", "2"}),
                       3, "distillation.safetensors");
+}
+
+TEST_CASE("killed at any moment: measured ranks, 8-bit scales, a text that the original writes") {
+    const tiny_job job({"--ranks", "model", "--scale-bits", "8", "--distill-text", "self", "--distill-windows", "4",
+                        "--distill-epochs", "6", "--distill-window-tokens", "60", "--threads", "2"});
+    check_killed_runs(job, 4);
+    const auto report = subbit::read_json(job.folder / "undisturbed" / "report.json");
+    CHECK(report.at("totals").at("bits_per_weight").get<double>() <= 1.0);
+    CHECK(report.at("totals").at("bits_per_weight").get<double>() > 0.95);
+    CHECK(report.at("rank_costs").at("losses").size() == 2);
+    CHECK(report.at("distillation_curve").size() == 6);
+    std::set<std::vector<int>> ranks;
+    for (const auto& block : report.at("blocks")) {
+        std::vector<int> of_block;
+        for (const auto& layer : block.at("layers"))
+            of_block.push_back(layer.at("rank").get<int>());
+        ranks.insert(of_block);
+    }
+    CHECK(ranks.size() == 2);  // two blocks of random weights do not cost the same
+    REQUIRE(job.run(job.folder / "one", {"--threads", "1"}).status == 0);
+    CHECK(contents_of(job.folder / "one" / "model.safetensors") ==
+          contents_of(job.folder / "undisturbed" / "model.safetensors"));
 }
 
 TEST_CASE("residual paths: the number of threads changes no bit, the coupling does") {

@@ -1,5 +1,5 @@
 // Sampling against a plain version that sorts everything, and the properties that its options promise.
-#include "generate/sampling.hpp"
+#include "sample/sampling.hpp"
 
 #include <doctest/doctest.h>
 #include <cmath>

@@ -54,7 +54,8 @@ TEST_CASE("a layer is what lb_admm makes of the weight, and its error is the sol
 TEST_CASE("scales are rounded where that is wanted") {
     const layers given;
     for (const bool rounds : {false, true}) {
-        lb_compressor<double> compressor({8, 6}, {}, {.iterations = 3, .round_scales = rounds});
+        lb_compressor<double> compressor({8, 6}, {}, {.iterations = 3, .stored_scales = {}});
+        if (rounds) compressor = lb_compressor<double>({8, 6}, {}, {.iterations = 3});
         auto made = compressor.factorize(one_thread, 0, const_view(given.first)).layer;
         const auto before = made.binary().layer;
         compressor.finish(one_thread, 0, made);

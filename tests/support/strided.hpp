@@ -2,6 +2,7 @@
 #pragma once
 
 #include <subbit/backend/cpu.hpp>
+#include <subbit/core/half.hpp>
 
 #include <cstdint>
 #include <string>
@@ -52,6 +53,10 @@ matrix<S> random_matrix(index rows, index cols, std::uint64_t seed) {
     return as_eigen(stored_matrix<S>(rows, cols, storage::rows, seed).view());
 }
 
+inline matrix<double> rounded_to_bf16(const matrix<double>& X) {
+    return X.unaryExpr([](double x) { return double(from_bf16(to_bf16(static_cast<float>(x)))); });
+}
+
 /// Every instruction set that this machine runs.
 inline std::vector<isa> runnable_isas() {
     std::vector<isa> list;
@@ -64,16 +69,14 @@ inline cpu make_cpu(isa instructions, int threads = 1, precision products = prec
     return cpu(cpu_options{.threads = threads, .instructions = instructions, .products = products});
 }
 
-/// Every way this machine has of float32 products on that instruction set: exact, rounded to bfloat16, and the
-/// processor's own bfloat16 instruction.
+/// Every way this machine has of float32 products on that instruction set: exact, and rounded to bfloat16 by each
+/// method.
 inline std::vector<cpu> product_cpus(isa instructions, int threads = 1) {
     std::vector<cpu> list{make_cpu(instructions, threads)};
-    for (const bool by_instruction : {false, true})
-        if (!by_instruction || (instructions == isa::avx512 && detect_bf16()))
-            list.emplace_back(cpu_options{.threads = threads,
-                                          .instructions = instructions,
-                                          .products = precision::bf16,
-                                          .bf16_instructions = by_instruction});
+    for (const bf16_method method : all_bf16_methods)
+        if (has_bf16_method(method, instructions))
+            list.emplace_back(cpu_options{
+                .threads = threads, .instructions = instructions, .products = precision::bf16, .bf16 = method});
     return list;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compress/options.hpp"
+#include "compress/rank_choice.hpp"
 
 #include "model/evaluation.hpp"
 
@@ -70,9 +71,5 @@ void require_tokens(const compress_job& job, index present);
 /// Every file of job.out appears by a rename.
 nlohmann::json compress(const compress_job& job, subbit::progress& watcher,
                         const subbit::communicator& ranks = subbit::this_process_alone());
-
-/// The ranks of a block's layers for these options, zeros for a method without ranks; value_error if the bits are too
-/// few.
-std::vector<index> choose_ranks(const block_schema& block, const compress_options& options);
 
 }  // namespace llama

@@ -6,9 +6,11 @@
 #include "compress/compressor.hpp"
 #include "compress/output_folder.hpp"
 #include "compress/probe.hpp"
+#include "compress/rank_measurement.hpp"
 #include "compress/recipe.hpp"
 #include "compress/report.hpp"
 #include "compress/run_folder.hpp"
+#include "compress/self_text.hpp"
 #include "compress/student.hpp"
 #include "compress/text_windows.hpp"
 
@@ -44,10 +46,10 @@ class compression {
           model_(job.model),
           backend_(backend),
           evaluator_(evaluator),
-          layer_ranks_(choose_ranks(model_.config().block(0), job.options)),
           windows_(take_windows(job, model_)),
           context_(backend_, model_.config(), std::max(job.options.window_tokens, job.options.distillation_length())),
           range_(blocks_to_compress(model_, job.options)),
+          layer_ranks_(static_cast<std::size_t>(range_.count()), choose_ranks(model_.config().block(0), job.options)),
           limits_{job.out / "run", job.state_bytes / 2},
           folder_(job.out, fingerprint_of(job), ranks),
           earlier_(folder_.load_seconds()) {
@@ -74,12 +76,15 @@ class compression {
     nlohmann::json all_steps() {
         clock_.skip(backend_);
         calibrate_model();
+        choose_layer_ranks();
+        sample_text();
         compress_blocks();
         distill_model();
         const auto add_block = [&](subbit::safetensors_writer& file, index l) {
             if (student_.empty()) return folder_.add_block(file, l);
             const auto at = static_cast<std::size_t>(l);
-            add_block_tensors(file, l, subbit::download(backend_, std::move(student_[at].weights())));
+            add_block_tensors(file, l, subbit::download(backend_, std::move(student_[at].weights())),
+                              stored_scales(options_));
         };
         const std::size_t bytes = ranks_.leads() ? write_model(job_.out, model_, range_, add_block) : 0;
         ranks_.barrier();
@@ -113,6 +118,34 @@ class compression {
         for (auto& of_block : moments_)
             for (auto& m : of_block)
                 m = {subbit::shrink(m.input, options_.shrinkage), subbit::shrink(m.output, options_.shrinkage)};
+    }
+
+    void choose_layer_ranks() {
+        if (!measures_ranks(options_)) return;
+        if (!folder_.has_rank_costs()) {
+            clock_.skip(backend_);
+            const auto outer = load_outer();
+            rank_measurement<B> measurement(backend_, model_, outer, rank_windows(windows_.calibration, options_),
+                                            {options_, moments_, range_, limits_, watcher_, ranks_});
+            folder_.save_rank_costs(measurement.run());
+            clock_.end(backend_, "ranks");
+            save_seconds();
+        }
+        rank_costs_ = folder_.load_rank_costs();
+        layer_ranks_ = ranks_from_costs(model_.config().block(0), options_, *rank_costs_);
+    }
+
+    /// The original writes the windows to distill on, where it is to.
+    void sample_text() {
+        if (!options_.samples_text()) return;
+        if (!folder_.has_sample()) {
+            clock_.skip(backend_);
+            if (ranks_.leads()) folder_.save_sample(sample_windows(job_, model_, windows_.calibration, watcher_));
+            ranks_.barrier();
+            clock_.end(backend_, "sample");
+            save_seconds();
+        }
+        windows_.distillation = folder_.load_sample();
     }
 
     void compress_blocks() {
@@ -154,7 +187,7 @@ class compression {
         const block_compressor<B> compressor(
             blk, options_,
             {.moments = moments,
-             .ranks = layer_ranks_,
+             .ranks = layer_ranks_[static_cast<std::size_t>(l - range_.first)],
              .prefix = block_prefix(l),
              .seed = options_.seed * 1000003U + static_cast<std::uint64_t>(l * blk.layer_total())});
         const auto importance = importance_of(blk, moments[linear_id::down].output);
@@ -173,8 +206,8 @@ class compression {
                                           l));
         if (!probes.empty()) report["path_diagnostics"] = std::move(probes);
         clock_.skip(backend_);
-        folder_.save_block(l, subbit::on_host(backend_, std::as_const(blk).weights()), options_.distill_latent_rate > 0,
-                           report);
+        folder_.save_block(l, subbit::on_host(backend_, std::as_const(blk).weights()), stored_scales(options_),
+                           options_.distill_latent_rate > 0, report);
         clock_.end(backend_, "blocks: save");
         save_seconds();
     }
@@ -256,7 +289,9 @@ class compression {
             if (probes_paths() && steps % static_cast<std::size_t>(options_.probe_steps) == 0)
                 distillation_probes_.push_back({{"step", steps}, {"blocks", probe_model(student.blocks, first_signs)}});
         };
-        const auto state = distill_from_checkpoint(student, subbit::distillation_data{windows, teacher}, probe);
+        const std::size_t parts =
+            options_.distills_on_other_text() ? static_cast<std::size_t>(options_.distill_epochs) : 1;
+        const auto state = distill_from_checkpoint(student, subbit::distillation_data{windows, teacher, parts}, probe);
         clock_.end(backend_, "distillation: steps");
         distillation_phases_ = state.phases;
         student_ = std::move(student.blocks);
@@ -264,7 +299,8 @@ class compression {
             for (const auto& linear : model_.config().block(l).linears) {
                 auto& layer = student_[static_cast<std::size_t>(l)].layers[linear.id];
                 layer.visit_compressed([](auto& compressed) { compressed.harden(false); });
-                subbit::round_scales(backend_, layer, "after the distillation, " + block_prefix(l) + linear.name);
+                subbit::round_scales(backend_, layer, "after the distillation, " + block_prefix(l) + linear.name,
+                                     stored_scales(options_));
             }
         distillation_curve_ = state.curve;
     }
@@ -365,6 +401,7 @@ class compression {
         auto report = make_report(job_, model_, reports_, distillation_curve_, seconds_of_phases());
         report["fingerprint"] = digest_of(folder_.fingerprint());
         report["bos"] = windows_.bos;
+        if (rank_costs_) report["rank_costs"] = to_json(*rank_costs_);
         if (!distillation_probes_.empty()) report["distillation_path_diagnostics"] = distillation_probes_;
         return report;
     }
@@ -418,17 +455,18 @@ class compression {
     const subbit::communicator& ranks_;
     model_directory model_;
     B backend_, evaluator_;
-    std::vector<index> layer_ranks_;
     text_windows windows_;
     block_context<float, memory> context_;
     std::optional<outer_layers<float, memory>> outer_;  // while it distills
     subbit::unit_range range_;                          // the blocks to compress
+    std::vector<std::vector<index>> layer_ranks_;       // of these
     state_limits limits_;
     run_folder folder_;
     run_folder::run_seconds earlier_;  // of the processes before this one
     clock::time_point start_ = clock::now();
 
     std::vector<block_moments<float>> moments_;
+    std::optional<rank_costs> rank_costs_;
     states teacher_;
     std::vector<block_type> student_;
     std::vector<nlohmann::json> reports_;

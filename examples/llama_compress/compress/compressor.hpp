@@ -134,7 +134,7 @@ class block_compressor {
     }
 
     void finish(const B& b, index k, layer_type& layer) const {
-        subbit::round_scales(b, layer, names_[static_cast<std::size_t>(k)]);
+        subbit::round_scales(b, layer, names_[static_cast<std::size_t>(k)], stored_scales(options_));
     }
 
   private:

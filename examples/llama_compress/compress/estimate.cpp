@@ -4,9 +4,12 @@
 #include "compress/compress.hpp"
 #include "compress/compress_cuda.hpp"
 #include "compress/output_folder.hpp"
+#include "compress/rank_measurement.hpp"
 #include "compress/rate.hpp"
 #include "compress/recipe.hpp"
+#include "compress/text_windows.hpp"
 #include "model/tensor_values.hpp"
+#include "sample/batch_sampler.hpp"
 
 #include <subbit/backend/cpu.hpp>
 #include <subbit/factor/rank_budget.hpp>
@@ -25,7 +28,8 @@ namespace {
 
 /// The sizes from which everything else is computed.
 struct job_sizes {
-    double blocks, hidden, vocabulary, window, distillation_window;
+    double blocks, compressed;  // of the model, and those to compress
+    double hidden, vocabulary, window, distillation_window;
     double dense = 0;    // weights of a block's linear layers
     double packed = 0;   // signs that stand for them
     double latents = 0;  // numbers whose signs they are while they are tuned
@@ -35,8 +39,10 @@ struct job_sizes {
     double distillation_attention;
     double factorization_step = 0;
 
-    job_sizes(const model_config& c, const compress_options& o, const std::vector<index>& ranks)
+    job_sizes(const model_config& c, const compress_options& o, const std::vector<index>& ranks,
+              subbit::unit_range range)
         : blocks(static_cast<double>(c.num_hidden_layers)),
+          compressed(static_cast<double>(range.count())),
           hidden(static_cast<double>(c.hidden_size)),
           vocabulary(static_cast<double>(c.vocab_size)),
           window(static_cast<double>(o.window_tokens)),
@@ -73,6 +79,7 @@ std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o
     constexpr double forward_share = 0.7, tuning_share = 0.8, solver_share = 0.8;
     constexpr double adam_bytes = 40, memory_rate = 8e9;  // a step reads and writes a latent's moments, gradient, bits
     constexpr double refine_iterations = 25;              // what refits and bit descent cost, in iterations
+    constexpr auto texts_at_once = static_cast<double>(batch_sampler<subbit::cpu>::most_at_once);
     const double tokens = static_cast<double>(o.windows) * s.window;
     const double forward = rate * forward_share, tuning = rate * tuning_share;
     const auto passes = [](std::int64_t epochs) { return static_cast<double>(epochs); };
@@ -87,6 +94,22 @@ std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o
                         (s.blocks * (6 * s.dense + 4 * s.attention) / forward + 2 * head / forward),
                     -1});
 
+    if (measures_ranks(o)) {
+        // Every layer's variant passes, on average, through half of the blocks.
+        const double variants = s.compressed * static_cast<double>(layer_count);
+        const auto measured_tokens = static_cast<double>(std::min(o.rank_tokens, o.windows * o.window_tokens));
+        plan.push_back({"measure ranks",
+                        rank_iterations * s.compressed * s.factorization_step / (rate * solver_share) +
+                            variants * measured_tokens *
+                                (s.blocks / 2 * (2 * s.dense + s.attention) + 2 * head / rank_token_stride) / forward,
+                        -1});
+    }
+    if (o.samples_text()) {
+        // A step reads all weights for as many texts as go together.
+        const double steps = std::ceil(passes(o.distillation_windows()) / texts_at_once) * s.distillation_window;
+        const double weights = s.blocks * s.dense + s.hidden * s.vocabulary;
+        plan.push_back({"sample", steps * (4 * weights / memory_rate + 2 * texts_at_once * weights / forward), -1});
+    }
     const double iterations = o.iterations + (o.refine ? refine_iterations : 0);
     const double steps = passes(o.windows) / static_cast<double>(o.batch);
     const double adam = steps * s.latents * adam_bytes / memory_rate;
@@ -120,7 +143,8 @@ std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o
     const double windows = passes(o.distills_on_more() ? o.distill_windows : o.windows);
     if (o.distills_on_more())
         plan.push_back({"teacher",
-                        windows * s.distillation_window * s.blocks * (2 * s.dense + s.distillation_attention) / forward,
+                        passes(o.distillation_windows()) * s.distillation_window * s.blocks *
+                            (2 * s.dense + s.distillation_attention) / forward,
                         -1});
     const bool latents = o.distill_latent_rate > 0;
     const double teacher = o.distill_hidden_weight > 0 ? 2 * s.dense + s.distillation_attention : 0;
@@ -141,6 +165,7 @@ std::int64_t parts_of(const std::string& phase, const compress_job& job) {
     if (phase == "calibrate") return subbit::needs_two_passes(moments_of(job.options).mode) ? job.ranks : 1;
     if (phase == "factorize" || phase == "teacher") return job.ranks;
     if (phase == "tune block") return of_batch(job.options.batch);
+    if (phase == "measure ranks") return job.ranks;
     return phase == "distill" ? of_batch(job.options.distill_batch) : 1;
 }
 
@@ -149,11 +174,16 @@ double state_set(const job_sizes& s, const compress_options& o) {
     return static_cast<double>(o.windows) * s.window * s.hidden * 4;
 }
 
+/// The same of the variants that measure the ranks.
+double variant_set(const job_sizes& s, const compress_options& o) {
+    return s.compressed * static_cast<double>(layer_count) * static_cast<double>(o.rank_tokens) * s.hidden * 4;
+}
+
 /// Bytes of hidden states that are in files, where more of them than `state_bytes` do not stay in memory.
 double states_on_disk(const job_sizes& s, const compress_options& o, double state_bytes) {
-    const double learned = static_cast<double>(o.distill_windows) * s.distillation_window * s.hidden * 4;
+    const double learned = static_cast<double>(o.distillation_windows()) * s.distillation_window * s.hidden * 4;
     const auto beyond = [&](double set) { return set > state_bytes / 2 ? set : 0; };
-    return std::max(2 * beyond(state_set(s, o)), beyond(learned));
+    return std::max({2 * beyond(state_set(s, o)), beyond(learned), measures_ranks(o) ? beyond(variant_set(s, o)) : 0});
 }
 
 /// Peak of resident memory, with what is mapped of the model: about a block.
@@ -169,12 +199,14 @@ double peak_memory(const job_sizes& s, const model_config& c, const compress_opt
     const double tapes = s.window * static_cast<double>(o.batch) * tape_numbers * 4;
     const double blocks_phase = states + block + tapes + student;
     const double distillation_tokens = o.distills_on_more()
-                                           ? static_cast<double>(o.distill_windows) * s.distillation_window
+                                           ? static_cast<double>(o.distillation_windows()) * s.distillation_window
                                            : static_cast<double>(o.windows) * s.window;
     const double kept_tapes = std::min(static_cast<double>(subbit::distillation_recipe{}.tape_bytes),
                                        s.blocks * s.distillation_window * tape_numbers * 4) +
                               s.blocks * s.distillation_window * s.hidden * 4;
-    const double head_chunks = 3 * 256 * s.vocabulary * 4;
+    const auto head_chunks =
+        8 * s.vocabulary *
+        static_cast<double>(subbit::logits_at_once<subbit::cpu>(subbit::vocabulary_chunk, c.vocab_size));
     const double latents = o.distill_latent_rate > 0 ? s.blocks * s.latents * (o.distill_batch > 1 ? 20 : 16) : 0;
     const double distillation =
         o.distill_epochs > 0
@@ -182,8 +214,16 @@ double peak_memory(const job_sizes& s, const model_config& c, const compress_opt
                   (o.distill_hidden_weight > 0 ? s.blocks * (s.dense + s.distillation_window * s.hidden) * 4 : 0)
             : 0;
     const double calibration = outer + static_cast<double>(calibration_bytes) + s.dense * 4 + tapes + head_chunks;
+    const double texts = std::min(static_cast<double>(o.distillation_windows()),
+                                  static_cast<double>(batch_sampler<subbit::cpu>::most_at_once));
+    const double sampling =
+        o.samples_text()
+            ? outer + texts * s.vocabulary * 4 +
+                  s.blocks * 4 * (s.dense + 2 * texts * s.distillation_window * static_cast<double>(c.key_width()))
+            : 0;
+    const double variants = measures_ranks(o) ? outer + s.dense * 4 + head_chunks + in_memory(variant_set(s, o)) : 0;
     constexpr double program = 60e6;
-    return program + model_block + std::max({calibration, blocks_phase, distillation});
+    return program + model_block + std::max({calibration, variants, sampling, blocks_phase, distillation});
 }
 
 /// Bytes while a text is read: the text, and its tokens in a list that doubles when it is full. A text without words
@@ -208,11 +248,13 @@ void check_numbers(const compress_options& o) {
     require(o.bits > 0, "bits", o.bits, "a positive number");
     require(o.granularity >= 1, "granularity", o.granularity, "1 or more");
     require(o.scales == 2 || o.scales == 3, "scales", o.scales, "2 or 3");
+    require(o.scale_bits == 8 || o.scale_bits == 16, "scale-bits", o.scale_bits, "8 or 16");
     require(o.windows >= 1, "windows", o.windows, "1 or more");
     require(o.window_tokens >= 2, "window-tokens", o.window_tokens, "2 or more");
     require(o.distillation_length() >= 2, "distill-window-tokens", o.distill_window_tokens, "2 or more, or 0");
     require(o.keep > 0 && o.keep <= 1, "keep", o.keep, "a fraction above 0, at most 1");
     require(o.shrinkage <= 1, "shrinkage", o.shrinkage, "0 to 1");
+    require(o.rank_tokens >= 2, "rank-tokens", o.rank_tokens, "2 or more");
     require(o.iterations >= 1, "iterations", o.iterations, "1 or more");
     require(o.batch >= 1, "batch", o.batch, "1 or more");
     require(o.rounds >= 1, "rounds", o.rounds, "1 or more");
@@ -234,7 +276,7 @@ void check_options(const compress_options& o) {
     schedule_of(o);
     solves_of(o);
     moments_of(o);
-    uneven_ranks(o);
+    rank_choice_of(o);
     weighted_loss(o);
     bf16_products(o);
     is_joint(o);
@@ -246,7 +288,7 @@ void require_tokens(const compress_job& job, index present) {
     const auto& o = job.options;
     if (present >= o.tokens_wanted()) return;
     std::string windows = fmt::format("{} windows of {}", o.windows, o.window_tokens);
-    if (o.distills_on_more())
+    if (o.distills_on_more() && !o.distills_on_other_text())
         windows += fmt::format(" and {} of {} to distill on", o.distill_windows, o.distillation_length());
     throw subbit::value_error(fmt::format("{}: {} tokens, expected at least {} for {}", job.text.string(), present,
                                           o.tokens_wanted(), windows));
@@ -265,6 +307,7 @@ void add_remarks(compress_estimate& e, const compress_job& job, const model_conf
     const bool full = e.paths == 0 && std::ranges::all_of(linears, [&](const linear_spec& spec) {
                           return e.ranks[spec.number()] == std::min(spec.shape.rows, spec.shape.cols);
                       });
+    if (measures_ranks(o)) add("--ranks model measures first which layers need more rank; shown is where that begins");
     if (full && e.bits_per_weight < o.bits)
         add(fmt::format(
             "--bits is {}, but at full rank the layers have {:.3f} bits per weight, which is what comes out", o.bits,
@@ -285,8 +328,11 @@ double bits_of_block(const block_schema& block, const compress_options& o, const
     for (const auto& linear : block.linears) {
         const auto m = linear.shape.rows, n = linear.shape.cols, r = e.ranks[linear.number()];
         weights += static_cast<double>(m) * static_cast<double>(n);
-        bits += e.paths > 0 ? static_cast<double>(e.paths * (m * n + 16 * (m + n)))
-                            : static_cast<double>(subbit::storage_bits(m, n, r, {.scales = o.scales}));
+        const auto format = stored_scales(o);
+        const auto scales = subbit::stored_bits(format, m) + subbit::stored_bits(format, n);
+        bits += static_cast<double>(e.paths > 0
+                                        ? e.paths * (m * n + scales)
+                                        : subbit::storage_bits(m, n, r, {.scales = o.scales, .stored_scales = format}));
     }
     return bits / weights;
 }
@@ -303,6 +349,7 @@ void check_job(const compress_job& job, const model_directory& model, compress_e
     std::set<std::string> left_out;
     e.text_tokens = std::ssize(vocabulary.encode_file(job.text, job.reading.specials, &left_out));
     require_tokens(job, e.text_tokens);
+    if (o.distills_on_other_text() && !o.samples_text()) take_windows(job, model);  // which throws if they are too few
     if (job.test_text) read_windows(vocabulary, *job.test_text, job.test_context, job.test_windows, job.reading);
     require_own_output(job);
     require_usable_values(model.config(), model.tensors());
@@ -314,14 +361,15 @@ void check_job(const compress_job& job, const model_directory& model, compress_e
 /// Bytes of one block's compressed layers in a file, names and offsets included.
 std::size_t packed_bytes_of_block(const block_schema& block, const compress_options& o, const compress_estimate& e) {
     using layout = subbit::bit_layout;
-    constexpr std::size_t header = 560;  // names, shapes and offsets of one layer's tensors, or of one path's
+    // Names, shapes and offsets of one layer's tensors, or of one path's; and those of a grid, with its numbers.
+    const std::size_t header = 560 + (o.scale_bits == 8 ? 110 * static_cast<std::size_t>(o.scales) : 0);
     std::size_t bytes = 0;
     for (const auto& linear : block.linears) {
         const auto m = linear.shape.rows, n = linear.shape.cols, r = e.ranks[linear.number()];
         const index words =
             e.paths > 0 ? e.paths * layout::word_count(m, n) : layout::word_count(m, r) + layout::word_count(r, n);
         const index scales = e.paths > 0 ? e.paths * (m + n) : m + n + (o.scales == 3 ? r : 0);
-        bytes += static_cast<std::size_t>(4 * words + 2 * scales + (linear.bias ? 4 * m : 0)) + header;
+        bytes += static_cast<std::size_t>(4 * words + o.scale_bits / 8 * scales + (linear.bias ? 4 * m : 0)) + header;
     }
     return bytes;
 }
@@ -338,7 +386,7 @@ compress_estimate estimate(const compress_job& job) {
         e.layers.push_back(linear.name);
     check_job(job, model, e);
     e.calibration_windows = o.windows;
-    e.distillation_windows = o.distills_on_more() ? o.distill_windows : 0;
+    e.distillation_windows = o.distills_on_more() ? o.distillation_windows() : 0;
 
     const std::size_t packed_bytes = packed_bytes_of_block(model.config().block(0), o, e);
     std::size_t norm_bytes = 0;
@@ -352,7 +400,7 @@ compress_estimate estimate(const compress_job& job) {
     const auto blocks = static_cast<std::size_t>(range.count());
     e.file_bytes += blocks * (packed_bytes + norm_bytes);
 
-    const job_sizes sizes(model.config(), o, e.ranks);
+    const job_sizes sizes(model.config(), o, e.ranks, range);
     const auto with_latents =
         o.distill_latent_rate > 0 ? static_cast<std::size_t>(static_cast<double>(blocks) * sizes.latents * 4) : 0;
     const std::size_t checkpoint = o.distill_epochs > 0 ? blocks * packed_bytes + 4 * with_latents : 0;

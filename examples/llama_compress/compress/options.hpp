@@ -21,7 +21,9 @@ struct compress_options {
     int granularity = 8;
     int minimum_rank = 0;
     int scales = 2;
+    int scale_bits = 16;
     std::string ranks = "uneven";
+    std::int64_t rank_tokens = 512;
 
     // Text
     std::int64_t windows = 128;
@@ -66,6 +68,7 @@ struct compress_options {
 
     // Model reconstruction
     std::int64_t distill_epochs = 8;
+    std::string distill_text;
     std::int64_t distill_windows = 0;
     std::int64_t distill_window_tokens = 0;
     double distill_scale_rate = 0.008;
@@ -86,9 +89,16 @@ struct compress_options {
     std::int64_t distillation_length() const {
         return distills_on_more() && distill_window_tokens > 0 ? distill_window_tokens : window_tokens;
     }
+    /// Whether distillation has a text of its own, of which each pass sees other windows.
+    bool distills_on_other_text() const { return distills_on_more() && !distill_text.empty(); }
+    /// Whether the original writes that text.
+    bool samples_text() const { return distills_on_other_text() && distill_text == "self"; }
+    /// The different windows that distillation sees, where it has windows of its own.
+    std::int64_t distillation_windows() const { return distill_windows * (distill_text.empty() ? 1 : distill_epochs); }
     /// Tokens that the text must have.
     std::int64_t tokens_wanted() const {
-        return windows * window_tokens + (distills_on_more() ? distill_windows * distillation_length() : 0);
+        return windows * window_tokens +
+               (distills_on_more() && !distills_on_other_text() ? distill_windows * distillation_length() : 0);
     }
 
     /// Calls f(name, member, help) for every option but the recipe, in the order of the help text.
@@ -100,8 +110,12 @@ struct compress_options {
         f("minimum-rank", o.minimum_rank,
           "lower ranks are raised to this, even beyond the bits (0: never beyond the bits)");
         f("scales", o.scales, "scale vectors per layer: 2 (s_post, s_pre) or 3 (also s_mid)");
+        f("scale-bits", o.scale_bits, "bits of a stored scale: 16 (a float) or 8 (a logarithmic grid for each vector)");
         f("ranks", o.ranks,
-          "even: the same bits per weight for every layer; uneven: less rank for q and k, more for v, o and down");
+          "even: the same bits per weight for every layer; uneven: less rank for q and k, more for v, o and down; "
+          "model: "
+          "by what compressing each layer alone costs the model, measured first");
+        f("rank-tokens", o.rank_tokens, "tokens on which --ranks model measures");
         f("windows", o.windows, "calibration windows");
         f("window-tokens", o.window_tokens, "tokens per window");
         f("blocks", o.blocks, "FIRST:END, the blocks to compress, the others left as they are (default: all)");
@@ -144,8 +158,11 @@ struct compress_options {
         f("estimator", o.estimator, "derivative that replaces that of sign(): identity, clipped or smooth");
         f("importance", o.importance, "channel weights of a block's loss: output (gradient moments) or ones");
         f("distill-epochs", o.distill_epochs, "passes in the distillation of the whole model (0: none)");
+        f("distill-text", o.distill_text,
+          "text to distill on, other windows of it in each pass: a file, or self, which the original writes from the "
+          "first words of the calibration's windows (default: the rest of --text, the same in each pass)");
         f("distill-windows", o.distill_windows,
-          "windows of distillation, after the calibration's in the text (0: the calibration's windows)");
+          "windows in a pass of distillation, after the calibration's in the text (0: the calibration's windows)");
         f("distill-window-tokens", o.distill_window_tokens, "tokens per window of distillation (0: window-tokens)");
         f("distill-scale-rate", o.distill_scale_rate, "learning rate of the scales in distillation");
         f("distill-latent-rate", o.distill_latent_rate, "learning rate of the latents in distillation (0: fixed)");

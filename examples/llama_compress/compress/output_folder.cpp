@@ -23,6 +23,8 @@ json fingerprint_of(const compress_job& job) {
               {"config", file_hash(job.model / "config.json")},
               {"tokenizer", file_hash(job.model / "tokenizer.json")}};
     compress_options::visit(job.options, [&](const char* name, const auto& value, const char*) { f[name] = value; });
+    if (job.options.distills_on_other_text() && !job.options.samples_text())
+        f["distill-text"] = file_hash(job.options.distill_text);
     for (const auto& entry : fs::directory_iterator(job.model))
         if (entry.path().extension() == ".safetensors")
             f[valid_utf8(entry.path().filename().string())] = file_hash(entry.path());

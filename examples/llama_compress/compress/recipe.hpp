@@ -73,13 +73,27 @@ inline subbit::moment_options moments_of(const compress_options& o) {
     return m;
 }
 
-inline bool uneven_ranks(const compress_options& o) {
-    return parse_choice<bool>("ranks", o.ranks, {{"even", false}, {"uneven", true}});
-}
-
 /// True for residual binarization, false for low-rank layers.
 inline bool is_rabit(const compress_options& o) {
     return parse_choice<bool>("method", o.method, {{"nanoquant", false}, {"rabit", true}});
+}
+
+/// How scales are stored.
+inline subbit::scale_format stored_scales(const compress_options& o) {
+    return o.scale_bits == 8 ? subbit::scale_format::log8 : subbit::scale_format::f16;
+}
+
+enum class rank_choice { even, uneven, model };
+
+inline rank_choice rank_choice_of(const compress_options& o) {
+    return parse_choice<rank_choice>(
+        "ranks", o.ranks,
+        {{"even", rank_choice::even}, {"uneven", rank_choice::uneven}, {"model", rank_choice::model}});
+}
+
+/// True where the ranks follow from what the compression of each layer costs the model.
+inline bool measures_ranks(const compress_options& o) {
+    return !is_rabit(o) && rank_choice_of(o) == rank_choice::model;
 }
 
 /// The number of paths for --method rabit; value_error unless --bits is a whole number of them.
@@ -128,6 +142,7 @@ inline subbit::block_recipe block_recipe_of(const compress_options& o, const blo
     subbit::block_recipe r;
     r.layer_order = block.turns();
     r.keep_latents = o.distill_latent_rate > 0;
+    r.stored_scales = stored_scales(o);
     const auto rate = [&](double v) { return v > 0 ? subbit::learning_rate{v, o.relative_rates} : none; };
     r.tune_binary.epochs = static_cast<std::size_t>(o.epochs);
     r.tune_binary.batch_windows = static_cast<std::size_t>(o.batch);

@@ -75,10 +75,11 @@ std::string file_name_of(const fs::path& path) {
     return valid_utf8(path.filename().string());
 }
 
-void add_block_tensors(subbit::safetensors_writer& file, index number, const block_weights<float>& blk) {
+void add_block_tensors(subbit::safetensors_writer& file, index number, const block_weights<float>& blk,
+                       subbit::scale_format scales) {
     const std::string prefix = block_prefix(number);
     blk.visit([&](const linear_spec& spec,
-                  const linear_layer<float>& layer) { add_compressed_layer(file, prefix + spec.name, layer); },
+                  const linear_layer<float>& layer) { add_compressed_layer(file, prefix + spec.name, layer, scales); },
               [&](const norm_spec& spec, const vector<float>& weight) {
                   file.add(prefix + spec.name, {weight.size()}, subbit::span_of(weight));
               });

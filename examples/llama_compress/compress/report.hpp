@@ -36,7 +36,8 @@ std::size_t write_model(const std::filesystem::path& out, const model_directory&
                         const std::function<void(subbit::safetensors_writer&, index)>& add_block);
 
 /// Adds a block's compressed layers and its norms to a model's file.
-void add_block_tensors(subbit::safetensors_writer& file, index number, const block_weights<float>& blk);
+void add_block_tensors(subbit::safetensors_writer& file, index number, const block_weights<float>& blk,
+                       subbit::scale_format scales);
 
 /// Writes report.svg and report.json.
 void write_report(const std::filesystem::path& out, const nlohmann::json& report);

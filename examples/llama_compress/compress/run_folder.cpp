@@ -156,6 +156,30 @@ std::vector<block_moments<float>> run_folder::load_moments(const model_config& c
     return moments;
 }
 
+bool run_folder::has_rank_costs() const {
+    return agreed(ranks_, [&] { return fs::exists(path_ / "rank_costs.json"); });
+}
+
+void run_folder::save_rank_costs(const rank_costs& costs) const {
+    if (ranks_.leads()) subbit::write_file_atomically(path_ / "rank_costs.json", to_json(costs).dump(2) + "\n");
+}
+
+rank_costs run_folder::load_rank_costs() const {
+    return rank_costs_from(shared_json(path_ / "rank_costs.json"));
+}
+
+bool run_folder::has_sample() const {
+    return agreed(ranks_, [&] { return fs::exists(path_ / "sample.json"); });
+}
+
+void run_folder::save_sample(const window_list& windows) const {
+    if (ranks_.leads()) subbit::write_file_atomically(path_ / "sample.json", nlohmann::json(windows).dump() + "\n");
+}
+
+window_list run_folder::load_sample() const {
+    return shared_json(path_ / "sample.json").get<window_list>();
+}
+
 fs::path run_folder::block_file(index number, const char* extension) const {
     return path_ / fmt::format("block-{:04}.{}", number, extension);
 }
@@ -164,13 +188,13 @@ bool run_folder::has_block(index number) const {
     return agreed(ranks_, [&] { return fs::exists(block_file(number, "json")); });
 }
 
-void run_folder::save_block(index number, const block_weights<float>& blk, bool with_latents,
-                            const nlohmann::json& report) const {
+void run_folder::save_block(index number, const block_weights<float>& blk, subbit::scale_format scales,
+                            bool with_latents, const nlohmann::json& report) const {
     if (!ranks_.leads()) return;
     safetensors_writer file;
     blk.visit(
         [&](const linear_spec& spec, const linear_layer<float>& layer) {
-            add_compressed_layer(file, spec.name, layer);
+            add_compressed_layer(file, spec.name, layer, scales);
             if (!with_latents) return;
             layer.visit_compressed([&](const auto& compressed) {
                 compressed.visit_latents([&](const std::string& name, const matrix<float>& latent) {
@@ -217,8 +241,12 @@ block_weights<float> run_folder::load_block(index number, const block_schema& sc
 void run_folder::add_block(safetensors_writer& model, index number) const {
     const auto file = std::make_shared<const safetensors_reader>(block_file(number, "safetensors"));
     const std::string prefix = block_prefix(number);
-    for (const auto& [key, value] : file->metadata())
-        model.metadata(key == subbit::packed_format_key ? key : prefix + key, value);
+    for (const auto& [key, value] : file->metadata()) {
+        if (key == subbit::packed_format_key)
+            subbit::set_packed_version(model, value);
+        else
+            model.metadata(prefix + key, value);
+    }
     for (const auto& name : file->names()) {
         if (name.find("_latent") != std::string::npos || name.find(".latent") != std::string::npos) continue;
         const auto& tensor = file->info(name);
@@ -230,10 +258,14 @@ void run_folder::add_block(safetensors_writer& model, index number) const {
     }
 }
 
-nlohmann::json run_folder::load_report(index number) const {
-    std::string text = ranks_.leads() ? subbit::read_json(block_file(number, "json")).dump() : "";
+nlohmann::json run_folder::shared_json(const fs::path& file) const {
+    std::string text = ranks_.leads() ? subbit::read_json(file).dump() : "";
     broadcast_all(ranks_, text, 0);
     return nlohmann::json::parse(text);
+}
+
+nlohmann::json run_folder::load_report(index number) const {
+    return shared_json(block_file(number, "json"));
 }
 
 bool run_folder::has_distillation() const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "compress/calibration.hpp"
+#include "compress/rank_choice.hpp"
 #include "compress/shared_files.hpp"
 #include "model/block.hpp"
 
@@ -56,13 +57,23 @@ class run_folder {
     /// Removes the folder if it has nothing of a run: one that has done nothing leaves nothing.
     void leave() const;
 
+    /// What `--ranks model` has measured.
+    bool has_rank_costs() const;
+    void save_rank_costs(const rank_costs& costs) const;
+    rank_costs load_rank_costs() const;
+
+    /// The windows that the original has written.
+    bool has_sample() const;
+    void save_sample(const window_list& windows) const;
+    window_list load_sample() const;
+
     bool has_moments() const;
     void save_moments(const model_config& config, const std::vector<block_moments<float>>& moments) const;
     std::vector<block_moments<float>> load_moments(const model_config& config) const;
 
     bool has_block(index number) const;
     /// Saves packed layers, norms, and on request latents; then the block's report.
-    void save_block(index number, const block_weights<float>& blk, bool with_latents,
+    void save_block(index number, const block_weights<float>& blk, subbit::scale_format scales, bool with_latents,
                     const nlohmann::json& report) const;
     /// The packed layers of the file, with latents if the file has them.
     block_weights<float> load_block(index number, const block_schema& schema) const;
@@ -139,6 +150,8 @@ class run_folder {
 
     std::filesystem::path distillation_file() const { return path_ / "distillation.safetensors"; }
     std::filesystem::path block_file(index number, const char* extension) const;
+    /// What a file of the leading rank holds, for all.
+    nlohmann::json shared_json(const std::filesystem::path& file) const;
     /// The leading rank's folder has results of a run.
     bool has_results() const { return std::filesystem::exists(path_ / "moments.safetensors"); }
     std::filesystem::path path_;

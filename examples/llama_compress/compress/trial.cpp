@@ -1,5 +1,7 @@
 #include "compress/trial.hpp"
 
+#include "compress/rank_measurement.hpp"
+
 namespace llama {
 
 std::vector<planned_phase> plan_of(const trial_seconds& t, const model_config& config, const compress_options& o) {
@@ -10,6 +12,12 @@ std::vector<planned_phase> plan_of(const trial_seconds& t, const model_config& c
     const double passes = subbit::needs_two_passes(moments_of(o).mode) ? 2 : 1;
     std::vector<planned_phase> plan;
     plan.push_back({"calibrate", passes * blocks * (2 * t.read + calibrated * (t.forward + t.calibration)), -1});
+
+    if (measures_ranks(o)) {
+        const double layers = blocks * static_cast<double>(layer_count);
+        const double passed = layers * static_cast<double>(o.rank_tokens) * blocks / 2;
+        plan.push_back({"measure ranks", blocks * (t.read + t.factorize.of(rank_iterations)) + passed * t.forward, -1});
+    }
 
     // A block is read twice, the original and the compressed one from the run folder, and the tokens pass through both.
     const double solve =
@@ -32,7 +40,9 @@ std::vector<planned_phase> plan_of(const trial_seconds& t, const model_config& c
     const double learned = static_cast<double>(o.distills_on_more() ? o.distill_windows : o.windows);
     if (o.distills_on_more())
         plan.push_back(
-            {"teacher", blocks * (t.read + learned * static_cast<double>(o.distillation_length()) * t.forward), -1});
+            {"teacher",
+             blocks * (t.read + static_cast<double>(o.distillation_windows() * o.distillation_length()) * t.forward),
+             -1});
     plan.push_back({"distill", static_cast<double>(o.distill_epochs) * learned * t.learn.of(blocks), -1});
     return plan;
 }

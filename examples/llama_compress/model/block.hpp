@@ -15,6 +15,7 @@
 #include <subbit/core/memory.hpp>
 #include <subbit/recon/linear_layer.hpp>
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -130,6 +131,27 @@ class block : public block_weights<S, Memory> {
         cache.append(const_view(t.k), const_view(t.v));
         cached_attention(b, config().head_dim, config().attention_scale, const_view(t.q), cache,
                          resized(b, t.attended, X.rows, cols(t.q)));
+        finish(b, t, Y);
+    }
+
+    /// The next token of several sequences of the same length, a row each, and a cache each.
+    template <class B>
+    void infer_cached(const B& b, matrix_view<const S> X, std::span<key_value_cache<S>> caches, matrix_view<S> Y,
+                      tape& t) const {
+        subbit::require_size("infer_cached: caches", std::ssize(caches), X.rows);
+        t.for_backward = false;
+        copy_input(b, X, t);
+        project_queries(b, t, 1, caches[0].length());
+        const auto attended = resized(b, t.attended, X.rows, cols(t.q));
+        const auto q = const_view(t.q), k = const_view(t.k), v = const_view(t.v);
+        b.parallel_for(X.rows, 1, [&](index begin, index end) {
+            for (index i = begin; i < end; ++i) {
+                auto& cache = caches[static_cast<std::size_t>(i)];
+                cache.append(k.middle_rows(i, 1), v.middle_rows(i, 1));
+                cached_attention(b, config().head_dim, config().attention_scale, q.middle_rows(i, 1), cache,
+                                 attended.middle_rows(i, 1));
+            }
+        });
         finish(b, t, Y);
     }
 

@@ -28,8 +28,8 @@ subbit::linear_layer<S> read_compressed_layer(const subbit::safetensors_reader& 
 
 template <class S>
 void add_compressed_layer(subbit::safetensors_writer& file, const std::string& name,
-                          const subbit::linear_layer<S>& layer) {
-    layer.visit_compressed([&](const auto& compressed) { add_packed_layer(file, name, compressed.layer); });
+                          const subbit::linear_layer<S>& layer, subbit::scale_format scales) {
+    layer.visit_compressed([&](const auto& compressed) { add_packed_layer(file, name, compressed.layer, scales); });
 }
 
 }  // namespace llama

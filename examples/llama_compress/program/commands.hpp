@@ -11,6 +11,7 @@ namespace llama {
 void add_compress(CLI::App& app, const compress_options& defaults);
 void add_perplexity(CLI::App& app);
 void add_generate(CLI::App& app);
+void add_sample(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_export(CLI::App& app);
 void add_info(CLI::App& app);

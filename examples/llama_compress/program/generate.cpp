@@ -1,11 +1,11 @@
 #include "generate/evaluate_cuda.hpp"
 #include "generate/running_model.hpp"
-#include "generate/sampling.hpp"
 #include "generate/stop_texts.hpp"
 #include "program/commands.hpp"
 #include "program/console.hpp"
 #include "program/streams.hpp"
 #include "program/words.hpp"
+#include "sample/sampling.hpp"
 
 #include <fmt/format.h>
 #include <cstdio>

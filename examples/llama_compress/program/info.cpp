@@ -43,7 +43,7 @@ void print_info(const machine_options& machine, bool json) {
                                           {"backend", machine.backend},
                                           {"instructions", subbit::isa_name(backend.instructions())},
                                           {"widest_instructions", subbit::isa_name(subbit::detect_isa())},
-                                          {"bf16_instructions", backend.bf16_instructions()},
+                                          {"bf16_products", subbit::bf16_method_name(backend.bf16())},
                                           {"int8_kernels", int8_kernels(backend)},
                                           {"threads", backend.threads()},
                                           {"compiler", compiler()}}
@@ -54,7 +54,7 @@ void print_info(const machine_options& machine, bool json) {
     fmt::print("{:<14}{}\n", "backend", machine.backend);
     fmt::print("{:<14}{} (SUBBIT_ISA {}; widest here {})\n", "instructions", subbit::isa_name(backend.instructions()),
                asked != nullptr && *asked != '\0' ? asked : "not set", subbit::isa_name(subbit::detect_isa()));
-    fmt::print("{:<14}{}\n", "bf16 products", backend.bf16_instructions() ? "by instruction" : "by rounding");
+    fmt::print("{:<14}{}\n", "bf16 products", subbit::bf16_method_name(backend.bf16()));
     fmt::print("{:<14}{}\n", "int8 products", int8_kernels(backend));
     fmt::print("{:<14}{}\n", "threads", backend.threads());
     fmt::print("{:<14}{}\n", "compiler", compiler());

@@ -27,12 +27,12 @@ layer_row row_of(const model_directory& model, index block, const linear_spec& l
     if (subbit::holds_packed_layer(model.tensors(), name)) {
         const auto packed = subbit::read_packed_layer<float>(model.tensors(), name);
         row.rank = packed.rank();
-        row.bits = packed.bits_per_weight() * weights;
+        row.bits = packed.storage_bits(subbit::stored_scales(model.tensors(), name));
         row.stored = packed.s_mid.size() != 0 ? "signs, 3 scales" : "signs, 2 scales";
     } else if (subbit::holds_residual_layer(model.tensors(), name)) {
         const auto residual = subbit::read_residual_layer<float>(model.tensors(), name);
         row.paths = residual.path_count();
-        row.bits = residual.bits_per_weight() * weights;
+        row.bits = residual.storage_bits(subbit::stored_scales(model.tensors(), name));
         row.stored = fmt::format("{} sign matri{}", row.paths, row.paths == 1 ? "x" : "ces");
     } else {
         const std::string weight = block_prefix(block) + layer.stored_name() + ".weight";

@@ -4,6 +4,7 @@
 
 #include <subbit/bits/bit_matrix.hpp>
 #include <subbit/bits/host_memory.hpp>
+#include <subbit/bits/scale_format.hpp>
 #include <subbit/bits/tokens.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
@@ -65,13 +66,15 @@ struct low_rank_binary_linear {
     }
 
     /// Bits of the signs and the scales (docs/method.md, eq. 3); padding and bias are not counted.
-    double storage_bits(double bits_per_scale = 16) const {
+    double storage_bits(scale_format format = scale_format::f16) const {
         const auto signs = static_cast<double>(rank()) * static_cast<double>(rows() + cols());
-        return signs + bits_per_scale * static_cast<double>(s_post.size() + s_mid.size() + s_pre.size());
+        const auto scales =
+            stored_bits(format, rows()) + stored_bits(format, cols()) + (has_mid() ? stored_bits(format, rank()) : 0);
+        return signs + static_cast<double>(scales);
     }
     /// storage_bits divided by the number of entries of the dense matrix.
-    double bits_per_weight(double bits_per_scale = 16) const {
-        return storage_bits(bits_per_scale) / (static_cast<double>(rows()) * static_cast<double>(cols()));
+    double bits_per_weight(scale_format format = scale_format::f16) const {
+        return storage_bits(format) / (static_cast<double>(rows()) * static_cast<double>(cols()));
     }
 
     /// Y (T,m) = the layer's outputs for the rows of X (T,n); Y must not overlap X. Accumulates in S. Throws

@@ -4,6 +4,7 @@
 
 #include <subbit/bits/bit_matrix.hpp>
 #include <subbit/bits/host_memory.hpp>
+#include <subbit/bits/scale_format.hpp>
 #include <subbit/bits/tokens.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
@@ -56,13 +57,14 @@ struct residual_binary_linear {
     }
 
     /// Bits of the signs and the scales (docs/method.md, eq. 6); padding and bias are not counted.
-    double storage_bits(double bits_per_scale = 16) const {
+    double storage_bits(scale_format format = scale_format::f16) const {
         const auto m = static_cast<double>(rows()), n = static_cast<double>(cols());
-        return static_cast<double>(path_count()) * (m * n + bits_per_scale * (m + n));
+        const auto scales = static_cast<double>(stored_bits(format, rows()) + stored_bits(format, cols()));
+        return static_cast<double>(path_count()) * (m * n + scales);
     }
     /// storage_bits divided by the number of entries of the dense matrix.
-    double bits_per_weight(double bits_per_scale = 16) const {
-        return storage_bits(bits_per_scale) / (static_cast<double>(rows()) * static_cast<double>(cols()));
+    double bits_per_weight(scale_format format = scale_format::f16) const {
+        return storage_bits(format) / (static_cast<double>(rows()) * static_cast<double>(cols()));
     }
 
     /// Y (T,m) = the layer's outputs for the rows of X (T,n); Y must not overlap X. Accumulates in S. Throws

@@ -2,6 +2,7 @@
 // a block are divided among its layers. Only packed signs and scales of the factorized matrices are counted.
 #pragma once
 
+#include <subbit/bits/scale_format.hpp>
 #include <subbit/core/finite.hpp>
 #include <subbit/core/matrix.hpp>
 #include <subbit/core/types.hpp>
@@ -20,8 +21,8 @@ namespace subbit {
 struct rank_rule {
     index granularity = 8;  ///< ranks are multiples of it (the paper: 32)
     int scales = 2;         ///< 2: s_post and s_pre; 3: s_mid too
-    int scale_bits = 16;    ///< bits of one stored scale
     index minimum = 0;  ///< lower ranks are raised to it, even beyond the budget (the paper: 32); 0: never beyond it
+    scale_format stored_scales = scale_format::f16;
 };
 
 /// The size of one linear layer's weight.
@@ -33,11 +34,10 @@ struct layer_shape {
 namespace detail {
 
 inline void require_rule(const rank_rule& rule) {
-    if (rule.granularity < 1 || (rule.scales != 2 && rule.scales != 3) || rule.scale_bits < 1 || rule.minimum < 0)
+    if (rule.granularity < 1 || (rule.scales != 2 && rule.scales != 3) || rule.minimum < 0)
         throw value_error("rank rule: granularity " + std::to_string(rule.granularity) + ", " +
-                          std::to_string(rule.scales) + " scales of " + std::to_string(rule.scale_bits) +
-                          " bits, minimum " + std::to_string(rule.minimum) +
-                          ", expected a granularity of 1 or more, 2 or 3 scales of 1 bit or more, minimum 0 or more");
+                          std::to_string(rule.scales) + " scales, minimum " + std::to_string(rule.minimum) +
+                          ", expected a granularity of 1 or more, 2 or 3 scales, minimum 0 or more");
 }
 
 inline void require_budget(double bits, layer_shape shape) {
@@ -49,11 +49,11 @@ inline void require_budget(double bits, layer_shape shape) {
 
 }  // namespace detail
 
-/// Stored bits of an m x n weight at rank r (docs/method.md, eq. 3): r(m+n) signs and m+n scales of scale_bits each, or
-/// m+n+r scales in the three-scale form.
+/// Stored bits of an m x n weight at rank r (docs/method.md, eq. 3): r(m+n) signs and m+n scales, or m+n+r scales in
+/// the three-scale form.
 constexpr std::int64_t storage_bits(index m, index n, index r, const rank_rule& rule = {}) {
-    const std::int64_t scales = m + n + (rule.scales == 3 ? r : 0);
-    return std::int64_t{r} * (m + n) + rule.scale_bits * scales;
+    const auto scales = [&](index count) { return stored_bits(rule.stored_scales, count); };
+    return std::int64_t{r} * (m + n) + scales(m) + scales(n) + (rule.scales == 3 ? scales(r) : 0);
 }
 
 /// The bits per weight of a layer at rank r.
@@ -70,8 +70,9 @@ inline index rank_for(bits_per_weight target, index m, index n, const rank_rule&
     detail::require_budget(target.value, {m, n});
     const double budget = target.value * static_cast<double>(m) * static_cast<double>(n);
     const index limit = std::min(m, n);
-    const double per_rank = static_cast<double>(m + n) + (rule.scales == 3 ? rule.scale_bits : 0);
-    const double exact = (budget - static_cast<double>(rule.scale_bits) * static_cast<double>(m + n)) / per_rank;
+    const auto fixed = static_cast<double>(storage_bits(m, n, 0, rule));
+    const double per_rank = static_cast<double>(storage_bits(m, n, 1, rule)) - fixed;
+    const double exact = (budget - fixed) / per_rank;
     const auto whole = static_cast<index>(std::floor(std::clamp(exact, 0.0, static_cast<double>(limit))));
     const index rank = whole == limit ? limit : whole / rule.granularity * rule.granularity;
     const index lowest = std::min(limit, rule.minimum);

@@ -6,9 +6,10 @@
 // A residual layer, for p = 0 .. k-1:
 //   NAME.path<p>.B       U32 (ceil(m/16), ceil(n/32), 16)
 //   NAME.path<p>.s_post  F16 (m)      NAME.path<p>.s_pre F16 (n)
+// Scales may also be I8, codes of -127 to 127, each vector with a grid of its own, F32 (2): NAME.s_post_grid and so on.
 // Both have
 //   NAME.bias    F32 (m), if there is a bias,
-// and in the metadata  NAME.rank = "r" or NAME.paths = "k", and once  subbit.format_version = "1".
+// and in the metadata  NAME.rank = "r" or NAME.paths = "k", and once  subbit.format_version = "1", or "2" with grids.
 #pragma once
 
 #include <subbit/bits/low_rank_binary_linear.hpp>
@@ -20,6 +21,7 @@
 #include <subbit/io/safetensors_writer.hpp>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstdint>
 #include <string>
@@ -29,6 +31,13 @@ namespace subbit {
 
 inline constexpr const char* packed_format_key = "subbit.format_version";
 inline constexpr const char* packed_format_version = "1";
+inline constexpr const char* gridded_format_version = "2";  ///< with scales on grids
+
+/// Sets the version of a file's packed layers, unless some of them have a later one already.
+inline void set_packed_version(safetensors_writer& file, const std::string& version) {
+    const auto now = file.metadata().find(packed_format_key);
+    if (now == file.metadata().end() || now->second < version) file.metadata(packed_format_key, version);
+}
 
 namespace detail {
 
@@ -52,6 +61,31 @@ void require_storable(const std::string& tensor, const vector<S>& v, dtype type)
                               (type == dtype::f16 ? "F16 holds, at most 65504" : "F32 holds"));
     }
 }
+template <class S>
+void require_storable(const std::string& tensor, const vector<S>& scales, scale_format format) {
+    require_storable(tensor, scales, format == scale_format::f16 ? dtype::f16 : dtype::f32);
+}
+
+inline std::string grid_name(const std::string& tensor) {
+    return tensor + "_grid";
+}
+
+template <class S>
+void add_scales(safetensors_writer& file, const std::string& tensor, const vector<S>& scales, scale_format format) {
+    if (format == scale_format::f16) return add_vector(file, tensor, scales, dtype::f16);
+    if (scales.size() == 0) return;
+    const auto grid = scale_grid::fitted(const_span(scales));
+    std::vector<std::int8_t> codes;
+    for (const S s : scales)
+        codes.push_back(grid.code(s));
+    const std::array numbers{grid.top(), grid.ratio()};
+    file.add(tensor, {std::ssize(codes)}, std::span<const std::int8_t>(codes));
+    file.add(grid_name(tensor), {2}, std::span<const float>(numbers));
+}
+
+inline const char* version_of(scale_format format) {
+    return format == scale_format::f16 ? packed_format_version : gridded_format_version;
+}
 
 template <class Copy>
 bit_matrix read_bits(const safetensors_reader& file, const std::string& tensor, index rows, index cols,
@@ -74,12 +108,40 @@ vector<S> read_finite(const safetensors_reader& file, const std::string& tensor)
     return v;
 }
 
+/// The grid of a vector of scales; format_error if it is none.
+inline scale_grid read_grid(const safetensors_reader& file, const std::string& tensor) {
+    file.expect_shape(grid_name(tensor), {2});
+    const auto numbers = read_finite<float>(file, grid_name(tensor));
+    if (!(numbers(0) >= 0) || !(numbers(1) > 0 && numbers(1) <= 1))
+        throw format_error("tensor " + in_quotes(grid_name(tensor)) + " is " + std::to_string(numbers(0)) + ", " +
+                           std::to_string(numbers(1)) + ", expected the largest scale and a ratio above 0, at most 1");
+    return {numbers(0), numbers(1)};
+}
+
+/// The scales of either format.
+template <class S>
+vector<S> read_scales(const safetensors_reader& file, const std::string& tensor) {
+    if (!file.contains(tensor) || file.info(tensor).type != dtype::i8) return read_finite<S>(file, tensor);
+    const auto grid = read_grid(file, tensor);
+    const auto codes = file.raw<std::int8_t>(tensor);
+    file.expect_shape(tensor, {std::ssize(codes)});
+    vector<S> scales(std::ssize(codes));
+    for (index i = 0; i < scales.size(); ++i) {
+        const std::int8_t code = codes[static_cast<std::size_t>(i)];
+        if (code < -scale_grid::levels)
+            throw format_error("tensor " + in_quotes(tensor) + " is " + std::to_string(code) + " at " +
+                               std::to_string(i) + ", expected codes of -127 to 127");
+        scales(i) = static_cast<S>(grid.value(code));
+    }
+    return scales;
+}
+
 /// The vector, or an empty one if the file has none.
 template <class S>
 vector<S> read_optional(const safetensors_reader& file, const std::string& tensor, index size) {
     if (!file.contains(tensor)) return {};
     file.expect_shape(tensor, {size});
-    return read_finite<S>(file, tensor);
+    return read_scales<S>(file, tensor);
 }
 
 /// A positive number that the metadata have for a layer; an error names `tensor`.
@@ -99,9 +161,11 @@ inline index read_count(const safetensors_reader& file, const std::string& key, 
 
 inline void require_known_version(const safetensors_reader& file, const std::string& tensor) {
     const auto version = file.metadata().find(packed_format_key);
-    if (version != file.metadata().end() && version->second != packed_format_version)
+    if (version != file.metadata().end() && version->second != packed_format_version &&
+        version->second != gridded_format_version)
         throw format_error("tensor " + in_quotes(tensor) + ": " + packed_format_key + " is " +
-                           in_quotes(version->second) + ", expected " + in_quotes(packed_format_version));
+                           in_quotes(version->second) + ", expected " + in_quotes(packed_format_version) + " or " +
+                           in_quotes(gridded_format_version));
 }
 
 inline std::string path_prefix(const std::string& name, index path) {
@@ -111,40 +175,50 @@ inline std::string path_prefix(const std::string& name, index path) {
 }  // namespace detail
 
 /// Adds a layer's tensors and metadata to a file. Throws value_error naming the tensor, the index and the value, and
-/// adds nothing, if a scale or bias is out of the range of the file's floats.
+/// adds nothing, if a scale or bias is out of the range of the file's floats. On a grid, scales that are not rounded to
+/// one (round_scales) are rounded here.
 template <class S>
-void add_packed_layer(safetensors_writer& file, const std::string& name, const low_rank_binary_linear<S>& layer) {
-    detail::require_storable(name + ".s_post", layer.s_post, dtype::f16);
-    detail::require_storable(name + ".s_mid", layer.s_mid, dtype::f16);
-    detail::require_storable(name + ".s_pre", layer.s_pre, dtype::f16);
+void add_packed_layer(safetensors_writer& file, const std::string& name, const low_rank_binary_linear<S>& layer,
+                      scale_format format = scale_format::f16) {
+    detail::require_storable(name + ".s_post", layer.s_post, format);
+    detail::require_storable(name + ".s_mid", layer.s_mid, format);
+    detail::require_storable(name + ".s_pre", layer.s_pre, format);
     detail::require_storable(name + ".bias", layer.bias, dtype::f32);
     detail::add_bits(file, name + ".U", layer.U);
     detail::add_bits(file, name + ".V", layer.V);
-    detail::add_vector(file, name + ".s_post", layer.s_post, dtype::f16);
-    detail::add_vector(file, name + ".s_mid", layer.s_mid, dtype::f16);
-    detail::add_vector(file, name + ".s_pre", layer.s_pre, dtype::f16);
+    detail::add_scales(file, name + ".s_post", layer.s_post, format);
+    detail::add_scales(file, name + ".s_mid", layer.s_mid, format);
+    detail::add_scales(file, name + ".s_pre", layer.s_pre, format);
     detail::add_vector(file, name + ".bias", layer.bias, dtype::f32);
     file.metadata(name + ".rank", std::to_string(layer.rank()));
-    file.metadata(packed_format_key, packed_format_version);
+    set_packed_version(file, detail::version_of(format));
 }
 template <class S>
-void add_packed_layer(safetensors_writer& file, const std::string& name, const residual_binary_linear<S>& layer) {
+void add_packed_layer(safetensors_writer& file, const std::string& name, const residual_binary_linear<S>& layer,
+                      scale_format format = scale_format::f16) {
     for (index p = 0; p < layer.path_count(); ++p) {
         const auto& path = layer.paths[static_cast<std::size_t>(p)];
-        detail::require_storable(detail::path_prefix(name, p) + ".s_post", path.s_post, dtype::f16);
-        detail::require_storable(detail::path_prefix(name, p) + ".s_pre", path.s_pre, dtype::f16);
+        detail::require_storable(detail::path_prefix(name, p) + ".s_post", path.s_post, format);
+        detail::require_storable(detail::path_prefix(name, p) + ".s_pre", path.s_pre, format);
     }
     detail::require_storable(name + ".bias", layer.bias, dtype::f32);
     for (index p = 0; p < layer.path_count(); ++p) {
         const auto& path = layer.paths[static_cast<std::size_t>(p)];
         const std::string prefix = detail::path_prefix(name, p);
         detail::add_bits(file, prefix + ".B", path.B);
-        detail::add_vector(file, prefix + ".s_post", path.s_post, dtype::f16);
-        detail::add_vector(file, prefix + ".s_pre", path.s_pre, dtype::f16);
+        detail::add_scales(file, prefix + ".s_post", path.s_post, format);
+        detail::add_scales(file, prefix + ".s_pre", path.s_pre, format);
     }
     detail::add_vector(file, name + ".bias", layer.bias, dtype::f32);
     file.metadata(name + ".paths", std::to_string(layer.path_count()));
-    file.metadata(packed_format_key, packed_format_version);
+    set_packed_version(file, detail::version_of(format));
+}
+
+/// The format of a compressed layer's scales in a file.
+inline scale_format stored_scales(const safetensors_reader& file, const std::string& name) {
+    for (const std::string& tensor : {name + ".s_post", detail::path_prefix(name, 0) + ".s_post"})
+        if (file.contains(tensor) && file.info(tensor).type == dtype::i8) return scale_format::log8;
+    return scale_format::f16;
 }
 
 /// True if a file has the low-rank form of a layer.
@@ -162,10 +236,11 @@ inline std::vector<std::string> packed_layer_tensors(const safetensors_reader& f
     const auto add = [&](const std::string& tensor) {
         if (file.contains(tensor)) names.push_back(tensor);
     };
-    for (const char* part : {".U", ".V", ".s_post", ".s_pre", ".s_mid", ".bias"})
+    for (const char* part :
+         {".U", ".V", ".s_post", ".s_post_grid", ".s_pre", ".s_pre_grid", ".s_mid", ".s_mid_grid", ".bias"})
         add(name + part);
     for (index p = 0; p < max_paths; ++p)
-        for (const char* part : {".B", ".s_post", ".s_pre"})
+        for (const char* part : {".B", ".s_post", ".s_post_grid", ".s_pre", ".s_pre_grid"})
             add(detail::path_prefix(name, p) + part);
     return names;
 }
@@ -190,8 +265,8 @@ template <class S>
 low_rank_binary_linear<S> read_packed_scales(const safetensors_reader& file, const std::string& name) {
     detail::require_known_version(file, name + ".U");
     low_rank_binary_linear<S> layer;
-    layer.s_post = detail::read_finite<S>(file, name + ".s_post");
-    layer.s_pre = detail::read_finite<S>(file, name + ".s_pre");
+    layer.s_post = detail::read_scales<S>(file, name + ".s_post");
+    layer.s_pre = detail::read_scales<S>(file, name + ".s_pre");
     const index rank = detail::read_rank(file, name, layer.s_post.size(), layer.s_pre.size());
     layer.s_mid = detail::read_optional<S>(file, name + ".s_mid", rank);
     layer.bias = detail::read_optional<S>(file, name + ".bias", layer.s_post.size());
@@ -232,8 +307,8 @@ residual_binary_linear<S> read_residual_layer(const safetensors_reader& file, co
     for (index p = 0; p < count; ++p) {
         const std::string prefix = detail::path_prefix(name, p);
         binary_path<S> path;
-        path.s_post = detail::read_finite<S>(file, prefix + ".s_post");
-        path.s_pre = detail::read_finite<S>(file, prefix + ".s_pre");
+        path.s_post = detail::read_scales<S>(file, prefix + ".s_post");
+        path.s_pre = detail::read_scales<S>(file, prefix + ".s_pre");
         path.B = detail::read_bits(file, prefix + ".B", path.s_post.size(), path.s_pre.size(), {}, detail::copy_words);
         layer.paths.push_back(std::move(path));
     }

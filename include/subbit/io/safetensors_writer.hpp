@@ -72,6 +72,7 @@ class safetensors_writer {
 
     /// Sets an entry of the file's metadata.
     void metadata(const std::string& key, const std::string& value) { metadata_[key] = value; }
+    const auto& metadata() const { return metadata_; }
 
     /// Writes the file atomically, the tensors with the largest elements first (so that each is aligned to its
     /// elements), otherwise in the order of the calls. If that fails, throws io_error and leaves no file.

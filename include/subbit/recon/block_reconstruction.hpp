@@ -68,7 +68,8 @@ struct block_recipe {
                               .scales = learning_rate::share_of_magnitude(0.0025),
                               .biases = learning_rate::share_of_magnitude(0.0025),
                               .final_fraction = 1e-4};
-    bool keep_latents = false;  ///< for a later phase that moves them
+    bool keep_latents = false;                       ///< for a later phase that moves them
+    scale_format stored_scales = scale_format::f16;  ///< by which the report counts the bits
 };
 
 /// The result for one layer.
@@ -268,7 +269,7 @@ class block_reconstruction {
             first_signs_[static_cast<std::size_t>(l)] = compressed.signs(b_);
             entry(l).rows = compressed.rows();
             entry(l).cols = compressed.cols();
-            entry(l).bits_per_weight = compressed.layer.bits_per_weight();
+            entry(l).bits_per_weight = compressed.layer.bits_per_weight(recipe_.stored_scales);
             if constexpr (requires { compressed.layer.rank(); })
                 entry(l).rank = compressed.layer.rank();
             else

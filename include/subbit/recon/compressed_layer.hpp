@@ -48,13 +48,14 @@ double weighted_error(const B& b, matrix_in<S, memory_of<B>> W, const linear_lay
     return norm > 0 ? weighted_square(b, const_view(difference), const_span(columns)) / norm : 0;
 }
 
-/// Rounds a compressed layer's scales to the 16-bit floats of files; value_error naming `name` if one is out of range,
-/// and for a dense layer.
+/// Rounds a compressed layer's scales to those of files; value_error naming `name` if one is out of range, and for a
+/// dense layer.
 template <class B, class S>
-void round_scales(const B& b, linear_layer<S, memory_of<B>>& layer, const std::string& name) {
+void round_scales(const B& b, linear_layer<S, memory_of<B>>& layer, const std::string& name,
+                  scale_format format = scale_format::f16) {
     layer.visit_compressed([&](auto& compressed) {
         auto rounded = on_host(b, compressed.layer);
-        round_scales(rounded, name);
+        round_scales(rounded, name, format);
         compressed.layer = upload(b, std::move(rounded));
     });
 }

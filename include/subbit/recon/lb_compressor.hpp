@@ -21,7 +21,8 @@ struct lb_compressor_options {
     admm_iteration iteration = improved_iteration{};
     std::optional<refine_options> refine = {};
     straight_through estimator = straight_through::identity;
-    bool round_scales = true;  ///< whether scales of tuned layers are rounded to the 16-bit floats of files
+    /// That to which the scales of tuned layers are rounded, if they are.
+    std::optional<scale_format> stored_scales = scale_format::f16;
 };
 
 /// A layer_compressor: factorizes by lb_admm, measures by the error in its metric relative to the weight that was
@@ -69,7 +70,7 @@ class lb_compressor {
 
     template <class B>
     void finish(const B& b, index l, linear_layer<S, memory_of<B>>& layer) const {
-        if (options_.round_scales) subbit::round_scales(b, layer, name_of(l));
+        if (options_.stored_scales) round_scales(b, layer, name_of(l), *options_.stored_scales);
     }
 
   private:

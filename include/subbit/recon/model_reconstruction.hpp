@@ -56,15 +56,23 @@ template <class Teacher>
 struct distillation_data {
     std::span<const std::vector<std::int32_t>> windows;
     Teacher& teacher;
+    /// The windows are so many parts of equal size, of which each epoch sees the next: with as many parts as epochs,
+    /// every window is seen once.
+    std::size_t parts = 1;
 
-    /// shape_error if windows differ in length.
+    std::size_t windows_per_epoch() const { return windows.size() / parts; }
+
+    /// shape_error if windows differ in length, value_error if they are no whole parts.
     void check() const {
         for (const auto& window : windows)
             require_size("distill: a window", std::ssize(window), std::ssize(windows[0]));
+        if (parts == 0 || windows.size() % parts != 0)
+            throw value_error("distill: " + std::to_string(windows.size()) + " windows, expected a multiple of the " +
+                              std::to_string(parts) + " parts");
     }
 };
 template <class Teacher>
-distillation_data(std::span<const std::vector<std::int32_t>>, Teacher&) -> distillation_data<Teacher>;
+distillation_data(std::span<const std::vector<std::int32_t>>, Teacher&, std::size_t = 1) -> distillation_data<Teacher>;
 
 /// The options of distill, the state from which it resumes, and its callbacks.
 template <class S>
@@ -159,19 +167,18 @@ class distillation {
           data_(data),
           options_(options),
           train_(options.recipe.phase.what()),
-          batch_(std::clamp<std::size_t>(options.recipe.phase.batch_windows, 1,
-                                         std::max<std::size_t>(1, data.windows.size()))),
-          steps_per_epoch_((data.windows.size() + batch_ - 1) / batch_),
+          windows_(data.windows_per_epoch()),
+          batch_(std::clamp<std::size_t>(options.recipe.phase.batch_windows, 1, std::max<std::size_t>(1, windows_))),
+          steps_per_epoch_((windows_ + batch_ - 1) / batch_),
           steps_(options.recipe.phase.epochs * steps_per_epoch_),
           ranks_(batch_ > 1 ? options.ranks : this_process_alone()),
           state_(options.state),
           pass_(student, options.recipe),
-          losses_(b, std::ssize(data.windows)),
+          losses_(b, static_cast<index>(windows_)),
           resumed_loss_(options.state.epoch_loss) {}
 
     void run() {
         if (state_.steps_done >= steps_) return;
-        data_.check();
         start();
         while (state_.steps_done < steps_)
             step();
@@ -199,7 +206,7 @@ class distillation {
 
     void step() {
         const std::size_t first = state_.steps_done % steps_per_epoch_ * batch_;
-        const batch now{state_.steps_done / steps_per_epoch_, first, std::min(data_.windows.size(), first + batch_)};
+        const batch now{state_.steps_done / steps_per_epoch_, first, std::min(windows_, first + batch_)};
         const bool looked_at = (state_.steps_done + 1) % steps_unseen<B> == 0;
         if (looked_at) phases_.skip(b_);
         learn(now);
@@ -212,12 +219,13 @@ class distillation {
 
     /// The gradients of this rank's windows of a batch, summed where there are several.
     void learn(const batch& now) {
-        const auto order = visiting_order(options_.recipe.phase.seed, now.epoch, std::ssize(data_.windows));
+        const auto order = visiting_order(options_.recipe.phase.seed, now.epoch, static_cast<index>(windows_));
+        const auto part = static_cast<index>(now.epoch % data_.parts * windows_);
         const auto terms = static_cast<index>(now.last - now.first);
         const unit_range mine = batch_ > 1 ? terms_of(terms, ranks_.size(), ranks_.rank()) : unit_range{0, 1};
         for (index k = mine.first; k < mine.last; ++k) {
             const std::size_t visit = now.first + static_cast<std::size_t>(k);
-            const index w = order[visit];
+            const index w = part + order[visit];
             upload(b_, std::span<const std::int32_t>(data_.windows[static_cast<std::size_t>(w)]), span_of(tokens_));
             data_.teacher.begin(w);
             const index term = k - mine.first;
@@ -242,7 +250,7 @@ class distillation {
     /// Reads the losses when they are needed, and reports them.
     void account(const batch& done, bool looked_at) {
         const auto& recipe = options_.recipe;
-        const bool ends = done.last == data_.windows.size();
+        const bool ends = done.last == windows_;
         const bool saves = recipe.checkpoint_steps > 0 && state_.steps_done % recipe.checkpoint_steps == 0;
         if (looked_at && unseen_ > 0) {
             const double before = std::exchange(seen_, losses_.seen(b_));
@@ -256,7 +264,7 @@ class distillation {
             subbit::require_finite(b_, tune_->parameters());
         }
         if (ends) {
-            state_.curve.push_back(state_.epoch_loss / static_cast<double>(data_.windows.size()));
+            state_.curve.push_back(state_.epoch_loss / static_cast<double>(windows_));
             state_.epoch_loss = resumed_loss_ = seen_ = 0;
             losses_.clear(b_);
         }
@@ -286,7 +294,7 @@ class distillation {
     const distillation_data<Teacher>& data_;
     const distill_options<S>& options_;
     trainable train_;
-    std::size_t batch_, steps_per_epoch_, steps_;
+    std::size_t windows_, batch_, steps_per_epoch_, steps_;  // windows of an epoch, and of a step
     const communicator& ranks_;
     distillation_state<S>& state_;
     distillation_pass<Model> pass_;
@@ -304,13 +312,14 @@ class distillation {
 /// Trains the student over windows against the teacher's hidden states; returns the state at the end.
 ///
 /// Hidden states of blocks other than the last are used only if they have a weight. Throws shape_error if windows
-/// differ in length, cancelled_error if the watcher asks to stop, and divergence_error naming the step or the parameter
-/// where numbers stop being finite: no checkpoint has such numbers, and from the last one the distillation can go on
-/// with smaller rates.
+/// differ in length, value_error if they are no whole parts, cancelled_error if the watcher asks to stop, and
+/// divergence_error naming the step or the parameter where numbers stop being finite: no checkpoint has such numbers,
+/// and from the last one the distillation can go on with smaller rates.
 template <class B, class Model, class Teacher, class S = typename Model::scalar>
 requires distillable_model<Model, B> && distilling_teacher<Teacher, S> distillation_state<S> distill(
     const B& b, Model& student, const distillation_data<Teacher>& data,
     std::type_identity_t<distill_options<S>> options) {
+    data.check();
     distillation<B, Model, Teacher>(b, student, data, options).run();
     return std::move(options.state);
 }

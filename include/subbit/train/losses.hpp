@@ -14,7 +14,7 @@ namespace subbit {
 
 /// The most tokens whose logits the host holds at once, and the most logits that the host and a device hold: a GPU
 /// needs large products to be fast.
-inline constexpr index vocabulary_chunk = 128, host_logits = index{1} << 24, device_logits = index{1} << 25;
+inline constexpr index vocabulary_chunk = 256, host_logits = index{1} << 25, device_logits = index{1} << 25;
 
 template <class B>
 index logits_at_once(index tokens, index vocabulary) {
@@ -73,15 +73,17 @@ void forward_kl(const B& b, matrix_view<const S> teacher, matrix_view<const S> s
     if (d_student.size() != 0)
         require_shape("forward_kl: d_student", d_student.rows, d_student.cols, student.rows, student.cols);
     const index chunk = logits_at_once<B>(teacher.rows, head.rows);
-    matrix_in<S, memory_of<B>> teacher_logits, student_logits;
-    reshape(b, teacher_logits, chunk, head.rows);
-    reshape(b, student_logits, chunk, head.rows);
+    // One product reads the head for both.
+    matrix_in<S, memory_of<B>> hidden, logits;
+    reshape(b, hidden, 2 * chunk, head.cols);
+    reshape(b, logits, 2 * chunk, head.rows);
     for (index start = 0; start < teacher.rows; start += chunk) {
         const index tokens = std::min(chunk, teacher.rows - start);
-        const auto lt = view(teacher_logits).middle_rows(0, tokens);
-        const auto ls = view(student_logits).middle_rows(0, tokens);
-        gemm(b, teacher.middle_rows(start, tokens), head.t(), lt);
-        gemm(b, student.middle_rows(start, tokens), head.t(), ls);
+        const auto both = view(hidden).middle_rows(0, 2 * tokens);
+        axpby(b, 1, teacher.middle_rows(start, tokens), 0, both.middle_rows(0, tokens));
+        axpby(b, 1, student.middle_rows(start, tokens), 0, both.middle_rows(tokens, tokens));
+        gemm(b, matrix_view<const S>(both), head.t(), view(logits).middle_rows(0, 2 * tokens));
+        const auto lt = view(logits).middle_rows(0, tokens), ls = view(logits).middle_rows(tokens, tokens);
         forward_kl_rows(b, matrix_view<const S>(lt), ls, weight,
                         losses.subspan(static_cast<std::size_t>(start), static_cast<std::size_t>(tokens)));
         if (d_student.size() != 0) gemm(b, ls, head, d_student.middle_rows(start, tokens));

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -16,11 +17,10 @@
 namespace subbit {
 
 struct cpu_options {
-    int threads = 0;                      ///< 0: all threads of the machine
-    isa instructions = preferred_isa();   ///< at most those of the machine
-    precision products = precision::f32;  ///< of float32 matrix products; double and packed products are not affected
-    bool bf16_instructions =
-        prefer_bf16_instructions();  ///< if false, or without them: rounded operands, float32 products
+    int threads = 0;                       ///< 0: all threads of the machine
+    isa instructions = preferred_isa();    ///< at most those of the machine
+    precision products = precision::f32;   ///< of float32 matrix products; double is not affected
+    std::optional<bf16_method> bf16 = {};  ///< how they are rounded; if not set, by the fastest method
 };
 
 /// A processor with shared memory. Results do not depend on the number of threads. Copies share the threads; loops that
@@ -33,17 +33,20 @@ class cpu {
     template <class S>
     using vector = subbit::vector<S>;
 
-    /// Throws value_error for a negative number of threads, an instruction set that the machine lacks, and a SUBBIT_ISA
-    /// in the environment that is unknown.
+    /// Throws value_error for a negative number of threads, an instruction set or a method that the machine lacks, and
+    /// a SUBBIT_ISA in the environment that is unknown.
     explicit cpu(cpu_options options = {})
         : isa_(options.instructions),
           products_(options.products),
-          bf16_instructions_(options.bf16_instructions && isa_ == isa::avx512 && detect_bf16()) {
+          bf16_(options.bf16.value_or(preferred_bf16_method(isa_))) {
         if (options.threads < 0)
             throw value_error("cpu: " + std::to_string(options.threads) + " threads, expected 0 (all) or more");
         if (!has_isa(isa_))
             throw value_error(std::string("cpu: this machine has no ") + isa_name(isa_) + ", at most " +
                               isa_name(detect_isa()));
+        if (!has_bf16_method(bf16_, isa_))
+            throw value_error(std::string("cpu: no bfloat16 products by ") + bf16_method_name(bf16_) + " with " +
+                              isa_name(isa_) + " on this machine");
         const int all = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
         pool_ = std::make_shared<thread_pool>(options.threads == 0 ? all : options.threads);
     }
@@ -53,14 +56,14 @@ class cpu {
     executor exec() const { return executor(*pool_); }
     isa instructions() const { return isa_; }
     precision products() const { return products_; }
-    /// True if bfloat16 products use the processor's instruction, and not float32 arithmetic on rounded operands.
-    bool bf16_instructions() const { return bf16_instructions_; }
+    bf16_method bf16() const { return bf16_; }
 
-    /// A description in one line: "cpu: avx512 + bf16, 2 threads, bf16 products".
+    /// A description in one line: "cpu: avx512, 2 threads, bf16 products by matrix_units".
     std::string describe() const {
-        return std::string("cpu: ") + isa_name(isa_) + (bf16_instructions_ ? " + bf16, " : ", ") +
-               std::to_string(threads()) + (threads() == 1 ? " thread, " : " threads, ") +
-               (products_ == precision::bf16 ? "bf16" : "f32") + " products";
+        return std::string("cpu: ") + isa_name(isa_) + ", " + std::to_string(threads()) +
+               (threads() == 1 ? " thread, " : " threads, ") +
+               (products_ == precision::bf16 ? std::string("bf16 products by ") + bf16_method_name(bf16_)
+                                             : "f32 products");
     }
 
     /// Calls f(begin, end) for chunks of `grain` that depend on n and grain alone, never on the number of threads.
@@ -82,7 +85,7 @@ class cpu {
   private:
     isa isa_;
     precision products_;
-    bool bf16_instructions_;
+    bf16_method bf16_;
     std::shared_ptr<thread_pool> pool_;
 };
 

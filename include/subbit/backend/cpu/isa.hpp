@@ -111,16 +111,6 @@ inline bool detect_byte_tables() {
 #endif
 }
 
-/// True if that instruction is also faster than float32 multiply-adds on rounded operands: AMD's processors run two a
-/// cycle, Intel's one (docs/numerics.md has the figures).
-inline bool prefer_bf16_instructions() {
-#if SUBBIT_X86
-    return detect_bf16() && __builtin_cpu_is("amd");
-#else
-    return false;
-#endif
-}
-
 /// The instruction set of that name; value_error if the name is unknown or this machine cannot run it.
 inline isa parse_isa(std::string_view name) {
     std::string known;

@@ -1,6 +1,7 @@
 // Which kernels a backend runs: those of its instruction set, its precision and its packed products.
 #pragma once
 
+#include <subbit/backend/cpu/kernels/gemm_kernel_amx.hpp>
 #include <subbit/backend/cpu/kernels/gemm_kernel_x86.hpp>
 #include <subbit/backend/cpu/kernels/gemm_pack_x86.hpp>
 #include <subbit/backend/cpu/kernels/gemm_products.hpp>
@@ -32,7 +33,8 @@ void with_products(const B& b, F&& f) {
     if constexpr (std::same_as<S, float>) {
         if (b.products() == precision::bf16) {
 #if SUBBIT_X86
-            if (b.bf16_instructions()) return f(avx512_arch{}, bf16_products{});
+            if (b.bf16() == bf16_method::matrix_units) return f(avx512_arch{}, tile_products{});
+            if (b.bf16() == bf16_method::instruction) return f(avx512_arch{}, bf16_products{});
 #endif
             return with_arch(b, [&](auto arch) { f(arch, rounded_products{}); });
         }

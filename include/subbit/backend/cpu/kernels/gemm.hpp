@@ -13,13 +13,12 @@
 
 namespace subbit::cpu_kernels {
 
-/// The sizes of the cache blocks, in elements along k, panels of A and panels of B.
+/// The sizes of the blocks of C, in rows, columns and panels; Products::most_steps is that of the blocks along k.
 struct gemm_blocking {
-    static constexpr index k_steps = 512;   ///< a panel of A (16 KiB) stays in the first-level cache
-    static constexpr index a_panels = 192;  ///< packed A and
-    static constexpr index b_panels = 40;   ///< packed B stay in the last-level cache, about 4 MiB each
+    static constexpr index rows = 1536;  ///< packed A and
+    static constexpr index cols = 1920;  ///< packed B stay in the last-level cache, at most 4 MiB each of float
     static constexpr index tile_a_panels =
-        4;  ///< the share of C that a thread takes at a time: its panels of B (0.6 MiB)
+        4;  ///< the share of C that a thread takes at a time: its panels of B (at most 0.6 MiB)
     static constexpr index tile_b_panels = 6;   ///< stay in the second-level cache
     static constexpr index pack_panels = 2;     ///< packed at a time
     static constexpr double serial_work = 5e5;  ///< multiply-adds below which threads cost more than they bring
@@ -83,27 +82,28 @@ void blocked_gemm(Arch arch, executor ex, index k, const A& a, const B& b, matri
             }
     };
 
-    for_blocks(k, blocking::k_steps * depth, depth, [&](index k0, index k1) {
+    for_blocks(k, Products::most_steps * depth, depth, [&](index k0, index k1) {
         const index steps = ceil_div(k1 - k0, depth);
         const real scale = k0 == 0 ? beta : real(1);
-        for_blocks(C.rows, blocking::a_panels * mr, mr, [&](index i0, index i1) {
+        for_blocks(C.rows, blocking::rows, mr, [&](index i0, index i1) {
             const index na = ceil_div(i1 - i0, mr);
             packed* pa = thread_scratch<gemm_scratch_a>().template reserve<packed>(na * mr * steps);
-            for_blocks(C.cols, blocking::b_panels * nr, nr, [&](index j0, index j1) {
+            for_blocks(C.cols, blocking::cols, nr, [&](index j0, index j1) {
                 const index nb = ceil_div(j1 - j0, nr), a_left = j0 == 0 ? na : 0;
                 packed* pb = thread_scratch<gemm_scratch_b>().template reserve<packed>(nb * nr * steps);
                 ex.for_chunks(a_left + nb, blocking::pack_panels, [&](index begin, index end) {
                     if (begin < a_left)
-                        pack_panels<mr>(arch, Products{}, pa + begin * mr * steps, a, i0 + begin * mr,
+                        pack_panels<mr>(arch, typename Products::left{}, pa + begin * mr * steps, a, i0 + begin * mr,
                                         std::min(i1, i0 + std::min(end, a_left) * mr) - i0 - begin * mr, k0, k1 - k0);
                     if (end > a_left) {
                         const index q = std::max(begin, a_left) - a_left;
-                        pack_panels<nr>(arch, Products{}, pb + q * nr * steps, b, j0 + q * nr,
+                        pack_panels<nr>(arch, typename Products::right{}, pb + q * nr * steps, b, j0 + q * nr,
                                         std::min(j1, j0 + (end - a_left) * nr) - j0 - q * nr, k0, k1 - k0);
                     }
                 });
                 const index a_tiles = ceil_div(na, blocking::tile_a_panels);
                 ex.for_chunks(a_tiles * ceil_div(nb, blocking::tile_b_panels), 1, [&](index t, index) {
+                    [[maybe_unused]] const typename kernel::session in_use;
                     const index a0 = t % a_tiles * blocking::tile_a_panels,
                                 a1 = std::min(na, a0 + blocking::tile_a_panels);
                     const index b0 = t / a_tiles * blocking::tile_b_panels,

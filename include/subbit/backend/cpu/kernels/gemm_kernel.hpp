@@ -25,7 +25,8 @@ struct gemm_tile {
     Real beta;
 };
 
-/// gemm_kernel<Arch, Products>: mr, nr, and run(steps, a, b, tile).
+/// gemm_kernel<Arch, Products>: mr, nr, and run(steps, a, b, tile), which is called while a `session` lives in the
+/// thread.
 template <class Arch, class Products>
 struct gemm_kernel;
 
@@ -34,6 +35,7 @@ template <class Products>
 struct gemm_kernel<portable_arch, Products> {
     using real = typename Products::real;
     using batch = xsimd::batch<real>;
+    struct session {};
     static constexpr index width = static_cast<index>(batch::size);
     static constexpr index mr = 4;
     static constexpr index nr = 2 * width;

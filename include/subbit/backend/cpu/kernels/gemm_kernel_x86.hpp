@@ -123,6 +123,7 @@ struct gemm_kernel<avx512_arch, Products> {
     using ops = gemm_ops<avx512_arch, Products>;
     using real = typename Products::real;
     using packed = typename Products::packed;
+    struct session {};
     static constexpr index mr = 8;
     static constexpr index nr = 3 * ops::width;
 
@@ -174,6 +175,7 @@ struct gemm_kernel<avx2_arch, Products> {
     using ops = gemm_ops<avx2_arch, Products>;
     using real = typename Products::real;
     using packed = typename Products::packed;
+    struct session {};
     static constexpr index mr = 4;
     static constexpr index nr = 3 * ops::width;
 

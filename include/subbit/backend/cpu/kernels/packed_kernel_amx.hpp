@@ -8,14 +8,10 @@
 #pragma once
 
 #include <subbit/backend/cpu/kernels/packed_kernel_x86.hpp>
+#include <subbit/backend/cpu/matrix_units.hpp>
 
 #if SUBBIT_X86
-#include <cpuid.h>
 #include <immintrin.h>
-#if defined(__linux__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 
 #include <algorithm>
 #include <array>
@@ -29,27 +25,7 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 
-#define SUBBIT_AMX [[gnu::target("amx-tile,amx-int8,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx2,fma,bmi2")]]
-
-namespace subbit {
-
-/// True where the processor has matrix units for bytes, and the system lets this process use them.
-inline bool detect_matrix_units() {
-#if defined(__linux__) && defined(SYS_arch_prctl)
-    static const bool available = [] {
-        constexpr unsigned tiles = 1U << 24, byte_tiles = 1U << 25;
-        constexpr long request_permission = 0x1023, tile_data = 18;
-        unsigned a = 0, b = 0, c = 0, d = 0;
-        return detect_byte_tables() && __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & tiles) != 0 &&
-               (d & byte_tiles) != 0 && ::syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
-    }();
-    return available;
-#else
-    return false;
-#endif
-}
-
-namespace cpu_kernels {
+namespace subbit::cpu_kernels {
 
 /// Tiles of vectors are 16 vectors x 64 columns of one digit, tiles of signs 64 columns x 16 rows, a bit a byte: twice
 /// the sum over the bits that are set, less the sum of all, is the sum with signs. In every half of 32 columns p, p +
@@ -80,14 +56,12 @@ struct amx_kernel {
     template <index V>
     SUBBIT_AMX static void sums(bit_view bits, index group, index groups, const float* tables, float* out) {
         static_assert(V == max_vectors);
-        const tile_shapes shapes;
-        _tile_loadconfig(&shapes);
+        const tile_session tiles;
         const auto& head = *reinterpret_cast<const table_head*>(tables);
         index g = 0;
         for (; g + 2 <= groups; g += 2)
             sweep<2>(bits, group + g, head, out + 16 * g);
         if (g < groups) sweep<1>(bits, group + g, head, out + 16 * g);
-        _tile_release();
     }
 
   private:
@@ -99,13 +73,6 @@ struct amx_kernel {
         std::int32_t sums[digits][max_vectors];
     };
     static_assert(sizeof(table_head) == 256);
-
-    /// All tiles have 16 rows of 64 bytes; the layout is the processor's.
-    struct alignas(64) tile_shapes {
-        std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-        std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-        std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-    };
 
     /// Sets `scale` to the value of one unit, NaN where x is not finite; returns units per value.
     SUBBIT_AMX static float set_scale(const float* x, index n, float& scale) {
@@ -239,9 +206,7 @@ struct fewer_vectors<amx_kernel> {
     using kernel = packed_kernel<avx512_arch, float>;
 };
 
-}  // namespace cpu_kernels
-
-}  // namespace subbit
+}  // namespace subbit::cpu_kernels
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop

@@ -9,6 +9,7 @@
 #include <subbit/backend/cpu/kernels/products.hpp>
 #include <subbit/backend/cpu/kernels/spd.hpp>
 
+#include <concepts>
 #include <cstdint>
 #include <span>
 
@@ -24,6 +25,14 @@ void dense_product(const machine& m, matrix_view<const S> A, matrix_view<const S
 template <class S>
 void sign_product(const machine& m, matrix_view<const S> A, bit_view X, bool transpose, matrix_view<S> C, S alpha,
                   S beta) {
+#if SUBBIT_X86
+    if constexpr (std::same_as<S, float>)
+        if (m.products() == precision::bf16 && m.bf16() == bf16_method::matrix_units &&
+            A.rows >= amx_kernel::max_vectors && A.cols > 0)
+            return blocked_gemm<tile_products>(avx512_arch{}, m.exec(), A.cols,
+                                               dense_operand<float>{A.data, A.row_stride, A.col_stride},
+                                               bit_operand{X, !transpose}, C, alpha, beta);
+#endif
     with_packed_kernel<S>(m, packed_precision::exact, [&](auto arch, auto kernel) {
         packed_gemm<decltype(kernel)>(arch, m.exec(), A, X, !transpose, C, alpha, beta);
     });
