@@ -8,7 +8,9 @@
 #include <subbit/recon/block_reconstruction.hpp>
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 
 namespace llama {
 
@@ -219,7 +221,29 @@ struct compress_options {
         return o;
     }
 
-    /// The best tuned run that takes an hour on two cores for a model of 135M weights.
+    /// A preset by its name, or nothing.
+    static std::optional<compress_options> preset(std::string_view name) {
+        if (name == "quick") return quick();
+        if (name == "hour") return hour();
+        return {};
+    }
+
+    /// The best tuned run that takes five minutes on two cores for a model of 135M weights.
+    static compress_options quick() {
+        compress_options o;
+        o.windows = 48;
+        o.window_tokens = 256;
+        o.calibration_windows = 16;
+        o.epochs = 2;
+        o.distill_epochs = 1;
+        o.distill_windows = 40;
+        o.distill_window_tokens = 512;
+        o.distill_latent_rate = 0.003;
+        o.distill_warmup = 10;
+        return o;
+    }
+
+    /// The same for an hour.
     static compress_options hour() {
         compress_options o;
         o.windows = 256;

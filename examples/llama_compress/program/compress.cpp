@@ -144,8 +144,8 @@ void add_compress(CLI::App& app, const compress_options& defaults) {
                        ->type_name("NAME")
                        ->capture_default_str();
     c->add_option("--preset", command->preset,
-                  "hour: the best that takes an hour on two cores for a model of 135M weights")
-        ->check(one_of({"hour"}))
+                  "The best that takes five minutes (quick) or an hour (hour) on two cores for a model of 135M weights")
+        ->check(one_of({"quick", "hour"}))
         ->type_name("NAME")
         ->excludes(recipe);
     compress_options::visit(command->job.options, [&](const std::string& name, auto& member, const char* help) {
