@@ -375,6 +375,21 @@ struct distillation {
     }
 };
 
+/// Runs one that is cancelled after so many steps, and gives another the layers of its last checkpoint, whose state it
+/// returns.
+distillation::state stop_after(std::size_t steps, distillation& stopped, distillation& resumed) {
+    distillation::state saved;
+    stopping_progress watcher;
+    watcher.left = steps;
+    const auto checkpoint = [&](const distillation::state& now) {
+        saved = now;
+        for (std::size_t l = 0; l < 2; ++l)
+            resumed.model.blocks[l].layers = stopped.model.blocks[l].layers;
+    };
+    CHECK_THROWS_AS(stopped.run({}, checkpoint, watcher), subbit::cancelled_error);
+    return saved;
+}
+
 }  // namespace
 
 TEST_CASE("distillation lowers the divergence, whatever the threads and the memory for activations") {
@@ -403,22 +418,9 @@ TEST_CASE("a distillation that is stopped goes on from its checkpoint to the sam
     for (const bool latents : {false, true}) {
         distillation whole(1, latents), parts(1, latents);
         const auto expected = whole.run();
-        distillation::state saved;
-        std::vector<block<float>> saved_blocks;
-        stopping_progress watcher;
-        watcher.left = 17;
-        CHECK_THROWS_AS(parts.run(
-                            {},
-                            [&](const distillation::state& now) {
-                                saved = now;
-                                saved_blocks = parts.model.blocks;
-                            },
-                            watcher),
-                        subbit::cancelled_error);
-        CHECK(saved.steps_done == 14);
         distillation resumed(1, latents);
-        for (std::size_t l = 0; l < 2; ++l)
-            resumed.model.blocks[l].layers = saved_blocks[l].layers;
+        const auto saved = stop_after(17, parts, resumed);
+        CHECK(saved.steps_done == 14);
         const auto end = resumed.run(saved);
         CHECK(end.curve == expected.curve);
         CHECK(resumed.same_bits(whole));
@@ -444,20 +446,7 @@ TEST_CASE("a distillation of several parts sees each window once, and resumes in
     std::sort(seen.begin(), seen.end());
     CHECK(seen == std::vector<index>{0, 1, 2, 3});
 
-    distillation::state saved;
-    std::vector<block<float>> saved_blocks;
-    stopping_progress watcher;
-    watcher.left = 3;
-    CHECK_THROWS_AS(stopped.run(
-                        {},
-                        [&](const distillation::state& now) {
-                            saved = now;
-                            saved_blocks = stopped.model.blocks;
-                        },
-                        watcher),
-                    subbit::cancelled_error);
-    for (std::size_t l = 0; l < 2; ++l)
-        resumed.model.blocks[l].layers = saved_blocks[l].layers;
+    const auto saved = stop_after(3, stopped, resumed);
     CHECK(resumed.run(saved).curve == expected.curve);
     CHECK(resumed.same_bits(whole));
 }

@@ -2,8 +2,7 @@
 
 #include "compress/compress_cuda.hpp"
 #include "compress/compression.hpp"
-
-#include <subbit/backend/cpu.hpp>
+#include "compress/training_cpu.hpp"
 
 #include <fmt/format.h>
 #include <algorithm>
@@ -33,9 +32,8 @@ subbit::unit_range blocks_to_compress(const model_directory& model, const compre
 
 nlohmann::json compress(const compress_job& job, subbit::progress& watcher, const subbit::communicator& ranks) {
     if (job.on_cuda) return compress_on_cuda(job, watcher, ranks);
-    const auto products = bf16_products(job.options) ? subbit::precision::bf16 : subbit::precision::f32;
-    return run_compression(job, watcher, subbit::cpu({.threads = job.threads, .products = products}),
-                           subbit::cpu({.threads = job.threads}), ranks);
+    return run_compression(job, watcher, training_cpu(job.options, job.threads), subbit::cpu({.threads = job.threads}),
+                           ranks);
 }
 
 }  // namespace llama

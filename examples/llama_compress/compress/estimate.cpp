@@ -8,6 +8,7 @@
 #include "compress/rate.hpp"
 #include "compress/recipe.hpp"
 #include "compress/text_windows.hpp"
+#include "compress/training_cpu.hpp"
 #include "model/tensor_values.hpp"
 #include "sample/batch_sampler.hpp"
 
@@ -349,7 +350,7 @@ void check_job(const compress_job& job, const model_directory& model, compress_e
     std::set<std::string> left_out;
     e.text_tokens = std::ssize(vocabulary.encode_file(job.text, job.reading.specials, &left_out));
     require_tokens(job, e.text_tokens);
-    if (o.distills_on_other_text() && !o.samples_text()) take_windows(job, model);  // which throws if they are too few
+    if (o.distills_on_other_text() && !o.samples_text()) other_windows(job, vocabulary);  // throws if they are too few
     if (job.test_text) read_windows(vocabulary, *job.test_text, job.test_context, job.test_windows, job.reading);
     require_own_output(job);
     require_usable_values(model.config(), model.tensors());
@@ -410,9 +411,7 @@ compress_estimate estimate(const compress_job& job) {
         peak_memory(sizes, model.config(), o, model_bytes / sizes.blocks, static_cast<double>(job.state_bytes)),
         text_memory(job.text, e.text_tokens)));
 
-    const auto products = bf16_products(o) ? subbit::precision::bf16 : subbit::precision::f32;
-    const double rate = job.on_cuda ? measure_rate_on_cuda(o)
-                                    : measure_rate(subbit::cpu({.threads = job.threads, .products = products}));
+    const double rate = job.on_cuda ? measure_rate_on_cuda(o) : measure_rate(training_cpu(o, job.threads));
     e.gflops = rate / 1e9;
     e.plan = job.on_cuda ? plan_on_cuda(job, e.ranks) : plan_of(sizes, o, rate);
     std::erase_if(e.plan, [&](const planned_phase& p) { return p.block >= 0 && !range.contains(p.block); });

@@ -245,17 +245,12 @@ struct compress_options {
 
     /// The same for an hour.
     static compress_options hour() {
-        compress_options o;
+        auto o = quick();
         o.windows = 256;
-        o.window_tokens = 256;
         o.calibration_windows = 64;
-        o.epochs = 2;
         o.iterations = 100;
         o.scale_rate = 0.004;
-        o.distill_epochs = 1;
         o.distill_windows = 320;
-        o.distill_window_tokens = 512;
-        o.distill_latent_rate = 0.003;
         o.distill_warmup = 20;
         return o;
     }

@@ -18,9 +18,11 @@ nlohmann::json to_json(const rank_costs& costs) {
 
 rank_costs rank_costs_from(const nlohmann::json& numbers) {
     rank_costs costs{numbers.at("ranks").get<std::vector<index>>(), {}};
-    for (const auto& of_block : numbers.at("losses"))
+    for (const auto& of_block : numbers.at("losses")) {
+        auto& losses = costs.losses.emplace_back();
         for (std::size_t k = 0; k < layer_count; ++k)
-            (k == 0 ? costs.losses.emplace_back() : costs.losses.back())[k] = of_block.at(k).get<double>();
+            losses[k] = of_block.at(k).get<double>();
+    }
     return costs;
 }
 

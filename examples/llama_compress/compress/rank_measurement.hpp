@@ -83,8 +83,8 @@ class rank_measurement {
                         static_cast<std::size_t>(blocks), -1);
         }
         const auto losses = losses_of_variants();
-        for (std::size_t i = 0; i < losses.size(); ++i)
-            (i % layer_count == 0 ? costs.losses.emplace_back() : costs.losses.back())[i % layer_count] = losses[i];
+        for (auto of_block = losses.begin(); of_block != losses.end(); of_block += layer_count)
+            std::copy_n(of_block, layer_count, costs.losses.emplace_back().begin());
         return costs;
     }
 

@@ -1,9 +1,7 @@
 #include "compress/self_text.hpp"
 
-#include "compress/recipe.hpp"
+#include "compress/training_cpu.hpp"
 #include "sample/batch_sampler.hpp"
-
-#include <subbit/backend/cpu.hpp>
 
 #include <algorithm>
 
@@ -26,8 +24,7 @@ window_list sample_windows(const compress_job& job, const model_directory& model
         const auto some = given.subspan(at, std::min<std::size_t>(given_tokens, given.size() - at));
         text.insert(text.end(), some.begin(), some.end());
     }
-    const auto products = bf16_products(o) ? subbit::precision::bf16 : subbit::precision::f32;
-    const subbit::cpu b({.threads = job.threads, .products = products});
+    const auto b = training_cpu(o, job.threads);
     return batch_sampler<subbit::cpu>(b, model, o.distillation_length(), ids_not_to_sample(model, words))
         .run(std::move(texts), {.temperature = 1}, o.seed * 1000003U + 15485863U, watcher);
 }

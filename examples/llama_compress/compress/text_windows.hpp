@@ -14,6 +14,19 @@ struct text_windows {
     nlohmann::json bos;  // what begins each of them
 };
 
+/// The windows of --distill-text; value_error naming the file if they are too few.
+inline window_list other_windows(const compress_job& job, const tokenizer& words) {
+    const auto& o = job.options;
+    const auto tokens = words.encode_file(o.distill_text, job.reading.specials);
+    auto windows =
+        split_windows(tokens, o.distillation_length(), o.distillation_windows(), job.reading.first_tokens(words));
+    if (std::ssize(windows) < o.distillation_windows())
+        throw subbit::value_error(o.distill_text + ": " + std::to_string(tokens.size()) + " tokens, expected " +
+                                  std::to_string(o.distillation_windows()) + " windows of " +
+                                  std::to_string(o.distillation_length()) + " to distill on");
+    return windows;
+}
+
 inline text_windows take_windows(const compress_job& job, const model_directory& model) {
     const auto& o = job.options;
     const auto words = model.load_tokenizer();
@@ -25,16 +38,11 @@ inline text_windows take_windows(const compress_job& job, const model_directory&
     result.bos = job.reading.bos_of(words);
     result.calibration = split_windows(tokens, o.window_tokens, o.windows, first);
     if (o.samples_text() || !o.distills_on_more()) return result;
-    const auto other = o.distills_on_other_text() ? words.encode_file(o.distill_text, job.reading.specials)
-                                                  : std::vector<std::int32_t>();
-    const auto rest = o.distills_on_other_text()
-                          ? std::span(other)
-                          : std::span(tokens).subspan(static_cast<std::size_t>(o.windows * o.window_tokens));
-    result.distillation = split_windows(rest, o.distillation_length(), o.distillation_windows(), first);
-    if (std::ssize(result.distillation) < o.distillation_windows())
-        throw subbit::value_error(o.distill_text + ": " + std::to_string(other.size()) + " tokens, expected " +
-                                  std::to_string(o.distillation_windows()) + " windows of " +
-                                  std::to_string(o.distillation_length()) + " to distill on");
+    result.distillation =
+        o.distills_on_other_text()
+            ? other_windows(job, words)
+            : split_windows(std::span(tokens).subspan(static_cast<std::size_t>(o.windows * o.window_tokens)),
+                            o.distillation_length(), o.distill_windows, first);
     return result;
 }
 

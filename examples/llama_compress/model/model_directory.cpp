@@ -16,4 +16,10 @@ std::set<std::int32_t> model_directory::end_tokens() const {
     return ends;
 }
 
+std::set<std::int32_t> model_directory::end_tokens(const tokenizer& words) const {
+    auto ends = end_tokens();
+    if (words.eos_id()) ends.insert(*words.eos_id());
+    return ends;
+}
+
 }  // namespace llama

@@ -100,6 +100,8 @@ class model_directory {
 
     /// The tokens that end a text, as config.json and, if it is there, generation_config.json say.
     std::set<std::int32_t> end_tokens() const;
+    /// The same with the tokenizer's.
+    std::set<std::int32_t> end_tokens(const tokenizer& words) const;
 
     /// True if a block has a compressed layer.
     bool is_packed(index block) const {

@@ -97,6 +97,20 @@ void add_reading_options(CLI::App& command, text_reading& reading) {
         "Treat the names of special tokens in a text as ordinary text");
 }
 
+void add_temperature_option(CLI::App& command, double& temperature) {
+    command.add_option("--temperature", temperature, "0: always the most likely token")
+        ->check(number(0))
+        ->type_name("T")
+        ->capture_default_str();
+}
+
+void add_seed_option(CLI::App& command, std::uint64_t& seed) {
+    command.add_option("--seed", seed, "Seed of the random choices")
+        ->check(seed_number())
+        ->type_name("S")
+        ->capture_default_str();
+}
+
 void rounding_options::add_to(CLI::App& command) {
     command.add_option("--head", head, "Embedding and output head: f32, bf16, or int8 with a scale for each row")
         ->check(one_of({"f32", "bf16", "int8"}))

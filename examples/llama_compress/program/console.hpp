@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
@@ -44,6 +45,10 @@ subbit::precision precision_of(const std::string& products);
 
 /// --no-bos and --specials-as-text, for the commands that read texts.
 void add_reading_options(CLI::App& command, text_reading& reading);
+
+/// --temperature and --seed, for the commands that choose tokens.
+void add_temperature_option(CLI::App& command, double& temperature);
+void add_seed_option(CLI::App& command, std::uint64_t& seed);
 
 /// What commands that run a model may round, and to what; by default nothing is rounded.
 struct rounding_options {

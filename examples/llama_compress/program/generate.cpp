@@ -76,13 +76,6 @@ std::vector<std::int32_t> generate_command::prompt_tokens(const model_directory&
     return tokens;
 }
 
-/// The tokens that end a text: those of config.json, generation_config.json and the tokenizer.
-std::set<std::int32_t> end_tokens(const model_directory& directory, const tokenizer& words) {
-    auto ends = directory.end_tokens();
-    if (words.eos_id()) ends.insert(*words.eos_id());
-    return ends;
-}
-
 std::unique_ptr<token_model> generate_command::make_model(const subbit::cpu& cpu, const model_directory& directory,
                                                           index capacity) const {
     if (machine.backend == "cuda") return running_model_on_cuda(directory, capacity, rounding.make().head);
@@ -135,7 +128,7 @@ void generate_command::run() const {
     if (const auto remark = positions_remark(directory.config(), "prompt and continuation", std::ssize(tokens));
         !remark.empty())
         print_note(remark);
-    const auto ends = ignore_eos ? std::set<std::int32_t>() : end_tokens(directory, words);
+    const auto ends = ignore_eos ? std::set<std::int32_t>() : directory.end_tokens(words);
     const auto backend = machine.make();
     const auto running = make_model(backend, directory, std::ssize(tokens) + max_tokens);
     known_tokens known(words);
@@ -187,10 +180,7 @@ void add_generate(CLI::App& app) {
         ->check(whole_number(1, 1 << 20))
         ->type_name("N")
         ->capture_default_str();
-    c->add_option("--temperature", command->sampling.temperature, "0: always the most likely token")
-        ->check(number(0))
-        ->type_name("T")
-        ->capture_default_str();
+    add_temperature_option(*c, command->sampling.temperature);
     c->add_option("--top-k", command->sampling.top_k, "Choose among the K most likely tokens (0: all)")
         ->check(whole_number(0))
         ->type_name("K")
@@ -199,10 +189,7 @@ void add_generate(CLI::App& app) {
         ->check(number(0, 1))
         ->type_name("P")
         ->capture_default_str();
-    c->add_option("--seed", command->seed, "Seed of the random choices")
-        ->check(seed_number())
-        ->type_name("S")
-        ->capture_default_str();
+    add_seed_option(*c, command->seed);
     add_reading_options(*c, command->reading);
     c->add_flag("--begin", command->begin, "Put the model's first token before the prompt, if its tokenizer does not");
     c->add_flag("--ignore-eos", command->ignore_eos, "Continue past the tokens that end a text");

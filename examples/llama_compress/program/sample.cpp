@@ -105,14 +105,8 @@ void add_sample(CLI::App& app) {
         ->check(whole_number(1, 1 << 20))
         ->type_name("N")
         ->capture_default_str();
-    c->add_option("--temperature", command->sampling.temperature, "0: always the most likely token")
-        ->check(number(0))
-        ->type_name("T")
-        ->capture_default_str();
-    c->add_option("--seed", command->seed, "Seed of the random choices")
-        ->check(seed_number())
-        ->type_name("S")
-        ->capture_default_str();
+    add_temperature_option(*c, command->sampling.temperature);
+    add_seed_option(*c, command->seed);
     add_reading_options(*c, command->reading);
     add_products_option(*c, command->products);
     command->machine.add_to(*c);

@@ -18,8 +18,7 @@ namespace llama {
 
 /// Ids that are never chosen: those that are no token of the vocabulary, and those that end a text.
 inline std::vector<std::size_t> ids_not_to_sample(const model_directory& model, const tokenizer& words) {
-    std::set<std::int32_t> without = model.end_tokens();
-    if (words.eos_id()) without.insert(*words.eos_id());
+    std::set<std::int32_t> without = model.end_tokens(words);
     for (std::int32_t id = 0; id < model.config().vocab_size; ++id)
         if (!words.is_token(id)) without.insert(id);
     return {without.begin(), without.end()};
@@ -60,9 +59,12 @@ class batch_sampler {
         for (std::size_t first = 0; first < texts.size(); first += most_at_once) {
             const auto group = std::span(texts).subspan(first, std::min(most_at_once, texts.size() - first));
             begin(group.size());
+            choices_.clear();
+            for (std::size_t i = 0; i < group.size(); ++i)
+                choices_.emplace_back(options, subbit::random_stream(seed, first + i));
             for (index t = 0; t + 1 < length_; ++t) {
                 step(group, t);
-                choose(group, t, first, options, seed);
+                choose(group, t);
                 report_step(watcher, "sample", ++done, groups * static_cast<std::size_t>(length_ - 1), -1);
             }
         }
@@ -93,8 +95,7 @@ class batch_sampler {
     }
 
     /// Appends token t + 1 to the texts that do not have it yet.
-    void choose(std::span<std::vector<std::int32_t>> group, index t, std::size_t first, const sampling_options& options,
-                std::uint64_t seed) {
+    void choose(std::span<std::vector<std::int32_t>> group, index t) {
         const auto ends_here = [&](const auto& text) { return std::ssize(text) == t + 1; };
         if (std::ranges::none_of(group, ends_here)) return;
         rms_norm(b_, const_view(X_), subbit::const_span(outer_.final_norm), config_.norm, view(Y_), inverse_rms_);
@@ -109,9 +110,7 @@ class batch_sampler {
                     throw subbit::value_error("sample: the logits of the next token are not finite");
                 for (const std::size_t id : without_)
                     scores[id] = -std::numeric_limits<float>::infinity();
-                const auto number = static_cast<std::uint64_t>(first) + static_cast<std::uint64_t>(i);
-                text.push_back(
-                    sampler(options, subbit::random_stream(seed, number)).pick(scores, static_cast<std::uint64_t>(t)));
+                text.push_back(choices_[static_cast<std::size_t>(i)].pick(scores, static_cast<std::uint64_t>(t)));
             }
         });
     }
@@ -124,6 +123,7 @@ class batch_sampler {
     outer_layers<float> outer_;
     std::vector<block<float>> blocks_;
     std::vector<std::vector<key_value_cache<float>>> caches_;  // of every block and text
+    std::vector<sampler> choices_;                             // of every text
     block_tape<float> tape_;
     matrix<float> X_, Y_, scores_;  // (texts, d), (texts, d), (texts, vocabulary)
     vector<float> inverse_rms_;
