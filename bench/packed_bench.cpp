@@ -66,7 +66,7 @@ double read_bandwidth() {
                 for (std::size_t k = 0; k < 4; ++k) {
                     lanes<double> x;
                     x.load(reinterpret_cast<const double*>(memory.data() + i + 8 * k), 8);
-                    sums[k].v += x.v;
+                    sums[k].add(x);
                 }
             benchmark::DoNotOptimize(sums);
             const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;

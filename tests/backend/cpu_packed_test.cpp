@@ -47,6 +47,38 @@ TEST_CASE_TEMPLATE("products with packed signs on the right, both ways round", S
                 }
 }
 
+#if SUBBIT_X86
+/// Sums of V vectors over packed signs by one kind of AVX2's lookups, against those of the unpacked matrix.
+template <class Lookup, index V>
+void check_lookups(index groups, index cols) {
+    using kernel = cpu_kernels::avx2_packed_kernel<Lookup>;
+    const auto bits = bit_matrix::pack(random_matrix<float>(16 * groups, cols, 1));
+    const auto values = random_matrix<float>(V, cols, 2);
+    alignas(64) float tables[4 * 3 * 88];
+    std::vector<float> out(static_cast<std::size_t>(16 * kernel::max_groups * V));
+    kernel::template build<V>(tables, values.data(), cols);
+    kernel::template sums<V>(bits.view(), 0, groups, tables, out.data());
+    const matrix<double> exact = product(values, bits.template unpack<double>().transpose());
+    for (index v = 0; v < V; ++v) {
+        const matrix<float> sums =
+            as_eigen(matrix_view<float>(out.data() + v * 16 * kernel::max_groups, 1, 16 * groups));
+        CHECK(relative_error(sums, exact.row(v)) < 2e-6);
+    }
+}
+
+TEST_CASE_TEMPLATE("AVX2 looks up three columns or two, as is faster on the processor: both are right", Lookup,
+                   cpu_kernels::avx2_triples, cpu_kernels::avx2_pairs) {
+    if (!has_isa(isa::avx2)) return;
+    for (index groups = 1; groups <= 8; ++groups)
+        for (const index cols : {32, 96}) {
+            check_lookups<Lookup, 1>(groups, cols);
+            check_lookups<Lookup, 2>(groups, cols);
+            check_lookups<Lookup, 3>(groups, cols);
+            check_lookups<Lookup, 4>(groups, cols);
+        }
+}
+#endif
+
 TEST_CASE("products of many vectors with packed signs on matrix units round the vectors, and nothing else") {
     if (!has_bf16_method(bf16_method::matrix_units, detect_isa())) {
         MESSAGE("not on this machine: matrix units");

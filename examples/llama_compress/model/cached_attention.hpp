@@ -107,13 +107,13 @@ template <index H, class S>
         k0.load(K.row(d), pack::count);
         k1.load(K.row(d) + pack::count, pack::count);
         for (index h = 0; h < H; ++h) {
-            low[h].v += q(h, d) * k0.v;
-            high[h].v += q(h, d) * k1.v;
+            low[h].add_product(q(h, d), k0);
+            high[h].add_product(q(h, d), k1);
         }
     }
     for (index h = 0; h < H; ++h) {
-        low[h].v *= scale;
-        high[h].v *= scale;
+        low[h].multiply(scale);
+        high[h].multiply(scale);
         low[h].store(P.row(h), pack::count);
         high[h].store(P.row(h) + pack::count, pack::count);
     }
@@ -135,7 +135,7 @@ template <index H, index N, class S>
             pack v;
             v.load(V.row(t) + c + n * pack::count, n + 1 < N ? pack::count : tail);
             for (index h = 0; h < H; ++h)
-                sum[h][n].v += P(h, t) * v.v;
+                sum[h][n].add_product(P(h, t), v);
         }
     for (index h = 0; h < H; ++h)
         for (index n = 0; n < N; ++n)

@@ -1,48 +1,160 @@
 // Sixteen floats or eight doubles side by side, in the compilers' vector extension: a sum over lanes has one order on
 // every instruction set, and needs no -ffast-math to be vectorized.
+//
+// The 64 bytes are parts of a register each: compilers keep a vector that is wider than a register in memory. AVX-512
+// runs on half registers too, which costs it little where the numbers come from memory.
 #pragma once
 
+#include <subbit/backend/cpu/isa.hpp>
 #include <subbit/core/matrix.hpp>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 
 namespace subbit {
 
-/// 64 bytes of S. It is never passed by value: without AVX-512 that would have another calling convention.
-template <class S>
-struct lanes {
-    static constexpr index count = static_cast<index>(64 / sizeof(S));
-    typedef S pack __attribute__((vector_size(64)));
-    pack v;
+namespace detail {
 
-    /// The first min(n, count) numbers at p; the other lanes are zero.
-    [[gnu::always_inline]] void load(const S* p, index n) {
-        if (n >= count) {
-            std::memcpy(&v, p, 64);
-        } else {
-            v = pack{};
-            std::memcpy(&v, p, static_cast<std::size_t>(n) * sizeof(S));
-        }
+inline constexpr index lane_register = SUBBIT_ARM ? 16 : 32;  // bytes
+
+/// `Bytes` of numbers, as two halves down to a register. Whatever `n` counts are the numbers from here on, maybe none.
+template <class S, index Bytes>
+struct lane_part {
+    static constexpr index count = Bytes / static_cast<index>(sizeof(S)), half = count / 2;
+    lane_part<S, Bytes / 2> low, high;
+
+    [[gnu::always_inline]] void load(const S* p) {
+        low.load(p);
+        high.load(p + half);
     }
-    /// The same from numbers of another precision.
+    [[gnu::always_inline]] void load_first(const S* p, index n) {
+        low.load_first(p, n);
+        high.load_first(n > half ? p + half : p, n - half);
+    }
+    template <class T>
+    [[gnu::always_inline]] void load_converted(const T* p, index n) {
+        low.load_converted(p, n);
+        high.load_converted(n > half ? p + half : p, n - half);
+    }
+    [[gnu::always_inline]] void store(S* p) const {
+        low.store(p);
+        high.store(p + half);
+    }
+    [[gnu::always_inline]] void store_first(S* p, index n) const {
+        low.store_first(p, n);
+        if (n > half) high.store_first(p + half, n - half);
+    }
+    [[gnu::always_inline]] void add(const lane_part& x) {
+        low.add(x.low);
+        high.add(x.high);
+    }
+    [[gnu::always_inline]] void subtract(const lane_part& x) {
+        low.subtract(x.low);
+        high.subtract(x.high);
+    }
+    [[gnu::always_inline]] void multiply(const lane_part& x) {
+        low.multiply(x.low);
+        high.multiply(x.high);
+    }
+    [[gnu::always_inline]] void multiply(S x) {
+        low.multiply(x);
+        high.multiply(x);
+    }
+    [[gnu::always_inline]] void add_product(const lane_part& x, const lane_part& y) {
+        low.add_product(x.low, y.low);
+        high.add_product(x.high, y.high);
+    }
+    [[gnu::always_inline]] void add_product(S x, const lane_part& y) {
+        low.add_product(x, y.low);
+        high.add_product(x, y.high);
+    }
+    [[gnu::always_inline]] void make_absolute() {
+        low.make_absolute();
+        high.make_absolute();
+    }
+    [[gnu::always_inline]] bool any_negative() const {
+        const bool first = low.any_negative(), second = high.any_negative();
+        return first || second;
+    }
+    [[gnu::always_inline]] double total(double before) const { return high.total(low.total(before)); }
+};
+
+/// A register.
+template <class S>
+struct lane_part<S, lane_register> {
+    static constexpr index count = lane_register / static_cast<index>(sizeof(S));
+    typedef S pack __attribute__((vector_size(lane_register)));
+    pack v{};
+
+    [[gnu::always_inline]] void load(const S* p) { std::memcpy(&v, p, lane_register); }
+    [[gnu::always_inline]] void load_first(const S* p, index n) {
+        v = pack{};
+        std::memcpy(&v, p, bytes_of<S>(n));
+    }
     template <class T>
     [[gnu::always_inline]] void load_converted(const T* p, index n) {
         typedef T source __attribute__((vector_size(count * sizeof(T))));
         source x{};
-        std::memcpy(&x, p, static_cast<std::size_t>(std::min(n, count)) * sizeof(T));
+        std::memcpy(&x, p, bytes_of<T>(n));
         v = __builtin_convertvector(x, pack);
     }
+    [[gnu::always_inline]] void store(S* p) const { std::memcpy(p, &v, lane_register); }
+    [[gnu::always_inline]] void store_first(S* p, index n) const { std::memcpy(p, &v, bytes_of<S>(n)); }
+    [[gnu::always_inline]] void add(const lane_part& x) { v += x.v; }
+    [[gnu::always_inline]] void subtract(const lane_part& x) { v -= x.v; }
+    [[gnu::always_inline]] void multiply(const lane_part& x) { v *= x.v; }
+    [[gnu::always_inline]] void multiply(S x) { v *= x; }
+    [[gnu::always_inline]] void add_product(const lane_part& x, const lane_part& y) { v += x.v * y.v; }
+    [[gnu::always_inline]] void add_product(S x, const lane_part& y) { v += x * y.v; }
+    [[gnu::always_inline]] void make_absolute() { v = v < 0 ? -v : v; }
+    [[gnu::always_inline]] bool any_negative() const {
+        const auto negative = v < 0;
+        std::uint64_t words[lane_register / 8], any = 0;
+        std::memcpy(words, &negative, lane_register);
+        for (const std::uint64_t word : words)
+            any |= word;
+        return any != 0;
+    }
+    [[gnu::always_inline]] double total(double before) const {
+        for (index l = 0; l < count; ++l)
+            before += static_cast<double>(v[l]);
+        return before;
+    }
+
+  private:
+    template <class T>
+    static std::size_t bytes_of(index n) {
+        return static_cast<std::size_t>(std::clamp<index>(n, 0, count)) * sizeof(T);
+    }
+};
+
+}  // namespace detail
+
+/// 64 bytes of S. It is never passed by value: without AVX that would have another calling convention.
+template <class S>
+struct lanes : detail::lane_part<S, 64> {
+    using part = detail::lane_part<S, 64>;
+    using part::count;
+    using part::load;
+    using part::store;
+    using part::total;
+
+    /// The first min(n, count) numbers at p; the other lanes are zero.
+    [[gnu::always_inline]] void load(const S* p, index n) {
+        if (n >= count)
+            part::load(p);
+        else
+            part::load_first(p, n);
+    }
     [[gnu::always_inline]] void store(S* p, index n) const {
-        std::memcpy(p, &v, static_cast<std::size_t>(std::min(n, count)) * sizeof(S));
+        if (n >= count)
+            part::store(p);
+        else
+            part::store_first(p, n);
     }
     /// The sum over the lanes, in order.
-    [[gnu::always_inline]] double total() const {
-        double sum = 0;
-        for (index l = 0; l < count; ++l)
-            sum += static_cast<double>(v[l]);
-        return sum;
-    }
+    [[gnu::always_inline]] double total() const { return part::total(0); }
 };
 
 /// sum_j x_j y_j
@@ -53,7 +165,7 @@ template <class S>
         lanes<S> a, b;
         a.load(x + j, n - j);
         b.load(y + j, n - j);
-        sum.v += a.v * b.v;
+        sum.add_product(a, b);
     }
     return sum.total();
 }
@@ -66,7 +178,8 @@ template <class S>
         lanes<S> a, b;
         a.load(x + j, n - j);
         b.load(y + j, n - j);
-        sum.v += (a.v < 0 ? -a.v : a.v) * b.v;
+        a.make_absolute();
+        sum.add_product(a, b);
     }
     return sum.total();
 }
@@ -78,7 +191,8 @@ template <class S>
     for (index j = 0; j < n; j += lanes<S>::count) {
         lanes<S> a;
         a.load(x + j, n - j);
-        sum.v += a.v < 0 ? -a.v : a.v;
+        a.make_absolute();
+        sum.add(a);
     }
     return sum.total();
 }
@@ -90,7 +204,7 @@ template <class S>
     for (index j = 0; j < n; j += lanes<double>::count) {
         lanes<double> a;
         a.load_converted(x + j, n - j);
-        sum.v += a.v * a.v;
+        sum.add_product(a, a);
     }
     return sum.total();
 }
@@ -103,8 +217,8 @@ template <class S>
         lanes<double> a, b;
         a.load_converted(x + j, n - j);
         b.load_converted(y + j, n - j);
-        a.v -= b.v;
-        sum.v += a.v * a.v;
+        a.subtract(b);
+        sum.add_product(a, a);
     }
     return sum.total();
 }
@@ -116,7 +230,7 @@ template <class S>
         lanes<S> a, b;
         a.load(x + j, n - j);
         b.load(y + j, n - j);
-        b.v += alpha * a.v;
+        b.add_product(alpha, a);
         b.store(y + j, n - j);
     }
 }

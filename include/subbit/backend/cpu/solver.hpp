@@ -63,9 +63,10 @@ void do_project_dual(cpu_tag, const B& b, magnitude_form form, S leak, matrix_vi
                 lanes<S> x, y;
                 x.load(l + j, L.cols - j);
                 y.load(d + j, L.cols - j);
-                x.v += y.v;
+                x.add(y);
                 x.store(d + j, L.cols - j);
-                sum.v += x.v < 0 ? -x.v : x.v;
+                x.make_absolute();
+                sum.add(x);
             }
             const S mean = static_cast<S>(sum.total() / static_cast<double>(L.cols));
             for (index j = 0; j < L.cols; ++j) {

@@ -5,25 +5,21 @@
 #include <subbit/backend/cpu/lanes.hpp>
 
 #include <algorithm>
-#include <cstdint>
-#include <cstring>
 
 namespace subbit::cpu_kernels {
 
 /// True where any of the n costs u (c - a f) + a q at the pointers is negative; n is at most one register.
 template <class S>
 [[gnu::always_inline]] inline bool any_flip(const S* u, const S* c, const S* f, const S* q, S a, index n) {
-    lanes<S> uu, cc, ff, qq;
+    lanes<S> cost, uu, ff, qq;
     uu.load(u, n);
-    cc.load(c, n);
+    cost.load(c, n);
     ff.load(f, n);
     qq.load(q, n);
-    const auto flips = uu.v * (cc.v - a * ff.v) + a * qq.v < 0;
-    std::uint64_t words[8], any = 0;
-    std::memcpy(words, &flips, 64);
-    for (const std::uint64_t word : words)
-        any |= word;
-    return any != 0;
+    cost.add_product(-a, ff);
+    cost.multiply(uu);
+    cost.add_product(a, qq);
+    return cost.any_negative();
 }
 
 /// The sweep over one row of k bits. Few bits flip, so whole registers are skipped at once; a flip moves the field by

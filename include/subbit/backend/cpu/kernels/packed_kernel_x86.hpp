@@ -1,4 +1,4 @@
-// The kernels of packed_kernel.hpp for float on x86: tables of 32 sums (AVX-512) and of 8 (AVX2).
+// The kernels of packed_kernel.hpp for float on x86: tables of 32 sums (AVX-512), and of 8 or 4 (AVX2).
 #pragma once
 
 #include <subbit/backend/cpu/kernels/packed_kernel.hpp>
@@ -142,32 +142,72 @@ struct packed_kernel<avx512_arch, float> {
     }
 };
 
-/// 8 entries: three columns a lookup, eleven lookups for 8 rows and 32 columns (the last one has two columns).
-template <>
-struct packed_kernel<avx2_arch, float> {
-    static constexpr bool has_tables = true;
-    static constexpr index max_groups = 8;
-    static constexpr index max_vectors = 4;
-    static constexpr index table_size = 11 * 8;
+/// A lookup in a table of 8 entries, three columns at once: eleven lookups for 8 rows and 32 columns, of which the last
+/// has two columns.
+struct avx2_triples {
+    static constexpr index entries = 8, columns = 3, lookups = 11, rows_at_once = 4;
 
-    template <index V>
-    SUBBIT_AVX2 static void build(float* tables, const float* values, index n) {
+    /// The lookup heeds the low three bits of each lane.
+    SUBBIT_AVX2 [[gnu::always_inline]] static inline __m256 find(const float* table, __m256i at) {
+        return _mm256_permutevar8x32_ps(_mm256_load_ps(table), at);
+    }
+    template <int Lookup>
+    SUBBIT_AVX2 [[gnu::always_inline]] static inline __m256i place(__m256i& word) {
+        if constexpr (Lookup == 5 || Lookup == 10) word = _mm256_srli_epi32(word, 15);
+        return shifted<3 * (Lookup % 5)>(word);
+    }
+    SUBBIT_AVX2 [[gnu::always_inline]] static inline void build(float* table, const float* x, index columns_left) {
         const __m256 s0 = _mm256_setr_ps(-1, 1, -1, 1, -1, 1, -1, 1), s1 = _mm256_setr_ps(-1, -1, 1, 1, -1, -1, 1, 1),
                      s2 = _mm256_setr_ps(-1, -1, -1, -1, 1, 1, 1, 1);
+        const float third = columns_left > 2 ? x[2] : 0.0F;
+        const __m256 low = _mm256_fmadd_ps(s1, _mm256_set1_ps(x[1]), _mm256_mul_ps(s0, _mm256_set1_ps(x[0])));
+        _mm256_store_ps(table, _mm256_fmadd_ps(s2, _mm256_set1_ps(third), low));
+    }
+    /// A shift right of 16-bit halves: the high half of the product with 2^(16-s) is on the multiplier's port rather
+    /// than on the one that the lookups need.
+    template <int Bits>
+    SUBBIT_AVX2 [[gnu::always_inline]] static inline __m256i shifted(__m256i word) {
+        return Bits == 0 ? word : _mm256_mulhi_epu16(word, _mm256_set1_epi16(static_cast<short>(1 << (16 - Bits))));
+    }
+};
+
+/// A lookup in a table of 4 entries, two columns at once: sixteen lookups, each within half a register. On AMD's
+/// processors the other kind takes two to three times as long.
+struct avx2_pairs {
+    static constexpr index entries = 4, columns = 2, lookups = 16, rows_at_once = 6;
+
+    /// The lookup heeds the low two bits of each lane.
+    SUBBIT_AVX2 [[gnu::always_inline]] static inline __m256 find(const float* table, __m256i at) {
+        return _mm256_permutevar_ps(_mm256_broadcast_ps(reinterpret_cast<const __m128*>(table)), at);
+    }
+    template <int Lookup>
+    SUBBIT_AVX2 [[gnu::always_inline]] static inline __m256i place(__m256i& word) {
+        if constexpr (Lookup == 8) word = _mm256_srli_epi32(word, 16);
+        return avx2_triples::shifted<2 * (Lookup % 8)>(word);
+    }
+    SUBBIT_AVX2 [[gnu::always_inline]] static inline void build(float* table, const float* x, index) {
+        const __m128 s0 = _mm_setr_ps(-1, 1, -1, 1), s1 = _mm_setr_ps(-1, -1, 1, 1);
+        _mm_store_ps(table, _mm_fmadd_ps(s1, _mm_set1_ps(x[1]), _mm_mul_ps(s0, _mm_set1_ps(x[0]))));
+    }
+};
+
+/// Rows of 8, by one kind of lookup.
+template <class Lookup>
+struct avx2_packed_kernel {
+    static constexpr index max_groups = 8;
+
+    /// Of every 32 columns the tables of the first lookup, vector by vector, then those of the next.
+    template <index V>
+    SUBBIT_AVX2 static void build(float* tables, const float* values, index n) {
         for (index block = 0; block < n; block += 32)
-            for (index j = 0; j < 32; j += 3)
-                for (index v = 0; v < V; ++v, tables += 8) {
-                    const float* x = values + v * n + block + j;
-                    const float third = j + 2 < 32 ? x[2] : 0.0F;
-                    const __m256 low =
-                        _mm256_fmadd_ps(s1, _mm256_set1_ps(x[1]), _mm256_mul_ps(s0, _mm256_set1_ps(x[0])));
-                    _mm256_store_ps(tables, _mm256_fmadd_ps(s2, _mm256_set1_ps(third), low));
-                }
+            for (index j = 0; j < 32; j += Lookup::columns)
+                for (index v = 0; v < V; ++v, tables += Lookup::entries)
+                    Lookup::build(tables, values + v * n + block + j, 32 - j);
     }
 
     template <index V>
     static void sums(bit_view bits, index group, index groups, const float* tables, float* out) {
-        for_even_runs<V == 1 ? 4 : 2>(
+        for_even_runs<V == 1 ? Lookup::rows_at_once : 2>(
             2 * groups, [&](auto run, index at) { sweep<run, V>(bits, 2 * group + at, tables, out + 8 * at); });
     }
 
@@ -175,46 +215,74 @@ struct packed_kernel<avx2_arch, float> {
     /// H half tiles of 8 rows.
     template <index H, index V>
     SUBBIT_AVX2 static void sweep(bit_view bits, index half, const float* tables, float* out) {
-        const __m256i by3 = _mm256_set1_epi16(1 << 13), by6 = _mm256_set1_epi16(1 << 10),
-                      by9 = _mm256_set1_epi16(1 << 7), by12 = _mm256_set1_epi16(1 << 4);
-        const __m256 ones = _mm256_set1_ps(1);
         __m256 sum[H][V];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (index h = 0; h < H; ++h)
 #pragma GCC unroll 4
             for (index v = 0; v < V; ++v)
                 sum[h][v] = _mm256_setzero_ps();
-        for (index c = 0; c < bits.col_groups(); ++c, tables += V * table_size) {
+        for (index c = 0; c < bits.col_groups(); ++c, tables += V * Lookup::lookups * Lookup::entries) {
             __m256i word[H];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (index h = 0; h < H; ++h)
                 word[h] = _mm256_loadu_si256(
                     reinterpret_cast<const __m256i*>(bits.tile((half + h) / 2, c) + (half + h) % 2 * 8));
-#pragma GCC unroll 11
-            for (int lookup = 0; lookup < 11; ++lookup)
-#pragma GCC unroll 4
-                for (index h = 0; h < H; ++h) {
-                    if (lookup == 5 || lookup == 10) word[h] = _mm256_srli_epi32(word[h], 15);
-                    const __m256i at = lookup % 5 == 0   ? word[h]
-                                       : lookup % 5 == 1 ? _mm256_mulhi_epu16(word[h], by3)
-                                       : lookup % 5 == 2 ? _mm256_mulhi_epu16(word[h], by6)
-                                       : lookup % 5 == 3 ? _mm256_mulhi_epu16(word[h], by9)
-                                                         : _mm256_mulhi_epu16(word[h], by12);
-#pragma GCC unroll 4
-                    for (index v = 0; v < V; ++v) {
-                        const __m256 table = _mm256_load_ps(tables + (lookup * V + v) * 8);
-                        const __m256 found = _mm256_permutevar8x32_ps(table, at);
-                        sum[h][v] =
-                            lookup % 3 == 1 ? _mm256_fmadd_ps(found, ones, sum[h][v]) : _mm256_add_ps(sum[h][v], found);
-                        asm("" : "+x"(sum[h][v]));
-                    }
-                }
+            look_up<H, V>(word, tables, sum, std::make_integer_sequence<int, int{Lookup::lookups}>{});
         }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (index h = 0; h < H; ++h)
 #pragma GCC unroll 4
             for (index v = 0; v < V; ++v)
                 _mm256_storeu_ps(out + v * 16 * max_groups + 8 * h, sum[h][v]);
+    }
+
+    template <index H, index V, int... I>
+    SUBBIT_AVX2 [[gnu::always_inline]] static inline void look_up(__m256i (&word)[H], const float* tables,
+                                                                  __m256 (&sum)[H][V],
+                                                                  std::integer_sequence<int, I...>) {
+        (look_up_one<I, H, V>(word, tables, sum), ...);
+    }
+    template <int I, index H, index V>
+    SUBBIT_AVX2 [[gnu::always_inline]] static inline void look_up_one(__m256i (&word)[H], const float* tables,
+                                                                      __m256 (&sum)[H][V]) {
+        const __m256 ones = _mm256_set1_ps(1);
+#pragma GCC unroll 8
+        for (index h = 0; h < H; ++h) {
+            const __m256i at = Lookup::template place<I>(word[h]);
+#pragma GCC unroll 4
+            for (index v = 0; v < V; ++v) {
+                const __m256 found = Lookup::find(tables + (I * V + v) * Lookup::entries, at);
+                // A multiply-add by one is an addition on the multipliers' ports.
+                sum[h][v] = I % 3 == 1 ? _mm256_fmadd_ps(found, ones, sum[h][v]) : _mm256_add_ps(sum[h][v], found);
+                asm("" : "+x"(sum[h][v]));
+            }
+        }
+    }
+};
+
+/// The kind of lookup that is faster on this processor.
+template <>
+struct packed_kernel<avx2_arch, float> {
+    static constexpr bool has_tables = true;
+    static constexpr index max_groups = 8;
+    static constexpr index max_vectors = 4;
+    static constexpr index table_size = avx2_triples::lookups * avx2_triples::entries;
+
+    template <index V>
+    static void build(float* tables, const float* values, index n) {
+        in_pairs() ? avx2_packed_kernel<avx2_pairs>::build<V>(tables, values, n)
+                   : avx2_packed_kernel<avx2_triples>::build<V>(tables, values, n);
+    }
+    template <index V>
+    static void sums(bit_view bits, index group, index groups, const float* tables, float* out) {
+        in_pairs() ? avx2_packed_kernel<avx2_pairs>::sums<V>(bits, group, groups, tables, out)
+                   : avx2_packed_kernel<avx2_triples>::sums<V>(bits, group, groups, tables, out);
+    }
+
+  private:
+    static bool in_pairs() {
+        static const bool amd = __builtin_cpu_is("amd") != 0;
+        return amd;
     }
 };
 
