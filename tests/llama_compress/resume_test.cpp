@@ -71,8 +71,9 @@ void check_killed_runs(const tiny_job& job, std::uint64_t seed, const std::strin
 }  // namespace
 
 TEST_CASE("killed at any moment: the tuned recipe, latents distilled") {
-    check_killed_runs(tiny_job({"--distill-epochs", "20", "--distill-latent-rate", "0.003", "--threads", "2"}), 1,
-                      "distillation.safetensors");
+    check_killed_runs(
+        tiny_job({"--distill-epochs", "20", "--distill-latent-rate", "0.003", "--held-back", "0.2", "--threads", "2"}),
+        1, "distillation.safetensors");
 }
 
 TEST_CASE("killed at any moment: the paper's recipe") {
@@ -89,13 +90,16 @@ TEST_CASE("killed at any moment: residual paths, coupled and with Muon, gathered
 
 TEST_CASE("killed at any moment: measured ranks, 8-bit scales, a text that the original writes") {
     const tiny_job job({"--ranks", "model", "--scale-bits", "8", "--distill-text", "self", "--distill-windows", "4",
-                        "--distill-epochs", "6", "--distill-window-tokens", "60", "--threads", "2"});
+                        "--distill-epochs", "6", "--distill-window-tokens", "60", "--held-back", "0.3", "--threads",
+                        "2"});
     check_killed_runs(job, 4);
     const auto report = subbit::read_json(job.folder / "undisturbed" / "report.json");
     CHECK(report.at("totals").at("bits_per_weight").get<double>() <= 1.0);
     CHECK(report.at("totals").at("bits_per_weight").get<double>() > 0.95);
     CHECK(report.at("rank_costs").at("losses").size() == 2);
     CHECK(report.at("distillation_curve").size() == 6);
+    CHECK(report.at("distillation_held_back").size() == 7);
+    CHECK(report.at("blocks").at(0).at("binary_tuning_held_back").size() == 3);
     std::set<std::vector<int>> ranks;
     for (const auto& block : report.at("blocks")) {
         std::vector<int> of_block;

@@ -4,19 +4,17 @@
 #include "compress/calibration.hpp"
 #include "compress/compress.hpp"
 #include "compress/compressor.hpp"
+#include "compress/distillation.hpp"
 #include "compress/output_folder.hpp"
-#include "compress/probe.hpp"
 #include "compress/rank_measurement.hpp"
 #include "compress/recipe.hpp"
 #include "compress/report.hpp"
 #include "compress/run_folder.hpp"
 #include "compress/self_text.hpp"
-#include "compress/student.hpp"
 #include "compress/text_windows.hpp"
 
 #include <subbit/backend/jobs/phase_clock.hpp>
-#include <subbit/backend/reference.hpp>
-#include <subbit/recon/model_reconstruction.hpp>
+#include <subbit/recon/block_reconstruction.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -192,8 +190,11 @@ class compression {
              .seed = options_.seed * 1000003U + static_cast<std::uint64_t>(l * blk.layer_total())});
         const auto importance = importance_of(blk, moments[linear_id::down].output);
         const subbit::block_data<float> data{
-            inputs.rows(), std::as_const(teacher_).rows(),
-            weighted_loss(options_) ? subbit::const_span(importance) : std::span<const float>(), options_.window_tokens,
+            inputs.rows(),
+            std::as_const(teacher_).rows(),
+            weighted_loss(options_) ? subbit::const_span(importance) : std::span<const float>(),
+            options_.window_tokens,
+            options_.held_back_of(options_.windows),
             [&](index first, index count) { inputs.release(first, count), teacher_.release(first, count); }};
         model_.prefetch(l + 1);
         nlohmann::json probes = nlohmann::json::array();
@@ -249,7 +250,8 @@ class compression {
             while (probes.size() > epochs)  // of a phase that was undone
                 probes.erase(probes.size() - 1);
             auto X = subbit::copy_of(backend_, inputs.rows().middle_rows(0, options_.window_tokens));
-            probes.push_back(probe_block(backend_, host(), blk, originals, first_signs, options_.window_tokens, X));
+            probes.push_back(
+                probe_block(backend_, host_of(backend_), blk, originals, first_signs, options_.window_tokens, X));
         };
     }
 
@@ -272,105 +274,16 @@ class compression {
         clock_.skip(backend_);
         const auto& windows = windows_.distillation.empty() ? windows_.calibration : windows_.distillation;
         outer_ = load_outer();
-        teacher_model<B> teacher(backend_, *outer_, windows, teacher_states());
-        if (options_.distill_hidden_weight > 0) {
-            std::vector<block_type> originals;
-            for (index l = 0; l < blocks(); ++l)
-                originals.push_back(load_original(l));
-            teacher.hold(std::move(originals));
-        }
-        std::vector<block_signs> first_signs;
-        if (probes_paths())
-            for (const auto& blk : student_)
-                first_signs.push_back(signs_of(backend_, blk));
-        clock_.end(backend_, "distillation: teacher");
-        student_model<B> student{model_.config(), *outer_, std::move(student_)};
-        const auto probe = [&](std::size_t steps) {
-            if (probes_paths() && steps % static_cast<std::size_t>(options_.probe_steps) == 0)
-                distillation_probes_.push_back({{"step", steps}, {"blocks", probe_model(student.blocks, first_signs)}});
+        const auto ready = [&] { clock_.end(backend_, "distillation: teacher"); };
+        const auto saved = [&] {
+            clock_.end(backend_, "distillation: steps");
+            save_seconds();
         };
-        const std::size_t parts =
-            options_.distills_on_other_text() ? static_cast<std::size_t>(options_.distill_epochs) : 1;
-        const auto state = distill_from_checkpoint(student, subbit::distillation_data{windows, teacher, parts}, probe);
+        const std::span<const std::vector<std::int32_t>> first(windows_.calibration.data(), 1);
+        model_distillation<B> work(backend_, *outer_, windows, first,
+                                   {options_, model_, context_, range_, folder_, watcher_, ranks_, saved});
+        distilled_ = work.run(student_, teacher_states(), ready);
         clock_.end(backend_, "distillation: steps");
-        distillation_phases_ = state.phases;
-        student_ = std::move(student.blocks);
-        for (index l = range_.first; l < range_.last; ++l)
-            for (const auto& linear : model_.config().block(l).linears) {
-                auto& layer = student_[static_cast<std::size_t>(l)].layers[linear.id];
-                layer.visit_compressed([](auto& compressed) { compressed.harden(false); });
-                subbit::round_scales(backend_, layer, "after the distillation, " + block_prefix(l) + linear.name,
-                                     stored_scales(options_));
-            }
-        distillation_curve_ = state.curve;
-    }
-
-    /// The steps of the distillation from its start, or from the last checkpoint. Where numbers stop being finite it
-    /// goes back there, and on with a tenth of the rates.
-    template <class Data, class Probe>
-    subbit::distillation_state<float> distill_from_checkpoint(student_model<B>& student, const Data& data,
-                                                              const Probe& probe) {
-        double saved_share = 1;  // of the rates at the last checkpoint
-        for (int restarts = 0;; ++restarts) {
-            const double share = subbit::slow_down::share(restarts);
-            subbit::distillation_state<float> state;
-            if (folder_.has_distillation()) {
-                state = folder_.load_distillation(backend_, student.blocks, distillation_probes_);
-                for (double& rate : state.peak_rates)
-                    rate *= share / saved_share;
-            }
-            for (auto& blk : student.blocks)
-                blk.after_update(backend_);
-            if (state.steps_done == 0) probe(0);
-            auto recipe = distillation_on<B>(options_);
-            recipe.phase = recipe.phase.with_rates_times(share);
-            const auto save = [&](const auto& now) {
-                folder_.save_distillation(backend_, now, student.blocks, distillation_probes_);
-                saved_share = share;
-                clock_.end(backend_, "distillation: steps");
-                save_seconds();
-            };
-            try {
-                return subbit::distill(backend_, student, data,
-                                       {.recipe = recipe,
-                                        .state = std::move(state),
-                                        .checkpoint = save,
-                                        .watcher = watcher_,
-                                        .after_step = probe,
-                                        .ranks = ranks_});
-            } catch (const subbit::divergence_error& e) {
-                if (restarts == subbit::slow_down::times)
-                    throw subbit::divergence_error(std::string(e.what()) + ", even at " +
-                                                   subbit::slow_down::words(restarts) + " of the rates");
-                watcher_.note(std::string(e.what()) + "; it goes on from its last good state at " +
-                              subbit::slow_down::words(restarts + 1) + " of the rates");
-                if (!folder_.has_distillation()) reload(student);
-            }
-        }
-    }
-
-    /// Makes the student what it was before its distillation.
-    void reload(student_model<B>& student) {
-        distillation_probes_ = nlohmann::json::array();
-        for (index l = range_.first; l < range_.last; ++l) {
-            auto& blk = student.block_at(l);
-            blk.weights() = upload(backend_, folder_.load_block(l, *blk.schema));
-        }
-    }
-
-    bool probes_paths() const { return is_rabit(options_) && options_.probe_steps > 0; }
-
-    /// The paths of every layer on the first calibration window.
-    nlohmann::json probe_model(const std::vector<block_type>& student, const std::vector<block_signs>& first_signs) {
-        nlohmann::json entries = nlohmann::json::array();
-        const auto window = std::span<const std::vector<std::int32_t>>(windows_.calibration).first(1);
-        auto X = embed_windows<B, float>(backend_, *outer_, window);
-        for (index l = 0; l < blocks(); ++l) {
-            const auto at = static_cast<std::size_t>(l);
-            entries.push_back(probe_block(backend_, host(), student[at], weights_of(backend_, load_original(l)),
-                                          first_signs[at], options_.window_tokens, X));
-        }
-        return entries;
     }
 
     nlohmann::json test_model() const {
@@ -398,11 +311,12 @@ class compression {
     void save_seconds() const { folder_.save_seconds(seconds_so_far()); }
 
     nlohmann::json summarize() {
-        auto report = make_report(job_, model_, reports_, distillation_curve_, seconds_of_phases());
+        auto report = make_report(job_, model_, reports_, distilled_.curve, seconds_of_phases());
+        if (!distilled_.held_back.empty()) report["distillation_held_back"] = distilled_.held_back;
         report["fingerprint"] = digest_of(folder_.fingerprint());
         report["bos"] = windows_.bos;
         if (rank_costs_) report["rank_costs"] = to_json(*rank_costs_);
-        if (!distillation_probes_.empty()) report["distillation_path_diagnostics"] = distillation_probes_;
+        if (!distilled_.probes.empty()) report["distillation_path_diagnostics"] = distilled_.probes;
         return report;
     }
 
@@ -417,11 +331,11 @@ class compression {
         }
         // Only some steps are looked at: their shares are those of all.
         double looked_at = 0;
-        for (const auto& [phase, seconds] : distillation_phases_)
+        for (const auto& [phase, seconds] : distilled_.phases)
             looked_at += seconds;
         const auto steps = all.find("distillation: steps");
         if (looked_at > 0 && steps != all.end()) {
-            for (const auto& [phase, seconds] : distillation_phases_)
+            for (const auto& [phase, seconds] : distilled_.phases)
                 all["distillation: " + phase] = steps->second * seconds / looked_at;
             all.erase(steps);
         }
@@ -437,14 +351,6 @@ class compression {
         auto outer = upload(backend_, model_.template load_outer_layers<float>());
         model_.tensors().release();
         return outer;
-    }
-
-    /// A backend of the host's memory, for the few steps that are too small or too rare for another.
-    decltype(auto) host() const {
-        if constexpr (subbit::host_backend<B>)
-            return (backend_);
-        else
-            return subbit::reference<float>();
     }
 
     index blocks() const { return model_.config().num_hidden_layers; }
@@ -470,10 +376,8 @@ class compression {
     states teacher_;
     std::vector<block_type> student_;
     std::vector<nlohmann::json> reports_;
-    std::vector<double> distillation_curve_;
-    nlohmann::json distillation_probes_ = nlohmann::json::array();
+    typename model_distillation<B>::result distilled_;
     subbit::phase_clock clock_;
-    subbit::phase_seconds distillation_phases_;
 };
 
 /// Runs the job, or continues it, on a backend, with the other ranks; `evaluator` measures the result. Returns the

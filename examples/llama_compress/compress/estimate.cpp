@@ -255,6 +255,7 @@ void check_numbers(const compress_options& o) {
     require(o.distillation_length() >= 2, "distill-window-tokens", o.distill_window_tokens, "2 or more, or 0");
     require(o.keep > 0 && o.keep <= 1, "keep", o.keep, "a fraction above 0, at most 1");
     require(o.shrinkage <= 1, "shrinkage", o.shrinkage, "0 to 1");
+    require(o.held_back < 1, "held-back", o.held_back, "0 or more, less than 1");
     require(o.rank_tokens >= 2, "rank-tokens", o.rank_tokens, "2 or more");
     require(o.iterations >= 1, "iterations", o.iterations, "1 or more");
     require(o.batch >= 1, "batch", o.batch, "1 or more");

@@ -7,8 +7,11 @@
 #include <subbit/factor/lb_admm.hpp>
 #include <subbit/recon/block_reconstruction.hpp>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -65,6 +68,7 @@ struct compress_options {
     double norm_rate = 0;
     bool relative_rates = true;
     double final_fraction = 1e-4;
+    double held_back = 0.04;
     std::string estimator = "identity";
     std::string importance = "output";
 
@@ -95,8 +99,19 @@ struct compress_options {
     bool distills_on_other_text() const { return distills_on_more() && !distill_text.empty(); }
     /// Whether the original writes that text.
     bool samples_text() const { return distills_on_other_text() && distill_text == "self"; }
-    /// The different windows that distillation sees, where it has windows of its own.
-    std::int64_t distillation_windows() const { return distill_windows * (distill_text.empty() ? 1 : distill_epochs); }
+    /// Of so many windows, those that judge a phase and are not learned from.
+    std::int64_t held_back_of(std::int64_t count) const {
+        return std::min<std::int64_t>(std::llround(held_back * static_cast<double>(count)), count - 1);
+    }
+    std::int64_t windows_held_back_in_distillation() const {
+        return held_back_of(distills_on_more() ? distill_windows : windows);
+    }
+    /// The different windows that distillation sees, where it has windows of its own. Those that are held back are
+    /// among them, but beyond them in a text of its own, where each pass has all that was asked for.
+    std::int64_t distillation_windows() const {
+        return distills_on_other_text() ? distill_windows * distill_epochs + windows_held_back_in_distillation()
+                                        : distill_windows;
+    }
     /// Tokens that the text must have.
     std::int64_t tokens_wanted() const {
         return windows * window_tokens +
@@ -157,6 +172,9 @@ struct compress_options {
           "1: learning rates are shares of the tensor's mean magnitude; 0: absolute");
         f("final-fraction", o.final_fraction,
           "end of the cosine of a block's learning rates, as a fraction of the peak");
+        f("held-back", o.held_back,
+          "share of the windows that judge each phase and are not learned from: a phase ends in its best state on "
+          "them");
         f("estimator", o.estimator, "derivative that replaces that of sign(): identity, clipped or smooth");
         f("importance", o.importance, "channel weights of a block's loss: output (gradient moments) or ones");
         f("distill-epochs", o.distill_epochs, "passes in the distillation of the whole model (0: none)");
@@ -194,6 +212,7 @@ struct compress_options {
         o.refine = false;
         o.order = "layer";
         o.weight_epochs = 8;
+        o.held_back = 0;
         o.latent_rate = 1e-5;
         o.scale_rate = 1e-5;
         o.relative_rates = false;
@@ -221,10 +240,22 @@ struct compress_options {
         return o;
     }
 
+    /// The presets, by the time that they have: perplexity of SmolLM2-135M at 1.0 bit (28.8 as it was) on WikiText-2,
+    /// and time on two cores with AVX-512 (bench/RESULTS.md).
+    struct preset_entry {
+        const char *name, *measured;
+        compress_options (*make)();
+    };
+    static std::span<const preset_entry> presets() {
+        static constexpr preset_entry all[] = {{"quick", "perplexity 117 in 6 minutes", quick},
+                                               {"hour", "66 in 45 minutes", hour},
+                                               {"long", "60, two hours", longest}};
+        return all;
+    }
     /// A preset by its name, or nothing.
     static std::optional<compress_options> preset(std::string_view name) {
-        if (name == "quick") return quick();
-        if (name == "hour") return hour();
+        for (const auto& entry : presets())
+            if (name == entry.name) return entry.make();
         return {};
     }
 
@@ -252,6 +283,13 @@ struct compress_options {
         o.scale_rate = 0.004;
         o.distill_windows = 320;
         o.distill_warmup = 20;
+        return o;
+    }
+
+    /// The same, with the text of the distillation seen four times.
+    static compress_options longest() {
+        auto o = hour();
+        o.distill_epochs = 4;
         return o;
     }
 };

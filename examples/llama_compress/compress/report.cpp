@@ -28,7 +28,8 @@ json to_json(const subbit::block_report& r) {
             {"block_error_after_factorization", r.factor_error},
             {"block_error_after_tuning", r.tuned_error},
             {"weight_tuning_curve", r.tune_weights_curve},
-            {"binary_tuning_curve", r.tune_binary_curve},
+            {"binary_tuning_curve", r.tune_binary.epochs},
+            {"binary_tuning_held_back", r.tune_binary.held_back},
             {"seconds", r.seconds},
             {"phases", r.phases}};
 }

@@ -291,11 +291,9 @@ void run_folder::save_state(safetensors_writer& file, const subbit::distillation
         add(fmt::format("moments.{}.first", i), state.moments[i].first);
         add(fmt::format("moments.{}.second", i), state.moments[i].second);
     }
-    const nlohmann::json numbers = {{"steps_done", state.steps_done},
-                                    {"epoch_loss", state.epoch_loss},
-                                    {"curve", state.curve},
-                                    {"peak_rates", state.peak_rates},
-                                    {"probes", probes}};
+    const nlohmann::json numbers = {{"steps_done", state.steps_done}, {"epoch_loss", state.epoch_loss},
+                                    {"curve", state.curve},           {"held_back", state.held_back},
+                                    {"peak_rates", state.peak_rates}, {"probes", probes}};
     file.metadata("state", numbers.dump());
     file.write(distillation_file());
 }
@@ -306,6 +304,7 @@ subbit::distillation_state<float> run_folder::load_state(const safetensors_reade
     state.steps_done = numbers.at("steps_done");
     state.epoch_loss = numbers.at("epoch_loss");
     state.curve = numbers.at("curve").get<std::vector<double>>();
+    state.held_back = numbers.at("held_back").get<std::vector<double>>();
     state.peak_rates = numbers.at("peak_rates").get<std::vector<double>>();
     probes = numbers.at("probes");
     const auto moment = [&](const std::string& name) {

@@ -82,6 +82,20 @@ class run_folder {
     void add_block(subbit::safetensors_writer& model, index number) const;
     nlohmann::json load_report(index number) const;
 
+    /// The best state of the student so far, by its held-back windows.
+    template <class B>
+    void save_best(const B& b, std::vector<block<float, memory_of<B>>>& student) const {
+        if (!ranks_.leads()) return;
+        subbit::safetensors_writer file;
+        add_student(b, file, student);
+        file.write(best_file());
+    }
+    template <class B>
+    void load_best(const B& b, std::vector<block<float, memory_of<B>>>& student) const {
+        ranks_.barrier();  // until it is written
+        read_student(b, shared_tensors(best_file(), ranks_).tensors(), student);
+    }
+
     bool has_distillation() const;
     /// `probes`: the measurements of the paths so far, for the report.
     template <class B>
@@ -89,26 +103,15 @@ class run_folder {
                            std::vector<block<float, memory_of<B>>>& student, const nlohmann::json& probes) const {
         if (!ranks_.leads()) return;
         subbit::safetensors_writer file;
-        // Latents and moments are large: each is copied while it is written, not before.
-        visit_student(student, [&](const std::string& name, std::span<float> values) {
-            add_lazily(file, name, std::ssize(values), [&b, values] {
-                const auto host = subbit::download(b, values);
-                return std::vector<float>(host.begin(), host.end());
-            });
-        });
+        add_student(b, file, student);
         save_state(file, state, probes);
     }
     template <class B>
     subbit::distillation_state<float> load_distillation(const B& b, std::vector<block<float, memory_of<B>>>& student,
                                                         nlohmann::json& probes) const {
         const shared_tensors shared(distillation_file(), ranks_);
-        const subbit::safetensors_reader& file = shared.tensors();
-        visit_student(student, [&](const std::string& name, std::span<float> values) {
-            std::vector<float> numbers(values.size());
-            file.read_into(name, std::span<float>(numbers));
-            subbit::upload(b, std::span<const float>(numbers), values);
-        });
-        return load_state(file, probes);
+        read_student(b, shared.tensors(), student);
+        return load_state(shared.tensors(), probes);
     }
 
     /// The seconds that the processes of this run have taken so far, in total and by the names of phases.
@@ -142,12 +145,33 @@ class run_folder {
                 [&](const norm_spec& spec, auto& weight) { f(prefix + spec.name, span_of(weight)); });
         }
     }
+    /// Latents and moments are large: each is copied while it is written, not before.
+    template <class B>
+    static void add_student(const B& b, subbit::safetensors_writer& file,
+                            std::vector<block<float, memory_of<B>>>& student) {
+        visit_student(student, [&](const std::string& name, std::span<float> values) {
+            add_lazily(file, name, std::ssize(values), [&b, values] {
+                const auto host = subbit::download(b, values);
+                return std::vector<float>(host.begin(), host.end());
+            });
+        });
+    }
+    template <class B>
+    static void read_student(const B& b, const subbit::safetensors_reader& file,
+                             std::vector<block<float, memory_of<B>>>& student) {
+        visit_student(student, [&](const std::string& name, std::span<float> values) {
+            std::vector<float> numbers(values.size());
+            file.read_into(name, std::span<float>(numbers));
+            subbit::upload(b, std::span<const float>(numbers), values);
+        });
+    }
     static void add_lazily(subbit::safetensors_writer& file, const std::string& name, index size,
                            std::function<std::vector<float>()> values);
     void save_state(subbit::safetensors_writer& file, const subbit::distillation_state<float>& state,
                     const nlohmann::json& probes) const;
     subbit::distillation_state<float> load_state(const subbit::safetensors_reader& file, nlohmann::json& probes) const;
 
+    std::filesystem::path best_file() const { return path_ / "best.safetensors"; }
     std::filesystem::path distillation_file() const { return path_ / "distillation.safetensors"; }
     std::filesystem::path block_file(index number, const char* extension) const;
     /// What a file of the leading rank holds, for all.

@@ -12,6 +12,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 namespace llama {
 
@@ -143,9 +144,15 @@ void add_compress(CLI::App& app, const compress_options& defaults) {
                        ->check(one_of({"paper", "tuned"}))
                        ->type_name("NAME")
                        ->capture_default_str();
+    std::vector<std::string> presets;
+    std::string measured;
+    for (const auto& preset : compress_options::presets()) {
+        presets.emplace_back(preset.name);
+        measured += fmt::format("{}{}: {}", measured.empty() ? "" : "; ", preset.name, preset.measured);
+    }
     c->add_option("--preset", command->preset,
-                  "The best that takes five minutes (quick) or an hour (hour) on two cores for a model of 135M weights")
-        ->check(one_of({"quick", "hour"}))
+                  "The best tuned run of a budget of time, for a model of 135M weights on two cores (" + measured + ")")
+        ->check(one_of(presets))
         ->type_name("NAME")
         ->excludes(recipe);
     compress_options::visit(command->job.options, [&](const std::string& name, auto& member, const char* help) {

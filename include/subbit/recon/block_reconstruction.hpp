@@ -90,7 +90,8 @@ struct block_report {
     std::vector<layer_report> layers;
     double factor_error = 0;  ///< block_error after the (last) factorization
     double tuned_error = 0;   ///< block_error of the hardened block
-    std::vector<double> tune_weights_curve, tune_binary_curve;
+    std::vector<double> tune_weights_curve;
+    tuning_curves tune_binary;  ///< of several phases: one after the other
     double seconds = 0;
     phase_seconds phases;  ///< of these seconds: "factorize", "install", "tune", "harden" and "measure"
 };
@@ -152,7 +153,7 @@ class block_reconstruction {
             std::vector<parameter<S>> parameters;
             block_.layer(l).parameters(b_, block_.layer_name(l), recipe_.tune_binary.what(), parameters);
             try {
-                tune(recipe_.tune_binary, std::move(parameters), "tune layer", report_.tune_binary_curve);
+                tune(recipe_.tune_binary, std::move(parameters), "tune layer", report_.tune_binary);
             } catch (const divergence_error& e) {
                 throw divergence_error(std::string(block_.layer_name(l)) + ": " + e.what());
             }
@@ -169,12 +170,12 @@ class block_reconstruction {
         phases_.end(b_, "install");
         measure_factorized();
         if (options_.after_epoch) options_.after_epoch(0);
-        report_.tune_binary_curve = tune_block(b_, block_, data_,
-                                               {.phase = recipe_.tune_binary,
-                                                .what = "tune block",
-                                                .watcher = options_.watcher,
-                                                .after_epoch = options_.after_epoch,
-                                                .ranks = ranks()});
+        report_.tune_binary = tune_block(b_, block_, data_,
+                                         {.phase = recipe_.tune_binary,
+                                          .what = "tune block",
+                                          .watcher = options_.watcher,
+                                          .after_epoch = options_.after_epoch,
+                                          .ranks = ranks()});
         phases_.end(b_, "tune");
         for (const index l : order_)
             finish(l);
@@ -188,19 +189,23 @@ class block_reconstruction {
                 if (block_.layer(k).is_dense()) f(k);
         };
         visit_dense([&](index k) { block_.layer(k).parameters(b_, block_.layer_name(k), phase.what(), parameters); });
-        tune(phase, std::move(parameters), "tune weights", report_.tune_weights_curve);
+        tuning_curves curves;
+        tune(phase, std::move(parameters), "tune weights", curves);
+        auto& all = report_.tune_weights_curve;
+        all.insert(all.end(), curves.epochs.begin(), curves.epochs.end());
         visit_dense([&](index k) { block_.layer(k).dense().d_weight = {}; });
     }
 
     void tune(const phase_options& phase, std::vector<parameter<S>> parameters, std::string_view what,
-              std::vector<double>& curve) {
+              tuning_curves& curves) {
         const auto more = tune_block(b_, block_, data_,
                                      {.phase = phase,
                                       .parameters = std::move(parameters),
                                       .what = what,
                                       .watcher = options_.watcher,
                                       .ranks = ranks()});
-        curve.insert(curve.end(), more.begin(), more.end());
+        curves.epochs.insert(curves.epochs.end(), more.epochs.begin(), more.epochs.end());
+        curves.held_back.insert(curves.held_back.end(), more.held_back.begin(), more.held_back.end());
     }
 
     void factorize_side_by_side(int layers_at_once) {

@@ -3,6 +3,7 @@
 
 #include <subbit/backend/jobs/repeated.hpp>
 #include <subbit/core/progress.hpp>
+#include <subbit/recon/best_state.hpp>
 #include <subbit/recon/block_concept.hpp>
 #include <subbit/recon/tuning.hpp>
 #include <subbit/recon/window_losses.hpp>
@@ -28,11 +29,17 @@ struct block_data {
     matrix_view<const S> targets;   ///< (windows * window, d): outputs of the original block in the original model
     std::span<const S> importance;  ///< d weights of the squared error, or empty for ones
     index window = 0;               ///< tokens per window
+    index held_back = 0;            ///< of the windows, the last: they judge each phase, which does not learn from them
     /// Called with the first row and the number of rows of inputs and targets that are not needed for a while: for data
     /// that lies in a file.
     std::function<void(index, index)> done = {};
 
     index windows() const { return window ? inputs.rows / window : 0; }
+
+    /// The windows that are learned from.
+    block_data learned() const { return part(0, windows() - held_back); }
+    /// The windows that judge.
+    block_data judging() const { return part(windows() - held_back, held_back); }
 
     /// shape_error unless inputs, targets, importance and window fit each other.
     void check() const {
@@ -41,6 +48,17 @@ struct block_data {
         if (window < 1 || inputs.rows % window != 0)
             throw shape_error("block reconstruction: inputs of " + shape_text(inputs.rows, inputs.cols) +
                               " are no whole windows of " + std::to_string(window) + " tokens");
+        require_held_back("block reconstruction", held_back, windows());
+    }
+
+  private:
+    block_data part(index first, index count) const {
+        block_data some = *this;
+        some.held_back = 0;
+        some.inputs = inputs.middle_rows(first * window, count * window);
+        some.targets = targets.middle_rows(first * window, count * window);
+        if (done) some.done = [all = done, from = first * window](index row, index rows) { all(from + row, rows); };
+        return some;
     }
 };
 
@@ -187,24 +205,56 @@ class block_steps {
     repeated_work<B> moving_;
 };
 
-/// The values of parameters at a good moment, to go back to.
-template <class S, class B>
-class saved_values {
+/// Judges a tuning by the block's error on held-back windows, before the first epoch and after each, and keeps the
+/// parameters as they were when it was lowest: without such windows, as they were at first.
+template <class B, class Block>
+class tuning_judge {
   public:
-    saved_values(const B& b, std::span<const parameter<S>> parameters) : parameters_(parameters) {
-        for (const auto& p : parameters) {
-            copies_.push_back(allocate<S>(b, std::ssize(p.value)));
-            axpby(b, 1, as_column(std::span<const S>(p.value)), 0, as_column(span_of(copies_.back())));
-        }
-    }
-    void restore(const B& b) const {
-        for (std::size_t i = 0; i < parameters_.size(); ++i)
-            axpby(b, 1, as_column(const_span(copies_[i])), 0, as_column(parameters_[i].value));
+    using S = typename Block::scalar;
+
+    tuning_judge(const B& b, Block& block, block_data<S> held_back, const tune_options<S>& options)
+        : b_(b),
+          block_(block),
+          data_(std::move(held_back)),
+          ranks_(options.ranks),
+          parameters_(*options.parameters),
+          best_(b, parameters_) {
+        look();
     }
 
+    /// Measures the present error.
+    void look() {
+        if (data_.windows() == 0) return;
+        errors_.push_back(block_error(b_, block_, data_, ranks_));
+        if (errors_.size() > 1 && ends_best(errors_)) best_.save(b_, parameters_);
+    }
+    /// Makes the parameters what they were at their best.
+    void go_back() {
+        best_.restore(b_, parameters_);
+        block_.after_update(b_);
+    }
+    /// The same for a phase that begins anew.
+    void begin_again() {
+        go_back();
+        if (!errors_.empty()) errors_.assign(1, errors_[best_of(errors_)]);
+    }
+    /// The errors so far; empty where nothing judges.
+    const std::vector<double>& errors() const { return errors_; }
+
   private:
+    const B& b_;
+    Block& block_;
+    block_data<S> data_;
+    const communicator& ranks_;
     std::span<const parameter<S>> parameters_;
-    std::vector<vector_in<S, memory_of<B>>> copies_;
+    saved_values<S, memory_of<B>> best_;
+    std::vector<double> errors_;
+};
+
+/// The errors of a tuning.
+struct tuning_curves {
+    std::vector<double> epochs;     ///< each epoch's mean relative error, every window measured before its step
+    std::vector<double> held_back;  ///< relative error on the held-back windows: at the start and after each epoch
 };
 
 /// divergence_error naming the step if its loss is not finite, or value_error if it is the first, which no rate can
@@ -218,7 +268,7 @@ inline void require_finite(double error, std::size_t step) {
 /// is not, which no rate can mend.
 template <class B, class Block, class S = typename Block::scalar>
 std::vector<double> tune_at(const B& b, Block& block, const block_data<S>& data, const tune_options<S>& options,
-                            const phase_options& phase) {
+                            const phase_options& phase, tuning_judge<B, Block>& judge) {
     const std::span<const parameter<S>> parameters(*options.parameters);
     const trainable train = kinds_of(parameters);
     const index windows = data.windows();
@@ -248,34 +298,41 @@ std::vector<double> tune_at(const B& b, Block& block, const block_data<S>& data,
         curve.push_back(work.error());
         require_finite(curve.back(), done);
         require_finite(b, parameters);
+        judge.look();
         if (options.after_epoch) options.after_epoch(epoch + 1);
     }
     return curve;
 }
 
-/// Tunes parameters of a block against the weighted squared error; returns each epoch's mean relative error. Where
-/// numbers stop being finite, the parameters become again what they were, and the phase begins anew with a tenth of its
-/// rates, of which the watcher gets a note.
+/// Tunes parameters of a block against the weighted squared error of the windows that are not held back. Held-back
+/// windows judge the phase: at the end the parameters are as they were when these windows' error was lowest. Where
+/// numbers stop being finite, the phase begins anew from its best state, with a tenth of its rates. The watcher gets a
+/// note of both.
 ///
-/// Throws shape_error for data whose shapes do not fit, cancelled_error if the watcher asks to stop, value_error if the
-/// first loss is not finite, and divergence_error if a thousandth of the rates is still too much; the parameters are
-/// then as before.
+/// Throws shape_error for data whose shapes do not fit, value_error if all windows are held back, cancelled_error if
+/// the watcher asks to stop, value_error if the first loss is not finite, and divergence_error if a thousandth of the
+/// rates is still too much; the parameters are then as at their best.
 template <class B, class Block, class S = typename Block::scalar>
-requires reconstruction_block<Block, B> std::vector<double> tune_block(const B& b, Block& block,
-                                                                       const block_data<S>& data,
-                                                                       std::type_identity_t<tune_options<S>> options) {
+requires reconstruction_block<Block, B> tuning_curves tune_block(const B& b, Block& block, const block_data<S>& data,
+                                                                 std::type_identity_t<tune_options<S>> options) {
     data.check();
     if (!options.parameters) block.parameters(b, "", options.phase.what(), options.parameters.emplace());
-    const saved_values<S, B> before(b, *options.parameters);
+    const auto learned = data.learned();
+    tuning_judge<B, Block> judge(b, block, options.phase.epochs > 0 ? data.judging() : block_data<S>{}, options);
     const std::string what(options.what);
     for (int restarts = 0;; ++restarts) {
         try {
-            return tune_at(b, block, data, options, options.phase.with_rates_times(slow_down::share(restarts)));
+            const auto phase = options.phase.with_rates_times(slow_down::share(restarts));
+            tuning_curves curves{tune_at(b, block, learned, options, phase, judge), judge.errors()};
+            if (!curves.held_back.empty() && !ends_best(curves.held_back)) {
+                judge.go_back();
+                options.watcher.note(what + ": " + best_remark(curves.held_back));
+            }
+            return curves;
         } catch (const value_error& e) {
             throw value_error(what + ": " + e.what());
         } catch (const divergence_error& e) {
-            before.restore(b);
-            block.after_update(b);
+            judge.begin_again();
             if (restarts == slow_down::times)
                 throw divergence_error(what + ": " + e.what() + ", even at " + slow_down::words(restarts) +
                                        " of the rates");

@@ -4,10 +4,9 @@
 
 #include <subbit/backend/jobs/phase_clock.hpp>
 #include <subbit/backend/jobs/repeated.hpp>
-#include <subbit/recon/block_concept.hpp>
-#include <subbit/recon/tuning.hpp>
+#include <subbit/recon/best_state.hpp>
+#include <subbit/recon/distillation_pass.hpp>
 #include <subbit/recon/window_losses.hpp>
-#include <subbit/train/losses.hpp>
 
 #include <algorithm>
 #include <functional>
@@ -25,29 +24,12 @@ namespace subbit {
 template <class S>
 struct distillation_state {
     std::size_t steps_done = 0;
-    double epoch_loss = 0;      ///< sum over the present epoch's windows
-    std::vector<double> curve;  ///< mean loss per token of each finished epoch
+    double epoch_loss = 0;          ///< sum over the present epoch's windows
+    std::vector<double> curve;      ///< mean loss per token of each finished epoch
+    std::vector<double> held_back;  ///< the same on the held-back windows, at the start and after each epoch
     std::vector<double> peak_rates;
     std::vector<moment_pair<S>> moments;  ///< on the host
     phase_seconds phases;                 ///< of the steps that were timed: "learn", "update"
-};
-
-/// The settings of a distillation: those of its phase, whose batch_windows are processed one after the other, and more.
-struct distillation_recipe {
-    phase_options phase{.scales = learning_rate::share_of_magnitude(0.008),
-                        .biases = learning_rate::share_of_magnitude(0.008)};
-    /// Before the first step, latents are moved away from where their signs flip: those of a low-rank layer away from
-    /// zero, by this share of their mean magnitude (docs/method.md, eq. 45); a coupled weight by this share of the way
-    /// to the effective weight (eq. 50). Tuning leaves many latents very close to a flip, and Adam's first steps would
-    /// flip them all at once.
-    double latent_margin = 0.12;
-    /// Weight of the relative squared error of every block's hidden states (docs/method.md, eq. 44), which is added to
-    /// the loss on the logits.
-    double hidden_weight = 0;
-    /// Activations of the last blocks are kept for the backward pass up to this many bytes; those of the other blocks
-    /// are recomputed from the block's inputs.
-    std::size_t tape_bytes = std::size_t{512} << 20;
-    std::size_t checkpoint_steps = 64;  ///< steps between two calls of distill_options::checkpoint (0: none)
 };
 
 /// The data of a distillation: windows of token ids, all of the same length, and the teacher, which has the original's
@@ -59,20 +41,30 @@ struct distillation_data {
     /// The windows are so many parts of equal size, of which each epoch sees the next: with as many parts as epochs,
     /// every window is seen once.
     std::size_t parts = 1;
+    /// Of the windows, the last: they belong to no part, and judge the student at the start and after each epoch.
+    std::size_t held_back = 0;
 
-    std::size_t windows_per_epoch() const { return windows.size() / parts; }
+    std::size_t windows_per_epoch() const { return (windows.size() - held_back) / parts; }
 
-    /// shape_error if windows differ in length, value_error if they are no whole parts.
+    /// shape_error if windows differ in length, value_error if too many are held back or the others are no whole parts.
     void check() const {
         for (const auto& window : windows)
             require_size("distill: a window", std::ssize(window), std::ssize(windows[0]));
-        if (parts == 0 || windows.size() % parts != 0)
-            throw value_error("distill: " + std::to_string(windows.size()) + " windows, expected a multiple of the " +
-                              std::to_string(parts) + " parts");
+        require_held_back("distill", static_cast<index>(held_back), std::ssize(windows));
+        if (parts == 0 || (windows.size() - held_back) % parts != 0)
+            throw value_error("distill: " + std::to_string(windows.size() - held_back) +
+                              " windows, expected a multiple of the " + std::to_string(parts) + " parts");
     }
 };
 template <class Teacher>
-distillation_data(std::span<const std::vector<std::int32_t>>, Teacher&, std::size_t = 1) -> distillation_data<Teacher>;
+distillation_data(std::span<const std::vector<std::int32_t>>, Teacher&, std::size_t = 1, std::size_t = 0)
+    -> distillation_data<Teacher>;
+
+/// Where the best state of a student is kept, in place of memory: both are given the number of epochs after which it
+/// was reached, 0 for the start.
+struct best_student {
+    std::function<void(std::size_t)> save, load;
+};
 
 /// The options of distill, the state from which it resumes, and its callbacks.
 template <class S>
@@ -82,77 +74,12 @@ struct distill_options {
     /// Called regularly between steps, with the state from which a later run resumes; the caller also saves the
     /// parameters.
     std::function<void(const distillation_state<S>&)> checkpoint = {};
+    best_student best = {};  ///< asked for only if windows are held back; empty: a copy in the backend's memory
     progress& watcher = unwatched();
     std::function<void(std::size_t)> after_step = {};  ///< called with the number of finished steps
     /// Those that share out the windows of a batch; a batch of one is done by every rank. The state with which
     /// `checkpoint` is called is complete on the rank that leads.
     const communicator& ranks = this_process_alone();
-};
-
-/// One window forward and backward through a model, keeping the activations of as many blocks as fit.
-template <class Model>
-class distillation_pass {
-  public:
-    using scalar = typename Model::scalar;
-
-    distillation_pass(Model& student, const distillation_recipe& recipe)
-        : student_(student),
-          recipe_(recipe),
-          tapes_(static_cast<std::size_t>(student.block_total())),
-          states_(static_cast<std::size_t>(student.block_total() + 1)) {}
-
-    /// Adds the loss of one window to total[0], and writes the gradients that `train` selects to the parameters. The
-    /// tokens' ids and the total are in the backend's memory. The work is the same for every window of the same length.
-    template <class B, class Teacher>
-    void run(const B& b, const trainable& train, std::span<const std::int32_t> tokens, const Teacher& teacher,
-             std::span<double> total) {
-        const index blocks = student_.block_total(), T = std::ssize(tokens), d = student_.hidden_size();
-        for (owner* m : {&states_[0], &gradients_[0], &gradients_[1]})
-            reshape(b, *m, T, d);
-        student_.embed(b, tokens, view(states_[0]));
-        // The activations of the first blocks are needed last, so those are recomputed.
-        index first_kept = 0;
-        for (index l = 0; l < blocks; ++l) {
-            auto& tape = l >= first_kept ? tapes_[static_cast<std::size_t>(l)] : spare_;
-            forward(b, l, T, tape);
-            if (l > 0) continue;
-            const auto per_block = std::max<std::size_t>(tape.bytes(), 1);
-            first_kept = std::max<index>(0, blocks - static_cast<index>(recipe_.tape_bytes / per_block));
-        }
-        owner *gradient = &gradients_[0], *d_input = &gradients_[1];
-        student_.distillation_loss(b, teacher.states_after(blocks - 1), const_view(states_.back()), view(*gradient),
-                                   total);
-        for (index l = blocks - 1; l >= 0; --l) {
-            if (recipe_.hidden_weight > 0)
-                relative_squared_error(b, const_view(state_after(l)),
-                                       matrix_view<const scalar>(teacher.states_after(l)), recipe_.hidden_weight,
-                                       view(*gradient), total);
-            auto& tape = l >= first_kept ? tapes_[static_cast<std::size_t>(l)] : spare_;
-            if (l < first_kept) forward(b, l, T, tape);
-            student_.block_at(l).backward(b, train, tape, T, const_view(*gradient), view(*d_input));
-            std::swap(gradient, d_input);
-        }
-    }
-
-  private:
-    using tape_type = typename Model::block_type::tape;
-    using owner = matrix_in<scalar, typename Model::block_type::memory>;
-
-    owner& state_after(index l) { return states_[static_cast<std::size_t>(l + 1)]; }
-
-    template <class B>
-    void forward(const B& b, index l, index window, tape_type& tape) {
-        const auto& in = states_[static_cast<std::size_t>(l)];
-        reshape(b, state_after(l), view(in).rows, view(in).cols);
-        student_.block_at(l).forward(b, const_view(in), window, view(state_after(l)), tape);
-    }
-
-    Model& student_;
-    const distillation_recipe& recipe_;
-    std::vector<tape_type> tapes_;
-    tape_type spare_;
-    std::vector<owner> states_;  // before the first block, and after each
-    owner gradients_[2];         // with respect to a state, and to the one before it
 };
 
 /// The steps of one distillation; distill() drives it.
@@ -175,6 +102,7 @@ class distillation {
           state_(options.state),
           pass_(student, options.recipe),
           losses_(b, static_cast<index>(windows_)),
+          judging_losses_(b, static_cast<index>(data.held_back)),
           resumed_loss_(options.state.epoch_loss) {}
 
     void run() {
@@ -182,6 +110,7 @@ class distillation {
         start();
         while (state_.steps_done < steps_)
             step();
+        end_with_best();
         state_.phases = phases_.seconds();
     }
 
@@ -202,6 +131,46 @@ class distillation {
         state_.moments.clear();
         state_.peak_rates = tune_->peaks();
         tokens_ = allocate<std::int32_t>(b_, std::ssize(data_.windows[0]));
+        if (data_.held_back > 0 && !options_.best.save) best_.emplace(b_, tune_->parameters());
+        if (state_.steps_done == 0) judge();
+    }
+
+    /// Measures the student on the held-back windows, which the ranks share out, and keeps it if it is the best so far.
+    void judge() {
+        if (data_.held_back == 0) return;
+        const auto all = static_cast<index>(data_.held_back), first = std::ssize(data_.windows) - all;
+        const unit_range mine = even_share(all, options_.ranks.size(), options_.ranks.rank());
+        for (index k = mine.first; k < mine.last; ++k) {
+            take(first + k);
+            pass_.measure(b_, const_span(tokens_), std::as_const(data_.teacher), judging_losses_.current());
+            judging_losses_.keep(b_, k);
+        }
+        state_.held_back.push_back(judging_losses_.total(b_, options_.ranks) / static_cast<double>(all));
+        judging_losses_.clear(b_);
+        if (!ends_best(state_.held_back)) return;
+        if (best_)
+            best_->save(b_, tune_->parameters());
+        else
+            options_.best.save(state_.held_back.size() - 1);
+    }
+
+    /// Makes the student what it was when the held-back windows' loss was lowest.
+    void end_with_best() {
+        if (state_.held_back.empty() || ends_best(state_.held_back)) return;
+        if (best_)
+            best_->restore(b_, tune_->parameters());
+        else
+            options_.best.load(best_of(state_.held_back));
+        for (index l = 0; train_.latents && l < student_.block_total(); ++l)
+            student_.block_at(l).after_update(b_);
+        options_.watcher.note("distill: " + best_remark(state_.held_back));
+    }
+
+    /// Makes a window the present one.
+    void take(index window) {
+        const auto& tokens = data_.windows[static_cast<std::size_t>(window)];
+        upload(b_, std::span<const std::int32_t>(tokens), span_of(tokens_));
+        data_.teacher.begin(window);
     }
 
     void step() {
@@ -226,8 +195,7 @@ class distillation {
         for (index k = mine.first; k < mine.last; ++k) {
             const std::size_t visit = now.first + static_cast<std::size_t>(k);
             const index w = part + order[visit];
-            upload(b_, std::span<const std::int32_t>(data_.windows[static_cast<std::size_t>(w)]), span_of(tokens_));
-            data_.teacher.begin(w);
+            take(w);
             const index term = k - mine.first;
             learning_[{term, mine.count()}](b_, [&] {
                 pass_.run(b_, train_, const_span(tokens_), std::as_const(data_.teacher), losses_.current());
@@ -267,6 +235,7 @@ class distillation {
             state_.curve.push_back(state_.epoch_loss / static_cast<double>(windows_));
             state_.epoch_loss = resumed_loss_ = seen_ = 0;
             losses_.clear(b_);
+            judge();
         }
         if (options_.after_step) options_.after_step(state_.steps_done);
         if (saves && options_.checkpoint && state_.steps_done < steps_) {
@@ -298,9 +267,11 @@ class distillation {
     const communicator& ranks_;
     distillation_state<S>& state_;
     distillation_pass<Model> pass_;
-    window_losses<memory_of<B>> losses_;  // of the present epoch, or what this process has done of it
-    double resumed_loss_;                 // what an earlier process had done of it
+    window_losses<memory_of<B>> losses_;          // of the present epoch, or what this process has done of it
+    window_losses<memory_of<B>> judging_losses_;  // of the held-back windows
+    double resumed_loss_;                         // what an earlier process had done of the present epoch
     std::optional<tuner<S, memory_of<B>>> tune_;
+    std::optional<saved_values<S, memory_of<B>>> best_;             // unless it is kept elsewhere
     vector_in<std::int32_t, memory_of<B>> tokens_;                  // of the present window
     std::map<std::pair<index, index>, repeated_work<B>> learning_;  // by a term of a batch and the number of terms
     repeated_work<B> moving_;
@@ -309,7 +280,8 @@ class distillation {
     phase_clock phases_;
 };
 
-/// Trains the student over windows against the teacher's hidden states; returns the state at the end.
+/// Trains the student over windows against the teacher's hidden states; returns the state at the end. Held-back windows
+/// judge it: it ends as it was when their loss was lowest.
 ///
 /// Hidden states of blocks other than the last are used only if they have a weight. Throws shape_error if windows
 /// differ in length, value_error if they are no whole parts, cancelled_error if the watcher asks to stop, and
