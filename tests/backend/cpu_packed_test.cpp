@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
 #include <subbit/backend/cpu.hpp>
+#include <subbit/backend/cpu/kernels/packed_kernel_x86.hpp>
 #include <subbit/backend/reference.hpp>
 
 #include <cmath>
@@ -60,8 +61,8 @@ void check_lookups(index groups, index cols) {
     kernel::template sums<V>(bits.view(), 0, groups, tables, out.data());
     const matrix<double> exact = product(values, bits.template unpack<double>().transpose());
     for (index v = 0; v < V; ++v) {
-        const matrix<float> sums =
-            as_eigen(matrix_view<float>(out.data() + v * 16 * kernel::max_groups, 1, 16 * groups));
+        const matrix_view<float> row(out.data() + v * 16 * kernel::max_groups, 1, 16 * groups);
+        const matrix<double> sums = as_eigen(row).template cast<double>();
         CHECK(relative_error(sums, exact.row(v)) < 2e-6);
     }
 }

@@ -240,6 +240,39 @@ series mean_of(const json& distilled, const char* quantity, const char* color) {
     return line;
 }
 
+/// A color for each kind of layer.
+std::string hue(std::size_t i, std::size_t count) {
+    return fmt::format("hsl({:.0f},60%,42%)", 360.0 * static_cast<double>(i) / static_cast<double>(count));
+}
+
+/// The names of the kinds of layers in their colors.
+std::string names_of(const std::vector<layer_lines>& kinds, double x, double y) {
+    std::string svg;
+    for (const auto& kind : kinds) {
+        svg += fmt::format("<path d=\"M{:.1f} {:.1f}h16\" stroke=\"{}\" stroke-width=\"2.5\"/>\n", x, y - 4,
+                           kind.lines[0].color);
+        svg += text_at(x + 21, y, kind.name, 11);
+        x += 155;
+    }
+    return svg;
+}
+
+/// Of --ranks model, per kind of layer and over the blocks: the rank that it got, and what compressing it alone costs.
+std::vector<layer_lines> ranks_of(const json& blocks, const json& costs) {
+    std::vector<layer_lines> kinds;
+    const std::size_t count = blocks.empty() ? 0 : blocks[0].at("layers").size();
+    for (std::size_t k = 0; k < count; ++k) {
+        layer_lines kind{blocks[0].at("layers")[k].at("name").get<std::string>(),
+                         {{hue(k, count), {}}, {hue(k, count), {}}}};
+        for (std::size_t b = 0; b < blocks.size(); ++b) {
+            kind.lines[0].values.push_back(number(blocks[b].at("layers").at(k).at("rank")));
+            kind.lines[1].values.push_back(number(costs.at("losses").at(b).at(k)));
+        }
+        kinds.push_back(std::move(kind));
+    }
+    return kinds;
+}
+
 std::string header_of(const json& report) {
     const auto& totals = report.at("totals");
     const auto& settings = report.at("settings");
@@ -320,6 +353,23 @@ std::string draw_report(const json& report) {
     body += draw_log(distillation, "distillation: KL to the original, nats per token", "epoch",
                      {{after_color, numbers(report.at("distillation_curve"))}});
     double height = top + 190 + 50;
+    if (report.contains("rank_costs")) {
+        const auto measured = ranks_of(blocks, report.at("rank_costs"));
+        std::vector<series> ranks, costs;
+        for (const auto& kind : measured) {
+            ranks.push_back(kind.lines[0]);
+            costs.push_back(kind.lines[1]);
+        }
+        panel left = tuning, right = distillation;
+        left.top = right.top = height + 30;
+        left.x_offset = right.x_offset = 0;
+        left.title = "ranks by what the layers cost";
+        left.x_label = "block";
+        body += left.draw(ranks, 0, range_of(ranks).second);
+        body += draw_log(right, "KL of the model with one layer compressed, nats per token", "block", costs);
+        body += names_of(measured, margin, height + 30 + 190 + 44);
+        height += 30 + 190 + 60;
+    }
     if (!blocks.empty() && blocks[0].contains("path_diagnostics")) {
         const json distilled = report.value("distillation_path_diagnostics", json::array());
         body +=
