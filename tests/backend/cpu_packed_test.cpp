@@ -59,7 +59,7 @@ void check_lookups(index groups, index cols) {
     std::vector<float> out(static_cast<std::size_t>(16 * kernel::max_groups * V));
     kernel::template build<V>(tables, values.data(), cols);
     kernel::template sums<V>(bits.view(), 0, groups, tables, out.data());
-    const matrix<double> exact = product(values, bits.template unpack<double>().transpose());
+    const matrix<double> exact = product(values.template cast<double>(), bits.template unpack<double>().transpose());
     for (index v = 0; v < V; ++v) {
         const matrix_view<float> row(out.data() + v * 16 * kernel::max_groups, 1, 16 * groups);
         const matrix<double> sums = as_eigen(row).template cast<double>();
