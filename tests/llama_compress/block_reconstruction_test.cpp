@@ -125,7 +125,7 @@ TEST_CASE("reconstruction lowers a block's error, rounds its scales, and does no
         CHECK(report.tuned_error == two.report.tuned_error);
         CHECK(report.tuned_error == subbit::block_error(cpu({.threads = 1}), one.blk, one.data()));
         CHECK(report.factor_error > 0);
-        const auto& curve = report.tune_binary_curve;
+        const auto& curve = report.tune_binary.epochs;
         if (std::holds_alternative<joint_order>(order)) {
             CHECK(report.tuned_error < 0.95 * report.factor_error);
             CHECK(curve.size() == 6);

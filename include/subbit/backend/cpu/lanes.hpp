@@ -85,7 +85,7 @@ template <class S>
 struct lane_part<S, lane_register> {
     static constexpr index count = lane_register / static_cast<index>(sizeof(S));
     typedef S pack __attribute__((vector_size(lane_register)));
-    pack v{};
+    pack v;
 
     [[gnu::always_inline]] void load(const S* p) { std::memcpy(&v, p, lane_register); }
     [[gnu::always_inline]] void load_first(const S* p, index n) {
