@@ -171,6 +171,10 @@ std::vector<provocation> provocations_of_runs() {
          [](auto& d) {
              return compressed_with(d, {"--window-tokens", "200", "--dry-run"});
          }},
+        {"on the held-back windows",
+         [](auto& d) {
+             return compressed_with(d, {"--held-back", "0.4", "--scale-rate", "0.3", "--distill-epochs", "0"});
+         }},
         {"tune block",
          [](auto& d) {
              return compressed_with(d, {"--scale-rate", "3e3", "--distill-epochs", "0"});
