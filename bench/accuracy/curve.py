@@ -15,6 +15,7 @@ from pathlib import Path
 
 COLORS = {"nanoquant": "#2b6cb0", "rabit": "#e07b39", "llama.cpp": "#718096"}
 TEXT, GRID = "#2d3748", "#e2e8f0"
+MOST = 1000  # perplexities beyond this are named below the picture
 LEFT, TOP, WIDTH, HEIGHT, COLUMN = 70, 70, 420, 320, 520
 
 
@@ -72,7 +73,7 @@ class Panel:
         if self.original:
             at = self.y(self.original)
             parts.append(line([(self.left, at), (self.left + WIDTH, at)], TEXT, dashes="5 4"))
-            parts.append(words(self.left + WIDTH, at - 5, f"original {self.original:g}", 11, anchor="end"))
+            parts.append(words(self.left + 4, at - 5, f"original {self.original:g}", 11))
         for series, color in COLORS.items():
             points = sorted((p for p in self.points if p["series"] == series), key=self.x_of)
             places = [(self.x(self.x_of(p)), self.y(p["perplexity"])) for p in points]
@@ -93,14 +94,18 @@ def line(points, color, width=1.0, dashes=""):
     return f'<path d="M{path}" fill="none" stroke="{color}" stroke-width="{width}" stroke-dasharray="{dashes}"/>'
 
 
-def draw(points, original):
+def draw(all_points, original):
+    points = [p for p in all_points if p["perplexity"] <= MOST]
+    beyond = ", ".join(f"{p['series']} {p['label']} {p['perplexity']:.2g}" for p in all_points if p["perplexity"] > MOST)
     parts = [words(LEFT, 28, "Perplexity of the compressed models", 17, weight=600)]
     for i, (series, color) in enumerate((s, c) for s, c in COLORS.items() if any(p["series"] == s for p in points)):
         parts.append(f'<circle cx="{LEFT + 420 + 120 * i}" cy="23" r="4" fill="{color}"/>')
         parts.append(words(LEFT + 430 + 120 * i, 27, series, 12))
     parts += Panel(LEFT, "over bits per weight of the linear layers", points, lambda p: p["bits"], original).draw()
     parts += Panel(LEFT + COLUMN, "over the file's megabytes", points, lambda p: p["bytes"] / 1e6, original).draw()
-    width, height = LEFT + COLUMN + WIDTH + 60, TOP + HEIGHT + 40
+    if beyond:
+        parts.append(words(LEFT, TOP + HEIGHT + 36, f"beyond the scale: {beyond}", 11))
+    width, height = LEFT + COLUMN + WIDTH + 60, TOP + HEIGHT + 50
     return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
             'font-family="system-ui, sans-serif">\n<rect width="100%" height="100%" fill="#ffffff"/>\n' + "\n".join(parts) + "\n</svg>\n")
 
