@@ -2,6 +2,7 @@
 #include "tiny_student.hpp"
 
 #include <subbit/recon/model_reconstruction.hpp>
+#include <subbit/recon/sign_flips.hpp>
 
 #include <doctest/doctest.h>
 #include <algorithm>

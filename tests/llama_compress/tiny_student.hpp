@@ -6,7 +6,7 @@
 #include <subbit/backend/cpu.hpp>
 #include <subbit/core/progress.hpp>
 #include <subbit/factor/dual_svid.hpp>
-#include <subbit/recon/binary_linear.hpp>
+#include <subbit/recon/compressed_layer.hpp>
 
 #include <cstddef>
 #include <string_view>

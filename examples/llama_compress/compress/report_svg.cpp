@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -181,7 +182,10 @@ std::pair<double, double> range_of(const std::vector<series>& lines) {
 /// From pale for the first to dark for the last.
 std::string shade(std::size_t i, std::size_t count) {
     const double t = count > 1 ? static_cast<double>(i) / static_cast<double>(count - 1) : 1;
-    return fmt::format("hsl(212,60%,{:.0f}%)", 82 - 52 * t);
+    const auto between = [t](double pale, double dark) {
+        return static_cast<int>(std::lround(pale + t * (dark - pale)));
+    };
+    return fmt::format("#{:02x}{:02x}{:02x}", between(186, 26), between(212, 74), between(237, 133));
 }
 
 struct layer_lines {
@@ -241,8 +245,9 @@ series mean_of(const json& distilled, const char* quantity, const char* color) {
 }
 
 /// A color for each kind of layer.
-std::string hue(std::size_t i, std::size_t count) {
-    return fmt::format("hsl({:.0f},60%,42%)", 360.0 * static_cast<double>(i) / static_cast<double>(count));
+std::string hue(std::size_t i) {
+    constexpr const char* colors[] = {"#c0392b", "#d68910", "#7d8c1f", "#27864a", "#17808f", "#2b6cb0", "#8e44ad"};
+    return colors[i % std::size(colors)];
 }
 
 /// The names of the kinds of layers in their colors.
@@ -262,8 +267,7 @@ std::vector<layer_lines> ranks_of(const json& blocks, const json& costs) {
     std::vector<layer_lines> kinds;
     const std::size_t count = blocks.empty() ? 0 : blocks[0].at("layers").size();
     for (std::size_t k = 0; k < count; ++k) {
-        layer_lines kind{blocks[0].at("layers")[k].at("name").get<std::string>(),
-                         {{hue(k, count), {}}, {hue(k, count), {}}}};
+        layer_lines kind{blocks[0].at("layers")[k].at("name").get<std::string>(), {{hue(k), {}}, {hue(k), {}}}};
         for (std::size_t b = 0; b < blocks.size(); ++b) {
             kind.lines[0].values.push_back(number(blocks[b].at("layers").at(k).at("rank")));
             kind.lines[1].values.push_back(number(costs.at("losses").at(b).at(k)));
