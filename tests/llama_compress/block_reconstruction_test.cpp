@@ -77,14 +77,14 @@ struct svid_compressor {
 /// A random block reconstructed on random activations.
 struct reconstruction {
     model_config config = config_of_student();
-    block_context<float> context{config, window};
+    block_context<float> context{config, student_window};
     block<float> blk = testing::random_block(context, 1);
-    matrix<float> inputs = random_matrix<float>(tokens, 32, 7), targets{tokens, 32};
+    matrix<float> inputs = random_matrix<float>(student_tokens, 32, 7), targets{student_tokens, 32};
     subbit::block_report report;
 
     reconstruction(const cpu& b, const subbit::block_recipe& recipe, subbit::progress& watcher = subbit::unwatched()) {
         block_tape<float> tape;
-        blk.forward(b, const_view(inputs), window, view(targets), tape);
+        blk.forward(b, const_view(inputs), student_window, view(targets), tape);
         compress(b, recipe, watcher);
     }
     void compress(const cpu& b, const subbit::block_recipe& recipe, subbit::progress& watcher = subbit::unwatched()) {
@@ -94,7 +94,7 @@ struct reconstruction {
         report =
             subbit::reconstruct_block(b, blk, data(), {.compressor = compressor, .recipe = recipe, .watcher = watcher});
     }
-    subbit::block_data<float> data() const { return {const_view(inputs), const_view(targets), {}, window}; }
+    subbit::block_data<float> data() const { return {const_view(inputs), const_view(targets), {}, student_window}; }
 };
 
 }  // namespace
@@ -171,19 +171,19 @@ struct path_compressor : svid_compressor {
 /// The same block reconstructed as sums of two binary paths.
 struct path_reconstruction {
     model_config config = config_of_student();
-    block_context<float> context{config, window};
+    block_context<float> context{config, student_window};
     block<float> blk = testing::random_block(context, 1);
-    matrix<float> inputs = random_matrix<float>(tokens, 32, 7), targets{tokens, 32};
+    matrix<float> inputs = random_matrix<float>(student_tokens, 32, 7), targets{student_tokens, 32};
     subbit::block_report report;
     std::vector<std::size_t> observed;
 
     path_reconstruction(int threads, subbit::path_coupling coupling, bool keep_latents = false) {
         const cpu b({.threads = threads});
         block_tape<float> tape;
-        blk.forward(b, const_view(inputs), window, view(targets), tape);
+        blk.forward(b, const_view(inputs), student_window, view(targets), tape);
         auto recipe = recipe_of(joint_order{});
         recipe.keep_latents = keep_latents;
-        const subbit::block_data<float> data{const_view(inputs), const_view(targets), {}, window};
+        const subbit::block_data<float> data{const_view(inputs), const_view(targets), {}, student_window};
         report = subbit::reconstruct_block(b, blk, data,
                                            {.compressor = path_compressor(coupling),
                                             .recipe = recipe,
@@ -263,7 +263,7 @@ struct judged_tuning {
     }
     /// `rate`: of the latents and scales; `shift` is added to the targets of the windows that are held back.
     explicit judged_tuning(double rate, float shift = 0) : run(b, untuned()) {
-        run.targets.bottomRows(2 * window).array() += shift;
+        run.targets.bottomRows(2 * student_window).array() += shift;
         auto phase = recipe_of(joint_order{}).tune_binary;
         phase.latents = phase.scales = learning_rate::share_of_magnitude(rate);
         curves = subbit::tune_block(b, run.blk, data(), {.phase = phase});
@@ -293,7 +293,7 @@ TEST_CASE("a tuning ends with what was best on the windows that are held back") 
 TEST_CASE("a tuning does not learn from the windows that are held back, of which some must be left") {
     CHECK(judged_tuning(0.01).curves.epochs == judged_tuning(0.01, 5).curves.epochs);
     auto data = judged_tuning(0.01).data();
-    data.held_back = window_count;
+    data.held_back = student_windows;
     subbit::testing::check_throws<subbit::value_error>([&] { data.check(); }, {"5 of 5 windows are held back"});
 }
 

@@ -43,15 +43,15 @@ struct student {
 /// The hidden states of two blocks, all windows one after the other.
 struct held_teacher {
     std::vector<matrix<float>> all;
-    index window = 0;
+    index present = 0;
     std::vector<index> begun;  // every window, in turn
 
     void begin(index w) {
-        window = w;
+        present = w;
         begun.push_back(w);
     }
     subbit::matrix_view<const float> states_after(index l) const {
-        return const_view(all[static_cast<std::size_t>(2 * window + l)]);
+        return const_view(all[static_cast<std::size_t>(2 * present + l)]);
     }
 };
 
@@ -60,7 +60,7 @@ struct distillation {
     using state = subbit::distillation_state<float>;
     cpu b;
     model_config config = config_of_student();
-    block_context<float> context{config, window};
+    block_context<float> context{config, student_window};
     student model;
     std::vector<std::vector<std::int32_t>> windows;
     held_teacher teacher;
@@ -75,15 +75,15 @@ struct distillation {
         for (std::uint64_t l = 0; l < 2; ++l)
             original.push_back(testing::random_block(context, l + 1));
         block_tape<float> tape;
-        for (index w = 0; w < window_count; ++w) {
+        for (index w = 0; w < student_windows; ++w) {
             windows.emplace_back();
-            for (index t = 0; t < window; ++t)
+            for (index t = 0; t < student_window; ++t)
                 windows.back().push_back(
-                    static_cast<std::int32_t>(stream.below(static_cast<std::uint64_t>(w * window + t), 31)));
-            matrix<float> X(window, 32), Y(window, 32);
+                    static_cast<std::int32_t>(stream.below(static_cast<std::uint64_t>(w * student_window + t), 31)));
+            matrix<float> X(student_window, 32), Y(student_window, 32);
             model.embed(b, windows.back(), view(X));
             for (const auto& blk : original) {
-                blk.forward(b, const_view(X), window, view(Y), tape);
+                blk.forward(b, const_view(X), student_window, view(Y), tape);
                 X.swap(Y);
                 teacher.all.push_back(X);  // of every window, after each block
             }
@@ -135,7 +135,7 @@ TEST_CASE("distillation lowers the divergence, whatever the threads and the memo
     half.recipe.tape_bytes = 60000;
     const distillation start;
     const auto state = one.run();
-    CHECK(state.steps_done == 6 * window_count);
+    CHECK(state.steps_done == 6 * student_windows);
     REQUIRE(state.curve.size() == 6);
     CHECK(state.curve.back() < 0.95 * state.curve.front());
     CHECK(two.run().curve == state.curve);
@@ -175,10 +175,10 @@ TEST_CASE("a distillation of several parts sees each window once, and resumes in
         d->recipe.checkpoint_steps = 3;
     }
     const auto expected = whole.run();
-    CHECK(expected.steps_done == window_count - 1);
+    CHECK(expected.steps_done == student_windows - 1);
     CHECK(expected.curve.size() == 2);
     auto seen = whole.teacher.begun;
-    REQUIRE(seen.size() == window_count - 1);
+    REQUIRE(seen.size() == student_windows - 1);
     CHECK(std::max(seen[0], seen[1]) < 2);  // the first part, then the second
     std::sort(seen.begin(), seen.end());
     CHECK(seen == std::vector<index>{0, 1, 2, 3});
@@ -278,7 +278,7 @@ TEST_CASE("a distillation ends with what was best on the windows that are held b
         CAPTURE(rate);
         auto run = judged(rate);
         const auto state = run->run();
-        CHECK(state.steps_done == 6 * (window_count - 1));
+        CHECK(state.steps_done == 6 * (student_windows - 1));
         REQUIRE(state.held_back.size() == 7);
         const auto least = std::min_element(state.held_back.begin(), state.held_back.end());
         CHECK((rate < 1 ? *least < state.held_back.front() : least == state.held_back.begin()));

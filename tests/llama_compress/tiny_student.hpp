@@ -13,7 +13,7 @@
 
 namespace llama::testing {
 
-inline constexpr index window = 12, window_count = 5, tokens = window * window_count;
+inline constexpr index student_window = 12, student_windows = 5, student_tokens = student_window * student_windows;
 
 inline model_config config_of_student() {
     return small_config("llama", {{"hidden_size", 32}, {"head_dim", 8}, {"intermediate_size", 40}});
