@@ -1,8 +1,8 @@
 """A GGUF file of a published shape with made-up weights, and llama.cpp's speed on it; called by shape.sh."""
 
+import functools
 import os
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "shapes"))
@@ -54,10 +54,13 @@ def make(name, vocabulary_of, out):
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
 
-    # TQ1_0: 256 weights in 52 bytes of digits to the base 3 and a scale. Q8_0: 32 weights and, before them, a scale.
+    # TQ1_0: 256 weights in 52 bytes of digits to the base 3 and a scale. Q8_0: 32 weights and, before them, a scale. Blocks
+    # repeat a few shapes, each of which is made once.
+    @functools.cache
     def ternary(rows, cols):
         return random_rows(rows, cols // 256 * 54, 52, 54, 1 / np.sqrt(cols)), kind.TQ1_0
 
+    @functools.cache
     def bytes_of(rows, cols):
         return random_rows(rows, cols // 32 * 34, 0, 34, 1e-4), kind.Q8_0
 
@@ -81,6 +84,7 @@ def make(name, vocabulary_of, out):
 
 def measure(path, threads, tokens):
     import resource
+    import time
 
     from decode import llama_cpp_server
 

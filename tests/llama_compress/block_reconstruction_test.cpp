@@ -74,17 +74,25 @@ struct svid_compressor {
     }
 };
 
-/// A random block reconstructed on random activations.
-struct reconstruction {
+/// A random block, random activations, and what it makes of them.
+struct random_task {
     model_config config = config_of_student();
     block_context<float> context{config, student_window};
     block<float> blk = testing::random_block(context, 1);
     matrix<float> inputs = random_matrix<float>(student_tokens, 32, 7), targets{student_tokens, 32};
     subbit::block_report report;
 
-    reconstruction(const cpu& b, const subbit::block_recipe& recipe, subbit::progress& watcher = subbit::unwatched()) {
+    explicit random_task(const cpu& b) {
         block_tape<float> tape;
         blk.forward(b, const_view(inputs), student_window, view(targets), tape);
+    }
+    subbit::block_data<float> data() const { return {const_view(inputs), const_view(targets), {}, student_window}; }
+};
+
+/// It reconstructed.
+struct reconstruction : random_task {
+    reconstruction(const cpu& b, const subbit::block_recipe& recipe, subbit::progress& watcher = subbit::unwatched())
+        : random_task(b) {
         compress(b, recipe, watcher);
     }
     void compress(const cpu& b, const subbit::block_recipe& recipe, subbit::progress& watcher = subbit::unwatched()) {
@@ -94,7 +102,6 @@ struct reconstruction {
         report =
             subbit::reconstruct_block(b, blk, data(), {.compressor = compressor, .recipe = recipe, .watcher = watcher});
     }
-    subbit::block_data<float> data() const { return {const_view(inputs), const_view(targets), {}, student_window}; }
 };
 
 }  // namespace
@@ -130,10 +137,10 @@ TEST_CASE("reconstruction lowers a block's error, rounds its scales, and does no
             CHECK(report.tuned_error < 0.95 * report.factor_error);
             CHECK(curve.size() == 6);
             CHECK(curve.back() < curve.front());
-            CHECK(report.tune_weights_curve.empty());
+            CHECK(report.tune_weights.epochs.empty());
         } else {
             CHECK(curve.size() == 6 * layer_count);
-            CHECK(report.tune_weights_curve.size() == layer_count);
+            CHECK(report.tune_weights.epochs.size() == layer_count);
             CHECK(curve.back() < curve[curve.size() - 6]);
         }
         REQUIRE(report.layers.size() == layer_count);
@@ -169,22 +176,13 @@ struct path_compressor : svid_compressor {
 };
 
 /// The same block reconstructed as sums of two binary paths.
-struct path_reconstruction {
-    model_config config = config_of_student();
-    block_context<float> context{config, student_window};
-    block<float> blk = testing::random_block(context, 1);
-    matrix<float> inputs = random_matrix<float>(student_tokens, 32, 7), targets{student_tokens, 32};
-    subbit::block_report report;
+struct path_reconstruction : random_task {
     std::vector<std::size_t> observed;
 
-    path_reconstruction(int threads, subbit::path_coupling coupling, bool keep_latents = false) {
-        const cpu b({.threads = threads});
-        block_tape<float> tape;
-        blk.forward(b, const_view(inputs), student_window, view(targets), tape);
+    path_reconstruction(const cpu& b, subbit::path_coupling coupling, bool keep_latents = false) : random_task(b) {
         auto recipe = recipe_of(joint_order{});
         recipe.keep_latents = keep_latents;
-        const subbit::block_data<float> data{const_view(inputs), const_view(targets), {}, student_window};
-        report = subbit::reconstruct_block(b, blk, data,
+        report = subbit::reconstruct_block(b, blk, data(),
                                            {.compressor = path_compressor(coupling),
                                             .recipe = recipe,
                                             .after_epoch = [&](std::size_t epochs) { observed.push_back(epochs); }});
@@ -195,7 +193,8 @@ struct path_reconstruction {
 
 TEST_CASE("residual paths: reconstruction lowers the error, is watched, and does not depend on the threads") {
     for (const auto coupling : {subbit::path_coupling::coupled, subbit::path_coupling::independent}) {
-        const path_reconstruction one(1, coupling), two(2, coupling), kept(1, coupling, true);
+        const path_reconstruction one(cpu({.threads = 1}), coupling), two(cpu({.threads = 2}), coupling),
+            kept(cpu({.threads = 1}), coupling, true);
         CHECK(one.report.tuned_error == two.report.tuned_error);
         CHECK(one.report.tuned_error < 0.95 * one.report.factor_error);
         CHECK(one.observed == std::vector<std::size_t>{0, 1, 2, 3, 4, 5, 6});

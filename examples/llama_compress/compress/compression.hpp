@@ -342,11 +342,7 @@ class compression {
         return report_seconds(total, all);
     }
 
-    block_type load_original(index l) {
-        auto blk = model_.template load_block<B, float>(backend_, l, context_);
-        model_.tensors().release();
-        return blk;
-    }
+    block_type load_original(index l) { return model_.template load_block_once<B, float>(backend_, l, context_); }
     outer_layers<float, memory> load_outer() const {
         auto outer = upload(backend_, model_.template load_outer_layers<float>());
         model_.tensors().release();

@@ -180,11 +180,7 @@ class model_distillation {
         probes_.push_back({{"step", steps}, {"blocks", std::move(entries)}});
     }
 
-    block_type load_original(index l) const {
-        auto blk = s_.model.template load_block<B, float>(b_, l, s_.context);
-        s_.model.tensors().release();
-        return blk;
-    }
+    block_type load_original(index l) const { return s_.model.template load_block_once<B, float>(b_, l, s_.context); }
 
     const B& b_;
     const outer_layers<float, memory>& outer_;

@@ -72,8 +72,7 @@ class rank_measurement {
         typename block_type::tape tape;
         for (index l = 0; l < blocks; ++l) {
             model_.prefetch(l + 1);
-            auto blk = model_.template load_block<B, float>(b_, l, context_);
-            model_.tensors().release();
+            auto blk = model_.template load_block_once<B, float>(b_, l, context_);
             if (made_ > 0)
                 run_block(b_, blk, length_, variants_.rows().middle_rows(0, made_ * tokens_), tape, settings_.ranks,
                           variants_.releaser());

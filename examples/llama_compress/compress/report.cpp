@@ -27,7 +27,7 @@ json to_json(const subbit::block_report& r) {
     return {{"layers", layers},
             {"block_error_after_factorization", r.factor_error},
             {"block_error_after_tuning", r.tuned_error},
-            {"weight_tuning_curve", r.tune_weights_curve},
+            {"weight_tuning_curve", r.tune_weights.epochs},
             {"binary_tuning_curve", r.tune_binary.epochs},
             {"binary_tuning_held_back", r.tune_binary.held_back},
             {"seconds", r.seconds},

@@ -173,6 +173,14 @@ class model_directory {
         return result;
     }
 
+    /// The same, and what was read of the file does not stay in memory.
+    template <class B, class S>
+    block<S, memory_of<B>> load_block_once(const B& b, index number, block_context<S, memory_of<B>>& context) const {
+        auto result = load_block<B, S>(b, number, context);
+        tensors_.release();
+        return result;
+    }
+
     /// A block for generation: its packed signs go into `signs`, in the order of a pass, by the threads of a backend.
     template <subbit::host_backend B, class S>
     block<S> load_block(const B& b, index number, block_context<S>& context, subbit::streaming_arena& signs) const {

@@ -88,10 +88,9 @@ struct layer_report {
 /// The result for one block.
 struct block_report {
     std::vector<layer_report> layers;
-    double factor_error = 0;  ///< block_error after the (last) factorization
-    double tuned_error = 0;   ///< block_error of the hardened block
-    std::vector<double> tune_weights_curve;
-    tuning_curves tune_binary;  ///< of several phases: one after the other
+    double factor_error = 0;                  ///< block_error after the (last) factorization
+    double tuned_error = 0;                   ///< block_error of the hardened block
+    tuning_curves tune_weights, tune_binary;  ///< of several phases: one after the other
     double seconds = 0;
     phase_seconds phases;  ///< of these seconds: "factorize", "install", "tune", "harden" and "measure"
 };
@@ -189,10 +188,7 @@ class block_reconstruction {
                 if (block_.layer(k).is_dense()) f(k);
         };
         visit_dense([&](index k) { block_.layer(k).parameters(b_, block_.layer_name(k), phase.what(), parameters); });
-        tuning_curves curves;
-        tune(phase, std::move(parameters), "tune weights", curves);
-        auto& all = report_.tune_weights_curve;
-        all.insert(all.end(), curves.epochs.begin(), curves.epochs.end());
+        tune(phase, std::move(parameters), "tune weights", report_.tune_weights);
         visit_dense([&](index k) { block_.layer(k).dense().d_weight = {}; });
     }
 

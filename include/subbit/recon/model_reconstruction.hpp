@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -74,7 +75,9 @@ struct distill_options {
     /// Called regularly between steps, with the state from which a later run resumes; the caller also saves the
     /// parameters.
     std::function<void(const distillation_state<S>&)> checkpoint = {};
-    best_student best = {};  ///< asked for only if windows are held back; empty: a copy in the backend's memory
+    /// Asked for only if windows are held back; empty: a copy in the backend's memory, which goes back no further than
+    /// to where this run resumed.
+    best_student best = {};
     progress& watcher = unwatched();
     std::function<void(std::size_t)> after_step = {};  ///< called with the number of finished steps
     /// Those that share out the windows of a batch; a batch of one is done by every rank. The state with which
@@ -131,7 +134,7 @@ class distillation {
         state_.moments.clear();
         state_.peak_rates = tune_->peaks();
         tokens_ = allocate<std::int32_t>(b_, std::ssize(data_.windows[0]));
-        if (data_.held_back > 0 && !options_.best.save) best_.emplace(b_, tune_->parameters());
+        best_ = options_.best.save || data_.held_back == 0 ? options_.best : copy_in_memory();
         if (state_.steps_done == 0) judge();
     }
 
@@ -147,20 +150,19 @@ class distillation {
         }
         state_.held_back.push_back(judging_losses_.total(b_, options_.ranks) / static_cast<double>(all));
         judging_losses_.clear(b_);
-        if (!ends_best(state_.held_back)) return;
-        if (best_)
-            best_->save(b_, tune_->parameters());
-        else
-            options_.best.save(state_.held_back.size() - 1);
+        if (ends_best(state_.held_back)) best_.save(state_.held_back.size() - 1);
+    }
+
+    best_student copy_in_memory() {
+        const auto copy = std::make_shared<saved_values<S, memory_of<B>>>(b_, tune_->parameters());
+        return {[this, copy](std::size_t) { copy->save(b_, tune_->parameters()); },
+                [this, copy](std::size_t) { copy->restore(b_, tune_->parameters()); }};
     }
 
     /// Makes the student what it was when the held-back windows' loss was lowest.
     void end_with_best() {
         if (state_.held_back.empty() || ends_best(state_.held_back)) return;
-        if (best_)
-            best_->restore(b_, tune_->parameters());
-        else
-            options_.best.load(best_of(state_.held_back));
+        best_.load(best_of(state_.held_back));
         for (index l = 0; train_.latents && l < student_.block_total(); ++l)
             student_.block_at(l).after_update(b_);
         options_.watcher.note("distill: " + best_remark(state_.held_back));
@@ -271,7 +273,7 @@ class distillation {
     window_losses<memory_of<B>> judging_losses_;  // of the held-back windows
     double resumed_loss_;                         // what an earlier process had done of the present epoch
     std::optional<tuner<S, memory_of<B>>> tune_;
-    std::optional<saved_values<S, memory_of<B>>> best_;             // unless it is kept elsewhere
+    best_student best_;
     vector_in<std::int32_t, memory_of<B>> tokens_;                  // of the present window
     std::map<std::pair<index, index>, repeated_work<B>> learning_;  // by a term of a batch and the number of terms
     repeated_work<B> moving_;
