@@ -37,3 +37,27 @@ if(SUBBIT_OPTIMIZE_COMPILED)
   target_compile_options(subbit_compiled PRIVATE $<$<NOT:$<CONFIG:Release,RelWithDebInfo,MinSizeRel>>:-O2>)
 endif()
 target_compile_options(subbit_compiled PRIVATE ${SUBBIT_HOT_CODE})
+
+# subbit_compiled_gpu(target backend header extension): the operations of gpu_backend on one device, compiled once in the same
+# way (backend/gpu/instances.hpp), a file for each scalar.
+function(subbit_compiled_gpu target backend header extension)
+  set(sources "")
+  foreach(scalar float double)
+    set(source ${PROJECT_BINARY_DIR}/${target}_${scalar}.${extension})
+    file(CONFIGURE OUTPUT ${source} @ONLY CONTENT "#include <subbit/backend/@header@>
+
+namespace subbit {
+SUBBIT_GPU_INSTANCES(, @backend@, @scalar@)
+}
+")
+    list(APPEND sources ${source})
+  endforeach()
+  add_library(${target} STATIC EXCLUDE_FROM_ALL ${sources})
+  target_compile_definitions(${target} PUBLIC SUBBIT_COMPILED_GPU)
+  target_link_libraries(${target} PUBLIC subbit_compiled PRIVATE subbit_developer)
+endfunction()
+
+if(TARGET subbit::cuda)
+  subbit_compiled_gpu(subbit_compiled_cuda cuda cuda.cuh cu)
+  target_link_libraries(subbit_compiled_cuda PUBLIC subbit::cuda)
+endif()

@@ -15,6 +15,33 @@
 
 namespace subbit::testing {
 
+/// |got - expected| <= bound, entry by entry; NaN fails. In double, and by loops: of Eigen's expressions each is
+/// compiled for itself, for every backend.
+inline void check_numbers_within(const char* operation, const matrix<double>& got, const matrix<double>& expected,
+                                 const matrix<double>& bound) {
+    INFO(std::string(operation) << " is off by more than its bound");
+    REQUIRE((got.rows() == expected.rows() && got.cols() == expected.cols()));
+    REQUIRE((bound.rows() == expected.rows() && bound.cols() == expected.cols()));
+    index wrong = 0;
+    for (index i = 0; i < got.size(); ++i)
+        wrong += std::abs(got.data()[i] - expected.data()[i]) <= bound.data()[i] ? 0 : 1;
+    CHECK(wrong == 0);
+}
+
+/// A X
+inline matrix<double> product(const matrix<double>& A, const matrix<double>& X) {
+    matrix<double> sums = matrix<double>::Zero(A.rows(), X.cols());
+    for (index i = 0; i < A.rows(); ++i)
+        for (index k = 0; k < A.cols(); ++k) {
+            const double a = A(i, k);
+            const double* const x = X.data() + k * X.cols();
+            double* const sum = sums.data() + i * X.cols();
+            for (index j = 0; j < X.cols(); ++j)
+                sum[j] += a * x[j];
+        }
+    return sums;
+}
+
 template <class S, class B>
 class conformance_tools {
   protected:
@@ -24,6 +51,7 @@ class conformance_tools {
     static constexpr S nan = std::numeric_limits<S>::quiet_NaN();
     using host = matrix<S>;
     using host_vector = vector<S>;
+    using numbers = matrix<double>;
 
     const B b;
     const reference<S> oracle = {};
@@ -59,20 +87,21 @@ class conformance_tools {
         return download(b, x);
     }
 
+    static numbers sizes(const host& X) { return X.template cast<double>().cwiseAbs(); }
+    static numbers all(index rows, index cols, double x) { return numbers::Constant(rows, cols, x); }
+    /// The rounding of a sum of k products |A||X|, for the largest entry's sake with a margin.
+    static numbers product_bound(const host& A, const host& X) {
+        return 2 * static_cast<double>(A.cols() + 4) * eps * product(sizes(A), sizes(X));
+    }
+
     /// |got - expected| <= bound, entry by entry; NaN fails.
-    template <class Got, class Expected, class Bound>
-    static void check_within(const char* operation, const Got& got, const Expected& expected, const Bound& bound) {
-        const double excess = ((got - expected).cwiseAbs().template cast<double>() - bound).maxCoeff();
-        INFO(std::string(operation) << " is off by more than its bound");
-        CHECK(got.allFinite());
-        CHECK(excess <= 0);
+    static void check_within(const char* operation, const host& got, const host& expected, const numbers& bound) {
+        check_numbers_within(operation, got.template cast<double>(), expected.template cast<double>(), bound);
     }
     /// |got - expected| <= factor eps times the largest expected magnitude.
-    template <class Got, class Expected>
-    static void check_near(const char* operation, const Got& got, const Expected& expected, double factor) {
-        const double largest = static_cast<double>(expected.cwiseAbs().maxCoeff());
-        const double bound = factor * eps * (largest + std::numeric_limits<S>::min());
-        check_within(operation, got, expected, Eigen::MatrixXd::Constant(expected.rows(), expected.cols(), bound));
+    static void check_near(const char* operation, const host& got, const host& expected, double factor) {
+        const double largest = sizes(expected).maxCoeff() + static_cast<double>(std::numeric_limits<S>::min());
+        check_within(operation, got, expected, all(expected.rows(), expected.cols(), factor * eps * largest));
     }
     static void check_number(const char* operation, double got, double expected, double relative) {
         CAPTURE(operation);

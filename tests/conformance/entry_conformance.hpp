@@ -37,12 +37,14 @@ class entry_conformance : conformance_tools<S, B> {
 
   private:
     using tools = conformance_tools<S, B>;
+    using tools::all, tools::sizes;
     using tools::b, tools::oracle, tools::eps, tools::nan;
     using tools::check_within, tools::check_near, tools::check_number, tools::check_equal;
     using tools::normal, tools::integers;
     using tools::up, tools::down, tools::up_vector, tools::down_vector;
     using typename tools::host;
     using typename tools::host_vector;
+    using typename tools::numbers;
 
     void check_memory(index m, index n) const {
         const host X = normal(m, n);
@@ -94,7 +96,7 @@ class entry_conformance : conformance_tools<S, B> {
     void check_square(index n) const {
         const host G = normal(n, n);
         const auto device = up(G);
-        const double diagonal = G.diagonal().template cast<double>().cwiseAbs().sum();
+        const double diagonal = sizes(G.diagonal()).sum();
         CHECK(std::abs(trace(b, device) - trace(oracle, G)) <= 4 * eps * diagonal);
 
         auto shifted = up(G);
@@ -110,25 +112,25 @@ class entry_conformance : conformance_tools<S, B> {
             regularize(b, const_span(device_penalty), 0.25, regularized);
             host ridge = G;
             regularize(oracle, span_of(penalty), 0.25, ridge);
-            check_within("regularize", down(regularized), ridge,
-                         Eigen::MatrixXd::Constant(n, n, 8 * eps * (diagonal + 1)));
+            check_within("regularize", down(regularized), ridge, all(n, n, 8 * eps * (diagonal + 1)));
         }
 
         const host X = normal(n + 2, n);
-        const host symmetric = X.transpose() * X;
+        host symmetric(n, n);
+        gram(oracle, X, symmetric);
         auto vectors = allocate<S>(b, n, n);
         symmetric_eigenvectors(b, up(symmetric), vectors);
-        const host V = down(vectors);
-        const host rotated = V.transpose() * symmetric * V, unit = V.transpose() * V;
-        const host eigenvalues = rotated.diagonal().asDiagonal();
-        const double size = static_cast<double>(n) * eps;
-        check_within("symmetric_eigenvectors: not orthonormal", unit, host::Identity(n, n),
-                     Eigen::MatrixXd::Constant(n, n, 16 * size));
-        check_within("symmetric_eigenvectors: not diagonal", rotated, eigenvalues,
-                     Eigen::MatrixXd::Constant(n, n, 32 * size * static_cast<double>(symmetric.norm())));
+        const numbers V = down(vectors).template cast<double>(), turned = V.transpose(),
+                      A = symmetric.template cast<double>();
+        const numbers rotated = product(product(turned, A), V), unit = product(turned, V);
+        const double size = static_cast<double>(n) * eps, off = 32 * size * A.norm();
+        check_numbers_within("symmetric_eigenvectors: not orthonormal", unit, numbers::Identity(n, n),
+                             all(n, n, 16 * size));
+        numbers eigenvalues = numbers::Zero(n, n);
+        eigenvalues.diagonal() = rotated.diagonal();
+        check_numbers_within("symmetric_eigenvectors: not diagonal", rotated, eigenvalues, all(n, n, off));
         for (index i = 1; i < n; ++i)
-            CHECK(static_cast<double>(rotated(i, i) - rotated(i - 1, i - 1)) <=
-                  32 * size * static_cast<double>(symmetric.norm()));
+            CHECK(rotated(i, i) - rotated(i - 1, i - 1) <= off);
     }
 
     void check_elementwise(index m, index n) const {
@@ -146,14 +148,14 @@ class entry_conformance : conformance_tools<S, B> {
                 scale(b, scaled, some(use_left, device_left), some(use_right, device_right));
                 host expected = X;
                 scale(oracle, expected, some(use_left, left), some(use_right, right));
-                check_within("scale", down(scaled), expected, 4 * eps * expected.cwiseAbs().template cast<double>());
+                check_within("scale", down(scaled), expected, 4 * eps * sizes(expected));
             }
         auto turned = up(X.transpose());
         scale(b, view(turned).t(), std::span<const S>(const_span(device_left)), std::span<const S>());
         const host turned_expected = (left.asDiagonal() * X).transpose();
         check_equal("scale of a transpose", down(turned), turned_expected);
 
-        const Eigen::MatrixXd size = (X.cwiseAbs() + Y.cwiseAbs()).template cast<double>();
+        const numbers size = sizes(X) + sizes(Y);
         auto sum = up(Y);
         axpby(b, 0.5, x, -2, sum);
         check_within("axpby", down(sum), host(S(0.5) * X - S(2) * Y), 4 * eps * size);
@@ -212,8 +214,8 @@ class entry_conformance : conformance_tools<S, B> {
         check_near("column_norms", down_vector(cols), norms, 8);
         subbit::column_dots(b, x, y, span_of(cols));
         subbit::column_dots(oracle, X, Y, span_of(dots));
-        const host_vector magnitudes = X.cwiseAbs().cwiseProduct(Y.cwiseAbs()).colwise().sum().transpose();
-        check_within("column_dots", down_vector(cols), dots, 8 * eps * magnitudes.template cast<double>());
+        const numbers magnitudes = sizes(X.cwiseProduct(Y)).colwise().sum().transpose();
+        check_within("column_dots", down_vector(cols), dots, 8 * eps * magnitudes);
 
         const host_vector weights = normal(m, 1, 9);
         const auto device_weights = up_vector(weights);

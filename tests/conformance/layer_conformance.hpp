@@ -28,9 +28,11 @@ class layer_conformance : conformance_tools<S, B> {
     using tools::b, tools::oracle, tools::eps, tools::nan;
     using tools::check_within, tools::check_near, tools::check_equal;
     using tools::normal;
+    using tools::product_bound, tools::sizes;
     using tools::up, tools::down, tools::up_vector, tools::down_vector;
     using typename tools::host;
     using typename tools::host_vector;
+    using typename tools::numbers;
 
     /// apply() for one token and for several, with two scales and with three and a bias. The layer's parts live on the
     /// host.
@@ -49,7 +51,7 @@ class layer_conformance : conformance_tools<S, B> {
             const host left = layer.s_post.asDiagonal() * layer.U.template unpack<S>();
             host inner = layer.V.template unpack<S>() * layer.s_pre.asDiagonal();
             if (full) inner = layer.s_mid.asDiagonal() * inner;
-            const Eigen::MatrixXd magnitude = (left.cwiseAbs() * inner.cwiseAbs()).template cast<double>();
+            const numbers magnitude = product(sizes(left), sizes(inner)).transpose();
             for (const index tokens : {1, 5, 19}) {
                 const host X = normal(tokens, n, 35);
                 auto Y = up(host::Constant(tokens, m, nan));
@@ -57,10 +59,8 @@ class layer_conformance : conformance_tools<S, B> {
                 layer.apply(b, const_view(x), view(Y));
                 host expected(tokens, m);
                 layer.apply(oracle, X, expected);
-                const Eigen::MatrixXd bound =
-                    2 * static_cast<double>(n + r + 8) * eps *
-                        (X.cwiseAbs().template cast<double>() * magnitude.transpose()).array() +
-                    4 * eps * expected.cwiseAbs().template cast<double>().array();
+                const numbers bound =
+                    2 * static_cast<double>(n + r + 8) * eps * product(sizes(X), magnitude) + 4 * eps * sizes(expected);
                 check_within("apply", down(Y), expected, bound);
                 layer.apply(b, const_view(x), view(Y), {.precision = packed_precision::reordered});
                 check_within("apply, reordered", down(Y), expected, bound);
@@ -75,7 +75,7 @@ class layer_conformance : conformance_tools<S, B> {
         auto Y = up(host::Constant(X.rows(), layer.rows(), nan));
         const auto x = up(X);
         layer.apply(b, const_view(x), view(Y), {.precision = packed_precision::int8});
-        Eigen::MatrixXd bound(X.rows(), layer.rows());
+        numbers bound(X.rows(), layer.rows());
         for (index t = 0; t < X.rows(); ++t)
             bound.row(t) = int8_bound(layer, X.row(t).transpose().template cast<double>()).transpose();
         check_within("apply, int8", down(Y), expected, bound);
@@ -175,12 +175,10 @@ class layer_conformance : conformance_tools<S, B> {
         layer.apply(b, const_view(x), view(Y));
         host outputs(3, m);
         layer.apply(oracle, X, outputs);
-        Eigen::MatrixXd magnitude = Eigen::MatrixXd::Zero(3, m);
+        numbers bound = 8 * eps * sizes(outputs);
         for (const auto& path : layer.paths)
-            magnitude += (X.cwiseAbs() * path.dense().cwiseAbs().transpose()).template cast<double>();
-        check_within("apply paths", down(Y), outputs,
-                     Eigen::MatrixXd(2 * static_cast<double>(n + 8) * eps * magnitude.array() +
-                                     8 * eps * outputs.cwiseAbs().template cast<double>().array()));
+            bound += product_bound(X, path.dense().transpose());
+        check_within("apply paths", down(Y), outputs, bound);
     }
 };
 

@@ -50,12 +50,14 @@ class train_conformance : conformance_tools<S, B> {
 
   private:
     using tools = conformance_tools<S, B>;
+    using tools::all, tools::product_bound, tools::sizes;
     using tools::b, tools::oracle, tools::eps, tools::nan;
     using tools::check_within, tools::check_near, tools::check_number, tools::check_equal;
     using tools::normal;
     using tools::up, tools::down, tools::up_vector, tools::down_vector;
     using typename tools::host;
     using typename tools::host_vector;
+    using typename tools::numbers;
 
     void check_columns(index m, index n) const {
         const host X = normal(m, n, 50), Y = normal(m, n, 51);
@@ -72,8 +74,7 @@ class train_conformance : conformance_tools<S, B> {
         add_scaled_columns(b, const_view(x), const_span(factor), view(sum));
         host expected = Y;
         add_scaled_columns(oracle, const_view(X), span_of(f), view(expected));
-        check_within("add_scaled_columns", down(sum), expected,
-                     2 * eps * (Y.cwiseAbs() + (X * f.asDiagonal()).cwiseAbs()).template cast<double>());
+        check_within("add_scaled_columns", down(sum), expected, 2 * eps * (sizes(Y) + sizes(X * f.asDiagonal())));
         auto shifted = up(X);
         add_to_rows(b, view(shifted), const_span(factor));
         expected = X.rowwise() + f.transpose();
@@ -86,9 +87,8 @@ class train_conformance : conformance_tools<S, B> {
         const auto x = up(X), y = up(Y);
         const auto factor = up_vector(f);
         const double rounding = 2 * static_cast<double>(m + 4) * eps;
-        const Eigen::VectorXd dots_bound =
-            rounding * X.cwiseProduct(Y).cwiseAbs().colwise().sum().transpose().template cast<double>();
-        const Eigen::VectorXd sums_bound = rounding * X.cwiseAbs().colwise().sum().transpose().template cast<double>();
+        const numbers dots_bound = rounding * sizes(X.cwiseProduct(Y)).colwise().sum().transpose();
+        const numbers sums_bound = rounding * sizes(X).colwise().sum().transpose();
         auto sums = up_vector(host_vector::Constant(n, nan));
         host_vector expected(n);
         token_dots(b, const_view(x), const_view(y), span_of(sums));
@@ -111,9 +111,7 @@ class train_conformance : conformance_tools<S, B> {
         multiply_rows(b, const_view(x), const_view(w), view(Y));
         host expected(m, n);
         multiply_rows(oracle, const_view(X), const_view(W), view(expected));
-        check_within(
-            "multiply_rows", down(Y), expected,
-            2 * static_cast<double>(k + 4) * eps * (X.cwiseAbs() * W.cwiseAbs().transpose()).template cast<double>());
+        check_within("multiply_rows", down(Y), expected, product_bound(X, W.transpose()));
     }
 
     void check_gather(index m, index n) const {
@@ -149,8 +147,7 @@ class train_conformance : conformance_tools<S, B> {
                 auto got = up(gradient);
                 apply_straight_through(b, kind, const_view(x), view(got));
                 // 100 (1 - tanh^2), where the square is near 1
-                check_within("apply_straight_through", down(got), expected,
-                             2e3 * eps * gradient.cwiseAbs().template cast<double>());
+                check_within("apply_straight_through", down(got), expected, 2e3 * eps * sizes(gradient));
             }
     }
 
@@ -165,9 +162,8 @@ class train_conformance : conformance_tools<S, B> {
         widen_margin(oracle, span_of(expected), 0.5);
         widen_margin(b, span_of(device), 0.5);
         // The margin is half of a mean, which is as near as that above.
-        const double bound = 4 * eps * static_cast<double>(expected.cwiseAbs().maxCoeff()) + 0.5e-12 * mean;
-        check_within("widen_margin", down_vector(device), expected,
-                     Eigen::MatrixXd::Constant(expected.rows(), expected.cols(), bound));
+        const double bound = 4 * eps * sizes(expected).maxCoeff() + 0.5e-12 * mean;
+        check_within("widen_margin", down_vector(device), expected, all(m * n, 1, bound));
     }
 
     /// A step of two slots at once; and a sum of numbers in double.
@@ -197,11 +193,11 @@ class train_conformance : conformance_tools<S, B> {
             CAPTURE(part);
             check_near("adamw_update", down_vector(got[part]), wanted[part], part % 4 == 3 ? 64 : 8);
         }
-        const vector<double> numbers = normal(m * n, 1, 66).template cast<double>().cwiseAbs();
-        const auto device = upload(b, numbers);
+        const vector<double> terms = normal(m * n, 1, 66).template cast<double>().cwiseAbs();
+        const auto device = upload(b, terms);
         for (const double factor : {0.5, -2.0}) {
             const double total = total_of(b, [&](auto sum) { add_to_total(b, const_span(device), factor, sum); });
-            check_number("add_to_total", total, factor * numbers.sum(), 1e-12);
+            check_number("add_to_total", total, factor * terms.sum(), 1e-12);
         }
     }
 
@@ -210,7 +206,6 @@ class train_conformance : conformance_tools<S, B> {
         const host_vector importance = normal(n, 1, 70).cwiseAbs();
         const auto y = up(Y), t = up(target);
         const auto device_importance = up_vector(importance);
-        const Eigen::MatrixXd size = (Y.cwiseAbs() + target.cwiseAbs()).template cast<double>();
         for (const bool weighted : {false, true}) {
             const auto weights = weighted ? const_span(importance) : std::span<const S>();
             const auto device_weights =
@@ -255,7 +250,7 @@ class train_conformance : conformance_tools<S, B> {
             cross_entropy_rows(b, view(got), const_span(device_labels), 0.5, gradient, span_of(device_losses));
             check_losses("cross_entropy_rows", download(b, device_losses), losses);
             check_within("cross_entropy_rows: gradient", down(got), expected,
-                         Eigen::MatrixXd::Constant(tokens, vocabulary, gradient ? 64 * eps : 0));
+                         all(tokens, vocabulary, gradient ? 64 * eps : 0));
         }
     }
 
@@ -269,13 +264,12 @@ class train_conformance : conformance_tools<S, B> {
         forward_kl_rows(oracle, const_view(teacher), view(expected), 0.5, span_of(losses));
         forward_kl_rows(b, const_view(device_teacher), view(got), 0.5, span_of(device_losses));
         check_losses("forward_kl_rows", download(b, device_losses), losses);
-        check_within("forward_kl_rows: gradient", down(got), expected,
-                     Eigen::MatrixXd::Constant(tokens, vocabulary, 64 * eps));
+        check_within("forward_kl_rows: gradient", down(got), expected, all(tokens, vocabulary, 64 * eps));
     }
 
     /// Differences of logarithms and logits of some 10: their rounding is absolute.
     static void check_losses(const char* operation, const vector<double>& got, const vector<double>& expected) {
-        check_within(operation, got, expected, Eigen::VectorXd::Constant(expected.size(), 256 * eps));
+        check_numbers_within(operation, got, expected, all(expected.size(), 1, 256 * eps));
     }
 
     void check_bytes(index m, index n) const {

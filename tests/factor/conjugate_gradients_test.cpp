@@ -5,8 +5,6 @@
 
 #include "random_matrices.hpp"
 
-#include <Eigen/QR>
-
 #include <doctest/doctest.h>
 #include <cmath>
 
@@ -16,7 +14,10 @@ namespace {
 using oracle_solver = latent_solver<reference<double>, double>;
 
 matrix<double> random_rotation(std::uint64_t seed, index n) {
-    return Eigen::HouseholderQR<matrix<double>>(normal_matrix(seed, n, n)).householderQ();
+    matrix<double> G(n, n), Q(n, n);
+    gram(oracle, normal_matrix(seed, n, n), G);
+    symmetric_eigenvectors(oracle, G, Q);
+    return Q;
 }
 
 /// A symmetric matrix with eigenvalues from 1 / condition to 1, evenly spaced in their logarithms.

@@ -96,4 +96,6 @@ class running_model : public token_model {
     vector<float> inverse_rms_;
 };
 
+extern template class running_model<subbit::cpu>;  // in running_model.cpp
+
 }  // namespace llama

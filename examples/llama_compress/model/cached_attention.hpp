@@ -97,10 +97,10 @@ namespace detail {
 
 /// P(h, 0..tile) = scale q_h . k_t for the H queries q (H, head_dim) of one key head and the keys of one tile, K
 /// (head_dim, tile).
-template <index H, class S>
+template <index H, index Register, class S>
 [[gnu::always_inline]] inline void scores_of_queries(matrix_view<const S> q, matrix_view<const S> K, S scale,
                                                      matrix_view<S> P) {
-    using pack = subbit::lanes<S>;
+    using pack = subbit::lanes<S, Register>;
     pack low[H] = {}, high[H] = {};
     for (index d = 0; d < K.rows; ++d) {
         pack k0, k1;
@@ -121,10 +121,10 @@ template <index H, class S>
 
 /// O(h, c..) = sum_t P(h,t) V(t, c..), `N` registers wide, of which the last holds `tail` numbers; with `more` it goes
 /// on from the sums in O, as if all values were one matrix.
-template <index H, index N, class S>
+template <index H, index N, index Register, class S>
 [[gnu::always_inline]] inline void weighted_values(matrix_view<const S> P, matrix_view<const S> V, index c, index tail,
                                                    bool more, matrix_view<S> O) {
-    using pack = subbit::lanes<S>;
+    using pack = subbit::lanes<S, Register>;
     pack sum[H][N] = {};
     if (more)
         for (index h = 0; h < H; ++h)
@@ -143,33 +143,33 @@ template <index H, index N, class S>
 }
 
 /// All columns of O (H, head_dim).
-template <index H, class S>
+template <index H, index Register, class S>
 [[gnu::always_inline]] inline void weighted_values(matrix_view<const S> P, matrix_view<const S> V, bool more,
                                                    matrix_view<S> O) {
-    constexpr index count = subbit::lanes<S>::count;
+    constexpr index count = subbit::lanes<S, Register>::count;
     index c = 0;
     for (; c + 2 * count <= V.cols; c += 2 * count)
-        weighted_values<H, 2>(P, V, c, count, more, O);
+        weighted_values<H, 2, Register>(P, V, c, count, more, O);
     for (; c < V.cols; c += count)
-        weighted_values<H, 1>(P, V, c, std::min(count, V.cols - c), more, O);
+        weighted_values<H, 1, Register>(P, V, c, std::min(count, V.cols - c), more, O);
 }
 
 /// O (H, head_dim) = attention of H queries q of key head `head` at `position`; P (H, cache.held()) is scratch, whose
 /// first column is the first key of a tile.
-template <index H, class S>
+template <index H, index Register, class S>
 [[gnu::always_inline]] inline void attend(matrix_view<const S> q, S scale, index head, const key_value_cache<S>& cache,
                                           index position, matrix_view<S> P, matrix_view<S> O) {
     constexpr index tile = key_value_cache<S>::tile;
     const index head_dim = q.cols, begin = first_seen(position, cache.span()), end = position + 1;
     const index first_tile = begin / tile, origin = first_tile * tile;
     for (index t = first_tile; t * tile < end; ++t)
-        scores_of_queries<H>(q, cache.key_tile(t).middle_rows(head * head_dim, head_dim), scale,
-                             P.middle_cols(t * tile - origin, tile));
+        scores_of_queries<H, Register>(q, cache.key_tile(t).middle_rows(head * head_dim, head_dim), scale,
+                                       P.middle_cols(t * tile - origin, tile));
     for (index h = 0; h < H; ++h)
         softmax_rows(position - begin, index{0}, P.block(h, begin - origin, 1, end - begin));
     for (index from = begin; from < end;) {
         const auto V = cache.values(from, end).middle_cols(head * head_dim, head_dim);
-        weighted_values<H>(matrix_view<const S>(P.middle_cols(from - origin, V.rows)), V, from != begin, O);
+        weighted_values<H, Register>(matrix_view<const S>(P.middle_cols(from - origin, V.rows)), V, from != begin, O);
         from += V.rows;
     }
 }
@@ -188,20 +188,23 @@ void cached_attention(const B& b, index head_dim, double scale, matrix_view<cons
     constexpr double serial_work = 5e5;  // multiply-adds that are not worth a second thread
     const index seen = cache.span() == 0 ? cache.length() : std::min(cache.length(), cache.span());
     const bool few = 2.0 * static_cast<double>(Q.size() * seen) < serial_work;
-    subbit::vectorized_for(b, tasks, few ? tasks : 1, [&](index begin, index end) {
+    b.parallel_for(tasks, few ? tasks : 1, [&](index begin, index end) {
         struct probabilities;
         S* const p = subbit::thread_scratch<probabilities>().template reserve<S>(together * cache.held());
-        for (index task = begin; task < end; ++task) {
-            const index token = task / parts, part = task % parts, head = part % kv_heads;
-            const index first = part / kv_heads * together, count = std::min(together, group - first);
-            const index position = cache.length() - Q.rows + token, column = (head * group + first) * head_dim;
-            const matrix_view<const S> q(&Q(token, column), count, head_dim);
-            const matrix_view<S> P(p, count, cache.held()), o(&O(token, column), count, head_dim);
-            if (count == 4) detail::attend<4>(q, static_cast<S>(scale), head, cache, position, P, o);
-            if (count == 3) detail::attend<3>(q, static_cast<S>(scale), head, cache, position, P, o);
-            if (count == 2) detail::attend<2>(q, static_cast<S>(scale), head, cache, position, P, o);
-            if (count == 1) detail::attend<1>(q, static_cast<S>(scale), head, cache, position, P, o);
-        }
+        subbit::vectorized(b, [&](auto registers) {
+            constexpr index R = decltype(registers)::value;
+            for (index task = begin; task < end; ++task) {
+                const index token = task / parts, part = task % parts, head = part % kv_heads;
+                const index first = part / kv_heads * together, count = std::min(together, group - first);
+                const index position = cache.length() - Q.rows + token, column = (head * group + first) * head_dim;
+                const matrix_view<const S> q(&Q(token, column), count, head_dim);
+                const matrix_view<S> P(p, count, cache.held()), o(&O(token, column), count, head_dim);
+                if (count == 4) detail::attend<4, R>(q, static_cast<S>(scale), head, cache, position, P, o);
+                if (count == 3) detail::attend<3, R>(q, static_cast<S>(scale), head, cache, position, P, o);
+                if (count == 2) detail::attend<2, R>(q, static_cast<S>(scale), head, cache, position, P, o);
+                if (count == 1) detail::attend<1, R>(q, static_cast<S>(scale), head, cache, position, P, o);
+            }
+        });
     });
 }
 

@@ -220,4 +220,9 @@ perplexity_result perplexity(const B& b, const model_directory& model,
     return result;
 }
 
+// In evaluation.cpp.
+extern template perplexity_result perplexity<float>(const subbit::cpu&, const model_directory&,
+                                                    std::span<const std::vector<std::int32_t>>, subbit::progress&,
+                                                    const model_rounding&, const subbit::communicator&);
+
 }  // namespace llama

@@ -9,6 +9,7 @@
 #include "model/stored_layer.hpp"
 #include "tokenizer/tokenizer.hpp"
 
+#include <subbit/backend/cpu.hpp>
 #include <subbit/backend/cpu/scratch.hpp>
 #include <subbit/backend/ops/rows.hpp>
 #include <subbit/backend/reference.hpp>
@@ -87,16 +88,7 @@ class model_directory {
     tokenizer load_tokenizer() const { return tokenizer(path_ / "tokenizer.json"); }
 
     /// The small files that other programs expect in the folder: tokenizer, generation settings, chat template.
-    std::vector<std::filesystem::path> companions() const {
-        std::vector<std::filesystem::path> files;
-        for (const auto& entry : std::filesystem::directory_iterator(path_)) {
-            const std::string name = entry.path().filename().string();
-            for (const char* start : {"tokenizer", "generation_config", "special_tokens", "added_tokens",
-                                      "chat_template", "vocab", "merges"})
-                if (entry.is_regular_file() && name.starts_with(start)) files.push_back(entry.path());
-        }
-        return files;
-    }
+    std::vector<std::filesystem::path> companions() const;
 
     /// The tokens that end a text, as config.json and, if it is there, generation_config.json say.
     std::set<std::int32_t> end_tokens() const;
@@ -104,18 +96,9 @@ class model_directory {
     std::set<std::int32_t> end_tokens(const tokenizer& words) const;
 
     /// True if a block has a compressed layer.
-    bool is_packed(index block) const {
-        const auto& linears = config_.block(block).linears;
-        return std::any_of(linears.begin(), linears.end(), [&](const linear_spec& linear) {
-            return holds_compressed_layer(tensors_, block_prefix(block) + linear.name);
-        });
-    }
+    bool is_packed(index block) const;
     /// True if any block has one.
-    bool is_packed() const {
-        for (index l = 0; l < config_.num_hidden_layers; ++l)
-            if (is_packed(l)) return true;
-        return false;
-    }
+    bool is_packed() const;
 
     /// Embedding and head rounded as a table of that format would hold them.
     template <class S>
@@ -146,15 +129,7 @@ class model_directory {
 
     /// The embedding of one token, as a table of that format would hold it, read from the file; value_error for an id
     /// outside the vocabulary.
-    void read_embedding(std::int32_t id, row_format format, std::span<float> values) const {
-        require_token(id, config_.vocab_size);
-        const std::string& name = config_.embedding_name;
-        tensors_.expect_shape(name, {config_.vocab_size, config_.hidden_size});
-        row_table one(format, 1, config_.hidden_size);
-        tensors_.read_row(name, id, values);
-        set_finite_row(name, one, 0, values);
-        one.read_embedding(0, config_.embedding_scale, values);
-    }
+    void read_embedding(std::int32_t id, row_format format, std::span<float> values) const;
 
     /// The block refers to `context`, which must outlive it.
     template <class S>
@@ -210,16 +185,7 @@ class model_directory {
     }
 
     /// Asks the system to load a block that will be needed soon, if there is one of that number.
-    void prefetch(index block) const {
-        if (block >= config_.num_hidden_layers) return;
-        for (const auto& spec : config_.block(block).linears) {
-            const std::string name = block_prefix(block) + spec.name;
-            auto names = subbit::packed_layer_tensors(tensors_, name);
-            if (names.empty()) names = {block_prefix(block) + spec.stored_name() + ".weight"};
-            for (const auto& tensor : names)
-                if (tensors_.contains(tensor)) tensors_.prefetch(tensor);
-        }
-    }
+    void prefetch(index block) const;
 
     /// One linear layer of a block on the host, dense or compressed.
     template <class S>
@@ -251,16 +217,7 @@ class model_directory {
         return table;
     }
 
-    void set_finite_row(const std::string& name, row_table& table, index i, std::span<const float> row) const {
-        const float* const values = row.data();
-        const index n = std::ssize(row);
-        int wrong = 0;
-#pragma omp simd reduction(| : wrong)
-        for (index c = 0; c < n; ++c)
-            wrong |= subbit::is_finite(values[c]) ? 0 : 1;
-        if (wrong != 0) fail_not_finite(name);
-        table.set_row(i, row);
-    }
+    void set_finite_row(const std::string& name, row_table& table, index i, std::span<const float> row) const;
 
     template <class S>
     matrix<S> load_rounded(const std::string& name, row_format format) const {
@@ -284,10 +241,7 @@ class model_directory {
         if ((values.array() * 0).sum() == 0) return values;  // 0 times what is not finite is a NaN
         fail_not_finite(name);
     }
-    [[noreturn]] void fail_not_finite(const std::string& name) const {
-        throw subbit::value_error("tensor \"" + name + "\" (" + subbit::shape_text(tensors_.info(name).shape) +
-                                  ") has entries that are not finite");
-    }
+    [[noreturn]] void fail_not_finite(const std::string& name) const;
 
     template <class S>
     vector<S> norm(const std::string& name, index size) const {
@@ -296,13 +250,7 @@ class model_directory {
     }
 
     /// shape_error or format_error where a compressed layer is not what config.json says.
-    void require_described(const std::string& prefix, const linear_spec& spec, index rows, index cols) const {
-        const std::string name = prefix + spec.name;
-        subbit::require_shape(name.c_str(), rows, cols, spec.shape.rows, spec.shape.cols);
-        if (tensors_.contains(name + ".bias") != spec.bias)
-            throw subbit::format_error("tensor \"" + name + ".bias\" is " + (spec.bias ? "missing" : "there") +
-                                       ", which is not what config.json says of the layer");
-    }
+    void require_described(const std::string& prefix, const linear_spec& spec, index rows, index cols) const;
 
     template <class S>
     linear_layer<S> load_layer(const std::string& prefix, const linear_spec& spec) const {
@@ -331,5 +279,14 @@ class model_directory {
     model_config config_;
     subbit::safetensors_reader tensors_;
 };
+
+// What a processor runs is compiled once, in model_directory.cpp.
+extern template block<float> model_directory::load_block(const subbit::cpu&, index, block_context<float>&) const;
+extern template block<float> model_directory::load_block(const subbit::cpu&, index, block_context<float>&,
+                                                         subbit::streaming_arena&) const;
+extern template row_table model_directory::load_embedding(const subbit::cpu&, row_format) const;
+extern template row_table model_directory::load_head(const subbit::cpu&, row_format) const;
+extern template outer_layers<float> model_directory::load_outer_layers(row_format) const;
+extern template linear_layer<float> model_directory::load_linear(index, const linear_spec&) const;
 
 }  // namespace llama

@@ -129,4 +129,6 @@ class batch_sampler {
     vector<float> inverse_rms_;
 };
 
+extern template class batch_sampler<subbit::cpu>;  // in batch_sampler.cpp
+
 }  // namespace llama

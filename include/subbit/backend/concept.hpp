@@ -9,6 +9,7 @@
 #include <subbit/core/matrix.hpp>
 
 #include <concepts>
+#include <type_traits>
 
 namespace subbit {
 
@@ -51,13 +52,33 @@ inline constexpr index rows_at_once = host_backend<B> ? 512 : 4096;
 template <class B>
 concept device_backend = backend<B> && !host_backend<B>;
 
-/// Calls f(), with its loops vectorized for the machine if the backend can do that.
+/// The bytes of a vector register.
+template <index Bytes>
+using register_size = std::integral_constant<index, Bytes>;
+
+namespace detail {
+
+/// The registers of the instructions for which the compiler compiles the file.
+using compiled_registers = register_size<__BIGGEST_ALIGNMENT__>;
+
+template <class Registers, class F>
+[[gnu::always_inline]] inline void call_vectorized(Registers registers, F& f) {
+    if constexpr (std::invocable<F&, Registers>)
+        f(registers);
+    else
+        f();
+}
+
+}  // namespace detail
+
+/// Calls f(), with its loops vectorized for the machine if the backend can do that. An f that keeps vectors in
+/// registers itself takes their size: f(register_size<N>{}).
 template <host_backend B, class F>
 void vectorized(const B& b, F&& f) {
     if constexpr (requires { b.vectorized(f); })
         b.vectorized(f);
     else
-        f();
+        detail::call_vectorized(detail::compiled_registers{}, f);
 }
 
 /// parallel_for whose body is a plain loop for the compiler to vectorize; it must not call another operation.

@@ -72,7 +72,7 @@ class cpu {
         exec().for_chunks(n, grain, std::forward<F>(f));
     }
 
-    /// Calls f(), whose loops the compiler vectorizes for the backend's instruction set.
+    /// Calls f(), or f(register_size<N>{}), whose loops the compiler vectorizes for the backend's instruction set.
     template <class F>
     void vectorized(F&& f) const {
 #if SUBBIT_X86

@@ -1,8 +1,9 @@
 // Sixteen floats or eight doubles side by side, in the compilers' vector extension: a sum over lanes has one order on
 // every instruction set, and needs no -ffast-math to be vectorized.
 //
-// The 64 bytes are parts of a register each: compilers keep a vector that is wider than a register in memory. AVX-512
-// runs on half registers too, which costs it little where the numbers come from memory.
+// The 64 bytes are parts of a register each: compilers keep a vector that is wider than a register in memory. Where
+// nobody says how wide a register is, AVX-512 runs on half registers, which costs little if the numbers come from
+// memory.
 #pragma once
 
 #include <subbit/backend/cpu/isa.hpp>
@@ -16,13 +17,13 @@ namespace subbit {
 
 namespace detail {
 
-inline constexpr index lane_register = SUBBIT_ARM ? 16 : 32;  // bytes
+inline constexpr index common_register = SUBBIT_ARM ? 16 : 32;  // bytes
 
 /// `Bytes` of numbers, as two halves down to a register. Whatever `n` counts are the numbers from here on, maybe none.
-template <class S, index Bytes>
+template <class S, index Bytes, index Register>
 struct lane_part {
     static constexpr index count = Bytes / static_cast<index>(sizeof(S)), half = count / 2;
-    lane_part<S, Bytes / 2> low, high;
+    lane_part<S, Bytes / 2, Register> low, high;
 
     [[gnu::always_inline]] void load(const S* p) {
         low.load(p);
@@ -81,13 +82,13 @@ struct lane_part {
 };
 
 /// A register.
-template <class S>
-struct lane_part<S, lane_register> {
-    static constexpr index count = lane_register / static_cast<index>(sizeof(S));
-    typedef S pack __attribute__((vector_size(lane_register)));
+template <class S, index Register>
+struct lane_part<S, Register, Register> {
+    static constexpr index count = Register / static_cast<index>(sizeof(S));
+    typedef S pack __attribute__((vector_size(Register)));
     pack v;
 
-    [[gnu::always_inline]] void load(const S* p) { std::memcpy(&v, p, lane_register); }
+    [[gnu::always_inline]] void load(const S* p) { std::memcpy(&v, p, Register); }
     [[gnu::always_inline]] void load_first(const S* p, index n) {
         v = pack{};
         std::memcpy(&v, p, bytes_of<S>(n));
@@ -99,7 +100,7 @@ struct lane_part<S, lane_register> {
         std::memcpy(&x, p, bytes_of<T>(n));
         v = __builtin_convertvector(x, pack);
     }
-    [[gnu::always_inline]] void store(S* p) const { std::memcpy(p, &v, lane_register); }
+    [[gnu::always_inline]] void store(S* p) const { std::memcpy(p, &v, Register); }
     [[gnu::always_inline]] void store_first(S* p, index n) const { std::memcpy(p, &v, bytes_of<S>(n)); }
     [[gnu::always_inline]] void add(const lane_part& x) { v += x.v; }
     [[gnu::always_inline]] void subtract(const lane_part& x) { v -= x.v; }
@@ -110,8 +111,8 @@ struct lane_part<S, lane_register> {
     [[gnu::always_inline]] void make_absolute() { v = v < 0 ? -v : v; }
     [[gnu::always_inline]] bool any_negative() const {
         const auto negative = v < 0;
-        std::uint64_t words[lane_register / 8], any = 0;
-        std::memcpy(words, &negative, lane_register);
+        std::uint64_t words[Register / 8], any = 0;
+        std::memcpy(words, &negative, Register);
         for (const std::uint64_t word : words)
             any |= word;
         return any != 0;
@@ -131,10 +132,11 @@ struct lane_part<S, lane_register> {
 
 }  // namespace detail
 
-/// 64 bytes of S. It is never passed by value: without AVX that would have another calling convention.
-template <class S>
-struct lanes : detail::lane_part<S, 64> {
-    using part = detail::lane_part<S, 64>;
+/// 64 bytes of S in registers of `Register` bytes, on which no result depends. It is never passed by value: without AVX
+/// that would have another calling convention.
+template <class S, index Register = detail::common_register>
+struct lanes : detail::lane_part<S, 64, Register> {
+    using part = detail::lane_part<S, 64, Register>;
     using part::count;
     using part::load;
     using part::store;

@@ -3,27 +3,28 @@
 // instruction set.
 #pragma once
 
+#include <subbit/backend/concept.hpp>
 #include <subbit/backend/cpu/isa.hpp>
 
 namespace subbit::cpu_kernels {
 
 template <class F>
 [[gnu::flatten]] inline void run_loop(portable_arch, F& f) {
-    f();
+    detail::call_vectorized(detail::compiled_registers{}, f);
 }
 /// NEON is what every compiler assumes of 64-bit ARM.
 template <class F>
 [[gnu::flatten]] inline void run_loop(neon_arch, F& f) {
-    f();
+    detail::call_vectorized(register_size<16>{}, f);
 }
 #if SUBBIT_X86
 template <class F>
 [[gnu::flatten]] SUBBIT_AVX2 inline void run_loop(avx2_arch, F& f) {
-    f();
+    detail::call_vectorized(register_size<32>{}, f);
 }
 template <class F>
 [[gnu::flatten]] SUBBIT_AVX512 inline void run_loop(avx512_arch, F& f) {
-    f();
+    detail::call_vectorized(register_size<64>{}, f);
 }
 #endif
 

@@ -1,0 +1,7 @@
+#include "generate/running_model.hpp"
+
+namespace llama {
+
+template class running_model<subbit::cpu>;
+
+}  // namespace llama
