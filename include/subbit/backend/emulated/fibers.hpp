@@ -99,6 +99,7 @@ class fiber_group {
         std::unique_ptr<std::byte[]> stack{new std::byte[stack_bytes]};
         const barrier* waits_for = nullptr;
         std::uint64_t generation = 0;
+        bool idle = false;  // at the end of run_threads()
     };
 
     fiber& at(std::size_t i) {
@@ -108,7 +109,7 @@ class fiber_group {
 
     void resume(fiber& f) {
         current_ = &f;
-        if (f.waits_for == nullptr) start(f);
+        if (f.waits_for == nullptr && !f.idle) start(f);
         switch_to(scheduler_, f, &f);
     }
 
@@ -132,16 +133,21 @@ class fiber_group {
         reinterpret_cast<fiber_group*>(static_cast<std::uintptr_t>(self))->run_threads();
     }
 
+    /// Those of one block after the other: a context is made once, for system calls are what it costs.
     void run_threads() {
         finish_switch();
         fiber& self = *current_;
-        try {
-            while (next_ < count_)
-                (*body_)(next_++);
-        } catch (...) {
-            failure_ = std::current_exception();
+        while (true) {
+            self.idle = false;
+            try {
+                while (next_ < count_)
+                    (*body_)(next_++);
+            } catch (...) {
+                failure_ = std::current_exception();
+            }
+            self.idle = true;
+            switch_to(self, scheduler_, nullptr);
         }
-        switch_to(self, scheduler_, nullptr);
     }
 
     /// Leaves `from` and goes on with `to`, the context of fiber `f` or, where that is null, the scheduler's.

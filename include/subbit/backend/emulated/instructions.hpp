@@ -60,10 +60,13 @@ class warpgroup_product {
         constexpr bool is_float = std::is_same_v<Sum, float>;
         using sign = std::conditional_t<is_float, bf16, std::uint8_t>;
         using number = std::conditional_t<is_float, bf16, std::int8_t>;
-        for (int column = 0; column < Columns; ++column) {
-            const auto x = to_numbers<number, Sum>(column_at(column));
-            for (int row = 0; row < 64; ++row) {
-                const auto a = to_numbers<sign, Sum>(rows_[static_cast<std::size_t>(row)]);
+        std::array<decltype(to_numbers<number, Sum>(column_at(0))), Columns> X;
+        for (int column = 0; column < Columns; ++column)
+            X[static_cast<std::size_t>(column)] = to_numbers<number, Sum>(column_at(column));
+        for (int row = 0; row < 64; ++row) {
+            const auto a = to_numbers<sign, Sum>(rows_[static_cast<std::size_t>(row)]);
+            for (int column = 0; column < Columns; ++column) {
+                const auto& x = X[static_cast<std::size_t>(column)];
                 Sum sum = 0;
                 for (std::size_t k = 0; k < x.size(); ++k)
                     sum += a[k] * x[k];
