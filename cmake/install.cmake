@@ -21,7 +21,7 @@ install(FILES LICENSE DESTINATION ${subbit_doc_dir})
 
 # The conformance suite, for the tests of a backend of one's own: what subbit::conformance gives the path of.
 install(DIRECTORY tests/conformance DESTINATION ${subbit_conformance_dir} FILES_MATCHING PATTERN "*.hpp")
-install(FILES tests/support/int8_bound.hpp DESTINATION ${subbit_conformance_dir}/support)
+install(FILES tests/support/int8_bound.hpp tests/support/product.hpp DESTINATION ${subbit_conformance_dir}/support)
 install(TARGETS subbit_conformance EXPORT subbit)
 
 install(TARGETS subbit_compiled EXPORT subbit_compiled

@@ -15,7 +15,6 @@
 
 #include <array>
 #include <cstddef>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -36,31 +35,29 @@ void check_overloads(const std::vector<std::string>& expected) {
     }
 }
 
-/// Runs every check on `backend` in the scalar type S; `expected` names the operations that it has versions of. Rows
-/// and columns are of every pair of `sizes`.
+/// Runs every check on `backend` in the scalar type S; `expected` names the operations that it has versions of.
 template <class S, class B>
-void check_backend(const B& backend, const std::vector<std::string>& expected = {},
-                   std::span<const index> sizes = conformance_sizes) {
+void check_backend(const B& backend, const std::vector<std::string>& expected = {}) {
     static_assert(subbit::backend<B, S>);
     if constexpr (host_backend<B>) check_overloads<S, B>(expected);
     const entry_conformance<S, B> entries(backend);
     const factor_conformance<S, B> factors(backend);
     const layer_conformance<S, B> layers(backend);
     const train_conformance<S, B> training(backend);
-    const std::size_t count = sizes.size();
+    const std::size_t count = conformance_sizes.size();
     for (std::size_t i = 0; i < count; ++i) {
-        const index m = sizes[i];
+        const index m = conformance_sizes[i];
         CAPTURE(m);
         entries.check(m);
         for (std::size_t j = 0; j < count; ++j) {
-            const index n = sizes[j];
+            const index n = conformance_sizes[j];
             CAPTURE(n);
             entries.check(m, n);
             factors.check(m, n);
             layers.check(m, n);
             training.check(m, n);
             // Two Latin squares: every pair of sizes meets in every pair of the three places.
-            for (const index k : {sizes[(i + j) % count], sizes[(i + j + 3) % count]}) {
+            for (const index k : {conformance_sizes[(i + j) % count], conformance_sizes[(i + j + 3) % count]}) {
                 CAPTURE(k);
                 factors.check(m, k, n);
                 layers.check(m, k, n);

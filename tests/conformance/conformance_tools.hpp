@@ -1,6 +1,8 @@
 // What the conformance checks share: operands, the way to the backend's memory and back, and comparisons.
 #pragma once
 
+#include "support/product.hpp"
+
 #include <subbit/backend/ops/dense.hpp>
 #include <subbit/backend/ops/memory.hpp>
 #include <subbit/backend/ops/paths.hpp>
@@ -26,20 +28,6 @@ inline void check_numbers_within(const char* operation, const matrix<double>& go
     for (index i = 0; i < got.size(); ++i)
         wrong += std::abs(got.data()[i] - expected.data()[i]) <= bound.data()[i] ? 0 : 1;
     CHECK(wrong == 0);
-}
-
-/// A X
-inline matrix<double> product(const matrix<double>& A, const matrix<double>& X) {
-    matrix<double> sums = matrix<double>::Zero(A.rows(), X.cols());
-    for (index i = 0; i < A.rows(); ++i)
-        for (index k = 0; k < A.cols(); ++k) {
-            const double a = A(i, k);
-            const double* const x = X.data() + k * X.cols();
-            double* const sum = sums.data() + i * X.cols();
-            for (index j = 0; j < X.cols(); ++j)
-                sum[j] += a * x[j];
-        }
-    return sums;
 }
 
 template <class S, class B>

@@ -2,6 +2,7 @@
 #include "program.hpp"
 #include "tiny_model.hpp"
 
+#include "../support/sanitized.hpp"
 #include "../support/temporary_directory.hpp"
 
 #include <subbit/core/random.hpp>
@@ -18,11 +19,7 @@ namespace fs = std::filesystem;
 namespace {
 
 // The sanitizers look at the way of the bits, not at the bits: there some runs stand for all.
-#if defined(__has_feature)
-constexpr bool sanitized = __has_feature(address_sanitizer);
-#else
-constexpr bool sanitized = false;
-#endif
+constexpr bool one_of_many = subbit::testing::is_sanitized;
 
 struct tiny_job {
     temporary_directory folder;
@@ -83,7 +80,7 @@ TEST_CASE("killed at any moment: the tuned recipe, latents distilled") {
         1, "distillation.safetensors");
 }
 
-TEST_CASE("killed at any moment: the paper's recipe" * doctest::skip(sanitized)) {
+TEST_CASE("killed at any moment: the paper's recipe" * doctest::skip(one_of_many)) {
     check_killed_runs(tiny_job({"--recipe", "paper", "--granularity", "8", "--minimum-rank", "8", "--weight-epochs",
                                 "1", "--distill-epochs", "10", "--threads", "1"}),
                       2);
@@ -120,7 +117,7 @@ TEST_CASE("killed at any moment: measured ranks, 8-bit scales, a text that the o
           contents_of(job.folder / "undisturbed" / "model.safetensors"));
 }
 
-TEST_CASE("residual paths: the number of threads changes no bit, the coupling does" * doctest::skip(sanitized)) {
+TEST_CASE("residual paths: the number of threads changes no bit, the coupling does" * doctest::skip(one_of_many)) {
     const tiny_job job({"--method", "rabit", "--distill-epochs", "2"});
     const auto run = [&](const char* name, const std::vector<std::string>& options) {
         REQUIRE(job.run(job.folder / name, options).status == 0);
@@ -135,7 +132,7 @@ TEST_CASE("residual paths: the number of threads changes no bit, the coupling do
     CHECK(run("plain", {"--precondition", "0"}) != coupled);
 }
 
-TEST_CASE("the number of threads changes no bit" * doctest::skip(sanitized)) {
+TEST_CASE("the number of threads changes no bit" * doctest::skip(one_of_many)) {
     const tiny_job job({"--distill-epochs", "2", "--distill-latent-rate", "0.003", "--distill-windows", "3",
                         "--distill-window-tokens", "70"});
     REQUIRE(job.run(job.folder / "one", {"--threads", "1"}).status == 0);

@@ -31,10 +31,12 @@ TEST_CASE("SmolLM2's perplexity is that of the usual implementation" * doctest::
     const auto tokens = directory.load_tokenizer().encode_file(texts / "wikitext2_test_part1.txt");
     const subbit::cpu backend;
     subbit::progress quiet;
-    // Long windows, for the sake of their positions; bench/RESULTS.md has those of 512 tokens.
-    const auto windows = llama::split_windows(tokens, 2048, 8);
-    const auto result = llama::perplexity<float>(backend, directory, windows, quiet);
-    CHECK(result.perplexity == doctest::Approx(19.130).epsilon(0.002));
+    const auto perplexity = [&](llama::index context, llama::index windows) {
+        return llama::perplexity<float>(backend, directory, llama::split_windows(tokens, context, windows), quiet)
+            .perplexity;
+    };
+    CHECK(perplexity(512, 32) == doctest::Approx(28.816).epsilon(0.002));
+    CHECK(perplexity(2048, 8) == doctest::Approx(19.130).epsilon(0.002));
 
     // The most likely continuation of the first 64 tokens.
     const std::vector<std::int32_t> expected = {436, 39938, 281, 216, 34,   32,  32,   33,   1673, 909,   553,

@@ -2,6 +2,8 @@
 #include "demo_folder.hpp"
 #include "program_checks.hpp"
 
+#include "../support/sanitized.hpp"
+
 #include "compress/output_folder.hpp"
 #include "compress/run_folder.hpp"
 
@@ -36,18 +38,6 @@ bool is_message(std::string_view line, std::string_view message) {
         if (is_message(line.substr(skipped), message)) return true;
     return false;
 }
-
-// The address sanitizer takes terabytes of addresses, so nothing can be limited under it.
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define LLAMA_TEST_SANITIZED 1
-#endif
-#endif
-#if defined(LLAMA_TEST_SANITIZED) || defined(__SANITIZE_ADDRESS__)
-constexpr bool is_sanitized = true;
-#else
-constexpr bool is_sanitized = false;
-#endif
 
 /// The program with a limit on one of its resources.
 outcome run_limited(const demo_folder& demo, const std::vector<std::string>& words, __rlimit_resource resource,
@@ -238,7 +228,8 @@ TEST_CASE("each message of the page on troubles is one that the program says") {
     CHECK(messages.size() >= 25);
     for (const auto& message : messages) {
         CAPTURE(message);
-        if (is_sanitized && message.ends_with("not enough memory")) continue;
+        // The address sanitizer takes terabytes of addresses, so nothing can be limited under it.
+        if (subbit::testing::is_sanitized && message.ends_with("not enough memory")) continue;
         const auto found = std::find_if(known.begin(), known.end(), [&](const provocation& p) {
             return message.find(p.part) != std::string::npos;
         });

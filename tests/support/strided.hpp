@@ -1,6 +1,8 @@
 // Seeded operands of every memory layout, and the backends of this machine, for the kernel tests.
 #pragma once
 
+#include "product.hpp"
+
 #include <subbit/backend/cpu.hpp>
 #include <subbit/core/half.hpp>
 
@@ -78,13 +80,6 @@ inline std::vector<cpu> product_cpus(isa instructions, int threads = 1) {
             list.emplace_back(cpu_options{
                 .threads = threads, .instructions = instructions, .products = precision::bf16, .bf16 = method});
     return list;
-}
-
-/// A B by the reference backend, whose products are compiled once and optimized in every build.
-inline matrix<double> product(const matrix<double>& A, const matrix<double>& B) {
-    matrix<double> C(A.rows(), B.cols());
-    gemm(reference<double>(), A, B, C);
-    return C;
 }
 
 /// ||A - B||_F / (||B||_F + tiny).
