@@ -56,9 +56,10 @@ TEST_CASE("norms on a GPU, with and without an offset of the weights, for few ro
     struct sizes {
         index rows, cols;
     };
-    for (const auto& [rows, cols] :
+    for (const sizes& shape :
          {sizes{1, 1}, {31, 1}, {1, 15}, {31, 15}, {1, 33}, {31, 33}, {1, 130}, {31, 130}, {999, 16}})
         for (const double offset : {0.0, 1.0}) {
+            const index rows = shape.rows, cols = shape.cols;
             CAPTURE(rows);
             CAPTURE(cols);
             const norm_rule rule{1e-2, offset};

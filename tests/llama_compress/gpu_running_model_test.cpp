@@ -131,8 +131,8 @@ TEST_CASE("the GPU's running model gives the host's scores for every family, bey
             running_model host(cpu_backend, model, 300, {.head = row_format::f32, .packed = {}});
             gpu_running_model<subbit::emulated_device> device(gpu_backend, model, 300, row_format::f32);
             std::int32_t next = 5;
-            for (const std::size_t piece : {5, 1, 1, 3, 251, 1, 1, 30, 1, 1}) {
-                std::vector<std::int32_t> tokens(piece);
+            for (const index piece : {5, 1, 1, 3, 251, 1, 1, 30, 1, 1}) {
+                std::vector<std::int32_t> tokens(static_cast<std::size_t>(piece));
                 for (auto& token : tokens)
                     token = next = (next * 7 + 3) % 256;
                 const auto expected = host.next_scores(tokens), got = device.next_scores(tokens);

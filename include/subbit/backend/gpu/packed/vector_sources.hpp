@@ -166,7 +166,7 @@ struct scaled_vectors : entry_scale {
           row_stride(X.row_stride),
           col_stride(X.col_stride),
           in_fours(X.col_stride == 1 && X.cols % 4 == 0 && holds_fours(X.data) &&
-                   (X.rows == 1 || X.row_stride % (alignof(four<In>) / sizeof(In)) == 0)) {}
+                   (X.rows == 1 || X.row_stride % static_cast<index>(alignof(four<In>) / sizeof(In)) == 0)) {}
 
     template <int Halves, class Block, class At>
     SUBBIT_KERNEL warp_planes<tiles, Halves> load(Block& block, int t, const factors<Halves>& f, At at) const {
