@@ -60,17 +60,28 @@ TEST_CASE("a seed gives the same texts, however many there are and whatever the 
     CHECK(without == std::vector<std::size_t>{256});
     const subbit::cpu one({.threads = 1});
     batch_sampler<subbit::cpu> wide(two_threads, model, 25, without), narrow(one, model, 25, without);
-    const window_list many(40, {'q'});
+    const window_list many(140, {'q'});  // in two groups
     const auto texts = wide.run(many, {.temperature = 1}, 5);
     CHECK(narrow.run({many.begin(), many.begin() + 3}, {.temperature = 1}, 5) ==
           window_list(texts.begin(), texts.begin() + 3));
     CHECK(texts[0] != texts[1]);
-    CHECK(texts[1] != texts[33]);
+    CHECK(texts[1] != texts[129]);
     CHECK(wide.run(many, {.temperature = 1}, 6) != texts);
     for (const auto& text : texts) {
         CHECK(text.size() == 25);
         CHECK(std::ranges::find(text, 256) == text.end());
     }
+}
+
+TEST_CASE("texts are continued together as far as their keys and values have room") {
+    model_config shape;  // SmolLM2-135M's
+    shape.num_hidden_layers = 30;
+    shape.num_key_value_heads = 3;
+    shape.head_dim = 64;
+    shape.blocks.resize(30);
+    CHECK(texts_at_once(shape, 512) == 91);
+    CHECK(texts_at_once(shape, 64) == 128);
+    CHECK(texts_at_once(shape, 8192) == 16);
 }
 
 TEST_CASE("sample writes a text that compress can distill on") {

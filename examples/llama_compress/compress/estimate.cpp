@@ -39,6 +39,7 @@ struct job_sizes {
     double attention;    // operations of a block's attention for one token, forward
     double distillation_attention;
     double factorization_step = 0;
+    double texts_at_once;  // that the original writes
 
     job_sizes(const model_config& c, const compress_options& o, const std::vector<index>& ranks,
               subbit::unit_range range)
@@ -49,7 +50,8 @@ struct job_sizes {
           window(static_cast<double>(o.window_tokens)),
           distillation_window(static_cast<double>(o.distillation_length())),
           attention(2 * window * static_cast<double>(c.num_attention_heads * c.head_dim)),
-          distillation_attention(attention * distillation_window / window) {
+          distillation_attention(attention * distillation_window / window),
+          texts_at_once(static_cast<double>(llama::texts_at_once(c, o.distillation_length()))) {
         for (const auto& linear : c.block(0).linears) {
             const auto shape = linear.shape;
             const auto m = static_cast<double>(shape.rows), n = static_cast<double>(shape.cols);
@@ -80,7 +82,6 @@ std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o
     constexpr double forward_share = 0.7, tuning_share = 0.8, solver_share = 0.8;
     constexpr double adam_bytes = 40, memory_rate = 8e9;  // a step reads and writes a latent's moments, gradient, bits
     constexpr double refine_iterations = 25;              // what refits and bit descent cost, in iterations
-    constexpr auto texts_at_once = static_cast<double>(batch_sampler<subbit::cpu>::most_at_once);
     const double tokens = static_cast<double>(o.windows) * s.window;
     const double forward = rate * forward_share, tuning = rate * tuning_share;
     const auto passes = [](std::int64_t epochs) { return static_cast<double>(epochs); };
@@ -107,9 +108,9 @@ std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o
     }
     if (o.samples_text()) {
         // A step reads all weights for as many texts as go together.
-        const double steps = std::ceil(passes(o.distillation_windows()) / texts_at_once) * s.distillation_window;
+        const double steps = std::ceil(passes(o.distillation_windows()) / s.texts_at_once) * s.distillation_window;
         const double weights = s.blocks * s.dense + s.hidden * s.vocabulary;
-        plan.push_back({"sample", steps * (4 * weights / memory_rate + 2 * texts_at_once * weights / forward), -1});
+        plan.push_back({"sample", steps * (4 * weights / memory_rate + 2 * s.texts_at_once * weights / forward), -1});
     }
     const double iterations = o.iterations + (o.refine ? refine_iterations : 0);
     const double steps = passes(o.windows) / static_cast<double>(o.batch);
@@ -215,8 +216,7 @@ double peak_memory(const job_sizes& s, const model_config& c, const compress_opt
                   (o.distill_hidden_weight > 0 ? s.blocks * (s.dense + s.distillation_window * s.hidden) * 4 : 0)
             : 0;
     const double calibration = outer + static_cast<double>(calibration_bytes) + s.dense * 4 + tapes + head_chunks;
-    const double texts = std::min(static_cast<double>(o.distillation_windows()),
-                                  static_cast<double>(batch_sampler<subbit::cpu>::most_at_once));
+    const double texts = std::min(static_cast<double>(o.distillation_windows()), s.texts_at_once);
     const double sampling =
         o.samples_text()
             ? outer + texts * s.vocabulary * 4 +

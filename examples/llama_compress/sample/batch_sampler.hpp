@@ -24,12 +24,22 @@ inline std::vector<std::size_t> ids_not_to_sample(const model_directory& model, 
     return {without.begin(), without.end()};
 }
 
+/// Texts of `length` tokens that are continued at once: 16 to 128, as many as have their keys and values in 2 GiB. The
+/// more they are, the more seldom the weights are read.
+inline std::size_t texts_at_once(const model_config& config, index length) {
+    constexpr index bytes_of_all = index{1} << 31;
+    index bytes_of_one = 0;
+    for (index l = 0; l < config.num_hidden_layers; ++l) {
+        const index span = config.block(l).attention.span;
+        const index held = span == 0 ? length : std::min(span, length);
+        bytes_of_one += 2 * held * config.key_width() * static_cast<index>(sizeof(float));
+    }
+    return static_cast<std::size_t>(std::clamp<index>(bytes_of_all / bytes_of_one, 16, 128));
+}
+
 template <subbit::host_backend B>
 class batch_sampler {
   public:
-    /// Texts at once: more of them cost memory for keys and values, and bring little once products are large.
-    static constexpr std::size_t most_at_once = 32;
-
     /// Texts of `length` tokens. Reads the whole model.
     batch_sampler(const B& b, const model_directory& model, index length, std::vector<std::size_t> without)
         : b_(b),
@@ -55,9 +65,10 @@ class batch_sampler {
         for (auto& text : texts)
             text.resize(std::min(text.size(), static_cast<std::size_t>(length_)));
         std::size_t done = 0;
-        const std::size_t groups = (texts.size() + most_at_once - 1) / most_at_once;
-        for (std::size_t first = 0; first < texts.size(); first += most_at_once) {
-            const auto group = std::span(texts).subspan(first, std::min(most_at_once, texts.size() - first));
+        const std::size_t at_once = texts_at_once(config_, length_);
+        const std::size_t groups = (texts.size() + at_once - 1) / at_once;
+        for (std::size_t first = 0; first < texts.size(); first += at_once) {
+            const auto group = std::span(texts).subspan(first, std::min(at_once, texts.size() - first));
             begin(group.size());
             choices_.clear();
             for (std::size_t i = 0; i < group.size(); ++i)
