@@ -32,7 +32,7 @@ def main():
     headers = [header for header in headers if header not in left_out]
     command = [compiler, *FLAGS, "-I", include]
     for folder in system.split(";"):
-        command += ["-isystem", folder]
+        command += ["-idirafter", folder]  # -isystem would hide the C library from C++ where a folder is the standard one
     with tempfile.TemporaryDirectory() as work, ThreadPoolExecutor(os.cpu_count()) as pool:
         source = pathlib.Path(work, "precompiled.hpp")
         source.write_text(PRECOMPILED, encoding="utf-8")
