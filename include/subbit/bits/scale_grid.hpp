@@ -26,8 +26,10 @@ class scale_grid {
             magnitudes_[level] = static_cast<float>(value);
     }
 
-    /// The grid with the least squared error for finite scales, among those that reach down from the largest scale by
-    /// a quarter of an octave to 16 octaves. Scales that lie on such a grid keep their values.
+    /// The grid with the least squared relative error for finite scales, among those that reach down from the largest
+    /// scale by a quarter of an octave to 16 octaves. Scales that lie on such a grid keep their values. The error is
+    /// relative because the smallest scales often belong to the largest inputs: by absolute error they would be rounded
+    /// to zero.
     template <class S>
     static scale_grid fitted(std::span<const S> scales) {
         float top = 0;
@@ -39,7 +41,8 @@ class scale_grid {
             const scale_grid grid(top, static_cast<float>(std::exp2(-octaves / (levels - 1))));
             double error = 0;
             for (const S s : scales) {
-                const double off = static_cast<double>(s) - static_cast<double>(grid.value(grid.code(s)));
+                if (s == 0) continue;
+                const double off = static_cast<double>(grid.value(grid.code(s))) / static_cast<double>(s) - 1;
                 error += off * off;
             }
             if (error < least) {
