@@ -28,8 +28,7 @@ class scale_grid {
 
     /// The grid with the least squared relative error for finite scales, among those that reach down from the largest
     /// scale by a quarter of an octave to 16 octaves. Scales that lie on such a grid keep their values. The error is
-    /// relative because the smallest scales often belong to the largest inputs: by absolute error they would be rounded
-    /// to zero.
+    /// relative because a small scale may belong to a large input: by absolute error it would become zero.
     template <class S>
     static scale_grid fitted(std::span<const S> scales) {
         float top = 0;
