@@ -218,10 +218,9 @@ double peak_memory(const job_sizes& s, const model_config& c, const compress_opt
     const double calibration = outer + static_cast<double>(calibration_bytes) + s.dense * 4 + tapes + head_chunks;
     const double texts = std::min(static_cast<double>(o.distillation_windows()), s.texts_at_once);
     const double sampling =
-        o.samples_text()
-            ? outer + texts * s.vocabulary * 4 +
-                  s.blocks * 4 * (s.dense + 2 * texts * s.distillation_window * static_cast<double>(c.key_width()))
-            : 0;
+        o.samples_text() ? outer + s.blocks * s.dense * 4 +
+                               texts * (s.vocabulary * 4 + static_cast<double>(cache_bytes(c, o.distillation_length())))
+                         : 0;
     const double variants = measures_ranks(o) ? outer + s.dense * 4 + head_chunks + in_memory(variant_set(s, o)) : 0;
     constexpr double program = 60e6;
     return program + model_block + std::max({calibration, variants, sampling, blocks_phase, distillation});

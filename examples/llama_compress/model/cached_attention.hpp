@@ -37,6 +37,11 @@ class key_value_cache {
           keys_(tiles_, width * tile),
           values_(tiles_ * tile, width) {}
 
+    /// Bytes that such a cache takes.
+    static index bytes(index capacity, index width, index span = 0) {
+        return 2 * tiles_for(capacity, span) * tile * width * static_cast<index>(sizeof(S));
+    }
+
     index length() const { return length_; }
     index width() const { return values_.cols(); }
     index span() const { return span_; }

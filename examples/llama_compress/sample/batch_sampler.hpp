@@ -24,17 +24,19 @@ inline std::vector<std::size_t> ids_not_to_sample(const model_directory& model, 
     return {without.begin(), without.end()};
 }
 
+/// Bytes of the keys and values of a text of `length` tokens, in all blocks.
+inline index cache_bytes(const model_config& config, index length) {
+    index bytes = 0;
+    for (index l = 0; l < config.num_hidden_layers; ++l)
+        bytes += key_value_cache<float>::bytes(length, config.key_width(), config.block(l).attention.span);
+    return bytes;
+}
+
 /// Texts of `length` tokens that are continued at once: 16 to 128, as many as have their keys and values in 2 GiB. The
 /// more they are, the more seldom the weights are read.
 inline std::size_t texts_at_once(const model_config& config, index length) {
     constexpr index bytes_of_all = index{1} << 31;
-    index bytes_of_one = 0;
-    for (index l = 0; l < config.num_hidden_layers; ++l) {
-        const index span = config.block(l).attention.span;
-        const index held = span == 0 ? length : std::min(span, length);
-        bytes_of_one += 2 * held * config.key_width() * static_cast<index>(sizeof(float));
-    }
-    return static_cast<std::size_t>(std::clamp<index>(bytes_of_all / bytes_of_one, 16, 128));
+    return static_cast<std::size_t>(std::clamp<index>(bytes_of_all / cache_bytes(config, length), 16, 128));
 }
 
 template <subbit::host_backend B>
