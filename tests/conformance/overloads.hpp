@@ -143,7 +143,8 @@ std::vector<std::string> own_operations() {
     SUBBIT_OPERATION(do_relative_squared_error, "", arg<in>(), arg<in>(), arg<double>(), arg<out>(),
                      arg<double_results>());
     SUBBIT_OPERATION(do_cross_entropy_rows, "", arg<out>(), arg<ids>(), arg<S>(), arg<bool>(), arg<double_results>());
-    SUBBIT_OPERATION(do_forward_kl_rows, "", arg<in>(), arg<out>(), arg<S>(), arg<double_results>());
+    SUBBIT_OPERATION(do_forward_kl_rows, "", arg<in>(), arg<out>(), arg<const hard_labels&>(), arg<S>(),
+                     arg<double_results>());
     // bytes
     SUBBIT_OPERATION(do_byte_products, "", arg<matrix_view<const std::int8_t>>(), arg<std::span<const std::int16_t>>(),
                      arg<std::span<std::int32_t>>());

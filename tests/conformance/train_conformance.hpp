@@ -254,17 +254,25 @@ class train_conformance : conformance_tools<S, B> {
         }
     }
 
+    /// All tokens but the last have a label.
     void check_forward_kl(index tokens, index vocabulary) const {
         const host teacher = normal(tokens, vocabulary, 72) * S(3), student = normal(tokens, vocabulary, 73) * S(3);
-        host expected = student;
+        std::vector<std::int32_t> ids;
+        for (index t = 0; t + 1 < tokens; ++t)
+            ids.push_back(static_cast<std::int32_t>((5 * t + 3) % vocabulary));
+        const auto device_ids = upload(b, std::span<const std::int32_t>(ids));
         const auto device_teacher = up(teacher);
-        auto got = up(student);
-        vector<double> losses(tokens);
-        auto device_losses = allocate<double>(b, tokens);
-        forward_kl_rows(oracle, const_view(teacher), view(expected), 0.5, span_of(losses));
-        forward_kl_rows(b, const_view(device_teacher), view(got), 0.5, span_of(device_losses));
-        check_losses("forward_kl_rows", download(b, device_losses), losses);
-        check_within("forward_kl_rows: gradient", down(got), expected, all(tokens, vocabulary, 64 * eps));
+        for (const double share : {0.0, 0.3}) {
+            host expected = student;
+            auto got = up(student);
+            vector<double> losses(tokens);
+            auto device_losses = allocate<double>(b, tokens);
+            forward_kl_rows(oracle, const_view(teacher), view(expected), hard_labels{ids, share}, 0.5, span_of(losses));
+            forward_kl_rows(b, const_view(device_teacher), view(got), hard_labels{const_span(device_ids), share}, 0.5,
+                            span_of(device_losses));
+            check_losses("forward_kl_rows", download(b, device_losses), losses);
+            check_within("forward_kl_rows: gradient", down(got), expected, all(tokens, vocabulary, 64 * eps));
+        }
     }
 
     /// Differences of logarithms and logits of some 10: their rounding is absolute.

@@ -287,7 +287,7 @@ TEST_CASE("words and numbers that no option knows") {
     refuses({"--keep", "1.5"}, 1, {"--keep", "1.5"});
     refuses({"--window-tokens", "5000"}, 1, {"text.txt", "4000 tokens", "expected at least"});
     refuses({"--distill-windows", "1000"}, 1, {"text.txt", "4000 tokens", "expected at least"});
-    refuses({"--distill-windows", "1", "--distill-window-tokens", "3900"}, 1, {"text.txt", "4000 tokens", "1 of 3900"});
+    refuses({"--distill-windows", "1", "--distill-window-tokens", "4100"}, 1, {"text.txt", "4000 tokens", "1 of 4100"});
     refuses({"--distill-windows", "1", "--distill-window-tokens", "1"}, 1, {"--distill-window-tokens is 1"});
     check_fails({}, 2, {"subcommand"});
     check_fails({"perplexity", run.model.string(), "--text", run.text.string(), "--context", "4001"}, 1,

@@ -33,10 +33,12 @@ struct student {
             subbit::as_eigen(X).row(static_cast<index>(t)) = embedding.row(ids[t]);
     }
     void distillation_loss(const cpu& b, subbit::matrix_view<const float> teacher,
-                           subbit::matrix_view<const float> hidden, subbit::matrix_view<float> d_hidden,
-                           std::span<double> total) const {
+                           subbit::matrix_view<const float> hidden, const subbit::hard_labels& labels,
+                           subbit::matrix_view<float> d_hidden, std::span<double> total) const {
         const double weight = 1.0 / static_cast<double>(hidden.rows);
-        total[0] += weight * subbit::forward_kl(b, teacher, hidden, const_view(head), weight, d_hidden);
+        std::vector<double> losses(static_cast<std::size_t>(hidden.rows));
+        subbit::forward_kl(b, teacher, hidden, const_view(head), weight, d_hidden, losses, labels);
+        subbit::add_to_total(b, std::span<const double>(losses), weight, total);
     }
 };
 
@@ -149,6 +151,22 @@ TEST_CASE("distillation lowers the divergence, whatever the threads and the memo
     const auto again = one.run(state);
     CHECK(again.steps_done == state.steps_done);
     CHECK(one.same_bits(two));
+}
+
+TEST_CASE("hard labels make the text itself likelier, on the windows that judge as on those that teach") {
+    distillation labels, plain;
+    for (auto* run : {&labels, &plain}) {
+        run->windows.back() = run->windows.front();  // the same text judges
+        run->held_back = 1;
+    }
+    labels.recipe.label_share = 1;
+    const auto with = labels.run(), without = plain.run();
+    // Words are nearly equally likely to the teacher.
+    CHECK(with.curve.front() == doctest::Approx(std::log(31.0)).epsilon(0.2));
+    CHECK(with.curve.back() < 0.99 * with.curve.front());
+    CHECK(with.held_back.back() < 0.99 * with.held_back.front());
+    CHECK(without.held_back.front() < 0.5 * with.held_back.front());
+    CHECK(!labels.same_bits(plain));
 }
 
 TEST_CASE("a distillation that is stopped goes on from its checkpoint to the same bits") {

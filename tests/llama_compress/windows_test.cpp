@@ -1,4 +1,5 @@
 // How a text becomes windows: where they lie, and what begins them.
+#include "compress/options.hpp"
 #include "model/evaluation.hpp"
 #include "tiny_model.hpp"
 
@@ -34,6 +35,24 @@ TEST_CASE("windows do not overlap, and the rest is dropped") {
     CHECK(split_windows(tokens, 4) == window_list{{1, 2, 3, 4}, {5, 6, 7, 8}});
     CHECK(split_windows(tokens, 4, 1) == window_list{{1, 2, 3, 4}});
     CHECK(split_windows(tokens, 12).empty());
+}
+
+TEST_CASE("windows to distill on follow the calibration's, or are the last of a text that is too short for both") {
+    llama::compress_options o;
+    o.windows = 10;
+    o.window_tokens = 4;
+    o.distill_windows = 6;
+    o.distill_window_tokens = 8;
+    CHECK(o.tokens_wanted() == 48);
+    for (const auto& [tokens, first] : {std::pair{48, 0}, {50, 2}, {87, 39}, {88, 40}, {1000, 40}})
+        CHECK(o.first_to_distill_on(tokens) == first);
+    o.distill_windows = 2;
+    CHECK(o.tokens_wanted() == 40);
+    for (const auto& [tokens, first] : {std::pair{40, 24}, {55, 39}, {57, 40}})
+        CHECK(o.first_to_distill_on(tokens) == first);
+    o.distill_text = "self";
+    CHECK(o.tokens_to_distill_on() == 0);
+    CHECK(o.tokens_wanted() == 40);
 }
 
 TEST_CASE("what begins each window pushes its last tokens out, and windows stay where they are") {

@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 #include <limits>
+#include <numeric>
 
 namespace subbit::testing {
 namespace {
@@ -113,6 +114,36 @@ TEST_CASE("forward KL divergence over several chunks, and its gradient") {
     matrix<double> at_teacher(tokens, d);
     forward_kl(exact, const_view(teacher), const_view(teacher), const_view(head), weight, view(at_teacher));
     CHECK(at_teacher.cwiseAbs().maxCoeff() < 1e-12);
+}
+
+TEST_CASE("hard labels replace a share of the divergence, over several chunks, and so does their gradient") {
+    const index tokens = vocabulary_chunk + 2, d = 2, words = 259, labelled = tokens - 1;
+    const auto teacher = random_matrix<double>(tokens, d, 1), head = random_matrix<double>(words, d, 2);
+    auto student = random_matrix<double>(tokens, d, 3);
+    std::vector<std::int32_t> ids;
+    for (index t = 0; t < labelled; ++t)
+        ids.push_back(static_cast<std::int32_t>(7 * t % words));
+    const double share = 0.3, weight = 1.7;
+    std::vector<double> losses(static_cast<std::size_t>(tokens)), plain = losses;
+    matrix<double> gradient(tokens, d);
+    forward_kl(exact, const_view(teacher), const_view(student), const_view(head), weight, view(gradient), losses,
+               hard_labels{ids, share});
+    forward_kl(exact, const_view(teacher), const_view(student), const_view(head), weight, matrix_view<double>(), plain,
+               hard_labels{ids, 0});
+    const auto q = softmax(student * head.transpose());
+    for (index t = 0; t < tokens; ++t) {
+        const auto i = static_cast<std::size_t>(t);
+        const double expected =
+            t < labelled ? (1 - share) * plain[i] - share * std::log(q(t, ids[i])) : plain[i];  // the last has no label
+        CHECK(losses[i] == doctest::Approx(expected).epsilon(1e-12));
+    }
+    const auto value = [&] {
+        std::vector<double> all(losses.size());
+        forward_kl(exact, const_view(teacher), const_view(student), const_view(head), 1.0, matrix_view<double>(), all,
+                   hard_labels{ids, share});
+        return weight * std::accumulate(all.begin(), all.end(), 0.0);
+    };
+    CHECK(directional_error(entries(student), entries(gradient), value) < 1e-7);
 }
 
 TEST_CASE("losses on one and on two threads give the same bits") {

@@ -39,6 +39,7 @@ struct job_sizes {
     double attention;    // operations of a block's attention for one token, forward
     double distillation_attention;
     double factorization_step = 0;
+    double tape;           // numbers of a token that a block's backward pass needs
     double texts_at_once;  // that the original writes
 
     job_sizes(const model_config& c, const compress_options& o, const std::vector<index>& ranks,
@@ -51,12 +52,14 @@ struct job_sizes {
           distillation_window(static_cast<double>(o.distillation_length())),
           attention(2 * window * static_cast<double>(c.num_attention_heads * c.head_dim)),
           distillation_attention(attention * distillation_window / window),
+          tape(4 * hidden + static_cast<double>(c.intermediate_size)),
           texts_at_once(static_cast<double>(llama::texts_at_once(c, o.distillation_length()))) {
         for (const auto& linear : c.block(0).linears) {
             const auto shape = linear.shape;
             const auto m = static_cast<double>(shape.rows), n = static_cast<double>(shape.cols);
             const auto r = static_cast<double>(ranks[linear.number()]);
             dense += m * n;
+            tape += m;
             if (is_rabit(o)) {
                 const auto paths = static_cast<double>(paths_of(o));
                 packed += paths * m * n;
@@ -67,6 +70,7 @@ struct job_sizes {
                 if (o.matrix_optimizer == "muon") muon += 5 * (4 * m * n * s + 2 * s * s * s) * latents / dense;
                 continue;
             }
+            tape += r + m;
             packed += r * (m + n);
             latents += r * (m + n);
             learned += 2 * r * (m + n);
@@ -75,6 +79,14 @@ struct job_sizes {
         }
     }
 };
+
+/// The bytes that a window of distillation leaves for the backward pass, and those of them that stay in memory.
+double tapes_of_distillation(const job_sizes& s) {
+    return s.blocks * s.distillation_window * s.tape * 4;
+}
+double kept_tapes(const job_sizes& s) {
+    return std::min(static_cast<double>(subbit::distillation_recipe{}.tape_bytes), tapes_of_distillation(s));
+}
 
 /// Seconds of every phase, in the order in which the job reports them.
 std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o, double rate) {
@@ -120,7 +132,7 @@ std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o
     const double solve = iterations * s.factorization_step / (rate * solver_share) + sweeps +
                          tokens * (2 * (s.dense + s.packed) + 2 * s.attention) / forward;
     const double tune = passes(o.epochs) * (tokens * (4 * s.packed + s.learned + 4 * s.attention) / tuning + adam);
-    const double check = 2 * tokens * (2 * s.packed + s.attention) / forward;
+    const double check = 2 * passes(o.windows_for_errors()) * s.window * (2 * s.packed + s.attention) / forward;
     for (index l = 0; l < static_cast<index>(s.blocks); ++l) {
         if (is_joint(o)) {
             plan.push_back({"factorize", solve + check, l});
@@ -150,8 +162,10 @@ std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o
                         -1});
     const bool latents = o.distill_latent_rate > 0;
     const double teacher = o.distill_hidden_weight > 0 ? 2 * s.dense + s.distillation_attention : 0;
-    const double per_token =
-        s.blocks * (6 * s.packed + (latents ? s.learned : 0) + teacher + 5 * s.distillation_attention) + 3 * head;
+    const double recomputed = 1 - kept_tapes(s) / tapes_of_distillation(s);
+    const double per_token = s.blocks * (4 * s.packed + recomputed * (2 * s.packed + s.distillation_attention) +
+                                         (latents ? s.learned : 0) + teacher + 4 * s.distillation_attention) +
+                             3 * head;
     const double step = s.blocks * (s.muon / rate + s.latents * adam_bytes / memory_rate);
     plan.push_back({"distill",
                     passes(o.distill_epochs) * windows *
@@ -197,22 +211,19 @@ double peak_memory(const job_sizes& s, const model_config& c, const compress_opt
     const double student = o.distill_epochs > 0 ? s.blocks * s.packed / 8 : 0;
     // Of a block: originals, dense weights, latents with gradients and moments.
     const double block = 2 * s.dense * 4 + s.latents * 16;
-    const double tape_numbers = 12 * (2 * s.hidden + static_cast<double>(c.intermediate_size));  // of a token, a block
-    const double tapes = s.window * static_cast<double>(o.batch) * tape_numbers * 4;
+    const double tapes = 2 * s.window * static_cast<double>(o.batch) * s.tape * 4;  // and their gradients
     const double blocks_phase = states + block + tapes + student;
     const double distillation_tokens = o.distills_on_more()
                                            ? static_cast<double>(o.distillation_windows()) * s.distillation_window
                                            : static_cast<double>(o.windows) * s.window;
-    const double kept_tapes = std::min(static_cast<double>(subbit::distillation_recipe{}.tape_bytes),
-                                       s.blocks * s.distillation_window * tape_numbers * 4) +
-                              s.blocks * s.distillation_window * s.hidden * 4;
+    const double activations = kept_tapes(s) + s.blocks * s.distillation_window * s.hidden * 4;
     const auto head_chunks =
         8 * s.vocabulary *
         static_cast<double>(subbit::logits_at_once<subbit::cpu>(subbit::vocabulary_chunk, c.vocab_size));
     const double latents = o.distill_latent_rate > 0 ? s.blocks * s.latents * (o.distill_batch > 1 ? 20 : 16) : 0;
     const double distillation =
         o.distill_epochs > 0
-            ? outer + in_memory(distillation_tokens * s.hidden * 4) + kept_tapes + student + latents + head_chunks +
+            ? outer + in_memory(distillation_tokens * s.hidden * 4) + activations + student + latents + head_chunks +
                   (o.distill_hidden_weight > 0 ? s.blocks * (s.dense + s.distillation_window * s.hidden) * 4 : 0)
             : 0;
     const double calibration = outer + static_cast<double>(calibration_bytes) + s.dense * 4 + tapes + head_chunks;
@@ -254,6 +265,7 @@ void check_numbers(const compress_options& o) {
     require(o.distillation_length() >= 2, "distill-window-tokens", o.distill_window_tokens, "2 or more, or 0");
     require(o.keep > 0 && o.keep <= 1, "keep", o.keep, "a fraction above 0, at most 1");
     require(o.shrinkage <= 1, "shrinkage", o.shrinkage, "0 to 1");
+    require(o.distill_label_share <= 1, "distill-label-share", o.distill_label_share, "0 to 1");
     require(o.held_back < 1, "held-back", o.held_back, "0 or more, less than 1");
     require(o.rank_tokens >= 2, "rank-tokens", o.rank_tokens, "2 or more");
     require(o.iterations >= 1, "iterations", o.iterations, "1 or more");
@@ -289,8 +301,8 @@ void require_tokens(const compress_job& job, index present) {
     const auto& o = job.options;
     if (present >= o.tokens_wanted()) return;
     std::string windows = fmt::format("{} windows of {}", o.windows, o.window_tokens);
-    if (o.distills_on_more() && !o.distills_on_other_text())
-        windows += fmt::format(" and {} of {} to distill on", o.distill_windows, o.distillation_length());
+    if (o.tokens_to_distill_on() > 0)
+        windows += fmt::format(", or {} of {} to distill on", o.distill_windows, o.distillation_length());
     throw subbit::value_error(fmt::format("{}: {} tokens, expected at least {} for {}", job.text.string(), present,
                                           o.tokens_wanted(), windows));
 }

@@ -60,6 +60,7 @@ std::vector<use> uses_of(const compress_options& o) {
             {"distill-norm-rate", distills, of_distillation},
             {"distill-warmup", distills, of_distillation},
             {"distill-batch", distills, of_distillation},
+            {"distill-label-share", distills, of_distillation},
             {"distill-hidden-weight", distills, of_distillation},
             {"matrix-optimizer", moves_latents, "--distill-latent-rate above 0"}};
 }

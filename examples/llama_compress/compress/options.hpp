@@ -83,6 +83,7 @@ struct compress_options {
     double distill_norm_rate = 0;
     std::int64_t distill_warmup = 0;
     std::int64_t distill_batch = 1;
+    double distill_label_share = 0;
     double distill_hidden_weight = 0;
     std::string matrix_optimizer = "adamw";
 
@@ -103,6 +104,11 @@ struct compress_options {
     std::int64_t held_back_of(std::int64_t count) const {
         return std::min<std::int64_t>(std::llround(held_back * static_cast<double>(count)), count - 1);
     }
+    /// The calibration windows that show a block's error: those that are held back, or all where none is.
+    std::int64_t windows_for_errors() const {
+        const auto judging = held_back_of(windows);
+        return judging > 0 ? judging : windows;
+    }
     std::int64_t windows_held_back_in_distillation() const {
         return held_back_of(distills_on_more() ? distill_windows : windows);
     }
@@ -112,10 +118,16 @@ struct compress_options {
         return distills_on_other_text() ? distill_windows * distill_epochs + windows_held_back_in_distillation()
                                         : distill_windows;
     }
-    /// Tokens that the text must have.
-    std::int64_t tokens_wanted() const {
-        return windows * window_tokens +
-               (distills_on_more() && !distills_on_other_text() ? distill_windows * distillation_length() : 0);
+    /// Tokens of the text that distillation sees; none where it has a text of its own, or the calibration's windows.
+    std::int64_t tokens_to_distill_on() const {
+        return distills_on_more() && !distills_on_other_text() ? distill_windows * distillation_length() : 0;
+    }
+    /// Tokens that the text must have. Where it has more, the windows of distillation begin later, at most after the
+    /// calibration's: most of the text is then seen for the first time.
+    std::int64_t tokens_wanted() const { return std::max(windows * window_tokens, tokens_to_distill_on()); }
+    /// The token of a text of so many with which the windows of distillation begin.
+    std::int64_t first_to_distill_on(std::int64_t tokens) const {
+        return std::min(windows * window_tokens, tokens - tokens_to_distill_on());
     }
 
     /// Calls f(name, member, help) for every option but the recipe, in the order of the help text.
@@ -182,7 +194,8 @@ struct compress_options {
           "text to distill on, other windows of it in each pass: a file, or self, which the original writes from the "
           "first words of the calibration's windows (default: the rest of --text, the same in each pass)");
         f("distill-windows", o.distill_windows,
-          "windows in a pass of distillation, after the calibration's in the text (0: the calibration's windows)");
+          "windows in a pass of distillation: those after the calibration's in the text, or, where too few follow, its "
+          "last ones (0: the calibration's windows)");
         f("distill-window-tokens", o.distill_window_tokens, "tokens per window of distillation (0: window-tokens)");
         f("distill-scale-rate", o.distill_scale_rate, "learning rate of the scales in distillation");
         f("distill-latent-rate", o.distill_latent_rate, "learning rate of the latents in distillation (0: fixed)");
@@ -192,8 +205,11 @@ struct compress_options {
         f("distill-norm-rate", o.distill_norm_rate, "learning rate of the norms in distillation (0: fixed)");
         f("distill-warmup", o.distill_warmup, "steps of linear warm-up in distillation");
         f("distill-batch", o.distill_batch, "windows per step of distillation; rates follow it by its root");
+        f("distill-label-share", o.distill_label_share,
+          "share of the loss that is the likelihood of the text's own next token, the rest being the KL from the "
+          "original's distribution");
         f("distill-hidden-weight", o.distill_hidden_weight,
-          "weight of the hidden states' squared error, added to the KL (0: none)");
+          "weight of the hidden states' squared error, added to the loss (0: none)");
         f("matrix-optimizer", o.matrix_optimizer,
           "optimizer of the latents in distillation: adamw or muon (vectors: always AdamW)");
         f("products", o.products, "matrix products while compressing: f32 or bf16 (accumulated in f32)");
@@ -263,6 +279,7 @@ struct compress_options {
     /// The best tuned run that takes five minutes on two cores for a model of 135M weights.
     static compress_options quick() {
         compress_options o;
+        o.scale_bits = 8;
         o.windows = 48;
         o.window_tokens = 256;
         o.calibration_windows = 16;
@@ -271,6 +288,7 @@ struct compress_options {
         o.distill_windows = 40;
         o.distill_window_tokens = 512;
         o.distill_latent_rate = 0.003;
+        o.distill_label_share = 0.3;
         o.distill_warmup = 10;
         return o;
     }
@@ -282,15 +300,17 @@ struct compress_options {
         o.calibration_windows = 64;
         o.iterations = 100;
         o.scale_rate = 0.004;
-        o.distill_windows = 320;
+        o.ranks = "model";
+        o.distill_epochs = 3;
+        o.distill_windows = 432;
         o.distill_warmup = 20;
         return o;
     }
 
-    /// The same, with the text of the distillation seen four times.
+    /// The same, with twice as many passes of distillation.
     static compress_options longest() {
         auto o = hour();
-        o.distill_epochs = 4;
+        o.distill_epochs = 6;
         return o;
     }
 };

@@ -178,6 +178,7 @@ inline subbit::distillation_recipe distillation_of(const compress_options& o) {
         "matrix-optimizer", o.matrix_optimizer,
         {{"adamw", subbit::matrix_optimizer::adamw}, {"muon", subbit::matrix_optimizer::muon}});
     d.phase = d.phase.following_batch();
+    d.label_share = o.distill_label_share;
     d.hidden_weight = o.distill_hidden_weight;
     return d;
 }

@@ -30,7 +30,8 @@ struct student_model {
     }
 
     void distillation_loss(const B& b, matrix_view<const float> teacher, matrix_view<const float> hidden,
-                           matrix_view<float> d_hidden, std::span<double> total) const {
+                           const subbit::hard_labels& labels, matrix_view<float> d_hidden,
+                           std::span<double> total) const {
         const auto norm = subbit::const_span(outer.final_norm);
         const double per_token = 1.0 / static_cast<double>(hidden.rows);
         matrix_in<float, memory_of<B>> t, s, d;
@@ -41,7 +42,7 @@ struct student_model {
         rms_norm(b, teacher, norm, config.norm, view(t), inverse_rms);
         rms_norm(b, hidden, norm, config.norm, view(s), inverse_rms);
         subbit::forward_kl(b, const_view(t), const_view(s), const_view(outer.head()), per_token, view(d),
-                           span_of(losses));
+                           span_of(losses), labels);
         subbit::add_to_total(b, subbit::const_span(losses), per_token, total);
         subbit::fill(b, 0, d_hidden);
         rms_norm_backward(b, hidden, norm, config.norm, inverse_rms, const_view(d), d_hidden, std::span<float>());

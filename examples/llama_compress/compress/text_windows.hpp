@@ -41,7 +41,7 @@ inline text_windows take_windows(const compress_job& job, const model_directory&
     result.distillation =
         o.distills_on_other_text()
             ? other_windows(job, words)
-            : split_windows(std::span(tokens).subspan(static_cast<std::size_t>(o.windows * o.window_tokens)),
+            : split_windows(std::span(tokens).subspan(static_cast<std::size_t>(o.first_to_distill_on(result.tokens))),
                             o.distillation_length(), o.distill_windows, first);
     return result;
 }

@@ -20,8 +20,9 @@ std::vector<planned_phase> plan_of(const trial_seconds& t, const model_config& c
     }
 
     // A block is read twice, the original and the compressed one from the run folder, and the tokens pass through both.
+    const auto judging = static_cast<double>(o.windows_for_errors() * o.window_tokens);
     const double solve =
-        2 * t.read + t.factorize.of(o.iterations) + t.install + t.measure.of(tokens) + 2 * tokens * t.forward;
+        2 * t.read + t.factorize.of(o.iterations) + t.install + t.measure.of(judging) + 2 * tokens * t.forward;
     for (index l = 0; l < config.num_hidden_layers; ++l) {
         if (is_joint(o)) {
             plan.push_back({"factorize", solve, l});

@@ -52,8 +52,7 @@ std::string to_text(const compress_estimate& e, const compress_job& job) {
         ranks += fmt::format("{}{} {}", k == 0 ? "" : ", ", e.layers[k].substr(e.layers[k].find('.') + 1), e.ranks[k]);
     std::string windows = fmt::format("{} windows of {} tokens", e.calibration_windows, job.options.window_tokens);
     if (e.distillation_windows > 0)
-        windows +=
-            fmt::format(", {} more of {} to distill on", e.distillation_windows, job.options.distillation_length());
+        windows += fmt::format(", {} of {} to distill on", e.distillation_windows, job.options.distillation_length());
     const auto& o = job.options;
     std::string ranks_line;
     if (job.ranks > 1) {

@@ -34,18 +34,19 @@ concept reconstruction_block = requires(Block& block, const Block& fixed, const 
 /// A model of an embedding, blocks, and a loss that compares its last hidden states with a teacher's.
 ///
 /// embed(b, tokens, X): X (T, d) from T token ids in the backend's memory. distillation_loss(b, teacher, hidden,
-/// d_hidden, total): adds the mean loss per token to total[0], a number of the backend's memory, and writes its
+/// labels, d_hidden, total): adds the mean loss per token to total[0], a number of the backend's memory, and writes its
 /// gradient (T, d). Both can be recorded.
 template <class Model, class B>
 concept distillable_model = requires(Model& model, const B& b, index i, std::span<const std::int32_t> tokens,
                                      matrix_view<const typename Model::scalar> in,
-                                     matrix_view<typename Model::scalar> out, std::span<double> total) {
+                                     matrix_view<typename Model::scalar> out, std::span<double> total,
+                                     const hard_labels& labels) {
     requires reconstruction_block<typename Model::block_type, B>;
     { model.block_total() } -> std::convertible_to<index>;
     { model.block_at(i) } -> std::same_as<typename Model::block_type&>;
     { model.hidden_size() } -> std::convertible_to<index>;
     model.embed(b, tokens, out);
-    model.distillation_loss(b, in, in, out, total);
+    model.distillation_loss(b, in, in, labels, out, total);
 };
 
 /// The teacher of a student, window by window: begin(w) makes the hidden states of window w available, and

@@ -88,8 +88,9 @@ struct layer_report {
 /// The result for one block.
 struct block_report {
     std::vector<layer_report> layers;
-    double factor_error = 0;                  ///< block_error after the (last) factorization
-    double tuned_error = 0;                   ///< block_error of the hardened block
+    /// block_error after the (last) factorization, on the held-back windows, or on all where none is held back.
+    double factor_error = 0;
+    double tuned_error = 0;                   ///< the same of the hardened block
     tuning_curves tune_weights, tune_binary;  ///< of several phases: one after the other
     double seconds = 0;
     phase_seconds phases;  ///< of these seconds: "factorize", "install", "tune", "harden" and "measure"
@@ -130,7 +131,7 @@ class block_reconstruction {
         const auto begin = clock::now();
         std::visit([&](const auto& order) { reconstruct(order); }, recipe_.order);
         share_errors();
-        report_.tuned_error = block_error(b_, block_, data_, ranks());
+        report_.tuned_error = error();
         phases_.end(b_, "measure");
         report_.phases = phases_.seconds();
         report_.seconds = seconds_since(begin);
@@ -278,8 +279,10 @@ class block_reconstruction {
         });
     }
 
+    /// Of the whole block, as the report has it.
+    double error() const { return block_error(b_, block_, data_.held_back > 0 ? data_.judging() : data_, ranks()); }
     void measure_factorized() {
-        report_.factor_error = block_error(b_, block_, data_, ranks());
+        report_.factor_error = error();
         phases_.end(b_, "measure");
     }
 

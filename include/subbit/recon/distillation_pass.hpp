@@ -22,12 +22,15 @@ struct distillation_recipe {
     /// to the effective weight (eq. 50). Tuning leaves many latents very close to a flip, and Adam's first steps would
     /// flip them all at once.
     double latent_margin = 0.12;
+    /// Share of the loss that is the negative log-likelihood of the text's own next tokens, the hard labels; the rest
+    /// is the KL from the teacher's distribution (docs/method.md, eq. 43).
+    double label_share = 0;
     /// Weight of the relative squared error of every block's hidden states (docs/method.md, eq. 44), which is added to
     /// the loss on the logits.
     double hidden_weight = 0;
     /// Activations of the last blocks are kept for the backward pass up to this many bytes; those of the other blocks
     /// are recomputed from the block's inputs.
-    std::size_t tape_bytes = std::size_t{512} << 20;
+    std::size_t tape_bytes = std::size_t{2} << 30;
     std::size_t checkpoint_steps = 64;  ///< steps between two calls of distill_options::checkpoint (0: none)
 };
 
@@ -62,8 +65,8 @@ class distillation_pass {
             first_kept = std::max<index>(0, blocks - static_cast<index>(recipe_.tape_bytes / per_block));
         }
         owner *gradient = &gradients_[0], *d_input = &gradients_[1];
-        student_.distillation_loss(b, teacher.states_after(blocks - 1), const_view(states_.back()), view(*gradient),
-                                   total);
+        student_.distillation_loss(b, teacher.states_after(blocks - 1), const_view(states_.back()), labels_of(tokens),
+                                   view(*gradient), total);
         for (index l = blocks - 1; l >= 0; --l) {
             if (recipe_.hidden_weight > 0)
                 relative_squared_error(b, const_view(state_after(l)),
@@ -76,7 +79,7 @@ class distillation_pass {
         }
     }
 
-    /// Adds the loss of one window, that on the logits alone, to total[0].
+    /// Adds the loss of one window, without that of the hidden states, to total[0].
     template <class B, class Teacher>
     void measure(const B& b, std::span<const std::int32_t> tokens, const Teacher& teacher, std::span<double> total) {
         const index blocks = student_.block_total(), T = std::ssize(tokens), d = student_.hidden_size();
@@ -85,14 +88,17 @@ class distillation_pass {
         student_.embed(b, tokens, view(states_[0]));
         for (index l = 0; l < blocks; ++l)
             forward(b, l, T, spare_);
-        student_.distillation_loss(b, teacher.states_after(blocks - 1), const_view(states_.back()), view(gradients_[0]),
-                                   total);
+        student_.distillation_loss(b, teacher.states_after(blocks - 1), const_view(states_.back()), labels_of(tokens),
+                                   view(gradients_[0]), total);
     }
 
   private:
     using tape_type = typename Model::block_type::tape;
     using owner = matrix_in<scalar, typename Model::block_type::memory>;
 
+    hard_labels labels_of(std::span<const std::int32_t> tokens) const {
+        return {tokens.subspan(1), recipe_.label_share};
+    }
     owner& state_after(index l) { return states_[static_cast<std::size_t>(l + 1)]; }
 
     template <class B>

@@ -60,14 +60,14 @@ double cross_entropy(const B& b, matrix_view<const S> hidden, matrix_view<const 
     return detail::sum_in_order(const_span(on_host(b, losses)));
 }
 
-/// losses[t] = KL(teacher || student) of token t at temperature 1, both softmaxes over the same head, and the gradient
-/// of their sum with respect to the student's hidden states (docs/method.md, eq. 43).
+/// losses[t] = KL(teacher || student) of token t at temperature 1, both softmaxes over the same head, of which `labels`
+/// replace a share, and the gradient of their sum with respect to the student's hidden states (docs/method.md, eq. 43).
 ///
 /// teacher, student (tokens, d); head (vocabulary, d); losses: tokens, in the backend's memory; d_student (tokens, d)
 /// receives weight * gradient, or is empty.
 template <class B, class S>
 void forward_kl(const B& b, matrix_view<const S> teacher, matrix_view<const S> student, matrix_view<const S> head,
-                double weight, matrix_view<S> d_student, std::span<double> losses) {
+                double weight, matrix_view<S> d_student, std::span<double> losses, const hard_labels& labels = {}) {
     require_size("forward_kl: losses", std::ssize(losses), teacher.rows);
     require_shape("forward_kl: student", student.rows, student.cols, teacher.rows, teacher.cols);
     if (d_student.size() != 0)
@@ -84,7 +84,7 @@ void forward_kl(const B& b, matrix_view<const S> teacher, matrix_view<const S> s
         axpby(b, 1, student.middle_rows(start, tokens), 0, both.middle_rows(tokens, tokens));
         gemm(b, matrix_view<const S>(both), head.t(), view(logits).middle_rows(0, 2 * tokens));
         const auto lt = view(logits).middle_rows(0, tokens), ls = view(logits).middle_rows(tokens, tokens);
-        forward_kl_rows(b, matrix_view<const S>(lt), ls, weight,
+        forward_kl_rows(b, matrix_view<const S>(lt), ls, labels.from(start), weight,
                         losses.subspan(static_cast<std::size_t>(start), static_cast<std::size_t>(tokens)));
         if (d_student.size() != 0) gemm(b, ls, head, d_student.middle_rows(start, tokens));
     }

@@ -91,8 +91,8 @@
                                                     double, matrix_view<S>, std::span<double>);                      \
     KEYWORD template void do_cross_entropy_rows(gpu_tag, const B&, matrix_view<S>, std::span<const std::int32_t>, S, \
                                                 bool, std::span<double>);                                            \
-    KEYWORD template void do_forward_kl_rows(gpu_tag, const B&, matrix_view<const S>, matrix_view<S>, S,             \
-                                             std::span<double>);
+    KEYWORD template void do_forward_kl_rows(gpu_tag, const B&, matrix_view<const S>, matrix_view<S>,                \
+                                             const hard_labels&, S, std::span<double>);
 
 #define SUBBIT_GPU_LAYER_INSTANCES(KEYWORD, B, S)                                                                      \
     KEYWORD template void do_apply_layers(gpu_tag, const B&, std::span<const layer_output<S>>, matrix_view<const S>,   \

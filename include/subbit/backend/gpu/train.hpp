@@ -78,9 +78,11 @@ void do_cross_entropy_rows(gpu_tag, const B& b, matrix_view<S> logits, std::span
 }
 
 template <class B, class S>
-void do_forward_kl_rows(gpu_tag, const B& b, matrix_view<const S> teacher, matrix_view<S> student, S weight,
-                        std::span<double> losses) {
-    b.launch(gpu::cover_by_blocks(teacher.rows), gpu::forward_kl_row<S>{teacher, student, weight, losses.data()});
+void do_forward_kl_rows(gpu_tag, const B& b, matrix_view<const S> teacher, matrix_view<S> student,
+                        const hard_labels& labels, S weight, std::span<double> losses) {
+    b.launch(gpu::cover_by_blocks(teacher.rows),
+             gpu::forward_kl_row<S>{teacher, student, labels.ids.data(), std::ssize(labels.ids), labels.share, weight,
+                                    losses.data()});
 }
 
 }  // namespace subbit

@@ -162,14 +162,26 @@ void cross_entropy_rows(const B& b, matrix_view<S> logits, std::span<const std::
     do_cross_entropy_rows(typename B::tag{}, b, logits, labels, static_cast<S>(weight), gradient, losses);
 }
 
-/// losses[t] = KL(softmax(teacher(t,:)) || softmax(student(t,:))); each row of the student's logits (T, vocabulary),
-/// rows contiguous, becomes `weight` times the loss's gradient.
+/// The tokens that follow in the text, beside what a teacher expects: ids[t] follows token t, and what lies beyond the
+/// end has none. `share` of a token's loss is the negative log-likelihood of its label (docs/method.md, eq. 43).
+struct hard_labels {
+    std::span<const std::int32_t> ids = {};  ///< below the vocabulary's size, in the backend's memory
+    double share = 0;
+
+    /// Those of the tokens from `first` on.
+    hard_labels from(index first) const {
+        return {ids.subspan(std::min(static_cast<std::size_t>(first), ids.size())), share};
+    }
+};
+
+/// losses[t] = KL(softmax(teacher(t,:)) || softmax(student(t,:))), of which `labels` replace a share; each row of the
+/// student's logits (T, vocabulary), rows contiguous, becomes `weight` times the loss's gradient.
 template <class B, class S>
-void forward_kl_rows(const B& b, matrix_view<const S> teacher, matrix_view<S> student, double weight,
-                     std::span<double> losses) {
+void forward_kl_rows(const B& b, matrix_view<const S> teacher, matrix_view<S> student, const hard_labels& labels,
+                     double weight, std::span<double> losses) {
     require_shape("forward_kl_rows: student", student.rows, student.cols, teacher.rows, teacher.cols);
     require_size("forward_kl_rows: losses", std::ssize(losses), teacher.rows);
-    do_forward_kl_rows(typename B::tag{}, b, teacher, student, static_cast<S>(weight), losses);
+    do_forward_kl_rows(typename B::tag{}, b, teacher, student, labels, static_cast<S>(weight), losses);
 }
 
 /// The surrogate derivative of sign at the latent x.

@@ -134,16 +134,20 @@ void do_cross_entropy_rows(reference_tag, const B& b, matrix_view<S> logits, std
 }
 
 template <host_backend B, class S>
-void do_forward_kl_rows(reference_tag, const B& b, matrix_view<const S> teacher, matrix_view<S> student, S weight,
-                        std::span<double> losses) {
+void do_forward_kl_rows(reference_tag, const B& b, matrix_view<const S> teacher, matrix_view<S> student,
+                        const hard_labels& labels, S weight, std::span<double> losses) {
     vectorized_for(b, teacher.rows, 4, [&](index begin, index end) {
         for (index t = begin; t < end; ++t) {
             const S* pt = teacher.row(t);
             S* ps = student.row(t);
+            const bool labelled = labels.share > 0 && t < std::ssize(labels.ids);
+            const auto label = labelled ? labels.ids[static_cast<std::size_t>(t)] : 0;
+            const double share = labelled ? labels.share : 0;
             const double lse_t = log_sum_exp(pt, teacher.cols),
                          lse_s = log_sum_exp(static_cast<const S*>(ps), teacher.cols);
+            const double likelihood = static_cast<double>(ps[label]) - lse_s;
             const S shift_t = static_cast<S>(lse_t), shift_s = static_cast<S>(lse_s), w = weight;
-            const S offset = static_cast<S>(lse_s - lse_t);
+            const S offset = static_cast<S>(lse_s - lse_t), of_teacher = static_cast<S>(1 - share);
             double sum = 0;
             constexpr index run = 256;
             for (index v0 = 0; v0 < teacher.cols; v0 += run) {
@@ -152,11 +156,12 @@ void do_forward_kl_rows(reference_tag, const B& b, matrix_view<const S> teacher,
                 for (index v = v0; v < std::min(teacher.cols, v0 + run); ++v) {
                     const S p = fast_exp(pt[v] - shift_t);
                     partial += p * (pt[v] - ps[v] + offset);
-                    ps[v] = w * (fast_exp(ps[v] - shift_s) - p);
+                    ps[v] = w * (fast_exp(ps[v] - shift_s) - of_teacher * p);
                 }
                 sum += static_cast<double>(partial);
             }
-            losses[static_cast<std::size_t>(t)] = sum;
+            ps[label] -= w * static_cast<S>(share);
+            losses[static_cast<std::size_t>(t)] = (1 - share) * sum - share * likelihood;
         }
     });
 }

@@ -173,6 +173,9 @@ template <class S>
 struct forward_kl_row {
     matrix_view<const S> teacher;
     matrix_view<S> student;
+    const std::int32_t* labels;
+    index label_count;
+    double label_share;
     S weight;
     double* losses;
 
@@ -181,18 +184,24 @@ struct forward_kl_row {
         for (index t = block.index(); t < teacher.rows; t += block.blocks()) {
             const S* const of_teacher = teacher.row(t);
             S* const of_student = student.row(t);
+            const bool labelled = label_share > 0 && t < label_count;
+            const index label = labelled ? labels[t] : 0;
+            const double share = labelled ? label_share : 0;
             const double lse_t = block_log_sum_exp(block, of_teacher, teacher.cols);
             const double lse_s = block_log_sum_exp(block, of_student, teacher.cols);
             const S shift_t = static_cast<S>(lse_t), shift_s = static_cast<S>(lse_s);
-            const S offset = static_cast<S>(lse_s - lse_t);
+            const S offset = static_cast<S>(lse_s - lse_t), kept = static_cast<S>(1 - share);
+            const double likelihood = static_cast<double>(of_student[label]) - lse_s;
+            block.sync();  // until every thread has read the label's logit
             double sum = 0;
             for (index v = block.thread(); v < teacher.cols; v += block.threads()) {
                 const S p = std::exp(of_teacher[v] - shift_t), x = of_student[v];
                 sum += static_cast<double>(p * (of_teacher[v] - x + offset));
-                of_student[v] = weight * (std::exp(x - shift_s) - p);
+                const S of_label = v == label ? static_cast<S>(share) : S(0);
+                of_student[v] = weight * (std::exp(x - shift_s) - kept * p - of_label);
             }
             sum = block.sum(sum);
-            if (block.thread() == 0) losses[t] = sum;
+            if (block.thread() == 0) losses[t] = (1 - share) * sum - share * likelihood;
         }
     }
 };
