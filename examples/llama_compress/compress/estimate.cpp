@@ -220,7 +220,12 @@ double peak_memory(const job_sizes& s, const model_config& c, const compress_opt
     const auto head_chunks =
         8 * s.vocabulary *
         static_cast<double>(subbit::logits_at_once<subbit::cpu>(subbit::vocabulary_chunk, c.vocab_size));
-    const double latents = o.distill_latent_rate > 0 ? s.blocks * s.latents * (o.distill_batch > 1 ? 20 : 16) : 0;
+    const auto steps = static_cast<std::size_t>((o.distills_on_more() ? o.distill_windows : o.windows) *
+                                                o.distill_epochs / o.distill_batch);
+    const bool checkpoints = steps > subbit::distillation_recipe{}.checkpoint_steps;  // each copies the moments
+    const double latents = o.distill_latent_rate > 0
+                               ? s.blocks * s.latents * ((o.distill_batch > 1 ? 20 : 16) + (checkpoints ? 8 : 0))
+                               : 0;
     const double distillation =
         o.distill_epochs > 0
             ? outer + in_memory(distillation_tokens * s.hidden * 4) + activations + student + latents + head_chunks +
