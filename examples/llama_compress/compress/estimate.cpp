@@ -154,7 +154,7 @@ std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o
         }
     }
     if (o.distill_epochs == 0) return plan;
-    const double windows = passes(o.distills_on_more() ? o.distill_windows : o.windows);
+    const double windows = passes(o.windows_of_a_pass());
     if (o.distills_on_more())
         plan.push_back({"teacher",
                         passes(o.distillation_windows()) * s.distillation_window * s.blocks *
@@ -220,8 +220,7 @@ double peak_memory(const job_sizes& s, const model_config& c, const compress_opt
     const auto head_chunks =
         8 * s.vocabulary *
         static_cast<double>(subbit::logits_at_once<subbit::cpu>(subbit::vocabulary_chunk, c.vocab_size));
-    const auto steps = static_cast<std::size_t>((o.distills_on_more() ? o.distill_windows : o.windows) *
-                                                o.distill_epochs / o.distill_batch);
+    const auto steps = static_cast<std::size_t>(o.windows_of_a_pass() * o.distill_epochs / o.distill_batch);
     const bool checkpoints = steps > subbit::distillation_recipe{}.checkpoint_steps;  // each copies the moments
     const double latents = o.distill_latent_rate > 0
                                ? s.blocks * s.latents * ((o.distill_batch > 1 ? 20 : 16) + (checkpoints ? 8 : 0))

@@ -109,9 +109,9 @@ struct compress_options {
         const auto judging = held_back_of(windows);
         return judging > 0 ? judging : windows;
     }
-    std::int64_t windows_held_back_in_distillation() const {
-        return held_back_of(distills_on_more() ? distill_windows : windows);
-    }
+    /// The windows of a pass of distillation, with those that are held back.
+    std::int64_t windows_of_a_pass() const { return distills_on_more() ? distill_windows : windows; }
+    std::int64_t windows_held_back_in_distillation() const { return held_back_of(windows_of_a_pass()); }
     /// The different windows that distillation sees, where it has windows of its own. Those that are held back are
     /// among them, but beyond them in a text of its own, where each pass has all that was asked for.
     std::int64_t distillation_windows() const {
@@ -192,7 +192,7 @@ struct compress_options {
         f("distill-epochs", o.distill_epochs, "passes in the distillation of the whole model (0: none)");
         f("distill-text", o.distill_text,
           "text to distill on, other windows of it in each pass: a file, or self, which the original writes from the "
-          "first words of the calibration's windows (default: the rest of --text, the same in each pass)");
+          "first words of the calibration's windows (default: --text, the same windows in each pass)");
         f("distill-windows", o.distill_windows,
           "windows in a pass of distillation: those after the calibration's in the text, or, where too few follow, its "
           "last ones (0: the calibration's windows)");

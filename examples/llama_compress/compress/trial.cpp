@@ -38,7 +38,7 @@ std::vector<planned_phase> plan_of(const trial_seconds& t, const model_config& c
         }
     }
     if (o.distill_epochs == 0) return plan;
-    const double learned = static_cast<double>(o.distills_on_more() ? o.distill_windows : o.windows);
+    const double learned = static_cast<double>(o.windows_of_a_pass());
     if (o.distills_on_more())
         plan.push_back(
             {"teacher",
