@@ -137,7 +137,7 @@ void visit_moments(const model_config& config, Moments& moments, F&& f) {
 }  // namespace
 
 bool run_folder::has_moments() const {
-    return agreed(ranks_, [&] { return fs::exists(path_ / "moments.safetensors"); });
+    return agreed(ranks_, [&] { return has_results(); });
 }
 
 void run_folder::save_moments(const model_config& config, const std::vector<block_moments<float>>& moments) const {
@@ -145,11 +145,11 @@ void run_folder::save_moments(const model_config& config, const std::vector<bloc
     safetensors_writer file;
     visit_moments(config, moments,
                   [&](const std::string& name, const auto& values) { add_vector(file, name, span_of(values)); });
-    file.write(path_ / "moments.safetensors");
+    file.write(moments_file());
 }
 
 std::vector<block_moments<float>> run_folder::load_moments(const model_config& config) const {
-    const shared_tensors file(path_ / "moments.safetensors", ranks_);
+    const shared_tensors file(moments_file(), ranks_);
     std::vector<block_moments<float>> moments(config.blocks.size());
     visit_moments(config, moments,
                   [&](const std::string& name, auto& values) { values = file.tensors().read_vector<float>(name); });
@@ -333,7 +333,8 @@ run_folder::run_seconds run_folder::load_seconds() const {
 
 void run_folder::remove() const {
     if (!ranks_.leads()) return;
-    std::error_code ignored;  // what is left behind is only space
+    std::error_code ignored;              // what is left behind is only space
+    fs::remove(moments_file(), ignored);  // first: a run that is killed now leaves a folder without results
     fs::remove_all(path_, ignored);
 }
 

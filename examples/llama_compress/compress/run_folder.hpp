@@ -171,13 +171,14 @@ class run_folder {
                     const nlohmann::json& probes) const;
     subbit::distillation_state<float> load_state(const subbit::safetensors_reader& file, nlohmann::json& probes) const;
 
+    std::filesystem::path moments_file() const { return path_ / "moments.safetensors"; }
     std::filesystem::path best_file() const { return path_ / "best.safetensors"; }
     std::filesystem::path distillation_file() const { return path_ / "distillation.safetensors"; }
     std::filesystem::path block_file(index number, const char* extension) const;
     /// What a file of the leading rank holds, for all.
     nlohmann::json shared_json(const std::filesystem::path& file) const;
     /// The leading rank's folder has results of a run.
-    bool has_results() const { return std::filesystem::exists(path_ / "moments.safetensors"); }
+    bool has_results() const { return std::filesystem::exists(moments_file()); }
     std::filesystem::path path_;
     nlohmann::json fingerprint_;
     const subbit::communicator& ranks_;
