@@ -28,6 +28,9 @@ if(SUBBIT_SANITIZE)
 elseif(SUBBIT_DEVELOPER)
   set(SUBBIT_HOT_CODE -O2)
 endif()
+if(SUBBIT_FUZZ)
+  set(SUBBIT_FUZZED_CODE -fsanitize=fuzzer-no-link)  # counts what an input reaches, in programs without a fuzzer too
+endif()
 
 if(PROJECT_IS_TOP_LEVEL AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
   find_program(SUBBIT_CCACHE ccache)

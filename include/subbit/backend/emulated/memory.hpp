@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -15,21 +16,30 @@
 
 namespace subbit::emulation {
 
+/// Access rights change page by page, so the fewer pages the better.
+inline void ask_for_large_pages([[maybe_unused]] void* p, [[maybe_unused]] std::size_t bytes) {
+#ifdef MADV_HUGEPAGE
+    ::madvise(p, bytes, MADV_HUGEPAGE);
+#endif
+}
+
 /// One reserved range of addresses, without access rights while nothing runs on the device, so that an access by the
 /// host ends the program. Several threads may use it.
 class memory {
   public:
     /// Throws device_error if the addresses cannot be reserved.
     explicit memory(std::size_t capacity) : capacity_(size_class(capacity)) {
-        void* const p = ::mmap(nullptr, capacity_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (p == MAP_FAILED)
+        reserved_ = ::mmap(nullptr, capacity_ + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (reserved_ == MAP_FAILED)
             throw device_error("emulated device: no " + std::to_string(capacity_) +
                                " bytes of addresses; ask for less memory");
-        base_ = static_cast<std::byte*>(p);
+        base_ = static_cast<std::byte*>(reserved_);
+        base_ += -reinterpret_cast<std::uintptr_t>(base_) % page;
+        ask_for_large_pages(base_, capacity_);
     }
     memory(const memory&) = delete;
     memory& operator=(const memory&) = delete;
-    ~memory() { ::munmap(base_, capacity_); }
+    ~memory() { ::munmap(reserved_, capacity_ + page); }
 
     /// Throws device_error if the capacity is used up. New memory is filled with NaN.
     std::byte* allocate(std::size_t bytes) {
@@ -90,12 +100,14 @@ class memory {
         return std::bit_ceil(std::max(bytes, least));
     }
     void protect(int rights) {
-        constexpr std::size_t page = std::size_t{1} << 16;  // the largest that is in use
         const std::size_t bytes = std::min((used_ + page - 1) / page * page, capacity_);
         if (bytes > 0) ::mprotect(base_, bytes, rights);
     }
 
+    static constexpr std::size_t page = std::size_t{1} << 21;  // a large one, where there are such pages
+
     std::size_t capacity_;
+    void* reserved_ = nullptr;  // with room to begin at a page
     std::byte* base_ = nullptr;
     std::mutex mutex_;
     std::size_t used_ = 0;
