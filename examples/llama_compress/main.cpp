@@ -33,8 +33,9 @@ std::string_view value_of(std::string_view option, int argc, char** argv) {
 
 /// Method and recipe decide the defaults of all other options, so they are read before the options are defined.
 llama::compress_options defaults_for(int argc, char** argv) {
-    if (value_of("--method", argc, argv) == "rabit") return llama::compress_options::rabit();
-    if (const auto preset = llama::compress_options::preset(value_of("--preset", argc, argv))) return *preset;
+    const bool rabit = value_of("--method", argc, argv) == "rabit";
+    if (const auto preset = llama::compress_options::preset(value_of("--preset", argc, argv), rabit)) return *preset;
+    if (rabit) return llama::compress_options::rabit();
     if (value_of("--recipe", argc, argv) == "paper") return llama::compress_options::paper();
     return llama::compress_options::tuned();
 }

@@ -2,6 +2,7 @@
 #include "demo_folder.hpp"
 #include "program_checks.hpp"
 
+#include "compress/options.hpp"
 #include "compress/output_folder.hpp"
 #include "generate/stop_texts.hpp"
 #include "model/nearest_word.hpp"
@@ -210,6 +211,25 @@ TEST_CASE("options that others make useless are said, and the run goes on") {
     says({"--test-context", "9"}, "only --test-text uses it");
     const auto greedy = demo.run(generate_words(demo, {"--prompt", "Tom", "--top-k", "3", "--max-tokens", "1"}));
     CHECK(greedy.err.starts_with("llama_compress: note: --top-k has no effect at --temperature 0\n"));
+}
+
+TEST_CASE("a preset is that of its method") {
+    demo_folder demo;
+    const auto plan = [&](const char* method) {
+        auto words = demo.compress_words("out", {"--preset", "quick", "--method", method, "--distill-windows", "3",
+                                                 "--distill-window-tokens", "64", "--dry-run", "--json"});
+        const auto result = demo.run(words);
+        REQUIRE(result.status == 0);
+        CHECK(result.err.find("--preset has no effect") == std::string::npos);
+        return json::parse(result.out);
+    };
+    CHECK(plan("rabit").at("paths") == 2);
+    CHECK(plan("rabit").at("distillation_windows") == 3);
+    CHECK(plan("nanoquant").at("paths") == 0);
+    using llama::compress_options;
+    CHECK(compress_options::preset("hour", true)->method == "rabit");
+    CHECK(compress_options::preset("hour", false)->method == "nanoquant");
+    CHECK(!compress_options::preset("day", true));
 }
 
 TEST_CASE("windows, prompts and continuations beyond the model's positions: a note") {

@@ -24,7 +24,6 @@ std::vector<use> uses_of(const compress_options& o) {
     const char *const of_rabit = "--method rabit", *const of_low_rank = "--method nanoquant",
                       *const of_distillation = "a distillation (--distill-epochs above 0)";
     return {{"recipe", low_rank, of_low_rank},
-            {"preset", low_rank, of_low_rank},
             {"granularity", low_rank, of_low_rank},
             {"minimum-rank", low_rank, of_low_rank},
             {"scales", low_rank, of_low_rank},

@@ -260,18 +260,20 @@ struct compress_options {
     /// and time on two cores (bench/RESULTS.md).
     struct preset_entry {
         const char *name, *measured;
-        compress_options (*make)();
+        compress_options (*low_rank)();
+        compress_options (*paths)();  ///< with method = rabit
     };
     static std::span<const preset_entry> presets() {
-        static constexpr preset_entry all[] = {{"quick", "perplexity 105 in 5 minutes with AVX-512", quick},
-                                               {"hour", "48 in 58 minutes with AVX-512", hour},
-                                               {"long", "not measured, some two hours", longest}};
+        static constexpr preset_entry all[] = {
+            {"quick", "perplexity 105 in 5 minutes with AVX-512", quick, quick_paths},
+            {"hour", "48 in 58 minutes with AVX-512; two paths of rabit: 38", hour, hour_paths},
+            {"long", "not measured, some two hours", longest, longest_paths}};
         return all;
     }
-    /// A preset by its name, or nothing.
-    static std::optional<compress_options> preset(std::string_view name) {
+    /// The preset of a method by its name, or nothing.
+    static std::optional<compress_options> preset(std::string_view name, bool rabit) {
         for (const auto& entry : presets())
-            if (name == entry.name) return entry.make();
+            if (name == entry.name) return rabit ? entry.paths() : entry.low_rank();
         return {};
     }
 
@@ -309,7 +311,33 @@ struct compress_options {
     /// The same, with twice as many passes of distillation.
     static compress_options longest() {
         auto o = hour();
-        o.distill_epochs = 6;
+        o.distill_epochs *= 2;
+        return o;
+    }
+
+    // Those of two binary paths
+    static compress_options hour_paths() {
+        auto o = rabit();
+        o.windows = 16;
+        o.window_tokens = 256;
+        o.distill_epochs = 2;
+        o.distill_windows = 440;
+        o.distill_window_tokens = 512;
+        o.distill_label_share = 0.3;
+        o.distill_warmup = 20;
+        return o;
+    }
+    static compress_options quick_paths() {
+        auto o = hour_paths();
+        o.distill_epochs = 1;
+        o.distill_windows = 40;
+        o.distill_latent_margin = 0.3;
+        o.distill_warmup = 10;
+        return o;
+    }
+    static compress_options longest_paths() {
+        auto o = hour_paths();
+        o.distill_epochs *= 2;
         return o;
     }
 };

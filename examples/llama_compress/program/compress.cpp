@@ -150,7 +150,7 @@ void add_compress(CLI::App& app, const compress_options& defaults) {
         measured += fmt::format("{}{}: {}", measured.empty() ? "" : "; ", preset.name, preset.measured);
     }
     c->add_option("--preset", command->preset,
-                  "The best tuned run of a budget of time, for a model of 135M weights on two cores (" + measured + ")")
+                  "The best run of a budget of time, for a model of 135M weights on two cores (" + measured + ")")
         ->check(one_of(presets))
         ->type_name("NAME")
         ->excludes(recipe);
