@@ -279,17 +279,14 @@ struct compress_options {
 
     /// The best tuned run that takes five minutes on two cores for a model of 135M weights.
     static compress_options quick() {
-        compress_options o;
+        auto o = on_more_text(tuned());
         o.scale_bits = 8;
         o.windows = 48;
-        o.window_tokens = 256;
         o.calibration_windows = 16;
         o.epochs = 2;
         o.distill_epochs = 1;
         o.distill_windows = 40;
-        o.distill_window_tokens = 512;
         o.distill_latent_rate = 0.003;
-        o.distill_label_share = 0.3;
         o.distill_warmup = 10;
         return o;
     }
@@ -309,34 +306,36 @@ struct compress_options {
     }
 
     /// The same, with twice as many passes of distillation.
-    static compress_options longest() {
-        auto o = hour();
-        o.distill_epochs *= 2;
-        return o;
-    }
+    static compress_options longest() { return with_twice_the_passes(hour()); }
 
-    // Those of two binary paths
-    static compress_options hour_paths() {
-        auto o = rabit();
-        o.windows = 16;
-        o.window_tokens = 256;
-        o.distill_epochs = 2;
-        o.distill_windows = 440;
-        o.distill_window_tokens = 512;
-        o.distill_label_share = 0.3;
-        o.distill_warmup = 20;
-        return o;
-    }
+    // The presets of two binary paths
     static compress_options quick_paths() {
-        auto o = hour_paths();
+        auto o = on_more_text(rabit());
+        o.windows = 16;
         o.distill_epochs = 1;
         o.distill_windows = 40;
         o.distill_latent_margin = 0.3;
         o.distill_warmup = 10;
         return o;
     }
-    static compress_options longest_paths() {
-        auto o = hour_paths();
+    static compress_options hour_paths() {
+        auto o = on_more_text(rabit());
+        o.windows = 16;
+        o.distill_epochs = 2;
+        o.distill_windows = 440;
+        o.distill_warmup = 20;
+        return o;
+    }
+    static compress_options longest_paths() { return with_twice_the_passes(hour_paths()); }
+
+    /// What all presets have: longer windows to distill on than to tune on, and hard labels.
+    static compress_options on_more_text(compress_options o) {
+        o.window_tokens = 256;
+        o.distill_window_tokens = 512;
+        o.distill_label_share = 0.3;
+        return o;
+    }
+    static compress_options with_twice_the_passes(compress_options o) {
         o.distill_epochs *= 2;
         return o;
     }

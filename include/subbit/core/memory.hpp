@@ -16,26 +16,27 @@
 namespace subbit {
 
 inline constexpr std::size_t cache_line = 64;
+inline constexpr std::size_t large_page = std::size_t{1} << 21;
+
+/// Asks for large pages, where the system has them; only advice: it may be ignored.
+inline void ask_for_large_pages([[maybe_unused]] void* p, [[maybe_unused]] std::size_t bytes) {
+#if defined(__linux__)
+    ::madvise(p, bytes, MADV_HUGEPAGE);
+#endif
+}
 
 /// Blocks that begin at cache lines, so that one tile of packed signs is one line. Blocks of several megabytes are in
 /// large pages, where the system has them, so that a stream does not wait for an address translation every 4 kilobytes.
 struct streaming_memory {
     static void* allocate(std::size_t bytes) {
         void* const p = ::operator new(bytes, alignment_of(bytes));
-#if defined(__linux__)
-        if (is_large(bytes)) ::madvise(p, bytes, MADV_HUGEPAGE);  // only advice: it may be ignored
-#endif
+        if (is_large(bytes)) ask_for_large_pages(p, bytes);
         return p;
     }
-    static void deallocate(void* p, std::size_t bytes) {
-        ::operator delete(p, alignment_of(bytes));
-    }
+    static void deallocate(void* p, std::size_t bytes) { ::operator delete(p, alignment_of(bytes)); }
 
   private:
-    static constexpr std::size_t large_page = std::size_t{1} << 21;
-    static constexpr bool is_large(std::size_t bytes) {
-        return bytes >= 2 * large_page;
-    }
+    static constexpr bool is_large(std::size_t bytes) { return bytes >= 2 * large_page; }
     static constexpr std::align_val_t alignment_of(std::size_t bytes) {
         return std::align_val_t{is_large(bytes) ? large_page : cache_line};
     }

@@ -2,26 +2,20 @@
 #pragma once
 
 #include <subbit/core/error.hpp>
+#include <subbit/core/memory.hpp>
 
 #include <sys/mman.h>
 #include <algorithm>
 #include <bit>
 #include <cstddef>
-#include <cstdint>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 namespace subbit::emulation {
-
-/// Access rights change page by page, so the fewer pages the better.
-inline void ask_for_large_pages([[maybe_unused]] void* p, [[maybe_unused]] std::size_t bytes) {
-#ifdef MADV_HUGEPAGE
-    ::madvise(p, bytes, MADV_HUGEPAGE);
-#endif
-}
 
 /// One reserved range of addresses, without access rights while nothing runs on the device, so that an access by the
 /// host ends the program. Several threads may use it.
@@ -29,17 +23,19 @@ class memory {
   public:
     /// Throws device_error if the addresses cannot be reserved.
     explicit memory(std::size_t capacity) : capacity_(size_class(capacity)) {
-        reserved_ = ::mmap(nullptr, capacity_ + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        reserved_ =
+            ::mmap(nullptr, capacity_ + large_page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (reserved_ == MAP_FAILED)
             throw device_error("emulated device: no " + std::to_string(capacity_) +
                                " bytes of addresses; ask for less memory");
-        base_ = static_cast<std::byte*>(reserved_);
-        base_ += -reinterpret_cast<std::uintptr_t>(base_) % page;
-        ask_for_large_pages(base_, capacity_);
+        void* base = reserved_;
+        std::size_t room = capacity_ + large_page;
+        base_ = static_cast<std::byte*>(std::align(large_page, capacity_, base, room));
+        ask_for_large_pages(base_, capacity_);  // access rights change for a page at a time
     }
     memory(const memory&) = delete;
     memory& operator=(const memory&) = delete;
-    ~memory() { ::munmap(reserved_, capacity_ + page); }
+    ~memory() { ::munmap(reserved_, capacity_ + large_page); }
 
     /// Throws device_error if the capacity is used up. New memory is filled with NaN.
     std::byte* allocate(std::size_t bytes) {
@@ -100,14 +96,12 @@ class memory {
         return std::bit_ceil(std::max(bytes, least));
     }
     void protect(int rights) {
-        const std::size_t bytes = std::min((used_ + page - 1) / page * page, capacity_);
+        const std::size_t bytes = std::min((used_ + large_page - 1) / large_page * large_page, capacity_);
         if (bytes > 0) ::mprotect(base_, bytes, rights);
     }
 
-    static constexpr std::size_t page = std::size_t{1} << 21;  // a large one, where there are such pages
-
     std::size_t capacity_;
-    void* reserved_ = nullptr;  // with room to begin at a page
+    void* reserved_ = nullptr;  // with room to begin at a large page
     std::byte* base_ = nullptr;
     std::mutex mutex_;
     std::size_t used_ = 0;
