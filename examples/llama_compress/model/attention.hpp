@@ -94,12 +94,13 @@ void softmax_rows(index first, index span, matrix_view<S> P) {
         for (index j = 1; j < seen; ++j)
             top = std::max(top, p[j]);
         S total = 0;
-        for (index j = 0; j < seen; ++j)
-            p[j] = subbit::fast_exp(p[j] - top);
 #pragma omp simd reduction(+ : total)
-        for (index j = 0; j < seen; ++j)
+        for (index j = 0; j < seen; ++j) {
+            p[j] = subbit::fast_exp(p[j] - top);
             total += p[j];
+        }
         const S inverse = S(1) / total;
+#pragma omp simd
         for (index j = 0; j < seen; ++j)
             p[j] *= inverse;
         std::fill(p + seen, P.row(i) + P.cols, S(0));

@@ -5,6 +5,7 @@
 
 #include <setjmp.h>
 #include <ucontext.h>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -55,7 +56,7 @@ class fiber_group {
         for (bool progress = true; progress && !failure_;) {
             progress = false;
             for (std::size_t i = 0; i < used && !failure_; ++i) {
-                fiber& f = at(i);
+                fiber& f = *fibers_[i];
                 if (f.waits_for == nullptr || f.waits_for->generation == f.generation) continue;
                 resume(f);
                 progress = true;
@@ -63,8 +64,8 @@ class fiber_group {
         }
         bool stuck = false;
         for (std::size_t i = 0; i < used; ++i) {
-            stuck = stuck || at(i).waits_for != nullptr;
-            at(i).waits_for = nullptr;
+            stuck = stuck || fibers_[i]->waits_for != nullptr;
+            fibers_[i]->waits_for = nullptr;
         }
         if (failure_) std::rethrow_exception(failure_);
         if (stuck)
@@ -88,11 +89,22 @@ class fiber_group {
   private:
     static constexpr std::size_t stack_bytes = std::size_t{1} << 17;  // the unused part is never touched
 
+#if defined(__x86_64__)
+    /// The compiler's own jumps keep three registers; those of the C library also look for cleanups to run.
+    using jump_target = std::array<void*, 5>;
+#define SUBBIT_SET_JUMP(target) __builtin_setjmp((target).data())
+#define SUBBIT_JUMP(target) __builtin_longjmp((target).data(), 1)
+#else
+    using jump_target = jmp_buf;
+#define SUBBIT_SET_JUMP(target) _setjmp(target)
+#define SUBBIT_JUMP(target) _longjmp(target, 1)
+#endif
+
     /// Where a fiber, or the scheduler, goes on. swapcontext saves the signal mask, by two system calls; a jump does
-    /// not, and takes a tenth of the time. So a context is what a fiber begins with, and jumps are all that follow.
+    /// not, and takes a fraction of the time. So a context is what a fiber begins with, and jumps are all that follow.
     struct place {
         ucontext_t context = {};
-        jmp_buf jump = {};
+        jump_target jump = {};
         bool begun = false;
     };
     struct fiber : place {
@@ -102,6 +114,7 @@ class fiber_group {
         bool idle = false;  // at the end of run_threads()
     };
 
+    /// The fiber i, made where there is none yet.
     fiber& at(std::size_t i) {
         if (i == fibers_.size()) fibers_.push_back(std::make_unique<fiber>());
         return *fibers_[i];
@@ -160,11 +173,17 @@ class fiber_group {
         finish_switch(fake_stack);
 #else
         from.begun = true;
-        if (_setjmp(from.jump) != 0) return;
-        if (to.begun) _longjmp(to.jump, 1);
-        setcontext(&to.context);
+        if (SUBBIT_SET_JUMP(from.jump) == 0) go_on_with(to);
 #endif
     }
+
+#if !defined(SUBBIT_FIBERS_SANITIZED)
+    /// A function of its own, since one of the compiler's jumps must not begin where another ends.
+    [[gnu::noinline]] static void go_on_with(place& to) {
+        if (to.begun) SUBBIT_JUMP(to.jump);
+        setcontext(&to.context);
+    }
+#endif
 
     /// The first and the later arrivals on a stack; a fiber's tells where the scheduler's stack is.
     void finish_switch([[maybe_unused]] void* fake_stack = nullptr) {
@@ -196,5 +215,7 @@ class fiber_group {
     fiber* current_ = nullptr;
     place scheduler_;
 };
+#undef SUBBIT_SET_JUMP
+#undef SUBBIT_JUMP
 
 }  // namespace subbit::emulation
