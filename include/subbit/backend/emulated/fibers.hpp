@@ -50,20 +50,14 @@ class fiber_group {
         next_ = 0;
         count_ = n;
         failure_ = nullptr;
-        std::size_t used = 0;
+        used_ = 0;
         while (next_ < count_ && !failure_)
-            resume(at(used++));
-        for (bool progress = true; progress && !failure_;) {
-            progress = false;
-            for (std::size_t i = 0; i < used && !failure_; ++i) {
-                fiber& f = *fibers_[i];
-                if (f.waits_for == nullptr || f.waits_for->generation == f.generation) continue;
-                resume(f);
-                progress = true;
-            }
-        }
+            resume(at(used_++));
+        while (fiber* const first = ready_from(0))
+            for (fiber* f = first; f != nullptr; f = ready_from(current_->number + 1))
+                resume(*f);
         bool stuck = false;
-        for (std::size_t i = 0; i < used; ++i) {
+        for (std::size_t i = 0; i < used_; ++i) {
             stuck = stuck || fibers_[i]->waits_for != nullptr;
             fibers_[i]->waits_for = nullptr;
         }
@@ -82,7 +76,7 @@ class fiber_group {
         fiber& self = *current_;
         self.waits_for = &b;
         self.generation = b.generation;
-        switch_to(self, scheduler_, nullptr);
+        switch_to(self, ready_from(self.number + 1));
         self.waits_for = nullptr;
     }
 
@@ -108,6 +102,7 @@ class fiber_group {
         bool begun = false;
     };
     struct fiber : place {
+        std::size_t number = 0;
         std::unique_ptr<std::byte[]> stack{new std::byte[stack_bytes]};
         const barrier* waits_for = nullptr;
         std::uint64_t generation = 0;
@@ -116,14 +111,26 @@ class fiber_group {
 
     /// The fiber i, made where there is none yet.
     fiber& at(std::size_t i) {
-        if (i == fibers_.size()) fibers_.push_back(std::make_unique<fiber>());
+        if (i == fibers_.size()) {
+            fibers_.push_back(std::make_unique<fiber>());
+            fibers_[i]->number = i;
+        }
         return *fibers_[i];
     }
 
+    /// The first fiber from number i on that waits for what has happened; null where there is none or a thread has
+    /// thrown. A fiber that must wait goes on with the next one itself: through the scheduler it would be two jumps.
+    fiber* ready_from(std::size_t i) {
+        for (; i < used_ && !failure_; ++i) {
+            fiber& f = *fibers_[i];
+            if (f.waits_for != nullptr && f.waits_for->generation != f.generation) return &f;
+        }
+        return nullptr;
+    }
+
     void resume(fiber& f) {
-        current_ = &f;
         if (f.waits_for == nullptr && !f.idle) start(f);
-        switch_to(scheduler_, f, &f);
+        switch_to(scheduler_, &f);
     }
 
     void start(fiber& f) {
@@ -159,12 +166,14 @@ class fiber_group {
                 failure_ = std::current_exception();
             }
             self.idle = true;
-            switch_to(self, scheduler_, nullptr);
+            switch_to(self, ready_from(self.number + 1));
         }
     }
 
-    /// Leaves `from` and goes on with `to`, the context of fiber `f` or, where that is null, the scheduler's.
-    void switch_to(place& from, place& to, [[maybe_unused]] fiber* f) {
+    /// Leaves `from` and goes on with the fiber f or, where that is null, the scheduler.
+    void switch_to(place& from, fiber* f) {
+        place& to = f ? static_cast<place&>(*f) : scheduler_;
+        if (f) current_ = f;
 #if defined(SUBBIT_FIBERS_SANITIZED)
         void* fake_stack = nullptr;
         __sanitizer_start_switch_fiber(&fake_stack, f ? f->stack.get() : scheduler_stack_,
@@ -210,6 +219,7 @@ class fiber_group {
 
     const std::function<void(int)>* body_ = nullptr;
     int next_ = 0, count_ = 0;
+    std::size_t used_ = 0;  // of the fibers, by the block that runs
     std::exception_ptr failure_;
     std::vector<std::unique_ptr<fiber>> fibers_;
     fiber* current_ = nullptr;
