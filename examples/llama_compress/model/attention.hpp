@@ -6,6 +6,7 @@
 #include "model/norm.hpp"
 #include "model/rotary.hpp"
 
+#include <subbit/backend/cpu.hpp>
 #include <subbit/backend/ops/dense.hpp>
 #include <subbit/backend/ops/memory.hpp>
 #include <subbit/core/kernel.hpp>
@@ -217,5 +218,15 @@ void attention_backward(const B& b, const attention_shape& s, matrix_view<const 
     detail::sum_heads(b, s, dK_heads, dK);
     detail::sum_heads(b, s, dV_heads, dV);
 }
+
+// Compiled once, in attention.cpp, with the program's optimization.
+extern template void attention<subbit::cpu, float>(const subbit::cpu&, const attention_shape&,
+                                                   matrix_view<const float> Q, matrix_view<const float> K,
+                                                   matrix_view<const float> V, matrix_view<float> O);
+extern template void attention_backward<subbit::cpu, float>(const subbit::cpu&, const attention_shape&,
+                                                            matrix_view<const float> Q, matrix_view<const float> K,
+                                                            matrix_view<const float> V, matrix_view<const float> O,
+                                                            matrix_view<const float> dO, matrix_view<float> dQ,
+                                                            matrix_view<float> dK, matrix_view<float> dV);
 
 }  // namespace llama
