@@ -2,6 +2,7 @@
 #include "sample/sampling.hpp"
 
 #include <doctest/doctest.h>
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>

@@ -8,6 +8,7 @@
 #include "sample/sampling.hpp"
 
 #include <fmt/format.h>
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
