@@ -206,6 +206,7 @@ void attention_backward(const B& b, const attention_shape& s, matrix_view<const 
                             dot += o(i, c) * d_o(i, c);
                         const S* p = &P(i, 0);
                         S* d = &dP(i, 0);
+#pragma omp simd
                         for (index j = 0; j < visible; ++j)
                             d[j] = p[j] * (d[j] - dot) * scale;
                     }

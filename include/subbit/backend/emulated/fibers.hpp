@@ -84,7 +84,8 @@ class fiber_group {
     static constexpr std::size_t stack_bytes = std::size_t{1} << 17;  // the unused part is never touched
 
 #if defined(__x86_64__)
-    /// The compiler's own jumps keep three registers; those of the C library also look for cleanups to run.
+    /// The compiler's own jumps keep three registers; those of the C library also look for cleanups to run. Not every
+    /// compiler has them on other processors.
     using jump_target = std::array<void*, 5>;
 #define SUBBIT_SET_JUMP(target) __builtin_setjmp((target).data())
 #define SUBBIT_JUMP(target) __builtin_longjmp((target).data(), 1)

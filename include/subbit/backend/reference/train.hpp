@@ -126,6 +126,7 @@ void do_cross_entropy_rows(reference_tag, const B& b, matrix_view<S> logits, std
             losses[static_cast<std::size_t>(t)] = label >= 0 ? lse - static_cast<double>(row[label]) : 0.0;
             if (!gradient) continue;
             const S shift = static_cast<S>(lse), w = label >= 0 ? weight : S(0);
+#pragma omp simd
             for (index v = 0; v < logits.cols; ++v)
                 row[v] = w * fast_exp(row[v] - shift);
             if (label >= 0) row[label] -= w;
