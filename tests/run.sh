@@ -64,12 +64,19 @@ collect() {
     later_pids=()
 }
 
+# failures LOG: what the failed tests printed, which ctest's list of their names, at the log's end, does not say.
+failures() {
+    awk '/Test +#[0-9]+:/ { show = /\*\*\*/ && !/\*\*\*(Skipped|Not Run)/ } /^ *Start +[0-9]+:/ { show = 0 } show' "$1" |
+        tail -n 60 | sed 's/^/    /'
+}
+
 # tests PRESET [ctest options]: adds the numbers of ctest's own report.
 tests() {
     local preset=$1 report=$PWD/$logs/ctest-$1.xml status=0
     shift
     rm -f "$report"
     run "ctest-$preset" ctest --preset "$preset" -j "$jobs" --output-junit "$report" "$@" || status=$?
+    [ $status -eq 0 ] || failures "$logs/ctest-$preset.log"
     if [ ! -s "$report" ]; then
         failed=$((failed + 1))
         return

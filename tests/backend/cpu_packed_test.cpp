@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 namespace subbit::testing {
@@ -206,6 +207,33 @@ TEST_CASE("any shape: exact products are those of the unpacked matrix, 8-bit one
                           2 * bound(j));
         }
     }));
+}
+
+TEST_CASE("what has no rows or no columns may have no memory: products are empty or zero, in every layout") {
+    for (const isa i : runnable_isas())
+        for (const storage how : all_storages)
+            for (const index tokens : {1, 5, 17})
+                for (const auto& shape : {std::pair<index, index>{0, 40}, {40, 0}, {0, 0}}) {
+                    const index rows = shape.first, cols = shape.second;
+                    CAPTURE(isa_name(i));
+                    CAPTURE(rows);
+                    CAPTURE(cols);
+                    const cpu b = make_cpu(i, 2);
+                    const bit_matrix bits(rows, cols);
+                    const stored_matrix<float> X(tokens, cols, how, 1), Z(tokens, rows, how, 2);
+                    stored_matrix<float> Y(tokens, rows, how, 3), W(tokens, cols, how, 4);
+                    gemm(b, X.view(), bits.t(), Y.view());
+                    gemm(b, Z.view(), bits.view(), W.view());
+                    CHECK((Y.values().isZero() && W.values().isZero()));
+                    const low_rank_binary_linear<float> layer{
+                        bits.transpose(), bits, vector<float>::Ones(cols), vector<float>::Ones(cols), {}, {}};
+                    for (const auto how_precise :
+                         {packed_precision::exact, packed_precision::int8, packed_precision::reordered}) {
+                        as_eigen(W.view()).setConstant(1);
+                        layer.apply(b, X.view(), W.view(), {.precision = how_precise});
+                        CHECK(W.values().isZero());
+                    }
+                }
 }
 
 TEST_CASE("8-bit sums of normal inputs are within a hundredth, of inputs with one huge entry too") {

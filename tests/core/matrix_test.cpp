@@ -45,6 +45,13 @@ TEST_CASE("views: transposes, blocks and rows share the memory") {
     CHECK(matrix_view<double>().size() == 0);
 }
 
+TEST_CASE("a view of nothing has rows and blocks, in any layout") {
+    const matrix_view<double> no_columns(nullptr, 3, 0, 5), no_rows(nullptr, 0, 4, 4);
+    CHECK(no_columns.row(2) == nullptr);
+    CHECK((no_columns.middle_rows(1, 2).data == nullptr && no_columns.middle_rows(1, 2).rows == 2));
+    CHECK((no_rows.middle_cols(2, 1).data == nullptr && no_rows.t().block(2, 0, 1, 0).rows == 1));
+}
+
 TEST_CASE("views of column-major matrices, vectors and spans") {
     const Eigen::MatrixXd columns = Eigen::MatrixXd::Random(3, 5);
     CHECK(as_eigen(view(columns)) == columns);

@@ -200,7 +200,7 @@ bit_matrix bit_matrix::pack(matrix_view<T> W) {
         std::uint32_t* out = m.tile(i / bit_layout::tile_rows, 0) + i % bit_layout::tile_rows;
         index j = 0;
         if (W.is_row_major()) {
-            const Scalar* row = W.data + i * W.row_stride;
+            const Scalar* row = W.row(i);
             for (index g = 0; g < full; ++g, j += bit_layout::tile_cols)
                 out[g * bit_layout::tile_rows] = detail::pack_word(row + j);
         }
@@ -217,7 +217,7 @@ void unpack_into(bit_view bits, matrix_view<Scalar> W) {
     for (index i = 0; i < W.rows; ++i) {
         index j = 0;
         if (W.is_row_major()) {
-            Scalar* row = W.data + i * W.row_stride;
+            Scalar* row = W.row(i);
             for (index g = 0; g < W.cols / bit_layout::tile_cols; ++g) {
                 std::uint32_t word = bits.word(i, g);
                 for (int nibble = 0; nibble < 8; ++nibble, j += 4, word >>= 4)

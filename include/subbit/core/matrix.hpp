@@ -46,8 +46,8 @@ struct matrix_view {
     }
 
     constexpr T& operator()(index i, index j) const { return data[i * row_stride + j * col_stride]; }
-    /// A pointer to row i; valid for a matrix without columns too, whose data may be null.
-    constexpr T* row(index i) const { return data + i * row_stride; }
+    /// A pointer to row i; null where the data is null, as that of a matrix without entries may be.
+    constexpr T* row(index i) const { return address(i, 0); }
     constexpr index size() const { return rows * cols; }
     constexpr bool is_row_major() const { return col_stride == 1; }
     constexpr bool is_contiguous() const { return col_stride == 1 && (row_stride == cols || rows <= 1); }
@@ -55,10 +55,16 @@ struct matrix_view {
     /// The transpose: the same data with exchanged strides.
     constexpr matrix_view t() const { return {data, cols, rows, col_stride, row_stride}; }
     constexpr matrix_view block(index i, index j, index r, index c) const {
-        return {data + i * row_stride + j * col_stride, r, c, row_stride, col_stride};
+        return {address(i, j), r, c, row_stride, col_stride};
     }
     constexpr matrix_view middle_rows(index i, index r) const { return block(i, 0, r, cols); }
     constexpr matrix_view middle_cols(index j, index c) const { return block(0, j, rows, c); }
+
+  private:
+    // No offset is defined from a null pointer but zero.
+    constexpr T* address(index i, index j) const {
+        return data == nullptr ? nullptr : data + i * row_stride + j * col_stride;
+    }
 };
 
 template <class T>
