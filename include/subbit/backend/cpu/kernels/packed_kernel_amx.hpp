@@ -121,12 +121,11 @@ struct amx_kernel {
     }
 
     /// A tile of signs, of which the second half may be missing: then no digit there is other than zero.
-    SUBBIT_AMX static void unpack_tile(bit_view bits, index group, index col_group, std::uint32_t* to) {
-        const packed_prefetch prefetch(bits.col_groups());
+    SUBBIT_AMX static void unpack_tile(bit_view bits, const packed_prefetch& prefetch, index group, index col_group,
+                                       std::uint32_t* to) {
         for (index half = 0; half < std::min<index>(2, bits.col_groups() - col_group); ++half) {
             const std::uint32_t* const words = bits.tile(group, col_group + half);
-            if (((col_group + half) & prefetch.mask) == 0)
-                _mm_prefetch(reinterpret_cast<const char*>(words + prefetch.words), _MM_HINT_T1);
+            prefetch(words, col_group + half);
             unpack(words, to + half * tile_words / 2);
         }
     }
@@ -135,20 +134,22 @@ struct amx_kernel {
     static constexpr index slots = 8;
     static constexpr index ahead = 3;
     template <index G>
-    SUBBIT_AMX static void unpack_tiles(bit_view bits, index group, index c, std::uint32_t (*signs)[G][tile_words]) {
+    SUBBIT_AMX static void unpack_tiles(bit_view bits, const packed_prefetch& prefetch, index group, index c,
+                                        std::uint32_t (*signs)[G][tile_words]) {
         if (c >= bits.col_groups()) return;
         for (index g = 0; g < G; ++g)
-            unpack_tile(bits, group + g, c, signs[c / 2 % slots][g]);
+            unpack_tile(bits, prefetch, group + g, c, signs[c / 2 % slots][g]);
     }
 
     /// One or two groups of 16 rows. Tiles 0 to 2, and 3 to 5, have the sums of the digits.
     template <index G>
     SUBBIT_AMX static void sweep(bit_view bits, index group, const table_head& head, float* out) {
         const index col_groups = bits.col_groups();
+        const packed_prefetch prefetch(col_groups, G);
         alignas(64) std::uint32_t signs[slots][G][tile_words];
         const auto* digit = reinterpret_cast<const std::int8_t*>(&head + 1);
         for (index c = 0; c < 2 * ahead; c += 2)
-            unpack_tiles<G>(bits, group, c, signs);
+            unpack_tiles<G>(bits, prefetch, group, c, signs);
         _tile_zero(0);
         _tile_zero(1);
         _tile_zero(2);
@@ -156,7 +157,7 @@ struct amx_kernel {
         _tile_zero(4);
         _tile_zero(5);
         for (index c = 0; c < col_groups; c += 2, digit += digits * tile_bytes) {
-            unpack_tiles<G>(bits, group, c + 2 * ahead, signs);
+            unpack_tiles<G>(bits, prefetch, group, c + 2 * ahead, signs);
             const auto& now = signs[c / 2 % slots];
             _tile_loadd(6, now[0], 64);
             _tile_loadd(7, digit, 64);

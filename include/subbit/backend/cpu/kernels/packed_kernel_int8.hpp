@@ -101,7 +101,7 @@ struct int8_kernel<avx512_arch> {
     template <index G, index V>
     SUBBIT_AVX512_BYTES static void sweep(bit_view bits, index group, const float* tables, float* out) {
         const index col_groups = bits.col_groups();
-        const packed_prefetch prefetch(col_groups);
+        const packed_prefetch prefetch(col_groups, G);
         const std::uint32_t* const first = bits.tile(group, 0);
         const __m512i nibble = _mm512_set1_epi8(15), place = _mm512_set1_epi32(0x30201000),
                       by4 = _mm512_set1_epi16(1 << 12), ones = _mm512_set1_epi8(1);
@@ -131,8 +131,7 @@ struct int8_kernel<avx512_arch> {
                 for (index g = 0; g < G; ++g) {
                     const std::uint32_t* tile = first + (g * col_groups + c) * bit_layout::tile_rows;
                     const __m512i word = _mm512_loadu_si512(tile);
-                    if ((c & prefetch.mask) == 0)
-                        _mm_prefetch(reinterpret_cast<const char*>(tile + prefetch.words), _MM_HINT_T1);
+                    prefetch(tile, c);
                     const __m512i at_low = _mm512_ternarylogic_epi32(word, nibble, place, and_or);
                     const __m512i at_high =
                         _mm512_ternarylogic_epi32(_mm512_mulhi_epu16(word, by4), nibble, place, and_or);
