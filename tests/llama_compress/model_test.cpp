@@ -368,7 +368,7 @@ TEST_CASE("windows do not see each other, and a cache continues where it stood")
     CHECK((both.bottomRows(6) - one).cwiseAbs().maxCoeff() < 1e-12);
 
     blk.forward(exact, const_view(X), 12, view(whole), tape);
-    key_value_cache<double> cache(12, 8);
+    key_value_cache<double> cache(12, config.num_key_value_heads, config.head_dim);
     for (const auto& [from, count] : {std::pair<index, index>{0, 5}, {5, 1}, {6, 4}, {10, 2}})
         blk.infer_cached(exact, const_view(X).middle_rows(from, count), cache, view(steps).middle_rows(from, count),
                          tape);
@@ -395,25 +395,28 @@ TEST_CASE_TEMPLATE("the newest tokens attend to a cache as the last ones of a wi
             matrix<S> whole(length, Q.cols());
             attention(exact, {1, length, length, s.heads, s.kv_heads, s.head_dim, 0.3}, const_view(Q), const_view(K),
                       const_view(V), view(whole));
-            key_value_cache<S> cache(length, width);
+            key_value_cache<S> cache(length, s.kv_heads, s.head_dim);
             cache.append(const_view(K).middle_rows(0, length / 2), const_view(V).middle_rows(0, length / 2));
             cache.append(const_view(K).middle_rows(length / 2, length - length / 2),
                          const_view(V).middle_rows(length / 2, length - length / 2));
-            CHECK(subbit::as_eigen(cache.values(0, length)) == V);
-            const index tile = cache.tile, last = (length - 1) / tile;
-            const matrix<S> keys = subbit::as_eigen(cache.key_tile(last));
-            CHECK(keys.leftCols(length - last * tile) == K.bottomRows(length - last * tile).transpose());
-            CHECK(keys.rightCols(tile - (length - last * tile)).isZero(0));
+            const index tile = cache.tile, last = (length - 1) / tile, begin = last * tile, rest = length - begin;
+            for (index h = 0; h < s.kv_heads; ++h) {
+                const matrix<S> keys = subbit::as_eigen(cache.keys(last, h)),
+                                values = subbit::as_eigen(cache.values(last, h));
+                CHECK(keys.leftCols(rest) == K.block(begin, h * s.head_dim, rest, s.head_dim).transpose());
+                CHECK(keys.rightCols(tile - rest).isZero(0));
+                CHECK(values.topRows(rest) == V.block(begin, h * s.head_dim, rest, s.head_dim));
+            }
             for (const index tokens : {index{1}, (length + 1) / 2, length}) {
                 const auto newest = const_view(Q).middle_rows(length - tokens, tokens);
                 matrix<S> O(tokens, Q.cols()), other(tokens, Q.cols());
                 const auto error = [&] { return (O - whole.bottomRows(tokens)).cwiseAbs().maxCoeff(); };
-                cached_attention(exact, s.head_dim, 0.3, newest, cache, view(O));
+                cached_attention(exact, 0.3, newest, cache, view(O));
                 CHECK(error() < tolerance);
                 for (const subbit::isa i : subbit::testing::runnable_isas()) {
-                    cached_attention(subbit::testing::make_cpu(i, 1), s.head_dim, 0.3, newest, cache, view(O));
+                    cached_attention(subbit::testing::make_cpu(i, 1), 0.3, newest, cache, view(O));
                     CHECK(error() < tolerance);
-                    cached_attention(subbit::testing::make_cpu(i, 2), s.head_dim, 0.3, newest, cache, view(other));
+                    cached_attention(subbit::testing::make_cpu(i, 2), 0.3, newest, cache, view(other));
                     CHECK(O == other);
                 }
             }
@@ -425,14 +428,13 @@ namespace {
 /// Appends a text to a cache in pieces that `sizes` gives in turn, and leaves the attention of every token to it in
 /// `out`.
 template <class S, class B>
-void attend_in_pieces(const B& b, const matrix<S>& Q, const matrix<S>& K, const matrix<S>& V, index head_dim,
-                      key_value_cache<S>& cache, std::span<const index> sizes, matrix<S>& out) {
+void attend_in_pieces(const B& b, const matrix<S>& Q, const matrix<S>& K, const matrix<S>& V, key_value_cache<S>& cache,
+                      std::span<const index> sizes, matrix<S>& out) {
     out.resize(Q.rows(), Q.cols());
     for (std::size_t i = 0; cache.length() < Q.rows(); ++i) {
         const index at = cache.length(), count = std::min(sizes[i % sizes.size()], Q.rows() - at);
         cache.append(const_view(K).middle_rows(at, count), const_view(V).middle_rows(at, count));
-        cached_attention(b, head_dim, 0.3, const_view(Q).middle_rows(at, count), cache,
-                         view(out).middle_rows(at, count));
+        cached_attention(b, 0.3, const_view(Q).middle_rows(at, count), cache, view(out).middle_rows(at, count));
     }
 }
 
@@ -449,17 +451,17 @@ TEST_CASE_TEMPLATE("a cache of a sliding window goes round and gives what attent
         matrix<S> whole(length, Q.cols()), pieces, singles;
         attention(exact, {1, length, length, heads, 1, head_dim, 0.3, span}, const_view(Q), const_view(K),
                   const_view(V), view(whole));
-        key_value_cache<S> ring(length, width, span), single_ring(length, width, span);
-        attend_in_pieces(b, Q, K, V, head_dim, ring, std::vector<index>{256, 1, 37, 90, 255}, pieces);
+        key_value_cache<S> ring(length, 1, head_dim, span), single_ring(length, 1, head_dim, span);
+        attend_in_pieces(b, Q, K, V, ring, std::vector<index>{256, 1, 37, 90, 255}, pieces);
         CHECK((pieces - whole).cwiseAbs().maxCoeff() < tolerance);
-        attend_in_pieces(b, Q, K, V, head_dim, single_ring, std::vector<index>{1}, singles);
+        attend_in_pieces(b, Q, K, V, single_ring, std::vector<index>{1}, singles);
         CHECK(singles == pieces);
         CHECK(ring.held() <= std::min<index>(length, span + 256) + 2 * key_value_cache<S>::tile);
     }
 }
 
 TEST_CASE("a cache of a sliding window says how much it takes") {
-    key_value_cache<float> cache(600, 4, 10);
+    key_value_cache<float> cache(600, 1, 4, 10);
     const auto K = random_matrix<float>(300, 4, 1);
     subbit::testing::check_throws<subbit::shape_error>([&] { cache.append(const_view(K), const_view(K)); },
                                                        {"sliding window", "300", "256"});

@@ -31,7 +31,8 @@ class running_model : public token_model {
         for (index l = 0; l < config_.num_hidden_layers; ++l) {
             directory.prefetch(l + 1);
             blocks_.push_back(directory.load_block(backend, l, context_, signs_));
-            caches_.emplace_back(capacity, config_.key_width(), config_.block(l).attention.span);
+            caches_.emplace_back(capacity, config_.num_key_value_heads, config_.head_dim,
+                                 config_.block(l).attention.span);
             directory.tensors().release();
         }
         scores_.resize(static_cast<std::size_t>(config_.vocab_size));

@@ -129,7 +129,7 @@ class block : public block_weights<S, Memory> {
         copy_input(b, X, t);
         project_queries(b, t, X.rows, cache.length());
         cache.append(const_view(t.k), const_view(t.v));
-        cached_attention(b, config().head_dim, config().attention_scale, const_view(t.q), cache,
+        cached_attention(b, config().attention_scale, const_view(t.q), cache,
                          resized(b, t.attended, X.rows, cols(t.q)));
         finish(b, t, Y);
     }
@@ -148,8 +148,7 @@ class block : public block_weights<S, Memory> {
             for (index i = begin; i < end; ++i) {
                 auto& cache = caches[static_cast<std::size_t>(i)];
                 cache.append(k.middle_rows(i, 1), v.middle_rows(i, 1));
-                cached_attention(b, config().head_dim, config().attention_scale, q.middle_rows(i, 1), cache,
-                                 attended.middle_rows(i, 1));
+                cached_attention(b, config().attention_scale, q.middle_rows(i, 1), cache, attended.middle_rows(i, 1));
             }
         });
         finish(b, t, Y);

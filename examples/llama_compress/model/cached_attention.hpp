@@ -9,12 +9,14 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <type_traits>
 
 namespace llama {
 
-/// Keys and values of the tokens that a block has seen. Keys lie in tiles of neighbours, each transposed: a register
-/// then holds one entry of many keys, no product with a query has to be summed across a register, and all keys of a
-/// head in a tile are one piece of memory.
+/// Keys and values of the tokens that a block has seen, in tiles of neighbours. What belongs to a head is one piece of
+/// memory, which the processor reads ahead by itself; rows of all heads, at distances of a power of two, would compete
+/// for a few lines of the caches. Keys are transposed within a tile: a register then holds one entry of many keys, and
+/// no product with a query has to be summed across a register.
 ///
 /// With a sliding window of `span` tokens the cache is a ring of tiles, which holds no more than a piece of the text
 /// and what its first token sees. Tokens are found by their position, and a tile begins at a multiple of its size, so
@@ -28,37 +30,34 @@ class key_value_cache {
     /// appended at once.
     static constexpr index most_piece = 256;
 
-    /// Room for `capacity` tokens of kv_heads * head_dim = `width` numbers, of which a token sees the last `span` (0:
-    /// all of them).
-    key_value_cache(index capacity, index width, index span = 0)
+    /// Room for `capacity` tokens, of which a token sees the last `span` (0: all of them).
+    key_value_cache(index capacity, index kv_heads, index head_dim, index span = 0)
         : capacity_(capacity),
+          head_dim_(head_dim),
           span_(span),
           tiles_(tiles_for(capacity, span)),
-          keys_(tiles_, width * tile),
-          values_(tiles_ * tile, width) {}
+          keys_(kv_heads, tiles_ * head_dim * tile),
+          values_(kv_heads, tiles_ * head_dim * tile) {}
 
-    /// Bytes that such a cache takes.
+    /// Bytes that a cache takes whose tokens have kv_heads * head_dim = `width` numbers.
     static index bytes(index capacity, index width, index span = 0) {
         return 2 * tiles_for(capacity, span) * tile * width * static_cast<index>(sizeof(S));
     }
 
     index length() const { return length_; }
-    index width() const { return values_.cols(); }
+    index kv_heads() const { return keys_.rows(); }
+    index width() const { return kv_heads() * head_dim_; }
+    index head_dim() const { return head_dim_; }
     index span() const { return span_; }
     /// The most tokens ever.
     index capacity() const { return capacity_; }
     /// Tokens that are held at a time, in whole tiles.
-    index held() const { return values_.rows(); }
+    index held() const { return tiles_ * tile; }
 
-    /// (width, tile): the keys of the tokens from position tile * t on, zero beyond the newest.
-    matrix_view<const S> key_tile(index t) const {
-        return {keys_.data() + (t < tiles_ ? t : t % tiles_) * keys_.cols(), width(), tile};
-    }
-    /// (up to to - from, width): the values of the tokens from position `from` on, as far as they lie together.
-    matrix_view<const S> values(index from, index to) const {
-        const index row = row_of(from);
-        return const_view(values_).middle_rows(row, std::min(to - from, held() - row));
-    }
+    /// (head_dim, tile): a head's keys of the tokens from position tile * t on, zero beyond the newest.
+    matrix_view<const S> keys(index t, index head) const { return {&keys_(head, offset(t)), head_dim_, tile}; }
+    /// (tile, head_dim): its values of the same tokens; whatever they were beyond the newest.
+    matrix_view<const S> values(index t, index head) const { return {&values_(head, offset(t)), tile, head_dim_}; }
 
     /// shape_error where `tokens` more do not fit.
     void require_room(index tokens) const {
@@ -75,12 +74,15 @@ class key_value_cache {
         subbit::require_shape("cache: keys", K.rows, K.cols, V.rows, width());
         require_room(K.rows);
         for (index i = 0; i < K.rows; ++i, ++length_) {
-            const index row = row_of(length_), at = row % tile;
-            S* const keys = &keys_(row / tile, 0);
-            if (at == 0) std::fill_n(keys, keys_.cols(), S(0));
-            for (index c = 0; c < K.cols; ++c)
-                keys[c * tile + at] = K(i, c);
-            std::copy_n(V.row(i), V.cols, &values_(row, 0));
+            const index begin = offset(length_ / tile), at = length_ % tile;
+            for (index head = 0; head < kv_heads(); ++head) {
+                const S *k = K.row(i) + head * head_dim_, *v = V.row(i) + head * head_dim_;
+                S* const keys = &keys_(head, begin);
+                if (at == 0) std::fill_n(keys, head_dim_ * tile, S(0));
+                for (index c = 0; c < head_dim_; ++c)
+                    keys[c * tile + at] = k[c];
+                std::copy_n(v, head_dim_, &values_(head, begin + at * head_dim_));
+            }
         }
     }
 
@@ -90,11 +92,12 @@ class key_value_cache {
         const index all = (capacity + tile - 1) / tile;
         return span == 0 ? all : std::min(all, (span + most_piece + tile - 1) / tile + 1);
     }
-    index row_of(index position) const { return position < held() ? position : position % held(); }
+    /// Where tile t of the text begins in each head's row.
+    index offset(index t) const { return (t < tiles_ ? t : t % tiles_) * head_dim_ * tile; }
 
-    index capacity_, span_, tiles_;
-    matrix<S> keys_;    // (tiles, width * tile)
-    matrix<S> values_;  // (tiles * tile, width)
+    index capacity_, head_dim_, span_, tiles_;
+    matrix<S> keys_;    // (kv_heads, tiles * head_dim * tile), of each tile (head_dim, tile)
+    matrix<S> values_;  // (kv_heads, tiles * tile * head_dim), of each tile (tile, head_dim)
     index length_ = 0;
 };
 
@@ -125,7 +128,7 @@ template <index H, index Register, class S>
 }
 
 /// O(h, c..) = sum_t P(h,t) V(t, c..), `N` registers wide, of which the last holds `tail` numbers; with `more` it goes
-/// on from the sums in O, as if all values were one matrix.
+/// on from the sums in O, as if the values of all tiles were one matrix.
 template <index H, index N, index Register, class S>
 [[gnu::always_inline]] inline void weighted_values(matrix_view<const S> P, matrix_view<const S> V, index c, index tail,
                                                    bool more, matrix_view<S> O) {
@@ -159,23 +162,41 @@ template <index H, index Register, class S>
         weighted_values<H, 1, Register>(P, V, c, std::min(count, V.cols - c), more, O);
 }
 
-/// O (H, head_dim) = attention of H queries q of key head `head` at `position`; P (H, cache.held()) is scratch, whose
-/// first column is the first key of a tile.
-template <index H, index Register, class S>
+/// Calls f(std::integral_constant<index, H>, first) for the queries first .. first + H of `count`, H <= 4, which are as
+/// many as keep their sums in registers.
+template <class F>
+[[gnu::always_inline]] inline void for_few_queries(index count, F&& f) {
+    index first = 0;
+    for (; first + 4 <= count; first += 4)
+        f(std::integral_constant<index, 4>{}, first);
+    if (count - first == 3) f(std::integral_constant<index, 3>{}, first);
+    if (count - first == 2) f(std::integral_constant<index, 2>{}, first);
+    if (count - first == 1) f(std::integral_constant<index, 1>{}, first);
+}
+
+/// O (queries, head_dim) = attention of the queries q of key head `head` at `position`; P (queries, cache.held()) is
+/// scratch, whose first column is the first key of a tile. All queries take a tile while it is in the cache.
+template <index Register, class S>
 [[gnu::always_inline]] inline void attend(matrix_view<const S> q, S scale, index head, const key_value_cache<S>& cache,
                                           index position, matrix_view<S> P, matrix_view<S> O) {
     constexpr index tile = key_value_cache<S>::tile;
-    const index head_dim = q.cols, begin = first_seen(position, cache.span()), end = position + 1;
+    const index begin = first_seen(position, cache.span()), end = position + 1;
     const index first_tile = begin / tile, origin = first_tile * tile;
     for (index t = first_tile; t * tile < end; ++t)
-        scores_of_queries<H, Register>(q, cache.key_tile(t).middle_rows(head * head_dim, head_dim), scale,
-                                       P.middle_cols(t * tile - origin, tile));
-    for (index h = 0; h < H; ++h)
+        for_few_queries(q.rows, [&](auto few, index first) {
+            scores_of_queries<few, Register>(q.middle_rows(first, few), cache.keys(t, head), scale,
+                                             P.block(first, t * tile - origin, few, tile));
+        });
+    for (index h = 0; h < q.rows; ++h)
         softmax_rows(position - begin, index{0}, P.block(h, begin - origin, 1, end - begin));
-    for (index from = begin; from < end;) {
-        const auto V = cache.values(from, end).middle_cols(head * head_dim, head_dim);
-        weighted_values<H, Register>(matrix_view<const S>(P.middle_cols(from - origin, V.rows)), V, from != begin, O);
-        from += V.rows;
+    for (index from = begin, to; from < end; from = to) {
+        const index t = from / tile;
+        to = std::min(end, (t + 1) * tile);
+        const auto V = cache.values(t, head).middle_rows(from - t * tile, to - from);
+        for_few_queries(q.rows, [&](auto few, index first) {
+            weighted_values<few, Register>(matrix_view<const S>(P.block(first, from - origin, few, to - from)), V,
+                                           from != begin, O.middle_rows(first, few));
+        });
     }
 }
 
@@ -185,29 +206,23 @@ template <index H, index Register, class S>
 /// their keys and values are the last; scores are multiplied by `scale`. Sums are accumulated in S, those over tokens
 /// in their order.
 template <class B, class S>
-void cached_attention(const B& b, index head_dim, double scale, matrix_view<const S> Q, const key_value_cache<S>& cache,
+void cached_attention(const B& b, double scale, matrix_view<const S> Q, const key_value_cache<S>& cache,
                       matrix_view<S> O) {
-    constexpr index together = 4;  // queries of one token that share what is read of keys and values
-    const index kv_heads = cache.width() / head_dim, group = Q.cols / head_dim / kv_heads;
-    const index parts = kv_heads * ((group + together - 1) / together), tasks = Q.rows * parts;
+    const index head_dim = cache.head_dim(), kv_heads = cache.kv_heads(), group = Q.cols / cache.width(),
+                tasks = Q.rows * kv_heads;
     constexpr double serial_work = 5e5;  // multiply-adds that are not worth a second thread
     const index seen = cache.span() == 0 ? cache.length() : std::min(cache.length(), cache.span());
     const bool few = 2.0 * static_cast<double>(Q.size() * seen) < serial_work;
     b.parallel_for(tasks, few ? tasks : 1, [&](index begin, index end) {
         struct probabilities;
-        S* const p = subbit::thread_scratch<probabilities>().template reserve<S>(together * cache.held());
+        const matrix_view<S> P(subbit::thread_scratch<probabilities>().template reserve<S>(group * cache.held()), group,
+                               cache.held());
         subbit::vectorized(b, [&](auto registers) {
-            constexpr index R = decltype(registers)::value;
             for (index task = begin; task < end; ++task) {
-                const index token = task / parts, part = task % parts, head = part % kv_heads;
-                const index first = part / kv_heads * together, count = std::min(together, group - first);
-                const index position = cache.length() - Q.rows + token, column = (head * group + first) * head_dim;
-                const matrix_view<const S> q(&Q(token, column), count, head_dim);
-                const matrix_view<S> P(p, count, cache.held()), o(&O(token, column), count, head_dim);
-                if (count == 4) detail::attend<4, R>(q, static_cast<S>(scale), head, cache, position, P, o);
-                if (count == 3) detail::attend<3, R>(q, static_cast<S>(scale), head, cache, position, P, o);
-                if (count == 2) detail::attend<2, R>(q, static_cast<S>(scale), head, cache, position, P, o);
-                if (count == 1) detail::attend<1, R>(q, static_cast<S>(scale), head, cache, position, P, o);
+                const index token = task / kv_heads, head = task % kv_heads, column = head * group * head_dim;
+                detail::attend<decltype(registers)::value>(
+                    matrix_view<const S>(&Q(token, column), group, head_dim), static_cast<S>(scale), head, cache,
+                    cache.length() - Q.rows + token, P, matrix_view<S>(&O(token, column), group, head_dim));
             }
         });
     });

@@ -89,8 +89,8 @@ class batch_sampler {
     void begin(std::size_t count) {
         caches_.clear();
         for (index l = 0; l < config_.num_hidden_layers; ++l)
-            caches_.emplace_back(count,
-                                 key_value_cache<float>(length_, config_.key_width(), config_.block(l).attention.span));
+            caches_.emplace_back(count, key_value_cache<float>(length_, config_.num_key_value_heads, config_.head_dim,
+                                                               config_.block(l).attention.span));
         X_.resize(static_cast<index>(count), config_.hidden_size);
         Y_.resize(X_.rows(), X_.cols());
     }
