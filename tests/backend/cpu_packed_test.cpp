@@ -227,10 +227,10 @@ TEST_CASE("what has no rows or no columns may have no memory: products are empty
                     CHECK((Y.values().isZero() && W.values().isZero()));
                     const low_rank_binary_linear<float> layer{
                         bits.transpose(), bits, vector<float>::Ones(cols), vector<float>::Ones(cols), {}, {}};
-                    for (const auto how_precise :
+                    for (const auto precision :
                          {packed_precision::exact, packed_precision::int8, packed_precision::reordered}) {
                         as_eigen(W.view()).setConstant(1);
-                        layer.apply(b, X.view(), W.view(), {.precision = how_precise});
+                        layer.apply(b, X.view(), W.view(), {.precision = precision});
                         CHECK(W.values().isZero());
                     }
                 }

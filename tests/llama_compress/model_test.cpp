@@ -7,6 +7,7 @@
 #include <subbit/backend/reference.hpp>
 
 #include <doctest/doctest.h>
+#include <algorithm>
 #include <limits>
 #include <numbers>
 #include <span>
@@ -399,14 +400,15 @@ TEST_CASE_TEMPLATE("the newest tokens attend to a cache as the last ones of a wi
             cache.append(const_view(K).middle_rows(0, length / 2), const_view(V).middle_rows(0, length / 2));
             cache.append(const_view(K).middle_rows(length / 2, length - length / 2),
                          const_view(V).middle_rows(length / 2, length - length / 2));
-            const index tile = cache.tile, last = (length - 1) / tile, begin = last * tile, rest = length - begin;
-            for (index h = 0; h < s.kv_heads; ++h) {
-                const matrix<S> keys = subbit::as_eigen(cache.keys(last, h)),
-                                values = subbit::as_eigen(cache.values(last, h));
-                CHECK(keys.leftCols(rest) == K.block(begin, h * s.head_dim, rest, s.head_dim).transpose());
-                CHECK(keys.rightCols(tile - rest).isZero(0));
-                CHECK(values.topRows(rest) == V.block(begin, h * s.head_dim, rest, s.head_dim));
-            }
+            for (index begin = 0; begin < length; begin += cache.tile)
+                for (index h = 0; h < s.kv_heads; ++h) {
+                    const index count = std::min(cache.tile, length - begin), column = h * s.head_dim;
+                    const matrix<S> keys = subbit::as_eigen(cache.keys(begin / cache.tile, h)),
+                                    values = subbit::as_eigen(cache.values(begin / cache.tile, h));
+                    CHECK(keys.leftCols(count) == K.block(begin, column, count, s.head_dim).transpose());
+                    CHECK(keys.rightCols(cache.tile - count).isZero(0));
+                    CHECK(values.topRows(count) == V.block(begin, column, count, s.head_dim));
+                }
             for (const index tokens : {index{1}, (length + 1) / 2, length}) {
                 const auto newest = const_view(Q).middle_rows(length - tokens, tokens);
                 matrix<S> O(tokens, Q.cols()), other(tokens, Q.cols());

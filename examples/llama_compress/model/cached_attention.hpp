@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
-#include <type_traits>
 
 namespace llama {
 
@@ -162,17 +161,8 @@ template <index H, index Register, class S>
         weighted_values<H, 1, Register>(P, V, c, std::min(count, V.cols - c), more, O);
 }
 
-/// Calls f(std::integral_constant<index, H>, first) for the queries first .. first + H of `count`, H <= 4, which are as
-/// many as keep their sums in registers.
-template <class F>
-[[gnu::always_inline]] inline void for_few_queries(index count, F&& f) {
-    index first = 0;
-    for (; first + 4 <= count; first += 4)
-        f(std::integral_constant<index, 4>{}, first);
-    if (count - first == 3) f(std::integral_constant<index, 3>{}, first);
-    if (count - first == 2) f(std::integral_constant<index, 2>{}, first);
-    if (count - first == 1) f(std::integral_constant<index, 1>{}, first);
-}
+/// Queries that keep their sums in registers.
+inline constexpr index queries_at_once = 4;
 
 /// O (queries, head_dim) = attention of the queries q of key head `head` at `position`; P (queries, cache.held()) is
 /// scratch, whose first column is the first key of a tile. All queries take a tile while it is in the cache.
@@ -183,7 +173,7 @@ template <index Register, class S>
     const index begin = first_seen(position, cache.span()), end = position + 1;
     const index first_tile = begin / tile, origin = first_tile * tile;
     for (index t = first_tile; t * tile < end; ++t)
-        for_few_queries(q.rows, [&](auto few, index first) {
+        subbit::for_even_runs<queries_at_once>(q.rows, [&](auto few, index first) {
             scores_of_queries<few, Register>(q.middle_rows(first, few), cache.keys(t, head), scale,
                                              P.block(first, t * tile - origin, few, tile));
         });
@@ -193,7 +183,7 @@ template <index Register, class S>
         const index t = from / tile;
         to = std::min(end, (t + 1) * tile);
         const auto V = cache.values(t, head).middle_rows(from - t * tile, to - from);
-        for_few_queries(q.rows, [&](auto few, index first) {
+        subbit::for_even_runs<queries_at_once>(q.rows, [&](auto few, index first) {
             weighted_values<few, Register>(matrix_view<const S>(P.block(first, from - origin, few, to - from)), V,
                                            from != begin, O.middle_rows(first, few));
         });

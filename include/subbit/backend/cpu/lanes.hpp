@@ -12,6 +12,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 namespace subbit {
 
@@ -234,6 +236,21 @@ template <class S>
         b.load(y + j, n - j);
         b.add_product(alpha, a);
         b.store(y + j, n - j);
+    }
+}
+
+/// Calls f(std::integral_constant<index, G>, at) for runs of G <= Most that cover [0, count), as even as can be: a
+/// short run at the end would leave the processor waiting for its own additions.
+template <index Most, class F>
+[[gnu::always_inline]] inline void for_even_runs(index count, F&& f) {
+    const index runs = (count + Most - 1) / Most;
+    for (index r = 0, at = 0; r < runs; ++r) {
+        const index end = count * (r + 1) / runs;
+        [&]<index... G>(std::integer_sequence<index, G...>) {
+            ((end - at == G + 1 ? f(std::integral_constant<index, G + 1>{}, at) : void()), ...);
+        }
+        (std::make_integer_sequence<index, Most>{});
+        at = end;
     }
 }
 

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <subbit/backend/cpu/isa.hpp>
+#include <subbit/backend/cpu/lanes.hpp>
 #include <subbit/bits/bit_view.hpp>
 
 #include <xsimd/xsimd.hpp>
@@ -24,21 +25,6 @@
 #include <utility>
 
 namespace subbit::cpu_kernels {
-
-/// Calls f(index_constant<G>, at) for runs of G <= Most that cover [0, groups), as even as can be: a short run at the
-/// end would leave the processor waiting for its own additions.
-template <index Most, class F>
-[[gnu::always_inline]] inline void for_even_runs(index groups, F&& f) {
-    const index runs = (groups + Most - 1) / Most;
-    for (index r = 0, at = 0; r < runs; ++r) {
-        const index end = groups * (r + 1) / runs;
-        [&]<index... G>(std::integer_sequence<index, G...>) {
-            ((end - at == G + 1 ? f(std::integral_constant<index, G + 1>{}, at) : void()), ...);
-        }
-        (std::make_integer_sequence<index, Most>{});
-        at = end;
-    }
-}
 
 /// The kernel for the vectors that are left when Kernel has taken as many as it can at once; void: the same, one by
 /// one.

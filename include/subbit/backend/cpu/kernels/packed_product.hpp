@@ -78,14 +78,12 @@ class packed_tables {
 template <index V, class Kernel, class Arch, class Real>
 void packed_build(Arch arch, const packed_operand<Real>& product, index t, Real* tables) {
     const index n = product.padded_cols(), cols = product.cols(), stride = product.X.col_stride;
-    const index row = cols == 0 ? 0 : product.X.row_stride;  // what has no columns may have no memory
-    const Real* first = product.X.data + t * row;
     if (V == 1 && stride == 1 && product.pre == nullptr && cols == n)
-        return Kernel::template build<V>(tables, first, n);
+        return Kernel::template build<V>(tables, product.X.row(t), n);
     Real* values = thread_scratch<packed_values_scratch>().template reserve<Real>(V * n);
     const auto scaled = [&] {
         for (index v = 0; v < V; ++v) {
-            const Real* x = first + v * row;
+            const Real* x = product.X.row(t + v);
             const Real* pre = product.pre;
             Real* out = values + v * n;
             if (pre == nullptr)
