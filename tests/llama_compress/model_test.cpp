@@ -380,6 +380,23 @@ TEST_CASE("windows do not see each other, and a cache continues where it stood")
         {"cache of 12 tokens", "13"});
 }
 
+namespace {
+
+/// Appends a text to a cache in pieces that `sizes` gives in turn, and leaves the attention of every token to it in
+/// `out`.
+template <class S, class B>
+void attend_in_pieces(const B& b, const matrix<S>& Q, const matrix<S>& K, const matrix<S>& V, key_value_cache<S>& cache,
+                      std::span<const index> sizes, matrix<S>& out) {
+    out.resize(Q.rows(), Q.cols());
+    for (std::size_t i = 0; cache.length() < Q.rows(); ++i) {
+        const index at = cache.length(), count = std::min(sizes[i % sizes.size()], Q.rows() - at);
+        cache.append(const_view(K).middle_rows(at, count), const_view(V).middle_rows(at, count));
+        cached_attention(b, 0.3, const_view(Q).middle_rows(at, count), cache, view(out).middle_rows(at, count));
+    }
+}
+
+}  // namespace
+
 TEST_CASE_TEMPLATE("the newest tokens attend to a cache as the last ones of a window do", S, float, double) {
     const double tolerance = std::is_same_v<S, float> ? 1e-5 : 1e-13;
     struct heads_shape {
@@ -411,7 +428,7 @@ TEST_CASE_TEMPLATE("the newest tokens attend to a cache as the last ones of a wi
                 }
             for (const index tokens : {index{1}, (length + 1) / 2, length}) {
                 const auto newest = const_view(Q).middle_rows(length - tokens, tokens);
-                matrix<S> O(tokens, Q.cols()), other(tokens, Q.cols());
+                matrix<S> O(tokens, Q.cols()), other(tokens, Q.cols()), singles;
                 const auto error = [&] { return (O - whole.bottomRows(tokens)).cwiseAbs().maxCoeff(); };
                 cached_attention(exact, 0.3, newest, cache, view(O));
                 CHECK(error() < tolerance);
@@ -420,27 +437,14 @@ TEST_CASE_TEMPLATE("the newest tokens attend to a cache as the last ones of a wi
                     CHECK(error() < tolerance);
                     cached_attention(subbit::testing::make_cpu(i, 2), 0.3, newest, cache, view(other));
                     CHECK(O == other);
+                    // A prompt's tokens together, and one by one, have the same bits.
+                    key_value_cache<S> growing(length, s.kv_heads, s.head_dim);
+                    attend_in_pieces(subbit::testing::make_cpu(i, 1), Q, K, V, growing, std::vector<index>{1}, singles);
+                    CHECK(O == singles.bottomRows(tokens));
                 }
             }
         }
 }
-
-namespace {
-
-/// Appends a text to a cache in pieces that `sizes` gives in turn, and leaves the attention of every token to it in
-/// `out`.
-template <class S, class B>
-void attend_in_pieces(const B& b, const matrix<S>& Q, const matrix<S>& K, const matrix<S>& V, key_value_cache<S>& cache,
-                      std::span<const index> sizes, matrix<S>& out) {
-    out.resize(Q.rows(), Q.cols());
-    for (std::size_t i = 0; cache.length() < Q.rows(); ++i) {
-        const index at = cache.length(), count = std::min(sizes[i % sizes.size()], Q.rows() - at);
-        cache.append(const_view(K).middle_rows(at, count), const_view(V).middle_rows(at, count));
-        cached_attention(b, 0.3, const_view(Q).middle_rows(at, count), cache, view(out).middle_rows(at, count));
-    }
-}
-
-}  // namespace
 
 TEST_CASE_TEMPLATE("a cache of a sliding window goes round and gives what attention gives", S, float, double) {
     const double tolerance = std::is_same_v<S, float> ? 1e-5 : 1e-13;

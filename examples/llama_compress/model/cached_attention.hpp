@@ -163,22 +163,27 @@ template <index H, index Register, class S>
 
 /// Queries that keep their sums in registers.
 inline constexpr index queries_at_once = 4;
+/// Queries that take a tile of the cache in turn, where a prompt has as many: then it is read once for all of them.
+inline constexpr index queries_of_a_tile = 16;
 
-/// O (queries, head_dim) = attention of the queries q of key head `head` at `position`; P (queries, cache.held()) is
-/// scratch, whose first column is the first key of a tile. All queries take a tile while it is in the cache.
+/// O = attention of the queries q of key head `head`, both (queries of a token * tokens, head_dim), where those of one
+/// query head lie together; the first token is at `position`. P (q.rows, cache.held()) is scratch, whose first column
+/// is the first key of a tile. Tokens take whole tiles together: a weight of zero stands for a key that one of them
+/// does not see.
 template <index Register, class S>
-[[gnu::always_inline]] inline void attend(matrix_view<const S> q, S scale, index head, const key_value_cache<S>& cache,
-                                          index position, matrix_view<S> P, matrix_view<S> O) {
+[[gnu::always_inline]] inline void attend(matrix_view<const S> q, index tokens, S scale, index head,
+                                          const key_value_cache<S>& cache, index position, matrix_view<S> P,
+                                          matrix_view<S> O) {
     constexpr index tile = key_value_cache<S>::tile;
-    const index begin = first_seen(position, cache.span()), end = position + 1;
+    const index begin = first_seen(position, cache.span()), end = position + tokens;
     const index first_tile = begin / tile, origin = first_tile * tile;
     for (index t = first_tile; t * tile < end; ++t)
         subbit::for_even_runs<queries_at_once>(q.rows, [&](auto few, index first) {
             scores_of_queries<few, Register>(q.middle_rows(first, few), cache.keys(t, head), scale,
                                              P.block(first, t * tile - origin, few, tile));
         });
-    for (index h = 0; h < q.rows; ++h)
-        softmax_rows(position - begin, index{0}, P.block(h, begin - origin, 1, end - begin));
+    for (index h = 0; h < q.rows; h += tokens)
+        softmax_rows(position - begin, cache.span(), P.block(h, begin - origin, tokens, end - begin));
     for (index from = begin, to; from < end; from = to) {
         const index t = from / tile;
         to = std::min(end, (t + 1) * tile);
@@ -190,6 +195,15 @@ template <index Register, class S>
     }
 }
 
+/// Copies the rows of a key head's queries between their places in X (tokens, heads * head_dim), of which `first` is
+/// the first, and their places in attend(): copy(one in X, the same there).
+template <class S, class Copy>
+void for_queries(matrix_view<S> X, index first, index tokens, index column, index head_dim, index group, Copy&& copy) {
+    for (index h = 0; h < group; ++h)
+        for (index t = 0; t < tokens; ++t)
+            copy(&X(first + t, column + h * head_dim), h * tokens + t);
+}
+
 }  // namespace detail
 
 /// O = attention of the newest tokens' queries Q (tokens, heads * head_dim) to those before them in `cache`, in which
@@ -199,20 +213,28 @@ template <class B, class S>
 void cached_attention(const B& b, double scale, matrix_view<const S> Q, const key_value_cache<S>& cache,
                       matrix_view<S> O) {
     const index head_dim = cache.head_dim(), kv_heads = cache.kv_heads(), group = Q.cols / cache.width(),
-                tasks = Q.rows * kv_heads;
+                at_once = std::max<index>(1, std::min(detail::queries_of_a_tile / group, Q.rows)),
+                tasks = (Q.rows + at_once - 1) / at_once * kv_heads;
     constexpr double serial_work = 5e5;  // multiply-adds that are not worth a second thread
     const index seen = cache.span() == 0 ? cache.length() : std::min(cache.length(), cache.span());
     const bool few = 2.0 * static_cast<double>(Q.size() * seen) < serial_work;
     b.parallel_for(tasks, few ? tasks : 1, [&](index begin, index end) {
-        struct probabilities;
-        const matrix_view<S> P(subbit::thread_scratch<probabilities>().template reserve<S>(group * cache.held()), group,
-                               cache.held());
+        struct rows_scratch;
+        const index rows = group * at_once;
+        S* const memory =
+            subbit::thread_scratch<rows_scratch>().template reserve<S>(rows * (2 * head_dim + cache.held()));
         subbit::vectorized(b, [&](auto registers) {
             for (index task = begin; task < end; ++task) {
-                const index token = task / kv_heads, head = task % kv_heads, column = head * group * head_dim;
-                detail::attend<decltype(registers)::value>(
-                    matrix_view<const S>(&Q(token, column), group, head_dim), static_cast<S>(scale), head, cache,
-                    cache.length() - Q.rows + token, P, matrix_view<S>(&O(token, column), group, head_dim));
+                const index first = task / kv_heads * at_once, tokens = std::min(at_once, Q.rows - first),
+                            head = task % kv_heads, column = head * group * head_dim;
+                const matrix_view<S> q(memory, group * tokens, head_dim), o(memory + rows * head_dim, q.rows, head_dim),
+                    P(memory + 2 * rows * head_dim, q.rows, cache.held());
+                detail::for_queries(Q, first, tokens, column, head_dim, group,
+                                    [&](const S* query, index row) { std::copy_n(query, head_dim, q.row(row)); });
+                detail::attend<decltype(registers)::value>(matrix_view<const S>(q), tokens, static_cast<S>(scale), head,
+                                                           cache, cache.length() - Q.rows + first, P, o);
+                detail::for_queries(O, first, tokens, column, head_dim, group,
+                                    [&](S* out, index row) { std::copy_n(o.row(row), head_dim, out); });
             }
         });
     });
