@@ -390,7 +390,7 @@ void attend_in_pieces(const B& b, const matrix<S>& Q, const matrix<S>& K, const 
     out.resize(Q.rows(), Q.cols());
     for (std::size_t i = 0; cache.length() < Q.rows(); ++i) {
         const index at = cache.length(), count = std::min(sizes[i % sizes.size()], Q.rows() - at);
-        cache.append(const_view(K).middle_rows(at, count), const_view(V).middle_rows(at, count));
+        cache.append(b, const_view(K).middle_rows(at, count), const_view(V).middle_rows(at, count));
         cached_attention(b, 0.3, const_view(Q).middle_rows(at, count), cache, view(out).middle_rows(at, count));
     }
 }
@@ -414,8 +414,8 @@ TEST_CASE_TEMPLATE("the newest tokens attend to a cache as the last ones of a wi
             attention(exact, {1, length, length, s.heads, s.kv_heads, s.head_dim, 0.3}, const_view(Q), const_view(K),
                       const_view(V), view(whole));
             key_value_cache<S> cache(length, s.kv_heads, s.head_dim);
-            cache.append(const_view(K).middle_rows(0, length / 2), const_view(V).middle_rows(0, length / 2));
-            cache.append(const_view(K).middle_rows(length / 2, length - length / 2),
+            cache.append(exact, const_view(K).middle_rows(0, length / 2), const_view(V).middle_rows(0, length / 2));
+            cache.append(exact, const_view(K).middle_rows(length / 2, length - length / 2),
                          const_view(V).middle_rows(length / 2, length - length / 2));
             for (index begin = 0; begin < length; begin += cache.tile)
                 for (index h = 0; h < s.kv_heads; ++h) {
@@ -469,10 +469,10 @@ TEST_CASE_TEMPLATE("a cache of a sliding window goes round and gives what attent
 TEST_CASE("a cache of a sliding window says how much it takes") {
     key_value_cache<float> cache(600, 1, 4, 10);
     const auto K = random_matrix<float>(300, 4, 1);
-    subbit::testing::check_throws<subbit::shape_error>([&] { cache.append(const_view(K), const_view(K)); },
+    subbit::testing::check_throws<subbit::shape_error>([&] { cache.append(exact, const_view(K), const_view(K)); },
                                                        {"sliding window", "300", "256"});
     const auto append = [&](index tokens) {
-        cache.append(const_view(K).middle_rows(0, tokens), const_view(K).middle_rows(0, tokens));
+        cache.append(exact, const_view(K).middle_rows(0, tokens), const_view(K).middle_rows(0, tokens));
     };
     append(256);
     append(256);

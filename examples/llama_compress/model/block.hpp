@@ -128,7 +128,7 @@ class block : public block_weights<S, Memory> {
         t.for_backward = false;
         copy_input(b, X, t);
         project_queries(b, t, X.rows, cache.length());
-        cache.append(const_view(t.k), const_view(t.v));
+        cache.append(b, const_view(t.k), const_view(t.v));
         cached_attention(b, config().attention_scale, const_view(t.q), cache,
                          resized(b, t.attended, X.rows, cols(t.q)));
         finish(b, t, Y);
@@ -147,7 +147,7 @@ class block : public block_weights<S, Memory> {
         b.parallel_for(X.rows, 1, [&](index begin, index end) {
             for (index i = begin; i < end; ++i) {
                 auto& cache = caches[static_cast<std::size_t>(i)];
-                cache.append(k.middle_rows(i, 1), v.middle_rows(i, 1));
+                cache.append(b, k.middle_rows(i, 1), v.middle_rows(i, 1));
                 cached_attention(b, config().attention_scale, q.middle_rows(i, 1), cache, attended.middle_rows(i, 1));
             }
         });

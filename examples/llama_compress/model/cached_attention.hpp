@@ -68,21 +68,19 @@ class key_value_cache {
                                       " tokens at once, expected at most " + std::to_string(most_piece));
     }
 
-    /// The keys and values (tokens, width) of the next tokens; shape_error where there is no room.
-    void append(matrix_view<const S> K, matrix_view<const S> V) {
+    /// The keys and values (tokens, width) of the next tokens; shape_error where there is no room. Every entry of a
+    /// token's key goes to a line of its own, most of which have to come from memory: threads share them.
+    template <class B>
+    void append(const B& b, matrix_view<const S> K, matrix_view<const S> V) {
         subbit::require_shape("cache: keys", K.rows, K.cols, V.rows, width());
         require_room(K.rows);
-        for (index i = 0; i < K.rows; ++i, ++length_) {
-            const index begin = offset(length_ / tile), at = length_ % tile;
-            for (index head = 0; head < kv_heads(); ++head) {
-                const S *k = K.row(i) + head * head_dim_, *v = V.row(i) + head * head_dim_;
-                S* const keys = &keys_(head, begin);
-                if (at == 0) std::fill_n(keys, head_dim_ * tile, S(0));
-                for (index c = 0; c < head_dim_; ++c)
-                    keys[c * tile + at] = k[c];
-                std::copy_n(v, head_dim_, &values_(head, begin + at * head_dim_));
-            }
-        }
+        constexpr index serial_numbers = 2048;  // that are not worth a second thread
+        b.parallel_for(kv_heads(), K.size() < serial_numbers ? kv_heads() : 1, [&](index first, index last) {
+            for (index head = first; head < last; ++head)
+                for (index i = 0; i < K.rows; ++i)
+                    write(head, length_ + i, K.row(i) + head * head_dim_, V.row(i) + head * head_dim_);
+        });
+        length_ += K.rows;
     }
 
   private:
@@ -93,6 +91,16 @@ class key_value_cache {
     }
     /// Where tile t of the text begins in each head's row.
     index offset(index t) const { return (t < tiles_ ? t : t % tiles_) * head_dim_ * tile; }
+
+    /// A head's key and value of the token at `position`; the tile's other keys become zero with its first.
+    void write(index head, index position, const S* key, const S* value) {
+        const index begin = offset(position / tile), at = position % tile;
+        S* const keys = &keys_(head, begin);
+        if (at == 0) std::fill_n(keys, head_dim_ * tile, S(0));
+        for (index c = 0; c < head_dim_; ++c)
+            keys[c * tile + at] = key[c];
+        std::copy_n(value, head_dim_, &values_(head, begin + at * head_dim_));
+    }
 
     index capacity_, head_dim_, span_, tiles_;
     matrix<S> keys_;    // (kv_heads, tiles * head_dim * tile), of each tile (head_dim, tile)
