@@ -37,7 +37,8 @@ std::string text(const shape& s) {
 }
 
 std::string text(isa instructions, packed_precision precision, int threads, index vectors) {
-    return std::string("/") + isa_name(instructions) + (precision == packed_precision::int8 ? "/int8" : "/exact") +
+    constexpr const char* names[] = {"/exact", "/reordered", "/int8"};
+    return std::string("/") + isa_name(instructions) + names[static_cast<std::size_t>(precision)] +
            "/threads:" + std::to_string(threads) + "/vectors:" + std::to_string(vectors);
 }
 
@@ -300,6 +301,10 @@ void add_all() {
         for (const index vectors : {1, 4})
             add_paths(s, 2, 1, vectors);
         add_layer(s, 1.0, widest, packed_precision::exact, 2, prefill_tokens);
+        runnable([&](isa i) {
+            if (i != widest) add_layer(s, 1.0, i, packed_precision::exact, 1, prefill_tokens);
+            add_layer(s, 1.0, i, packed_precision::reordered, 1, prefill_tokens);
+        });
         add_dense(s, 1);
         add_dense(s, prefill_tokens);
     }

@@ -22,10 +22,11 @@ enum class packed_precision {
 /// The precision of a layer's products, chosen by the caller for one call.
 ///
 /// With packed_precision::reordered, a sum may run in another way where many vectors are multiplied at once than where
-/// few are: 16 and more on a processor with matrix units for bytes (AMX), which see each vector as integers of 24 bits
-/// and sum exactly. The error of an output of B x is then at most n q / 2^24, where q is the largest |x_j| (a q under
-/// 1e-30 counts as zero), plus the rounding of the output; for normally distributed x it is about 2e-7 of the result's
-/// norm, a third of a float32 sum's. If an entry of x is not finite, all outputs are NaN.
+/// few are: 16 and more with AVX2 and in portable code, in float sums of another order, and on a processor with matrix
+/// units for bytes (AMX), which see each vector as integers of 24 bits and sum exactly. The error of an output of B x
+/// is there at most n q / 2^24, where q is the largest |x_j| (a q under 1e-30 counts as zero), plus the rounding of the
+/// output; for normally distributed x it is about 2e-7 of the result's norm, a third of a float32 sum's. If an entry of
+/// x is not finite, no output is.
 ///
 /// With packed_precision::int8, sums of four adjacent inputs are rounded to 8 bits, with one scale for each run of 128
 /// inputs. The error of an output of B x is then at most the sum over these runs of 32 q / 254, where q is the run's

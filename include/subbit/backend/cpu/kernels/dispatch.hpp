@@ -7,6 +7,7 @@
 #include <subbit/backend/cpu/kernels/gemm_products.hpp>
 #include <subbit/backend/cpu/kernels/packed_kernel_amx.hpp>
 #include <subbit/backend/cpu/kernels/packed_kernel_int8.hpp>
+#include <subbit/backend/cpu/kernels/packed_kernel_many.hpp>
 #include <subbit/backend/cpu/kernels/packed_kernel_neon.hpp>
 #include <subbit/backend/cpu/kernels/packed_kernel_x86.hpp>
 #include <subbit/backend/cpu/machine.hpp>
@@ -72,13 +73,19 @@ void with_byte_kernel(const B& b, F&& f) {
     with_arch(b, f);
 }
 
-/// The same for layers, of which many vectors may be multiplied in another way than few.
+/// The same for layers, of which many vectors may be multiplied in another way than few. AVX-512's lookups within
+/// registers are as fast as those in memory.
 template <class S, class B, class F>
 void with_layer_kernel(const B& b, packed_precision wanted, F&& f) {
-#if SUBBIT_X86
+#if !SUBBIT_ARM
     if constexpr (std::same_as<S, float>)
-        if (wanted == packed_precision::reordered && b.instructions() == isa::avx512 && detect_matrix_units())
-            return f(avx512_arch{}, amx_kernel{});
+        if (wanted == packed_precision::reordered) {
+            if (b.instructions() == isa::portable) return f(portable_arch{}, many_vectors_kernel<portable_arch>{});
+#if SUBBIT_X86
+            if (b.instructions() == isa::avx2) return f(avx2_arch{}, many_vectors_kernel<avx2_arch>{});
+            if (detect_matrix_units()) return f(avx512_arch{}, amx_kernel{});
+#endif
+        }
 #endif
     with_packed_kernel<S>(b, wanted, f);
 }
