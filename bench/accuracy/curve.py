@@ -1,8 +1,9 @@
 """Draws perplexity over bits per weight and over the size of the file.
 
-    python3 bench/accuracy/curve.py OUT.svg [--peers PEERS.json] [--original PERPLEXITY] DIR...
+    python3 bench/accuracy/curve.py OUT.svg [--peers PEERS.json] [--original PERPLEXITY] RUN...
 
-Each DIR is a compressed model whose report.json has a test (`compress --test-text`); runs of one method are joined by a line.
+Each RUN is a compressed model whose report.json has a test (`compress --test-text`), or a copy of such a report; runs of one method are
+joined by a line.
 PEERS.json is what peers.sh writes. Standard Python, nothing else.
 """
 
@@ -19,10 +20,11 @@ MOST = 1000  # perplexities beyond this are named below the picture
 LEFT, TOP, WIDTH, HEIGHT, COLUMN = 70, 70, 420, 320, 520
 
 
-def read_run(folder):
-    report = json.loads((Path(folder) / "report.json").read_text(encoding="utf-8"))
+def read_run(path):
+    file = Path(path) / "report.json" if Path(path).is_dir() else Path(path)
+    report = json.loads(file.read_text(encoding="utf-8"))
     if "test" not in report:
-        raise ValueError(f"{folder}/report.json has no test: compress with --test-text")
+        raise ValueError(f"{file} has no test: compress with --test-text")
     totals = report["totals"]
     return {"series": report["settings"]["method"], "bits": totals["bits_per_weight"], "bytes": totals["model_bytes"],
             "perplexity": report["test"]["perplexity"], "label": f"{totals['bits_per_weight_asked']:g}"}
@@ -113,11 +115,11 @@ def draw(all_points, original):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", metavar="OUT.svg")
-    parser.add_argument("runs", metavar="DIR", nargs="+")
+    parser.add_argument("runs", metavar="RUN", nargs="+")
     parser.add_argument("--peers", metavar="PEERS.json")
     parser.add_argument("--original", metavar="PERPLEXITY", type=float)
     asked = parser.parse_args()
-    points = [read_run(folder) for folder in asked.runs] + (read_peers(asked.peers) if asked.peers else [])
+    points = [read_run(path) for path in asked.runs] + (read_peers(asked.peers) if asked.peers else [])
     Path(asked.out).write_text(draw(points, asked.original), encoding="utf-8")
 
 

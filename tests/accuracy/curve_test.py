@@ -52,6 +52,12 @@ class CurveTest(unittest.TestCase):
         self.assertEqual(self.draw(self.report("a", 1.0, 112.0)).returncode, 0)
         self.assertEqual(self.texts().count("1: 112.0"), 2)
 
+    def test_a_copy_of_a_report_is_as_good_as_its_folder(self):
+        copy = self.folder / "copy.json"
+        copy.write_bytes((Path(self.report("a", 1.0, 112.0)) / "report.json").read_bytes())
+        self.assertEqual(self.draw(str(copy)).returncode, 0)
+        self.assertEqual(self.texts().count("1: 112.0"), 2)
+
     def test_a_report_without_a_test_is_refused_by_its_name(self):
         done = self.draw(self.report("untested", 1.0, None))
         self.assertEqual(done.returncode, 1)
