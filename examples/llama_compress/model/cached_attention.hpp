@@ -203,15 +203,6 @@ template <index Register, class S>
     }
 }
 
-/// Copies the rows of a key head's queries between their places in X (tokens, heads * head_dim), of which `first` is
-/// the first, and their places in attend(): copy(one in X, the same there).
-template <class S, class Copy>
-void for_queries(matrix_view<S> X, index first, index tokens, index column, index head_dim, index group, Copy&& copy) {
-    for (index h = 0; h < group; ++h)
-        for (index t = 0; t < tokens; ++t)
-            copy(&X(first + t, column + h * head_dim), h * tokens + t);
-}
-
 }  // namespace detail
 
 /// O = attention of the newest tokens' queries Q (tokens, heads * head_dim) to those before them in `cache`, in which
@@ -237,12 +228,15 @@ void cached_attention(const B& b, double scale, matrix_view<const S> Q, const ke
                             head = task % kv_heads, column = head * group * head_dim;
                 const matrix_view<S> q(memory, group * tokens, head_dim), o(memory + rows * head_dim, q.rows, head_dim),
                     P(memory + 2 * rows * head_dim, q.rows, cache.held());
-                detail::for_queries(Q, first, tokens, column, head_dim, group,
-                                    [&](const S* query, index row) { std::copy_n(query, head_dim, q.row(row)); });
+                const auto place = [&](auto X, index row) {
+                    return &X(first + row % tokens, column + row / tokens * head_dim);
+                };
+                for (index row = 0; row < q.rows; ++row)
+                    std::copy_n(place(Q, row), head_dim, q.row(row));
                 detail::attend<decltype(registers)::value>(matrix_view<const S>(q), tokens, static_cast<S>(scale), head,
                                                            cache, cache.length() - Q.rows + first, P, o);
-                detail::for_queries(O, first, tokens, column, head_dim, group,
-                                    [&](S* out, index row) { std::copy_n(o.row(row), head_dim, out); });
+                for (index row = 0; row < q.rows; ++row)
+                    std::copy_n(o.row(row), head_dim, place(O, row));
             }
         });
     });

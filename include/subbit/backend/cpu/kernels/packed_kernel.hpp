@@ -22,7 +22,6 @@
 #include <bit>
 #include <cstdint>
 #include <type_traits>
-#include <utility>
 
 namespace subbit::cpu_kernels {
 

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <utility>
 
 namespace subbit::cpu_kernels {
@@ -25,9 +26,12 @@ struct many_vectors_kernel {
     template <index V>
     static void build(float* tables, const float* values, index n) {
         static_assert(V == max_vectors);
-        for (index j = 0; j < n; ++j)
-            for (index v = 0; v < V; ++v)
-                tables[j * V + v] = values[v * n + j];
+        const auto turn = [=] {
+            for (index j = 0; j < n; ++j)
+                for (index v = 0; v < V; ++v)
+                    tables[j * V + v] = values[v * n + j];
+        };
+        run_loop(Arch{}, turn);
     }
 
     template <index V>
@@ -51,11 +55,11 @@ struct many_vectors_kernel {
                         add_row<pack>(tile[i], tables, row, std::make_index_sequence<std::size(lookups)>{});
                 }
             }
+            for (index v = 0; v < V; ++v)
+                for (index i = 0; i < rows; ++i)
+                    out[v * bit_layout::tile_rows * max_groups + i] = by_rows[i * V + v];
         };
         run_loop(Arch{}, all_columns);
-        for (index v = 0; v < V; ++v)
-            for (index i = 0; i < rows; ++i)
-                out[v * bit_layout::tile_rows * max_groups + i] = by_rows[i * V + v];
     }
 
   private:

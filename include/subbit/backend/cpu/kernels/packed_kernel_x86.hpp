@@ -6,6 +6,8 @@
 #if SUBBIT_X86
 #include <immintrin.h>
 
+#include <utility>
+
 // GCC 12's intrinsics begin with a vector that is uninitialized on purpose, and GCC warns of it where they are inlined.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
