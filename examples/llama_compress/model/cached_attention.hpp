@@ -174,15 +174,23 @@ inline constexpr index queries_at_once = 4;
 /// Queries that take a tile of the cache in turn, where a prompt has as many: then it is read once for all of them.
 inline constexpr index queries_of_a_tile = 16;
 
-/// O = attention of the queries q of key head `head`, both (queries of a token * tokens, head_dim), where those of one
-/// query head lie together; the first token is at `position`. P (q.rows, cache.held()) is scratch, whose first column
-/// is the first key of a tile. Tokens take whole tiles together: a weight of zero stands for a key that one of them
-/// does not see.
+/// The queries of neighbouring tokens to one key head. Those of one query head lie together, a row for each token.
+template <class S>
+struct head_queries {
+    matrix_view<const S> rows;  // (query heads * tokens, head_dim)
+    index tokens, head;
+    index position;  // of the first token
+};
+
+/// O = attention of the queries, a row each; scores are multiplied by `scale`. P (queries, cache.held()) is scratch,
+/// whose first column is the first key of a tile. Tokens take whole tiles together: a weight of zero stands for a key
+/// that one of them does not see.
 template <index Register, class S>
-[[gnu::always_inline]] inline void attend(matrix_view<const S> q, index tokens, S scale, index head,
-                                          const key_value_cache<S>& cache, index position, matrix_view<S> P,
-                                          matrix_view<S> O) {
+[[gnu::always_inline]] inline void attend(const head_queries<S>& queries, S scale, const key_value_cache<S>& cache,
+                                          matrix_view<S> P, matrix_view<S> O) {
     constexpr index tile = key_value_cache<S>::tile;
+    const matrix_view<const S> q = queries.rows;
+    const index head = queries.head, tokens = queries.tokens, position = queries.position;
     const index begin = first_seen(position, cache.span()), end = position + tokens;
     const index first_tile = begin / tile, origin = first_tile * tile;
     for (index t = first_tile; t * tile < end; ++t)
@@ -233,8 +241,8 @@ void cached_attention(const B& b, double scale, matrix_view<const S> Q, const ke
                 };
                 for (index row = 0; row < q.rows; ++row)
                     std::copy_n(place(Q, row), head_dim, q.row(row));
-                detail::attend<decltype(registers)::value>(matrix_view<const S>(q), tokens, static_cast<S>(scale), head,
-                                                           cache, cache.length() - Q.rows + first, P, o);
+                const detail::head_queries<S> queries{q, tokens, head, cache.length() - Q.rows + first};
+                detail::attend<decltype(registers)::value>(queries, static_cast<S>(scale), cache, P, o);
                 for (index row = 0; row < q.rows; ++row)
                     std::copy_n(o.row(row), head_dim, place(O, row));
             }

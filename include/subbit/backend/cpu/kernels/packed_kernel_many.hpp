@@ -38,6 +38,7 @@ struct many_vectors_kernel {
     static void sums(bit_view bits, index group, index groups, const float* vectors, float* out) {
         static_assert(V == max_vectors);
         struct memory;
+        constexpr index entries = entries_before(std::size(columns));
         const index rows = bit_layout::tile_rows * groups;
         float* const tables = thread_scratch<memory>().template reserve<float>((entries + rows) * V);
         float* const by_rows = tables + entries * V;  // (rows, 16)
@@ -52,7 +53,7 @@ struct many_vectors_kernel {
                     const std::uint32_t* tile = bits.tile(g, c);
                     __builtin_prefetch(tile + ahead * bits.col_groups() * bit_layout::tile_rows);
                     for (index i = 0; i < bit_layout::tile_rows; ++i, row += V)
-                        add_row<pack>(tile[i], tables, row, std::make_index_sequence<std::size(lookups)>{});
+                        add_row<pack>(tile[i], tables, row, std::make_index_sequence<std::size(columns)>{});
                 }
             }
             for (index v = 0; v < V; ++v)
@@ -63,24 +64,25 @@ struct many_vectors_kernel {
     }
 
   private:
-    struct lookup {
-        int first, columns;
-        index table;  ///< entries before its table
-    };
-    /// Six lookups for 32 columns: their tables take 16 KiB, half of the smallest nearest cache.
-    static constexpr lookup lookups[] = {{0, 6, 0}, {6, 6, 64}, {12, 5, 128}, {17, 5, 160}, {22, 5, 192}, {27, 5, 224}};
-    static constexpr index entries = 256;
+    /// The columns of each lookup in a tile of 32: their tables take 16 KiB, half of the smallest nearest cache.
+    static constexpr int columns[] = {6, 6, 5, 5, 5, 5};
+    /// The columns, and the entries of tables, before lookup `l`.
+    static constexpr int columns_before(std::size_t l) { return l == 0 ? 0 : columns_before(l - 1) + columns[l - 1]; }
+    static constexpr index entries_before(std::size_t l) {
+        return l == 0 ? 0 : entries_before(l - 1) + (index{1} << columns[l - 1]);
+    }
 
-    /// Entry e of a table is the sum of the vectors' x_j, j < columns, with a minus where bit j of e is not set: one of
-    /// the eight of the first three columns and one of those of the others.
+    /// Entry e of a table is the sum of its columns' x_j with a minus where bit j of e is not set: one of the eight
+    /// sums of the first three columns and one of those of the others.
     template <class Pack>
     [[gnu::always_inline]] static void make_tables(const float* x, float* tables) {
         constexpr int split = 3;
-        for (const lookup& l : lookups) {
+        for (const int count : columns) {
             Pack low[1 << split], high[1 << split];
-            signed_sums(x + l.first * max_vectors, split, low);
-            signed_sums(x + (l.first + split) * max_vectors, l.columns - split, high);
-            for (index h = 0; h < index{1} << (l.columns - split); ++h)
+            signed_sums(x, split, low);
+            signed_sums(x + split * max_vectors, count - split, high);
+            x += count * max_vectors;
+            for (index h = 0; h < index{1} << (count - split); ++h)
                 for (const Pack& part : low) {
                     Pack sum = high[h];
                     sum.add(part);
@@ -90,9 +92,9 @@ struct many_vectors_kernel {
         }
     }
     template <class Pack>
-    [[gnu::always_inline]] static void signed_sums(const float* x, int columns, Pack* sums) {
+    [[gnu::always_inline]] static void signed_sums(const float* x, int count, Pack* sums) {
         sums[0] = Pack{};
-        for (int j = 0; j < columns; ++j) {
+        for (int j = 0; j < count; ++j) {
             Pack value;
             value.load(x + j * max_vectors, max_vectors);
             for (index e = 0, half = index{1} << j; e < half; ++e) {
@@ -115,12 +117,12 @@ struct many_vectors_kernel {
     template <class Pack, std::size_t L>
     [[gnu::always_inline]] static void add_entry(std::uint32_t word, const float* tables, Pack& sum) {
         // The entry's number times its 64 bytes, by one shift of the word: each addition more would count.
-        constexpr lookup l = lookups[L];
-        constexpr int bytes = 6;
-        const std::uint32_t at = (l.first < bytes ? word << (bytes - l.first) : word >> (l.first - bytes)) &
-                                 ((1U << l.columns) - 1) << bytes;
+        constexpr int first = columns_before(L), bytes = 6;
+        constexpr std::uint32_t mask = ((1U << columns[L]) - 1) << bytes;
+        const std::uint32_t at = (first < bytes ? word << (bytes - first) : word >> (first - bytes)) & mask;
         Pack found;
-        found.load(reinterpret_cast<const float*>(reinterpret_cast<const char*>(tables + l.table * max_vectors) + at),
+        found.load(reinterpret_cast<const float*>(
+                       reinterpret_cast<const char*>(tables + entries_before(L) * max_vectors) + at),
                    max_vectors);
         sum.add(found);
     }
