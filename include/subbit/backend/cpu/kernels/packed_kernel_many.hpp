@@ -8,9 +8,9 @@
 #include <subbit/backend/cpu/scratch.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <utility>
 
 namespace subbit::cpu_kernels {
@@ -38,7 +38,7 @@ struct many_vectors_kernel {
     static void sums(bit_view bits, index group, index groups, const float* vectors, float* out) {
         static_assert(V == max_vectors);
         struct memory;
-        constexpr index entries = entries_before(std::size(columns));
+        constexpr index entries = entries_before(columns.size());
         const index rows = bit_layout::tile_rows * groups;
         float* const tables = thread_scratch<memory>().template reserve<float>((entries + rows) * V);
         float* const by_rows = tables + entries * V;  // (rows, 16)
@@ -53,7 +53,7 @@ struct many_vectors_kernel {
                     const std::uint32_t* tile = bits.tile(g, c);
                     __builtin_prefetch(tile + ahead * bits.col_groups() * bit_layout::tile_rows);
                     for (index i = 0; i < bit_layout::tile_rows; ++i, row += V)
-                        add_row<pack>(tile[i], tables, row, std::make_index_sequence<std::size(columns)>{});
+                        add_row<pack>(tile[i], tables, row, std::make_index_sequence<columns.size()>{});
                 }
             }
             for (index v = 0; v < V; ++v)
@@ -65,7 +65,7 @@ struct many_vectors_kernel {
 
   private:
     /// The columns of each lookup in a tile of 32: their tables take 16 KiB, half of the smallest nearest cache.
-    static constexpr int columns[] = {6, 6, 5, 5, 5, 5};
+    static constexpr std::array<int, 6> columns{6, 6, 5, 5, 5, 5};
     /// The columns, and the entries of tables, before lookup `l`.
     static constexpr int columns_before(std::size_t l) { return l == 0 ? 0 : columns_before(l - 1) + columns[l - 1]; }
     static constexpr index entries_before(std::size_t l) {
@@ -118,8 +118,9 @@ struct many_vectors_kernel {
     [[gnu::always_inline]] static void add_entry(std::uint32_t word, const float* tables, Pack& sum) {
         // The entry's number times its 64 bytes, by one shift of the word: each addition more would count.
         constexpr int first = columns_before(L), bytes = 6;
+        constexpr int left = first < bytes ? bytes - first : 0, right = first < bytes ? 0 : first - bytes;
         constexpr std::uint32_t mask = ((1U << columns[L]) - 1) << bytes;
-        const std::uint32_t at = (first < bytes ? word << (bytes - first) : word >> (first - bytes)) & mask;
+        const std::uint32_t at = word << left >> right & mask;
         Pack found;
         found.load(reinterpret_cast<const float*>(
                        reinterpret_cast<const char*>(tables + entries_before(L) * max_vectors) + at),
