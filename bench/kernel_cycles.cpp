@@ -16,24 +16,22 @@ namespace subbit::cpu_kernels {
 
 // Instantiated by name, a loop is a function of its own, wherever the compiler inlines it too.
 template void packed_kernel<portable_arch, float>::sweep(bit_view, index, const float*, float*);
-extern constexpr auto portable_dot = &byte_kernel<portable_arch>::dot;
+extern constexpr auto portable_dot = &byte_kernel<portable_arch>::dots<1>;
 #if SUBBIT_ARM
 template void plane_kernel<neon_arch, 3, 8, 2>::sweep<2, 1>(bit_view, index, const float*, float*);
 template void plane_kernel<neon_arch, 3, 8, 2>::sweep<1, 2>(bit_view, index, const float*, float*);
 template void plane_kernel<neon_arch, 1, 4, 4>::sweep<2, 1>(bit_view, index, const float*, float*);
 template void plane_kernel<neon_arch, 1, 4, 4>::sweep<1, 4>(bit_view, index, const float*, float*);
 template struct neon_transpose<neon_arch>;
-extern constexpr auto neon_dot = &byte_kernel<neon_arch>::dot;
+extern constexpr auto neon_dot = &byte_kernel<neon_arch>::dots<1>;
 extern constexpr auto dotprod_dot = &byte_kernel<dotprod_arch>::dot;
 #endif
 #if SUBBIT_X86
 template void packed_kernel<avx512_arch, float>::sweep<8, 1>(bit_view, index, const float*, float*);
 template void packed_kernel<avx512_arch, float>::sweep<4, 4>(bit_view, index, const float*, float*);
-template void packed_kernel<avx2_arch, float>::sweep<4, 1>(bit_view, index, const float*, float*);
+template void avx2_packed_kernel<avx2_triples>::sweep<4, 1>(bit_view, index, const float*, float*);
 template void int8_kernel<avx512_arch>::sweep<8, 1>(bit_view, index, const float*, float*);
 template void int8_kernel<avx2_arch>::sweep<2>(bit_view, index, const float*, float*);
-extern constexpr auto avx512_dot = &byte_kernel<avx512_arch>::dot;
-extern constexpr auto avx2_dot = &byte_kernel<avx2_arch>::dot;
 #endif
 
 namespace {

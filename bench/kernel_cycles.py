@@ -41,7 +41,7 @@ X86 = {
     "AVX-512, exact, one vector": ("avx512_arch, float, xsimd::sse2>::sweep<8l, 1l>", r"vperm\w*(?:ps|d)", 56, 8 * TILE),
     "AVX-512, exact, four vectors": ("avx512_arch, float, xsimd::sse2>::sweep<4l, 4l>", r"vperm\w*(?:ps|d)", 112, 16 * TILE),
     "AVX-512, 8-bit, one vector": ("int8_kernel<subbit::avx512_arch>::sweep<8l, 1l>", "vpermb", 4 * 16, 4 * 8 * TILE),
-    "AVX2, exact, one vector": ("avx2_arch, float, xsimd::sse2>::sweep<4l, 1l>", r"vperm(?:ps|d)", 44, 2 * TILE),
+    "AVX2, exact, one vector": ("avx2_packed_kernel<subbit::cpu_kernels::avx2_triples>::sweep<4l, 1l>", r"vperm(?:ps|d)", 44, 2 * TILE),
     "AVX2, 8-bit, one vector": ("int8_kernel<subbit::avx2_arch>::sweep<2l>", "vpmaddubsw", 4 * 8, 4 * 2 * TILE),
 }
 ARM_MODELS = ["neoverse-n1", "neoverse-v1", "apple-m1"]

@@ -29,7 +29,7 @@ std::vector<std::int32_t> sums_of(const B& b, matrix_view<const std::int8_t> W, 
 }  // namespace
 
 TEST_CASE("products of rows of bytes: every size and instruction set as the reference, and that as the definition") {
-    for (const index rows : {0, 1, 3, 4, 5, 11})
+    for (const index rows : {0, 1, 2, 3, 7, 8, 11, 23})  // x86 takes up to eight at once
         for (const index cols : {0, 1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 576, 1001})
             for (const index stride : {cols, cols + 3}) {
                 CAPTURE(rows);

@@ -74,6 +74,24 @@ TEST_CASE("parallel_for covers the range once, in chunks that do not depend on t
             }
 }
 
+TEST_CASE(
+    "the claims of a loop take every chunk once, and those of each thread, where all keep pace, follow each other") {
+    using detail::claimed_chunk;
+    for (const std::uint32_t threads : {1U, 2U, 3U, 8U})
+        for (const std::uint32_t chunks : {1U, 2U, 7U, 16U, 23U}) {
+            CAPTURE(threads);
+            CAPTURE(chunks);
+            std::set<std::uint32_t> taken;
+            for (std::uint32_t claim = 0; claim < chunks; ++claim) {
+                const std::uint32_t chunk = claimed_chunk(claim, chunks, threads);
+                CHECK(chunk < chunks);
+                taken.insert(chunk);
+                if (claim >= threads) CHECK(chunk == claimed_chunk(claim - threads, chunks, threads) + 1);
+            }
+            CHECK(taken.size() == chunks);
+        }
+}
+
 TEST_CASE("an exception in a loop reaches the caller, and the threads live on") {
     const cpu b(cpu_options{.threads = 4});
     for (int round = 0; round < 50; ++round) {

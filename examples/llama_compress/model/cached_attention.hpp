@@ -222,7 +222,7 @@ void cached_attention(const B& b, double scale, matrix_view<const S> Q, const ke
     const index head_dim = cache.head_dim(), kv_heads = cache.kv_heads(), group = Q.cols / cache.width(),
                 at_once = std::max<index>(1, std::min(detail::queries_of_a_tile / group, Q.rows)),
                 tasks = (Q.rows + at_once - 1) / at_once * kv_heads;
-    constexpr double serial_work = 5e5;  // multiply-adds that are not worth a second thread
+    constexpr double serial_work = 6e4;  // multiply-adds that are not worth a second thread
     const index seen = cache.span() == 0 ? cache.length() : std::min(cache.length(), cache.span());
     const bool few = 2.0 * static_cast<double>(Q.size() * seen) < serial_work;
     b.parallel_for(tasks, few ? tasks : 1, [&](index begin, index end) {

@@ -3,6 +3,8 @@
 // A loop is cut into chunks whose boundaries never depend on the number of threads; threads, including the caller,
 // claim one chunk after another. The caller waits for chunks, not for threads: a worker that the system has suspended
 // between chunks delays nobody. So this stays fast on a busy machine, where a barrier of all threads would not.
+// Claims go round as many stretches of neighbouring chunks as there are threads: threads that keep pace each read a
+// stretch of memory of their own, which their processor fetches ahead.
 //
 // A process that was made by fork has none of its parent's threads: there a pool runs its loops in the calling thread,
 // and leaves the workers, which only the parent has, alone.
@@ -33,6 +35,14 @@ inline unsigned& fork_count() {
     static const int registered = ::pthread_atfork(nullptr, nullptr, [] { ++count; });
     (void)registered;
     return count;
+}
+
+/// The chunk that a loop's claim number `claim` takes; each chunk is some claim's.
+constexpr std::uint32_t claimed_chunk(std::uint32_t claim, std::uint32_t chunks, std::uint32_t threads) {
+    const std::uint32_t length = chunks / threads, longer = chunks % threads;  // the first stretches have one more
+    const std::uint32_t whole = length * threads;
+    const std::uint32_t stretch = claim < whole ? claim % threads : claim - whole;
+    return stretch * length + std::min(stretch, longer) + (claim < whole ? claim / threads : length);
 }
 
 }  // namespace detail
@@ -150,15 +160,16 @@ class thread_pool {
     void take_chunks(std::uint32_t job) {
         std::uint64_t next = next_.load(std::memory_order_acquire);
         while (static_cast<std::uint32_t>(next >> 32) == job) {
-            const auto chunk = static_cast<std::uint32_t>(next);
+            const auto claim = static_cast<std::uint32_t>(next);
             const auto call = call_.load(std::memory_order_acquire);
             void* const context = context_.load(std::memory_order_acquire);
-            if (chunk >= chunks_.load(std::memory_order_acquire)) return;
+            const std::uint32_t chunks = chunks_.load(std::memory_order_acquire);
+            if (claim >= chunks) return;
             if (!next_.compare_exchange_weak(next, next + 1, std::memory_order_acq_rel, std::memory_order_acquire))
                 continue;
             if (!failed_.load(std::memory_order_relaxed)) {
                 try {
-                    call(context, chunk);
+                    call(context, detail::claimed_chunk(claim, chunks, static_cast<std::uint32_t>(threads())));
                 } catch (...) {
                     if (!failed_.exchange(true)) failure_ = std::current_exception();
                 }

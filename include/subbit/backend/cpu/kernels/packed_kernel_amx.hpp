@@ -121,7 +121,7 @@ struct amx_kernel {
     }
 
     /// A tile of signs, of which the second half may be missing: then no digit there is other than zero.
-    SUBBIT_AMX static void unpack_tile(bit_view bits, const packed_prefetch& prefetch, index group, index col_group,
+    SUBBIT_AMX static void unpack_tile(bit_view bits, const line_prefetch& prefetch, index group, index col_group,
                                        std::uint32_t* to) {
         for (index half = 0; half < std::min<index>(2, bits.col_groups() - col_group); ++half) {
             const std::uint32_t* const words = bits.tile(group, col_group + half);
@@ -134,7 +134,7 @@ struct amx_kernel {
     static constexpr index slots = 8;
     static constexpr index ahead = 3;
     template <index G>
-    SUBBIT_AMX static void unpack_tiles(bit_view bits, const packed_prefetch& prefetch, index group, index c,
+    SUBBIT_AMX static void unpack_tiles(bit_view bits, const line_prefetch& prefetch, index group, index c,
                                         std::uint32_t (*signs)[G][tile_words]) {
         if (c >= bits.col_groups()) return;
         for (index g = 0; g < G; ++g)
@@ -145,7 +145,7 @@ struct amx_kernel {
     template <index G>
     SUBBIT_AMX static void sweep(bit_view bits, index group, const table_head& head, float* out) {
         const index col_groups = bits.col_groups();
-        const packed_prefetch prefetch(col_groups, G);
+        const line_prefetch prefetch(col_groups, G);
         alignas(64) std::uint32_t signs[slots][G][tile_words];
         const auto* digit = reinterpret_cast<const std::int8_t*>(&head + 1);
         for (index c = 0; c < 2 * ahead; c += 2)

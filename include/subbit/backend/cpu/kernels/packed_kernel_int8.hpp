@@ -101,7 +101,7 @@ struct int8_kernel<avx512_arch> {
     template <index G, index V>
     SUBBIT_AVX512_BYTES static void sweep(bit_view bits, index group, const float* tables, float* out) {
         const index col_groups = bits.col_groups();
-        const packed_prefetch prefetch(col_groups, G);
+        const line_prefetch prefetch(col_groups, G);
         const std::uint32_t* const first = bits.tile(group, 0);
         const __m512i nibble = _mm512_set1_epi8(15), place = _mm512_set1_epi32(0x30201000),
                       by4 = _mm512_set1_epi16(1 << 12), ones = _mm512_set1_epi8(1);

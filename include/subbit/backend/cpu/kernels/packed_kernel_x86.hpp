@@ -1,6 +1,7 @@
 // The kernels of packed_kernel.hpp for float on x86: tables of 32 sums (AVX-512), and of 8 or 4 (AVX2).
 #pragma once
 
+#include <subbit/backend/cpu/kernels/line_prefetch.hpp>
 #include <subbit/backend/cpu/kernels/packed_kernel.hpp>
 
 #if SUBBIT_X86
@@ -16,47 +17,6 @@
 #endif
 
 namespace subbit::cpu_kernels {
-
-/// Prefetches bits from memory, by lines, for a kernel that reads `rows` rows of tiles side by side, column by column.
-///
-/// A processor follows a row of tiles by itself, but stops at the end of a page. Intel's are asked for every line, six
-/// columns ahead in the order of reading: at the end of the rows that is in the rows that come next. Further ahead
-/// within long rows would be among the other rows that are being read. On AMD's it is enough to ask for some lines two
-/// pages ahead, and more would cost time. Short rows end before they are recognized, so every line is prefetched, far
-/// enough ahead to be beyond all rows that are being read, possibly in the next matrix.
-class packed_prefetch {
-  public:
-    packed_prefetch(index col_groups, index rows) {
-        if (col_groups < (is_intel() ? 32 : 64)) {
-            far_ = 320 * bit_layout::tile_rows;
-        } else if (is_intel()) {
-            constexpr index ahead = 6;
-            near_ = ahead * bit_layout::tile_rows;
-            far_ = near_ + (rows - 1) * col_groups * bit_layout::tile_rows;
-            near_end_ = col_groups - ahead;
-        } else {
-            far_ = 128 * bit_layout::tile_rows;
-            mask_ = 7;
-        }
-    }
-
-    /// While `tile`, of column c of the tiles, is read.
-    [[gnu::always_inline]] inline void operator()(const std::uint32_t* tile, index c) const {
-        if (c < near_end_)
-            _mm_prefetch(reinterpret_cast<const char*>(tile + near_), _MM_HINT_T0);
-        else if ((c & mask_) == 0)
-            _mm_prefetch(reinterpret_cast<const char*>(tile + far_), _MM_HINT_T1);
-    }
-
-  private:
-    index near_ = 0, near_end_ = 0;  ///< words ahead of a tile, in the columns before near_end_
-    index far_ = 0, mask_ = 0;       ///< words ahead of it, in those of the others of which (c & mask_) == 0
-
-    static bool is_intel() {
-        static const bool intel = __builtin_cpu_is("intel") != 0;
-        return intel;
-    }
-};
 
 /// +1 in the lanes that `plus` names, -1 in the others.
 template <class Arch = avx512_arch>
@@ -110,7 +70,7 @@ struct packed_kernel<avx512_arch, float> {
     template <index G, index V>
     SUBBIT_AVX512 static void sweep(bit_view bits, index group, const float* tables, float* out) {
         const index col_groups = bits.col_groups();
-        const packed_prefetch prefetch(col_groups, G);
+        const line_prefetch prefetch(col_groups, G);
         const std::uint32_t* const first = bits.tile(group, 0);
         // A lookup heeds the low five bits of each lane. The high half of a 16-bit product with 2^(16-s) is a shift
         // right by s, on the multiplier's port rather than on the one that the lookups need.

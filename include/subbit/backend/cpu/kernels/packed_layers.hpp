@@ -51,8 +51,14 @@ void packed_few_layers(Arch arch, executor ex, std::span<const layer_output<Real
                                 const Real* post = layer.s_post.data() + first;
                                 const Real* bias = layer.bias.size() == 0 ? nullptr : layer.bias.data();
                                 Real* out = &Y(first_row + t, first);
+                                const index stride = Y.col_stride;
+                                const auto scaled = [=] {
+                                    for (index i = 0; i < count; ++i)
+                                        out[i] = post[i] * sums[i];
+                                };
+                                if (bias == nullptr && stride == 1) return run_loop(arch, scaled);
                                 for (index i = 0; i < count; ++i)
-                                    out[i * Y.col_stride] =
+                                    out[i * stride] =
                                         bias == nullptr ? post[i] * sums[i] : post[i] * sums[i] + bias[first + i];
                             });
 }
