@@ -17,40 +17,50 @@ float term(index k, index j) {
     return std::ldexp(1.0F + 0.37F * static_cast<float>(k), static_cast<int>(5 * k % 11 - j % 7));
 }
 
-/// The sum of so many gradients as the ranks make it, where it has `owner`.
-std::vector<float> sum_on(int ranks, index terms, index size, int owner) {
+/// Two sums of so many gradients as the ranks make them together, where `owner` and the rank before it own them.
+std::vector<float> sums_on(int ranks, index terms, index size, int owner) {
     const reference<float> b;
+    const int other = (owner + ranks - 1) % ranks;
     const auto all = on_ranks(ranks, [&](const communicator& me) {
-        vector<float> value(size), gradient(size), received;
-        const std::vector<parameter<float>> list = {{"x", parameter_kind::scale, span_of(value), span_of(gradient)}};
+        vector<float> value(size), gradient(size), negative(size), received;
+        const std::vector<parameter<float>> list = {{"x", parameter_kind::scale, span_of(value), span_of(gradient)},
+                                                    {"-x", parameter_kind::scale, span_of(value), span_of(negative)}};
         pairwise_sum<float, host_memory> sum;
         const unit_range mine = terms_of(terms, me.size(), me.rank());
         for (index k = mine.first; k < mine.last; ++k) {
             for (index j = 0; j < size; ++j)
-                gradient(j) = term(k, j);
+                negative(j) = -(gradient(j) = term(k, j));
             sum.add(b, list, k - mine.first, mine.count());
         }
-        sum_to_owner(b, me, terms, span_of(gradient), owner, received);
-        return std::vector<float>(gradient.begin(), gradient.end());
+        const std::vector<owned_numbers<float>> sums = {{span_of(gradient), owner}, {span_of(negative), other}};
+        sum_to_owners(b, me, terms, std::span<const owned_numbers<float>>(sums), received);
+        share_owned(b, me, std::span<const owned_numbers<float>>(sums));
+        std::vector<float> both(gradient.begin(), gradient.end());
+        both.insert(both.end(), negative.begin(), negative.end());
+        return both;
     });
-    return all[static_cast<std::size_t>(owner)];
+    for (const auto& numbers : all)
+        CHECK(numbers == all.front());
+    return all.front();
 }
 
-TEST_CASE("a sum has the same bits for any number of ranks and any owner") {
+TEST_CASE(
+    "sums have the same bits for any number of ranks and any owners, and end on all ranks where they are shared") {
     for (const index terms : {1, 2, 3, 4, 5, 7, 8, 13}) {
         CAPTURE(terms);
-        const auto alone = sum_on(1, terms, 9, 0);
+        const auto alone = sums_on(1, terms, 9, 0);
         for (int ranks = 2; ranks <= 5; ++ranks)
             for (int owner = 0; owner < ranks; ++owner) {
                 CAPTURE(ranks);
                 CAPTURE(owner);
-                CHECK(sum_on(ranks, terms, 9, owner) == alone);
+                CHECK(sums_on(ranks, terms, 9, owner) == alone);
             }
         for (index j = 0; j < 9; ++j) {
             double exact = 0;
             for (index k = 0; k < terms; ++k)
                 exact += static_cast<double>(term(k, j));
             CHECK(static_cast<double>(alone[static_cast<std::size_t>(j)]) == doctest::Approx(exact).epsilon(1e-6));
+            CHECK(alone[static_cast<std::size_t>(9 + j)] == -alone[static_cast<std::size_t>(j)]);
         }
     }
 }

@@ -34,6 +34,9 @@ class communicator {
     /// The owner's bytes replace everyone else's; all ranks pass as many.
     virtual void broadcast(std::span<std::byte> bytes, int owner) const = 0;
     virtual void send(std::span<const std::byte> bytes, int to) const = 0;
+    /// Sends without waiting for the receiver; the bytes must stay as they are until finish_sends().
+    virtual void start_send(std::span<const std::byte> bytes, int to) const = 0;
+    virtual void finish_sends() const = 0;
     /// Receives as many bytes as `from` sends.
     virtual void receive(std::span<std::byte> bytes, int from) const = 0;
     /// Whether the memory of this process's device can be sent and received as it is.
@@ -54,6 +57,8 @@ class single final : public communicator {
     void barrier() const override {}
     void broadcast(std::span<std::byte>, int) const override {}
     void send(std::span<const std::byte>, int) const override {}
+    void start_send(std::span<const std::byte>, int) const override {}
+    void finish_sends() const override {}
     void receive(std::span<std::byte>, int) const override {}
 };
 

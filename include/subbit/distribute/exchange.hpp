@@ -7,7 +7,11 @@
 #include <subbit/distribute/communicator.hpp>
 #include <subbit/distribute/shares.hpp>
 
+#include <algorithm>
+#include <deque>
 #include <span>
+#include <utility>
+#include <vector>
 
 namespace subbit {
 
@@ -29,14 +33,6 @@ matrix_view<S> as_row(std::span<S> v) {
 
 }  // namespace detail
 
-/// Sends numbers of the backend's memory to a rank.
-template <class B, class S>
-void send(const B& b, const communicator& ranks, std::span<const S> numbers, int to) {
-    if (detail::is_reachable(b, ranks)) return ranks.send(std::as_bytes(numbers), to);
-    const vector<S> host = download(b, numbers);
-    ranks.send(std::as_bytes(std::span<const S>(span_of(host))), to);
-}
-
 /// Receives as many numbers into the backend's memory.
 template <class B, class S>
 void receive(const B& b, const communicator& ranks, std::span<S> numbers, int from) {
@@ -57,30 +53,81 @@ void broadcast(const B& b, const communicator& ranks, std::span<S> numbers, int 
     if (ranks.rank() != owner) upload(b, std::span<const S>(span_of(host)), numbers);
 }
 
-/// Sums in a fixed order: the sum of `terms` terms, of which each rank has added its own (terms_of) into `part`, ends
-/// in the owner's `part`; what the others' then hold is unspecified. `received` is memory that the call needs.
+/// Numbers of the backend's memory of which one rank has the last word.
+template <class S>
+struct owned_numbers {
+    std::span<S> numbers;
+    int owner;
+};
+
+namespace detail {
+
+/// Messages of this rank that may still be on their way, so that ranks which send to each other do so at once.
+template <class S>
+class messages_under_way {
+  public:
+    template <class B>
+    void start(const B& b, const communicator& ranks, std::span<const S> numbers, int to) {
+        if (!is_reachable(b, ranks)) {
+            copies_.push_back(download(b, numbers));
+            numbers = span_of(copies_.back());
+        }
+        ranks.start_send(std::as_bytes(numbers), to);
+    }
+
+  private:
+    std::deque<vector<S>> copies_;
+};
+
+}  // namespace detail
+
+/// Sums in a fixed order, many at a time: each is a sum of `terms` terms, of which every rank has added its own
+/// (terms_of) into its numbers, and ends in its owner's numbers; what the others' then hold is unspecified. `received`
+/// is memory that the call needs.
 template <class B, class S>
-void sum_to_owner(const B& b, const communicator& ranks, index terms, std::span<S> part, int owner,
-                  vector_in<S, memory_of<B>>& received) {
+void sum_to_owners(const B& b, const communicator& ranks, index terms, std::span<const owned_numbers<S>> sums,
+                   vector_in<S, memory_of<B>>& received) {
     if (ranks.is_alone() || terms == 0) return;
-    const auto move = [&](int from, int to, auto&& use) {
-        if (ranks.rank() == from) send(b, ranks, std::span<const S>(part), to);
-        if (ranks.rank() == to) use();
+    detail::messages_under_way<S> messages;
+    // Every sum from one rank to another: first all that this rank sends, then all that it receives.
+    const auto move = [&](const std::vector<int>& from, const std::vector<int>& to, auto&& use) {
+        for (std::size_t i = 0; i < sums.size(); ++i)
+            if (ranks.rank() == from[i] && from[i] != to[i])
+                messages.start(b, ranks, std::span<const S>(sums[i].numbers), to[i]);
+        for (std::size_t i = 0; i < sums.size(); ++i)
+            if (ranks.rank() == to[i] && from[i] != to[i]) use(sums[i].numbers, from[i]);
     };
-    // Returns the rank that holds the node's sum: the owner if it is one of those that made it.
-    const auto join = [&](const auto& self, const sum_node& node) -> int {
-        if (node.is_leaf()) return node.first_rank;
-        const int left = self(self, node.left()), right = self(self, node.right());
-        const int to = right == owner ? right : left, from = to == left ? right : left;
-        move(from, to, [&] {
-            reshape(b, received, std::ssize(part));
-            receive(b, ranks, span_of(received), from);
-            axpby(b, 1, detail::as_row(std::span<const S>(const_span(received))), 1, detail::as_row(part));
+    // Returns the ranks that hold the node's sums: their owners, where those are among the ranks that made them.
+    const auto join = [&](const auto& self, const sum_node& node) -> std::vector<int> {
+        if (node.is_leaf()) return std::vector<int>(sums.size(), node.first_rank);
+        std::vector<int> to = self(self, node.left()), from = self(self, node.right());
+        for (std::size_t i = 0; i < sums.size(); ++i)
+            if (from[i] == sums[i].owner) std::swap(from[i], to[i]);
+        move(from, to, [&](std::span<S> numbers, int other) {
+            reshape(b, received, std::ssize(numbers));
+            receive(b, ranks, span_of(received), other);
+            axpby(b, 1, detail::as_row(std::span<const S>(const_span(received))), 1, detail::as_row(numbers));
         });
         return to;
     };
-    const int holder = join(join, sum_node{{0, terms}, 0, ranks.size()});
-    if (holder != owner) move(holder, owner, [&] { receive(b, ranks, part, holder); });
+    std::vector<int> owners(sums.size());
+    std::transform(sums.begin(), sums.end(), owners.begin(), [](const auto& sum) { return sum.owner; });
+    move(join(join, sum_node{{0, terms}, 0, ranks.size()}), owners,
+         [&](std::span<S> numbers, int holder) { receive(b, ranks, numbers, holder); });
+    ranks.finish_sends();
+}
+
+/// Every owner's numbers replace everyone else's.
+template <class B, class S>
+void share_owned(const B& b, const communicator& ranks, std::span<const owned_numbers<S>> all) {
+    if (ranks.is_alone()) return;
+    detail::messages_under_way<S> messages;
+    for (const auto& [numbers, owner] : all)
+        for (int to = 0; to < ranks.size(); ++to)
+            if (owner == ranks.rank() && to != owner) messages.start(b, ranks, std::span<const S>(numbers), to);
+    for (const auto& [numbers, owner] : all)
+        if (owner != ranks.rank()) receive(b, ranks, numbers, owner);
+    ranks.finish_sends();
 }
 
 /// Rows of X (units * rows_per_unit, n), a contiguous matrix of the backend's memory: each rank has made those of its

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace subbit {
 
@@ -59,6 +60,15 @@ class mpi final : public communicator {
         in_pieces(bytes, [&](const std::byte* piece, int count) {
             require(MPI_Send(piece, count, MPI_BYTE, to, 0, all_), "send");
         });
+    }
+    void start_send(std::span<const std::byte> bytes, int to) const override {
+        in_pieces(bytes, [&](const std::byte* piece, int count) {
+            require(MPI_Isend(piece, count, MPI_BYTE, to, 0, all_, &sends_.emplace_back()), "send");
+        });
+    }
+    void finish_sends() const override {
+        require(MPI_Waitall(static_cast<int>(sends_.size()), sends_.data(), MPI_STATUSES_IGNORE), "send");
+        sends_.clear();
     }
     void receive(std::span<std::byte> bytes, int from) const override {
         in_pieces(bytes, [&](std::byte* piece, int count) {
@@ -107,6 +117,7 @@ class mpi final : public communicator {
     MPI_Comm all_ = MPI_COMM_NULL;
     int rank_ = 0, size_ = 1, size_here_ = 1, rank_here_ = 0;
     bool ends_ = false;
+    mutable std::vector<MPI_Request> sends_;  // that are under way
 };
 
 }  // namespace subbit

@@ -155,7 +155,7 @@ class tuner {
         }
         choose_owners();
         for (std::size_t i = 0; i < parameters_.size(); ++i) {
-            if (owners_[i] != ranks.rank()) continue;
+            if (owned_values_[i].owner != ranks.rank()) continue;
             own_.push_back(parameters_[i]);
             if (i < static_cast<std::size_t>(first - parameters_.begin())) ++of_adamw_;
         }
@@ -181,8 +181,7 @@ class tuner {
     /// step.
     template <class B>
     void next_step(const B& b, index gathered = 0) {
-        for (std::size_t i = 0; i < gradients_.size(); ++i)
-            sum_to_owner(b, *ranks_, gathered, gradients_[i].gradient, gradient_owners_[i], received_);
+        sum_to_owners(b, *ranks_, gathered, std::span<const owned_numbers<S>>(owned_gradients_), received_);
         gradient_share_ = 1 / static_cast<double>(std::max<index>(gathered, 1));
         const double share = schedule_(adamw_.steps());
         std::transform(own_peaks_.begin(), own_peaks_.end(), rates_.begin(), [&](double peak) { return peak * share; });
@@ -203,8 +202,7 @@ class tuner {
     /// The last part: every rank receives the others' parameters.
     template <class B>
     void share(const B& b) {
-        for (std::size_t i = 0; i < parameters_.size(); ++i)
-            broadcast(b, *ranks_, parameters_[i].value, owners_[i]);
+        share_owned(b, *ranks_, std::span<const owned_numbers<S>>(owned_values_));
     }
     /// Both together, then `after`, which follows the move: recorded as far as possible.
     template <class B, class F>
@@ -238,11 +236,11 @@ class tuner {
         moment_list all(parameters_.size());
         auto next = own.begin();
         for (std::size_t i = 0; i < parameters_.size(); ++i) {
-            if (owners_[i] == ranks_->rank()) all[i] = std::move(*next++);
-            if (owners_[i] == 0) continue;
+            if (owned_values_[i].owner == ranks_->rank()) all[i] = std::move(*next++);
+            if (owned_values_[i].owner == 0) continue;
             for (auto* half : {&all[i].first, &all[i].second}) {
-                if (owners_[i] == ranks_->rank()) send_all(*ranks_, *half, 0);
-                if (ranks_->leads()) receive_all(*ranks_, *half, owners_[i]);
+                if (owned_values_[i].owner == ranks_->rank()) send_all(*ranks_, *half, 0);
+                if (ranks_->leads()) receive_all(*ranks_, *half, owned_values_[i].owner);
             }
         }
         return all;
@@ -257,7 +255,7 @@ class tuner {
         choose_own_peaks();
         moment_list own;
         for (std::size_t i = 0; i < parameters_.size(); ++i)
-            if (owners_[i] == ranks_->rank()) own.push_back(std::move(moments[i]));
+            if (owned_values_[i].owner == ranks_->rank()) own.push_back(std::move(moments[i]));
         const auto middle = own.begin() + static_cast<std::ptrdiff_t>(of_adamw_);
         muon_.restore(b, {std::make_move_iterator(middle), std::make_move_iterator(own.end())});
         own.erase(middle, own.end());
@@ -280,24 +278,26 @@ class tuner {
             }
             costs[gradient_of.back()] += static_cast<double>(p.value.size());
         }
-        gradient_owners_ = owners_by_cost(costs, ranks_->size());
-        for (const std::size_t g : gradient_of)
-            owners_.push_back(gradient_owners_[g]);
+        const std::vector<int> owners = owners_by_cost(costs, ranks_->size());
+        for (std::size_t g = 0; g < owners.size(); ++g)
+            owned_gradients_.push_back({gradients_[g].gradient, owners[g]});
+        for (std::size_t i = 0; i < parameters_.size(); ++i)
+            owned_values_.push_back({parameters_[i].value, owners[gradient_of[i]]});
     }
     void choose_own_peaks() {
         own_peaks_.clear();
         for (std::size_t i = 0; i < parameters_.size(); ++i)
-            if (owners_[i] == ranks_->rank()) own_peaks_.push_back(peaks_[i]);
+            if (owned_values_[i].owner == ranks_->rank()) own_peaks_.push_back(peaks_[i]);
         rates_.resize(own_peaks_.size());
     }
 
     const communicator* ranks_;
-    std::vector<parameter<S>> parameters_;  // AdamW's, then Muon's
-    std::vector<int> owners_;               // the rank that moves each
-    std::vector<parameter<S>> gradients_;   // one of the parameters of each gradient
-    std::vector<int> gradient_owners_;
-    std::vector<parameter<S>> own_;  // this rank's, in that order
-    std::size_t of_adamw_ = 0;       // of own_
+    std::vector<parameter<S>> parameters_;           // AdamW's, then Muon's
+    std::vector<owned_numbers<S>> owned_values_;     // of each; the owner moves it
+    std::vector<parameter<S>> gradients_;            // one of the parameters of each gradient
+    std::vector<owned_numbers<S>> owned_gradients_;  // of each of these
+    std::vector<parameter<S>> own_;                  // this rank's, in that order
+    std::size_t of_adamw_ = 0;                       // of own_
     cosine_schedule schedule_;
     adamw<S, Memory> adamw_;
     muon<S, Memory> muon_;
