@@ -42,17 +42,6 @@ void receive(const B& b, const communicator& ranks, std::span<S> numbers, int fr
     upload(b, std::span<const S>(span_of(host)), numbers);
 }
 
-/// The owner's numbers, in the backend's memory, replace everyone else's.
-template <class B, class S>
-void broadcast(const B& b, const communicator& ranks, std::span<S> numbers, int owner) {
-    if (ranks.is_alone() || numbers.empty()) return;
-    if (detail::is_reachable(b, ranks)) return ranks.broadcast(std::as_writable_bytes(numbers), owner);
-    vector<S> host(std::ssize(numbers));
-    if (ranks.rank() == owner) host = download(b, std::span<const S>(numbers));
-    ranks.broadcast(std::as_writable_bytes(span_of(host)), owner);
-    if (ranks.rank() != owner) upload(b, std::span<const S>(span_of(host)), numbers);
-}
-
 /// Numbers of the backend's memory of which one rank has the last word.
 template <class S>
 struct owned_numbers {
@@ -63,19 +52,23 @@ struct owned_numbers {
 namespace detail {
 
 /// Messages of this rank that may still be on their way, so that ranks which send to each other do so at once.
-template <class S>
+template <class B, class S>
 class messages_under_way {
   public:
-    template <class B>
-    void start(const B& b, const communicator& ranks, std::span<const S> numbers, int to) {
-        if (!is_reachable(b, ranks)) {
-            copies_.push_back(download(b, numbers));
+    messages_under_way(const B& b, const communicator& ranks) : b_(b), ranks_(ranks) {}
+
+    void start(std::span<const S> numbers, int to) {
+        if (!is_reachable(b_, ranks_)) {
+            copies_.push_back(download(b_, numbers));
             numbers = span_of(copies_.back());
         }
-        ranks.start_send(std::as_bytes(numbers), to);
+        ranks_.start_send(std::as_bytes(numbers), to);
     }
+    void finish() { ranks_.finish_sends(); }
 
   private:
+    const B& b_;
+    const communicator& ranks_;
     std::deque<vector<S>> copies_;
 };
 
@@ -88,12 +81,11 @@ template <class B, class S>
 void sum_to_owners(const B& b, const communicator& ranks, index terms, std::span<const owned_numbers<S>> sums,
                    vector_in<S, memory_of<B>>& received) {
     if (ranks.is_alone() || terms == 0) return;
-    detail::messages_under_way<S> messages;
+    detail::messages_under_way<B, S> messages(b, ranks);
     // Every sum from one rank to another: first all that this rank sends, then all that it receives.
     const auto move = [&](const std::vector<int>& from, const std::vector<int>& to, auto&& use) {
         for (std::size_t i = 0; i < sums.size(); ++i)
-            if (ranks.rank() == from[i] && from[i] != to[i])
-                messages.start(b, ranks, std::span<const S>(sums[i].numbers), to[i]);
+            if (ranks.rank() == from[i] && from[i] != to[i]) messages.start(std::span<const S>(sums[i].numbers), to[i]);
         for (std::size_t i = 0; i < sums.size(); ++i)
             if (ranks.rank() == to[i] && from[i] != to[i]) use(sums[i].numbers, from[i]);
     };
@@ -114,20 +106,20 @@ void sum_to_owners(const B& b, const communicator& ranks, index terms, std::span
     std::transform(sums.begin(), sums.end(), owners.begin(), [](const auto& sum) { return sum.owner; });
     move(join(join, sum_node{{0, terms}, 0, ranks.size()}), owners,
          [&](std::span<S> numbers, int holder) { receive(b, ranks, numbers, holder); });
-    ranks.finish_sends();
+    messages.finish();
 }
 
 /// Every owner's numbers replace everyone else's.
 template <class B, class S>
 void share_owned(const B& b, const communicator& ranks, std::span<const owned_numbers<S>> all) {
     if (ranks.is_alone()) return;
-    detail::messages_under_way<S> messages;
+    detail::messages_under_way<B, S> messages(b, ranks);
     for (const auto& [numbers, owner] : all)
         for (int to = 0; to < ranks.size(); ++to)
-            if (owner == ranks.rank() && to != owner) messages.start(b, ranks, std::span<const S>(numbers), to);
+            if (owner == ranks.rank() && to != owner) messages.start(std::span<const S>(numbers), to);
     for (const auto& [numbers, owner] : all)
         if (owner != ranks.rank()) receive(b, ranks, numbers, owner);
-    ranks.finish_sends();
+    messages.finish();
 }
 
 /// Rows of X (units * rows_per_unit, n), a contiguous matrix of the backend's memory: each rank has made those of its
@@ -136,12 +128,14 @@ template <class B, class S>
 void share_rows(const B& b, const communicator& ranks, matrix_view<S> X, index rows_per_unit) {
     if (ranks.is_alone()) return;
     const index units = (X.rows + rows_per_unit - 1) / rows_per_unit;
+    std::vector<owned_numbers<S>> all;
     for (int r = 0; r < ranks.size(); ++r) {
         const unit_range of = even_share(units, ranks.size(), r);
         const index first = of.first * rows_per_unit, last = std::min(X.rows, of.last * rows_per_unit);
         const auto rows = X.middle_rows(first, last - first);
-        broadcast(b, ranks, std::span<S>(rows.data, static_cast<std::size_t>(rows.size())), r);
+        all.push_back({{rows.data, static_cast<std::size_t>(rows.size())}, r});
     }
+    share_owned(b, ranks, std::span<const owned_numbers<S>>(all));
 }
 
 }  // namespace subbit

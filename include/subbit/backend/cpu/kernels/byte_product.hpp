@@ -177,12 +177,12 @@ struct byte_kernel<dotprod_arch> {
 
 #endif
 
-/// dots(rows first.. of W, first) for all rows, shared out over the threads.
-template <class Dots>
+/// dots(rows first.. of W, first) for all rows, shared out over the threads by multiples of RowsAtOnce.
+template <index RowsAtOnce, class Dots>
 void for_byte_rows(executor ex, matrix_view<const std::int8_t> W, Dots&& dots) {
     constexpr double serial_work = 4e6;  // bytes that are not worth a second thread
-    constexpr index chunk_bytes = 1 << 19, rows_at_once = 8;
-    const index grain = (chunk_bytes / std::max<index>(W.cols, 1) / rows_at_once + 1) * rows_at_once;
+    constexpr index chunk_bytes = 1 << 19;
+    const index grain = (chunk_bytes / std::max<index>(W.cols, 1) / RowsAtOnce + 1) * RowsAtOnce;
     ex.when(static_cast<double>(W.size()), serial_work).for_chunks(W.rows, grain, [&](index begin, index end) {
         dots(W.middle_rows(begin, end - begin), begin);
     });
@@ -192,7 +192,7 @@ void for_byte_rows(executor ex, matrix_view<const std::int8_t> W, Dots&& dots) {
 template <class Arch>
 void byte_product(Arch, executor ex, matrix_view<const std::int8_t> W, const std::int16_t* x, std::int32_t* y) {
     using kernel = byte_kernel<Arch>;
-    for_byte_rows(ex, W, [&](matrix_view<const std::int8_t> rows, index first) {
+    for_byte_rows<kernel::rows_at_once>(ex, W, [&](matrix_view<const std::int8_t> rows, index first) {
         for_even_runs<kernel::rows_at_once>(rows.rows, [&](auto count, index at) {
             kernel::template dots<count>(rows.middle_rows(at, count), x, y + first + at);
         });
@@ -211,7 +211,7 @@ inline void byte_product(dotprod_arch, executor ex, matrix_view<const std::int8_
     auto* high = thread_scratch<byte_digits_scratch>().reserve<std::int8_t>(2 * W.cols);
     auto* low = high + W.cols;
     kernel::split(x, W.cols, high, low);
-    for_byte_rows(ex, W, [&](matrix_view<const std::int8_t> rows, index first) {
+    for_byte_rows<1>(ex, W, [&](matrix_view<const std::int8_t> rows, index first) {
         for (index i = 0; i < rows.rows; ++i)
             y[first + i] = kernel::dot(rows.row(i), high, low, W.cols);
     });
