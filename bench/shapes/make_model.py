@@ -67,7 +67,7 @@ def block_norms(shape):
 def rank_for(bits, m, n):
     """As rank_for() of factor/rank_budget.hpp: two scales of 16 bits, multiples of 8."""
     exact = (bits * m * n - 16 * (m + n)) / (m + n)
-    rank = min(m, n) if exact >= min(m, n) else int(exact) // 8 * 8
+    rank = min(int(exact) // 8 * 8, 16 * min(m, n))
     if rank < 8:
         raise ValueError(f"{bits} bits a weight are too few for a layer of {m} x {n}")
     return rank

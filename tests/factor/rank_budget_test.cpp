@@ -38,13 +38,14 @@ TEST_CASE("rank_for stays within the bits and misses no granule") {
         const double target = *rc::gen::inRange(5, 300) / 100.0;
         const rank_rule rule{.granularity = *rc::gen::element(index{1}, index{8}, index{32}),
                              .scales = *rc::gen::element(2, 3),
-                             .stored_scales = *rc::gen::element(scale_format::f16, scale_format::log8)};
+                             .stored_scales = *rc::gen::element(scale_format::f16, scale_format::log8),
+                             .up_to_full = *rc::gen::arbitrary<bool>()};
         index rank = 0;
         try {
             rank = rank_for(bits_per_weight{target}, m, n, rule);
         } catch (const value_error&) {
         }
-        const index limit = std::min(m, n), next = std::min(limit, rank + rule.granularity);
+        const index limit = highest_rank({m, n}, rule), next = std::min(limit, rank + rule.granularity);
         if (rank > 0) RC_ASSERT(reached(m, n, rank, rule).value <= target * (1 + 1e-12));
         RC_ASSERT(rank <= limit);
         RC_ASSERT(rank == limit || rank % rule.granularity == 0);
@@ -55,8 +56,10 @@ TEST_CASE("rank_for stays within the bits and misses no granule") {
 TEST_CASE("a target that is too low is refused, or met by the minimum") {
     CHECK_THROWS_AS(rank_for(bits_per_weight{0.05}, 64, 64), value_error);
     CHECK(rank_for(bits_per_weight{0.05}, 64, 64, {.granularity = 32, .minimum = 32}) == 32);
-    CHECK(rank_for(bits_per_weight{0.05}, 16, 64, {.granularity = 32, .minimum = 32}) == 16);
-    CHECK(rank_for(bits_per_weight{100.0}, 20, 30) == 20);
+    CHECK(rank_for(bits_per_weight{0.05}, 16, 64, {.granularity = 32, .minimum = 32, .up_to_full = true}) == 16);
+    CHECK(rank_for(bits_per_weight{2.0}, 1536, 576) == 816);
+    CHECK(rank_for(bits_per_weight{2.0}, 1536, 576, {.up_to_full = true}) == 576);
+    CHECK(rank_for(bits_per_weight{100.0}, 20, 30) == 320);
     CHECK_THROWS_AS(rank_for(bits_per_weight{-1.0}, 64, 64), value_error);
     CHECK_THROWS_AS(rank_for(bits_per_weight{1.0}, 0, 64), value_error);
     CHECK_THROWS_AS(rank_for(bits_per_weight{1.0}, 64, 64, {.scales = 4}), value_error);
@@ -88,11 +91,13 @@ TEST_CASE("uneven ranks stay within the budget, and no granule more would fit") 
             profile.push_back(*rc::gen::inRange(1, 100));
         }
         const double target = *rc::gen::inRange(90, 200) / 100.0;
-        const rank_rule rule{.granularity = *rc::gen::element(index{1}, index{8}), .scales = *rc::gen::element(2, 3)};
+        const rank_rule rule{.granularity = *rc::gen::element(index{1}, index{8}),
+                             .scales = *rc::gen::element(2, 3),
+                             .up_to_full = *rc::gen::arbitrary<bool>()};
         const auto ranks = distribute_ranks(shapes, profile, bits_per_weight{target}, rule);
         RC_ASSERT(reached(shapes, ranks, rule).value <= target * (1 + 1e-12));
         for (std::size_t l = 0; l < layers; ++l) {
-            const index limit = std::min(shapes[l].rows, shapes[l].cols);
+            const index limit = highest_rank(shapes[l], rule);
             auto more = ranks;
             more[l] = std::min(limit, ranks[l] + rule.granularity);
             RC_ASSERT(ranks[l] >= 1 && ranks[l] <= limit);

@@ -153,8 +153,8 @@ TEST_CASE("files that do not hold what they promise name the tensor") {
     check_throws<format_error>([] { read_edited("", nullptr); }, {"q.U", "rank"});
     for (const char* rank : {"", "0", "-9", "nine", "9.5", "9 ", "99999999999999999999"})
         check_throws<format_error>([&] { read_edited("", rank); }, {"q.U", "rank"});
-    for (const char* rank : {"20", "40", "9223372036854775807"})
-        check_throws<format_error>([&] { read_edited("", rank); }, {"q.U", rank, "19x40", "at most 19"});
+    for (const char* rank : {"305", "1000000", "9223372036854775807"})
+        check_throws<format_error>([&] { read_edited("", rank); }, {"q.U", rank, "19x40", "at most 304"});
     check_throws<shape_error>([] { read_edited("", "10"); }, {"q.s_mid"});
     check_throws<format_error>([] { read_edited("", "9", 0x80); }, {"q.U", "padding"});
 }

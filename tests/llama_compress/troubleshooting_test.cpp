@@ -181,9 +181,9 @@ std::vector<provocation> provocations_of_runs() {
          [](auto& d) {
              return compressed_with(d, {"--reg", "1", "--dry-run"});
          }},
-        {"at full rank",
+        {"at the highest ranks",
          [](auto& d) {
-             return compressed_with(d, {"--bits", "4", "--dry-run"});
+             return compressed_with(d, {"--bits", "20", "--dry-run"});
          }},
         {"--threads",
          [](auto& d) {

@@ -320,15 +320,12 @@ void add_remarks(compress_estimate& e, const compress_job& job, const model_conf
         if (!remark.empty()) e.remarks.push_back(std::move(remark));
     };
     const auto& o = job.options;
-    const auto& linears = config.block(0).linears;
-    const bool full = e.paths == 0 && std::ranges::all_of(linears, [&](const linear_spec& spec) {
-                          return e.ranks[spec.number()] == std::min(spec.shape.rows, spec.shape.cols);
-                      });
     if (measures_ranks(o)) add("--ranks model measures first which layers need more rank; shown is where that begins");
-    if (full && e.bits_per_weight < o.bits)
-        add(fmt::format(
-            "--bits is {}, but at full rank the layers have {:.3f} bits per weight, which is what comes out", o.bits,
-            e.bits_per_weight));
+    if (are_highest_ranks(config.block(0), o, e.ranks) && e.bits_per_weight < o.bits)
+        add(
+            fmt::format("--bits is {}, but at the highest ranks the layers have {:.3f} bits per weight, which is what "
+                        "comes out",
+                        o.bits, e.bits_per_weight));
     if (e.bits_per_weight > o.bits && o.minimum_rank > 0 && e.paths == 0)
         add(fmt::format("--minimum-rank {} takes {:.3f} bits per weight, more than the {} of --bits", o.minimum_rank,
                         e.bits_per_weight, o.bits));

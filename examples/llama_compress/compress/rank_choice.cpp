@@ -29,8 +29,11 @@ rank_costs rank_costs_from(const nlohmann::json& numbers) {
 namespace {
 
 subbit::rank_rule rule_of(const compress_options& o) {
-    return {
-        .granularity = o.granularity, .scales = o.scales, .minimum = o.minimum_rank, .stored_scales = stored_scales(o)};
+    return {.granularity = o.granularity,
+            .scales = o.scales,
+            .minimum = o.minimum_rank,
+            .stored_scales = stored_scales(o),
+            .up_to_full = solver_of(o) == solver_kind::dual_svid};
 }
 
 }  // namespace
@@ -51,10 +54,16 @@ std::vector<index> choose_ranks(const block_schema& block, const compress_option
     if (rank_choice_of(options) == rank_choice::even) return ranks;
     // Lowest ranks that take more than the bits leave nothing to distribute.
     std::vector<index> lowest;
-    for (const auto& [rows, cols] : shapes)
-        lowest.push_back(std::min({rows, cols, std::max<index>(options.granularity, options.minimum_rank)}));
+    for (const layer_shape shape : shapes)
+        lowest.push_back(subbit::lowest_rank(shape, rule));
     const bool minimum_decides = options.minimum_rank > 0 && subbit::reached(shapes, lowest, rule).value > target.value;
     return minimum_decides ? lowest : subbit::distribute_ranks(shapes, profile, target, rule);
+}
+
+bool are_highest_ranks(const block_schema& block, const compress_options& options, const std::vector<index>& ranks) {
+    return !is_rabit(options) && std::ranges::all_of(block.linears, [&](const linear_spec& linear) {
+        return ranks[linear.number()] == subbit::highest_rank(linear.shape, rule_of(options));
+    });
 }
 
 namespace {

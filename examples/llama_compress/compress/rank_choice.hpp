@@ -22,6 +22,9 @@ rank_costs rank_costs_from(const nlohmann::json& numbers);
 /// few. Where ranks follow the model's losses, these are the ranks at which the losses are measured.
 std::vector<index> choose_ranks(const block_schema& block, const compress_options& options);
 
+/// Whether no layer's rank can be higher, however many bits there are.
+bool are_highest_ranks(const block_schema& block, const compress_options& options, const std::vector<index>& ranks);
+
 /// The ranks of every compressed block's layers, within the same bits: the layers whose compression costs the model
 /// more get more (docs/method.md, eq. 52).
 std::vector<std::vector<index>> ranks_from_costs(const block_schema& block, const compress_options& options,

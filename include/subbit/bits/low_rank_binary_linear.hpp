@@ -8,6 +8,9 @@
 #include <subbit/bits/tokens.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
+#include <subbit/core/types.hpp>
+
+#include <algorithm>
 
 namespace subbit {
 
@@ -40,6 +43,12 @@ enum class packed_precision {
 struct apply_options {
     packed_precision precision = packed_precision::exact;
 };
+
+/// The largest rank of an m x n layer: from there on its signs take at least the 16 bits per weight of a dense matrix
+/// of halves. Ranks above min(m,n) are no waste: U and V have signs alone, so more of them bring U V nearer to W.
+constexpr index largest_rank(index m, index n) {
+    return 16 * std::min(m, n);
+}
 
 /// y = s_post o (U (s_mid o (V (s_pre o x)))) + bias for x of n entries and y of m (docs/method.md, eq. 2): NanoQuant's
 /// two-scale form (arXiv 2602.06694, equation 1) if s_mid is empty, otherwise DBF's three-scale form.

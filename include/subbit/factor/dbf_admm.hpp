@@ -17,7 +17,7 @@ namespace subbit {
 /// The settings of dbf_admm; the defaults are the paper's.
 template <class S>
 struct dbf_admm_options {
-    index rank = 0;           ///< 1 to min(m,n)
+    index rank = 0;           ///< 1 to largest_rank(m,n)
     diagonal<S> input = {};   ///< second moments of the inputs (n); empty for ones
     diagonal<S> output = {};  ///< second moments of the output gradients (m); empty for ones
     int iterations = 260;     ///< K outer iterations

@@ -40,7 +40,7 @@ void split_evenly(const B& b, ML& left, MR& right) {
 }
 
 /// Factorizes W (m,n), a host matrix or view: T ~ P Q' of the given rank, the singular values split evenly, then signs
-/// and scales of P and Q. Throws like lb_admm.
+/// and scales of P and Q. Throws like lb_admm, and for a rank above min(m,n), which an SVD does not have.
 ///
 /// The right singular vectors are eigenvectors of T'T, computed in double; P = T Q up to column scales, so no second
 /// decomposition is needed.
@@ -49,6 +49,7 @@ requires backend<B, S> factorization<S> dual_svid(const B& b, const M& W,
                                                   const std::type_identity_t<dual_svid_options<S>>& options) {
     const auto target = make_target<B, S>(b, const_view(W), options.input, options.output, options.rank, options.name);
     const auto T = const_view(target.T);
+    require_rank(options.name, const_view(W), options.rank, T.cols);
     auto gram_matrix = allocate<S>(b, T.cols, T.cols);
     auto vectors = allocate<S>(b, T.cols, T.cols);
     gram(b, T, gram_matrix);

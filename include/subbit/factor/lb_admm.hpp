@@ -74,7 +74,7 @@ struct admm_status {
 /// The settings of lb_admm. `.iteration = paper_iteration{}` gives the paper's solver in every detail.
 template <class S>
 struct lb_admm_options {
-    index rank = 0;                      ///< 1 to min(m,n); see rank_for
+    index rank = 0;                      ///< 1 to largest_rank(m,n); see rank_for
     diagonal<S> input = {};              ///< second moments of the inputs (n); empty for ones
     diagonal<S> output = {};             ///< second moments of the output gradients (m); empty for ones
     std::optional<int> iterations = {};  ///< K; not set: 60 improved ones, or the paper's 400
@@ -229,7 +229,7 @@ factorization<S> run_lb_admm(const B& b, matrix_view<const S> W, const lb_admm_o
 
 /// Factorizes W (m,n), a host matrix or view, into signs and scales at the given rank. Throws value_error or
 /// shape_error naming options.name for weights or moments that are not finite, negative moments, moments of a wrong
-/// length, a rank outside [1, min(m,n)], or fewer than one iteration.
+/// length, a rank outside [1, largest_rank(m,n)], or fewer than one iteration.
 template <class B, class M, class S = typename decltype(const_view(std::declval<const M&>()))::value_type>
 requires backend<B, S> factorization<S> lb_admm(const B& b, const M& W,
                                                 const std::type_identity_t<lb_admm_options<S>>& options) {

@@ -2,6 +2,7 @@
 // a block are divided among its layers. Only packed signs and scales of the factorized matrices are counted.
 #pragma once
 
+#include <subbit/bits/low_rank_binary_linear.hpp>
 #include <subbit/bits/scale_format.hpp>
 #include <subbit/core/finite.hpp>
 #include <subbit/core/matrix.hpp>
@@ -23,6 +24,7 @@ struct rank_rule {
     int scales = 2;         ///< 2: s_post and s_pre; 3: s_mid too
     index minimum = 0;  ///< lower ranks are raised to it, even beyond the budget (the paper: 32); 0: never beyond it
     scale_format stored_scales = scale_format::f16;
+    bool up_to_full = false;  ///< ranks are at most min(m,n), as dual_svid needs them; else at most largest_rank()
 };
 
 /// The size of one linear layer's weight.
@@ -62,14 +64,25 @@ inline bits_per_weight reached(index m, index n, index r, const rank_rule& rule 
                            (static_cast<double>(m) * static_cast<double>(n))};
 }
 
-/// The largest rank, a multiple of the granularity or min(m,n), whose storage is within the target (docs/method.md,
-/// eq. 4). It rounds down to a multiple of 8 unless the rule says otherwise: {.granularity = 1} gives every rank.
+/// The highest rank that the rule gives a layer.
+inline index highest_rank(layer_shape shape, const rank_rule& rule) {
+    return rule.up_to_full ? std::min(shape.rows, shape.cols) : largest_rank(shape.rows, shape.cols);
+}
+
+/// The lowest rank that the rule gives a layer: a granule, or the minimum.
+inline index lowest_rank(layer_shape shape, const rank_rule& rule) {
+    return std::min(highest_rank(shape, rule), std::max(rule.granularity, rule.minimum));
+}
+
+/// The largest rank, a multiple of the granularity, whose storage is within the target (docs/method.md, eq. 4); at
+/// most highest_rank(). It rounds down to a multiple of 8 unless the rule says otherwise:
+/// {.granularity = 1} gives every rank.
 /// Throws value_error if even one granule is too much, unless rule.minimum raises the rank.
 inline index rank_for(bits_per_weight target, index m, index n, const rank_rule& rule = {}) {
     detail::require_rule(rule);
     detail::require_budget(target.value, {m, n});
     const double budget = target.value * static_cast<double>(m) * static_cast<double>(n);
-    const index limit = std::min(m, n);
+    const index limit = highest_rank({m, n}, rule);
     const auto fixed = static_cast<double>(storage_bits(m, n, 0, rule));
     const double per_rank = static_cast<double>(storage_bits(m, n, 1, rule)) - fixed;
     const double exact = (budget - fixed) / per_rank;
@@ -97,9 +110,9 @@ inline bits_per_weight reached(std::span<const layer_shape> shapes, std::span<co
 }
 
 /// Divides a budget among several layers (docs/method.md, eq. 35): ranks are as near as possible to c profile_l with
-/// one common c. They are multiples of the granularity between one granule and min(m,n); together they are within the
-/// target, and no further granule fits. `profile` has one positive number per layer, for instance ranks that were found
-/// to be good; an empty one gives each layer the share that rank_for would.
+/// one common c. They are multiples of the granularity from lowest_rank() to highest_rank(); together they are within
+/// the target, and no further granule fits. `profile` has one positive number per layer, for instance ranks that were
+/// found to be good; an empty one gives each layer the share that rank_for would.
 ///
 /// Throws value_error if the budget is less than one granule for each layer, or a share is not positive; shape_error
 /// unless there are as many shares as layers.
@@ -117,7 +130,7 @@ inline std::vector<index> distribute_ranks(std::span<const layer_shape> shapes, 
     require_size("rank rule: profile", std::ssize(share), std::ssize(shapes));
 
     std::vector<index> ranks(shapes.size());
-    const auto limit = [&](std::size_t l) { return std::min(shapes[l].rows, shapes[l].cols); };
+    const auto limit = [&](std::size_t l) { return highest_rank(shapes[l], rule); };
     const auto bits = [&](std::size_t l, index r) {
         return static_cast<double>(storage_bits(shapes[l].rows, shapes[l].cols, r, rule));
     };
@@ -125,7 +138,7 @@ inline std::vector<index> distribute_ranks(std::span<const layer_shape> shapes, 
         if (!(share[l] > 0) || !is_finite(share[l]))
             throw value_error("rank rule: the profile's share " + std::to_string(l) + " is " +
                               std::to_string(share[l]) + ", expected a positive number");
-        ranks[l] = std::min(limit(l), std::max(rule.granularity, rule.minimum));
+        ranks[l] = lowest_rank(shapes[l], rule);
         spent += bits(l, ranks[l]);
     }
     if (spent > budget)

@@ -127,16 +127,23 @@ void weight_and_scale(const B& b, double size, weighted_target<B, S>& target) {
     target.unit = weighted_size * size * row_largest * col_largest;
 }
 
+/// Throws value_error unless a rank for W is in [1, largest].
+template <class S>
+void require_rank(const std::string& name, matrix_view<const S> W, index rank, index largest) {
+    if (rank < 1 || rank > largest)
+        throw value_error(name + " (" + shape_text(W.rows, W.cols) + "): rank " + std::to_string(rank) +
+                          ", expected 1 to " + std::to_string(largest));
+}
+
 /// Checks and uploads a weight W (m,n), on the host, with input moments (n) and output moments (m). Throws value_error
 /// for a weight that is empty, not finite or has a squared norm outside the range of a double, for a rank outside
-/// [1, min(m,n)] and for an invalid moment; shape_error for moments of a wrong length. All messages name the tensor.
+/// [1, largest_rank(m,n)] and for an invalid moment; shape_error for moments of a wrong length. All messages name the
+/// tensor.
 template <class B, class S>
 weighted_target<B, S> make_target(const B& b, matrix_view<const S> W, diagonal<S> input, diagonal<S> output, index rank,
                                   const std::string& name) {
     if (W.rows < 1 || W.cols < 1) throw value_error(name + " is empty (" + shape_text(W.rows, W.cols) + ")");
-    if (rank < 1 || rank > std::min(W.rows, W.cols))
-        throw value_error(name + " (" + shape_text(W.rows, W.cols) + "): rank " + std::to_string(rank) +
-                          ", expected 1 to " + std::to_string(std::min(W.rows, W.cols)));
+    require_rank(name, W, rank, largest_rank(W.rows, W.cols));
     weighted_target<B, S> target;
     target.name = name;
     target.transposed = W.rows < W.cols;

@@ -250,8 +250,8 @@ namespace detail {
 /// The rank of a low-rank layer of m x n.
 inline index read_rank(const safetensors_reader& file, const std::string& name, index m, index n) {
     const index rank = read_count(file, name + ".rank", "rank", name + ".U");
-    // A rank above the smaller side is useless, and a very large one would overflow the sizes of the signs.
-    const index largest = std::min(m, n);
+    // A very large rank would overflow the sizes of the signs.
+    const index largest = largest_rank(m, n);
     if (rank > largest)
         throw format_error("tensor " + in_quotes(name + ".U") + ": rank " + std::to_string(rank) + " of a layer of " +
                            shape_text(m, n) + ", expected at most " + std::to_string(largest));
