@@ -29,4 +29,15 @@ TEST_CASE("the edges of the fast exponential") {
     CHECK(std::isnan(fast_exp(std::numeric_limits<double>::quiet_NaN())));
 }
 
+TEST_CASE("the largest of any number of numbers, wherever it is; a NaN counts only as the first") {
+    for (const index n : {1, 2, 15, 16, 17, 31, 32, 33, 100})
+        for (index at = 0; at < n; ++at) {
+            const auto value = [&](index i) { return i == at ? -1.0F : -2.0F - static_cast<float>(i % 7); };
+            CHECK(largest_of(n, value) == -1.0F);
+        }
+    constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+    CHECK(largest_of(40, [](index i) { return i == 20 || i == 39 ? nan : static_cast<double>(i); }) == 38.0);
+    CHECK(std::isnan(largest_of(40, [](index i) { return i == 0 ? nan : static_cast<double>(i); })));
+}
+
 }  // namespace subbit

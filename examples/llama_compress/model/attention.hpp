@@ -90,10 +90,7 @@ void softmax_rows(index first, index span, matrix_view<S> P) {
         const index begin = first_seen(first + i, span), seen = first + i + 1 - begin;
         std::fill_n(P.row(i), begin, S(0));
         S* p = P.row(i) + begin;
-        S top = p[0];
-#pragma omp simd reduction(max : top)
-        for (index j = 1; j < seen; ++j)
-            top = std::max(top, p[j]);
+        const S top = subbit::largest_of(seen, [&](index j) { return p[j]; });
         S total = 0;
 #pragma omp simd reduction(+ : total)
         for (index j = 0; j < seen; ++j) {

@@ -137,12 +137,8 @@ class row_table {
 
     /// Sets `scale` to the value of one unit where the largest magnitude is `most` units; returns units per value.
     static float unit(std::span<const float> values, float most, float& scale) {
-        float largest = 0;
         const float* const v = values.data();
-        const index n = std::ssize(values);
-#pragma omp simd reduction(max : largest)
-        for (index c = 0; c < n; ++c)
-            largest = std::max(largest, std::abs(v[c]));
+        const float largest = subbit::largest_of(std::ssize(values), [&](index c) { return std::abs(v[c]); });
         scale = largest / most;
         return largest > 0 ? most / largest : 0;
     }

@@ -16,11 +16,8 @@ bool all_finite(std::span<const float> scores) {
 }
 
 std::size_t index_of_largest(std::span<const float> scores) {
-    float top = scores[0];
     const float* const s = scores.data();
-#pragma omp simd reduction(max : top)
-    for (std::size_t i = 1; i < scores.size(); ++i)
-        top = std::max(top, s[i]);
+    const float top = subbit::largest_of(std::ssize(scores), [&](subbit::index i) { return s[i]; });
     const auto found = std::find(scores.begin(), scores.end(), top);
     return found == scores.end() ? 0 : static_cast<std::size_t>(found - scores.begin());  // a NaN equals nothing
 }

@@ -1,5 +1,7 @@
-// exp that the compiler can vectorize: the softmax, SiLU and loss loops call it once per element.
+// exp and a largest element that the compiler can vectorize: softmax, SiLU and losses spend much of their time there.
 #pragma once
+
+#include <subbit/core/matrix.hpp>
 
 #include <bit>
 #include <cmath>
@@ -35,6 +37,31 @@ inline float fast_exp(float x) {
     const float result =
         p * std::bit_cast<float>((half + 127) << 23) * std::bit_cast<float>((whole - half + 127) << 23);
     return x < -87.0F ? 0.0F : (x != x ? x : result);
+}
+
+/// The largest of value(0) .. value(n - 1), n > 0. A NaN is passed over, unless it is the first: then it is the result.
+///
+/// The trick is to keep a largest number for each lane of a register. Compilers vectorize that, but no single maximum
+/// over all numbers, as its result would depend on their order where zeros differ in sign.
+template <class F>
+auto largest_of(index n, F value) {
+    using S = decltype(value(index{}));
+    constexpr index lanes = 16;
+    const S first = value(0);
+    S top[lanes];
+    for (S& t : top)
+        t = first;
+    const auto raise = [](S& t, S x) { t = x > t ? x : t; };
+    index j = 0;
+    for (; j + lanes <= n; j += lanes)
+#pragma omp simd
+        for (index l = 0; l < lanes; ++l)
+            raise(top[l], value(j + l));
+    for (; j < n; ++j)
+        raise(top[0], value(j));
+    for (index l = 1; l < lanes; ++l)
+        raise(top[0], top[l]);
+    return top[0];
 }
 
 }  // namespace subbit

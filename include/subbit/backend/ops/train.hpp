@@ -203,10 +203,7 @@ Scalar straight_through_derivative(straight_through kind, Scalar x) {
 /// log sum exp of n > 0 logits: runs of 256 in the scalar type, joined in double.
 template <class S>
 double log_sum_exp(const S* logits, index n) {
-    S top = logits[0];
-#pragma omp simd reduction(max : top)
-    for (index i = 1; i < n; ++i)
-        top = std::max(top, logits[i]);
+    const S top = largest_of(n, [&](index i) { return logits[i]; });
     double total = 0;
     constexpr index run = 256;  // short runs sum in the scalar type, so that the loop vectorizes, and join in double
     for (index start = 0; start < n; start += run) {
