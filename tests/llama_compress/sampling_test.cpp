@@ -109,6 +109,22 @@ TEST_CASE("of a large vocabulary, what is drawn lies among the candidates, and e
             }
 }
 
+TEST_CASE(
+    "of a large vocabulary without limits, the token is the one at which the probabilities pass the random number") {
+    for (const std::size_t count : {1023, 1024, 1025, 5000})
+        for (const double deviation : {0.0, 1.0, 20.0}) {
+            const auto scores = normal_scores(count, deviation, count);
+            const auto expected = probabilities(scores, {.temperature = 0.7});
+            sampler choice({.temperature = 0.7}, stream);
+            for (std::uint64_t i = 0; i < 300; ++i) {
+                const auto id = static_cast<std::size_t>(choice.pick(scores, i));
+                const double below = std::accumulate(expected.begin(), expected.begin() + static_cast<long>(id), 0.0);
+                CHECK(below <= stream.uniform(i) + 1e-6);
+                CHECK(below + expected[id] >= stream.uniform(i) - 1e-6);
+            }
+        }
+}
+
 TEST_CASE("a seed and a position name a token") {
     const auto scores = normal_scores(300, 1, 9);
     const sampling_options options{.temperature = 1, .top_k = 100, .top_p = 0.9};

@@ -17,6 +17,7 @@ struct sampling_options {
 
     /// Scores differ by more than this temperature, or are equal.
     bool greedy() const { return temperature < 1e-9; }
+    bool keeps_all(std::int64_t tokens) const { return top_p >= 1 && (top_k <= 0 || top_k >= tokens); }
 };
 
 /// True if no score is a NaN or an infinity.
@@ -39,14 +40,16 @@ class sampler {
   private:
     double weight(std::int32_t id) const { return static_cast<double>(weights_[static_cast<std::size_t>(id)]); }
     double mass() const;  // of the candidates
-    void weigh(std::span<const float> scores, float top);
-    void keep_candidates(std::span<const float> scores);
+    double weigh(std::span<const float> scores, float top);
+    std::size_t pick_of_all(double target, std::size_t otherwise) const;
+    void keep_candidates(std::span<const float> scores, double total);
     double take_above(float cut);
     void keep_mass(double wanted);
 
     sampling_options options_;
     subbit::random_stream stream_;
-    std::vector<float> weights_;  // by token
+    std::vector<float> weights_;      // by token
+    std::vector<double> run_masses_;  // of neighbouring tokens
     std::vector<std::int32_t> candidates_;
 };
 
