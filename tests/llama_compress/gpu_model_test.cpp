@@ -148,10 +148,10 @@ TEST_CASE("attention on a GPU, forward and backward, at odd sizes, its threads i
             attention(b, s, const_view(q), const_view(k), const_view(v), view(o));
             CHECK(largest_difference(o, O, b) < 1e-12);
             if (s.queries != s.keys) continue;
-            attention_backward(on_cpu, s, const_view(Q), const_view(K), const_view(V), const_view(O), const_view(dO),
-                               subbit::view(dQ), subbit::view(dK), subbit::view(dV));
-            attention_backward(b, s, const_view(q), const_view(k), const_view(v), const_view(o), const_view(d_o),
-                               view(dq), view(dk), view(dv));
+            attention_backward(on_cpu, s, {const_view(Q), const_view(K), const_view(V), const_view(O)}, const_view(dO),
+                               {subbit::view(dQ), subbit::view(dK), subbit::view(dV)});
+            attention_backward(b, s, {const_view(q), const_view(k), const_view(v), const_view(o)}, const_view(d_o),
+                               {view(dq), view(dk), view(dv)});
             CHECK(largest_difference(dq, dQ, b) < 1e-11);
             CHECK(largest_difference(dk, dK, b) < 1e-11);
             CHECK(largest_difference(dv, dV, b) < 1e-11);

@@ -195,8 +195,8 @@ TEST_CASE("gradients of attention: grouped heads, several windows, more queries 
             };
             loss();
             const auto dO = loss_weights(tokens, 12);
-            attention_backward(exact, shape, const_view(Q), const_view(K), const_view(V), const_view(O), const_view(dO),
-                               view(dQ), view(dK), view(dV));
+            attention_backward(exact, shape, {const_view(Q), const_view(K), const_view(V), const_view(O)},
+                               const_view(dO), {view(dQ), view(dK), view(dV)});
             if (span != 1) {  // a softmax of one key does not depend on it
                 CHECK(directional_error(entries(Q), entries(dQ), loss) < 1e-7);
                 CHECK(directional_error(entries(K), entries(dK), loss) < 1e-7);
@@ -248,8 +248,8 @@ TEST_CASE("keys that no query of a block sees are not read") {
     matrix<double> O(length, 3), dQ(length, 3), dK(length, 3), dV(length, 3);
     attention(exact, shape, const_view(Q), const_view(K), const_view(V), view(O));
     CHECK(O.bottomRows(query_block).allFinite());
-    attention_backward(exact, shape, const_view(Q), const_view(K), const_view(V), const_view(O), const_view(dO),
-                       view(dQ), view(dK), view(dV));
+    attention_backward(exact, shape, {const_view(Q), const_view(K), const_view(V), const_view(O)}, const_view(dO),
+                       {view(dQ), view(dK), view(dV)});
     CHECK(dQ.bottomRows(query_block).allFinite());
     CHECK(dK.bottomRows(query_block).allFinite());
     CHECK(dV.bottomRows(query_block).allFinite());

@@ -111,7 +111,7 @@ TEST_CASE("of a large vocabulary, what is drawn lies among the candidates, and e
 
 TEST_CASE(
     "of a large vocabulary without limits, the token is the one at which the probabilities pass the random number") {
-    for (const std::size_t count : {1023, 1024, 1025, 5000})
+    for (const std::size_t count : {1023U, 1024U, 1025U, 5000U})
         for (const double deviation : {0.0, 1.0, 20.0}) {
             const auto scores = normal_scores(count, deviation, count);
             const auto expected = probabilities(scores, {.temperature = 0.7});

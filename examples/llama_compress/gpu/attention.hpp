@@ -387,17 +387,16 @@ void attention(const B& b, const attention_shape& s, matrix_view<const S> Q, mat
 }
 
 template <device_backend B, class S>
-void attention_backward(const B& b, const attention_shape& s, matrix_view<const S> Q, matrix_view<const S> K,
-                        matrix_view<const S> V, matrix_view<const S> O, matrix_view<const S> dO, matrix_view<S> dQ,
-                        matrix_view<S> dK, matrix_view<S> dV) {
+void attention_backward(const B& b, const attention_shape& s, const std::type_identity_t<attention_values<S>>& x,
+                        matrix_view<const S> dO, const std::type_identity_t<attention_gradients<S>>& d) {
     const S scale = static_cast<S>(s.scale);
-    auto log_sums = b.template scratch<S>(s.heads * Q.rows), dots = b.template scratch<S>(s.heads * Q.rows);
+    auto log_sums = b.template scratch<S>(s.heads * x.Q.rows), dots = b.template scratch<S>(s.heads * x.Q.rows);
     const gpu::query_statistics<S> statistics{log_sums.data(), dots.data()};
     gpu::with_columns(s.head_dim, [&](auto columns) {
         using query_kernel = gpu::attention_query_gradient<S, columns()>;
         using key_kernel = gpu::attention_key_gradient<S, columns()>;
-        b.launch(query_kernel::shape(s), query_kernel{s, scale, Q, K, V, O, dO, dQ, statistics});
-        b.launch(key_kernel::shape(s), key_kernel{s, scale, Q, K, V, dO, dK, dV, statistics});
+        b.launch(query_kernel::shape(s), query_kernel{s, scale, x.Q, x.K, x.V, x.O, dO, d.Q, statistics});
+        b.launch(key_kernel::shape(s), key_kernel{s, scale, x.Q, x.K, x.V, dO, d.K, d.V, statistics});
     });
 }
 

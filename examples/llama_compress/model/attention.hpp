@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -162,20 +163,31 @@ void attention(const B& b, const attention_shape& s, matrix_view<const S> Q, mat
     });
 }
 
-/// Gradients of attention() with queries == keys: dQ, dK, dV are overwritten. The probabilities are computed again.
+/// What attention() read, and the O that it wrote.
+template <class S>
+struct attention_values {
+    matrix_view<const S> Q, K, V, O;
+};
+
+/// Where the gradients of Q, K and V go.
+template <class S>
+struct attention_gradients {
+    matrix_view<S> Q, K, V;
+};
+
+/// Gradients of attention() with queries == keys, which overwrite d, by that of O. The probabilities are computed
+/// again.
 ///
 /// Each query head adds to the gradients of its key head's own copy; the copies are summed in head order at the end.
 template <device_backend B, class S>
-void attention_backward(const B& b, const attention_shape& s, matrix_view<const S> Q, matrix_view<const S> K,
-                        matrix_view<const S> V, matrix_view<const S> O, matrix_view<const S> dO, matrix_view<S> dQ,
-                        matrix_view<S> dK, matrix_view<S> dV);
+void attention_backward(const B& b, const attention_shape& s, const std::type_identity_t<attention_values<S>>& x,
+                        matrix_view<const S> dO, const std::type_identity_t<attention_gradients<S>>& d);
 
 template <subbit::host_backend B, class S>
-void attention_backward(const B& b, const attention_shape& s, matrix_view<const S> Q, matrix_view<const S> K,
-                        matrix_view<const S> V, matrix_view<const S> O, matrix_view<const S> dO, matrix_view<S> dQ,
-                        matrix_view<S> dK, matrix_view<S> dV) {
+void attention_backward(const B& b, const attention_shape& s, const std::type_identity_t<attention_values<S>>& x,
+                        matrix_view<const S> dO, const std::type_identity_t<attention_gradients<S>>& d) {
     const S scale = static_cast<S>(s.scale);
-    matrix<S> dK_heads = matrix<S>::Zero(Q.rows, Q.cols), dV_heads = matrix<S>::Zero(Q.rows, Q.cols);
+    matrix<S> dK_heads = matrix<S>::Zero(x.Q.rows, x.Q.cols), dV_heads = matrix<S>::Zero(x.Q.rows, x.Q.cols);
     b.parallel_for(s.windows * s.heads, 1, [&](index begin, index end) {
         const index block = std::min(query_block, s.queries);
         std::vector<S> probabilities(static_cast<std::size_t>(block * detail::visible_keys::most(s))),
@@ -187,10 +199,10 @@ void attention_backward(const B& b, const attention_shape& s, matrix_view<const 
                 const detail::visible_keys seen(q0, rows, s.span);
                 const index from = at + seen.begin, visible = seen.count();
                 const matrix_view<S> P(probabilities.data(), rows, visible), dP(gradients.data(), rows, visible);
-                const auto q = Q.block(at + q0, h * s.head_dim, rows, s.head_dim);
-                const auto k = K.block(from, kh * s.head_dim, visible, s.head_dim);
-                const auto v = V.block(from, kh * s.head_dim, visible, s.head_dim);
-                const auto o = O.block(at + q0, h * s.head_dim, rows, s.head_dim);
+                const auto q = x.Q.block(at + q0, h * s.head_dim, rows, s.head_dim);
+                const auto k = x.K.block(from, kh * s.head_dim, visible, s.head_dim);
+                const auto v = x.V.block(from, kh * s.head_dim, visible, s.head_dim);
+                const auto o = x.O.block(at + q0, h * s.head_dim, rows, s.head_dim);
                 const auto d_o = dO.block(at + q0, h * s.head_dim, rows, s.head_dim);
                 detail::causal_softmax(b, s, q, k, q0 - seen.begin, P);
                 gemm(b, P.t(), d_o, view(dV_heads).block(from, h * s.head_dim, visible, s.head_dim), 1, 1);
@@ -202,19 +214,19 @@ void attention_backward(const B& b, const attention_shape& s, matrix_view<const 
                         for (index c = 0; c < s.head_dim; ++c)
                             dot += o(i, c) * d_o(i, c);
                         const S* p = &P(i, 0);
-                        S* d = &dP(i, 0);
+                        S* g = &dP(i, 0);
 #pragma omp simd
                         for (index j = 0; j < visible; ++j)
-                            d[j] = p[j] * (d[j] - dot) * scale;
+                            g[j] = p[j] * (g[j] - dot) * scale;
                     }
                 });
-                gemm(b, dP, k, dQ.block(at + q0, h * s.head_dim, rows, s.head_dim));
+                gemm(b, dP, k, d.Q.block(at + q0, h * s.head_dim, rows, s.head_dim));
                 gemm(b, dP.t(), q, view(dK_heads).block(from, h * s.head_dim, visible, s.head_dim), 1, 1);
             }
         }
     });
-    detail::sum_heads(b, s, dK_heads, dK);
-    detail::sum_heads(b, s, dV_heads, dV);
+    detail::sum_heads(b, s, dK_heads, d.K);
+    detail::sum_heads(b, s, dV_heads, d.V);
 }
 
 // Compiled once, in attention.cpp, with the program's optimization.
@@ -222,9 +234,7 @@ extern template void attention<subbit::cpu, float>(const subbit::cpu&, const att
                                                    matrix_view<const float> Q, matrix_view<const float> K,
                                                    matrix_view<const float> V, matrix_view<float> O);
 extern template void attention_backward<subbit::cpu, float>(const subbit::cpu&, const attention_shape&,
-                                                            matrix_view<const float> Q, matrix_view<const float> K,
-                                                            matrix_view<const float> V, matrix_view<const float> O,
-                                                            matrix_view<const float> dO, matrix_view<float> dQ,
-                                                            matrix_view<float> dK, matrix_view<float> dV);
+                                                            const attention_values<float>&, matrix_view<const float> dO,
+                                                            const attention_gradients<float>&);
 
 }  // namespace llama

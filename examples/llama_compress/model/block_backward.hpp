@@ -53,8 +53,9 @@ struct block<S, Memory>::backward_pass {
         const index queries = view(t.q).cols, keys = view(t.k).cols;
         through(linear_id::output, d_out, sized(buffers.d_attended, queries), false);
         const auto dq = sized(buffers.dq, queries), dk = sized(buffers.dk, keys), dv = sized(buffers.dv, keys);
-        attention_backward(b, blk.shape_of_attention(tokens, window), const_view(t.q), const_view(t.k), const_view(t.v),
-                           const_view(t.attended), const_view(buffers.d_attended), dq, dk, dv);
+        attention_backward(b, blk.shape_of_attention(tokens, window),
+                           {const_view(t.q), const_view(t.k), const_view(t.v), const_view(t.attended)},
+                           const_view(buffers.d_attended), {dq, dk, dv});
         rotate(b, blk.rotary(), dq, blk.config().head_dim, window, 0, S(-1));
         rotate(b, blk.rotary(), dk, blk.config().head_dim, window, 0, S(-1));
         matrix_type& d_query = before_norm(norm_id::query, t.plain_q, buffers.dq, buffers.d_plain_q);
