@@ -46,9 +46,11 @@ void do_axpby(cpu_tag, const B& b, S alpha, matrix_view<const S> X, S beta, matr
                 const S* from = x.row(i);
                 S* to = y.row(i);
                 if (beta == S(0))
+#pragma omp simd
                     for (index j = 0; j < x.cols; ++j)
                         to[j] = alpha * from[j];
                 else
+#pragma omp simd
                     for (index j = 0; j < x.cols; ++j)
                         to[j] = alpha * from[j] + beta * to[j];
             }
@@ -69,9 +71,11 @@ void do_scale(cpu_tag, const B& b, matrix_view<S> X, std::span<const S> left, st
             S* x = X.row(i);
             const S* r = right.data();
             if (right.empty())
+#pragma omp simd
                 for (index j = 0; j < X.cols; ++j)
                     x[j] *= l;
             else
+#pragma omp simd
                 for (index j = 0; j < X.cols; ++j)
                     x[j] *= l * r[j];
         }
@@ -87,6 +91,7 @@ void do_scaled_difference(cpu_tag, const B& b, std::span<const double> alpha, ma
             for (index i = begin; i < end; ++i) {
                 const S *from = x.row(i), *minus = y.row(i);
                 S* to = r.row(i);
+#pragma omp simd
                 for (index j = 0; j < x.cols; ++j)
                     to[j] = by * (from[j] - minus[j]);
             }
@@ -119,6 +124,7 @@ void do_column_norms(cpu_tag, const B& b, matrix_view<const S> X, std::span<S> n
         cpu_kernels::ordered_row_sum<double>(b, X.rows, X.cols, X.cols, [&](index begin, index end, double* part) {
             for (index i = begin; i < end; ++i) {
                 const S* x = X.row(i);
+#pragma omp simd
                 for (index j = 0; j < X.cols; ++j)
                     part[j] += static_cast<double>(x[j]) * static_cast<double>(x[j]);
             }
@@ -138,6 +144,7 @@ void do_normalize_columns(cpu_tag, const B& b, matrix_view<const S> Z, matrix_vi
         for (index i = begin; i < end; ++i) {
             const S *z = Z.row(i), *scale = inverse.data();
             S* x = X.row(i);
+#pragma omp simd
             for (index j = 0; j < Z.cols; ++j)
                 x[j] = z[j] * scale[j];
         }
@@ -153,6 +160,7 @@ void do_add_square_sums(cpu_tag, const B& b, matrix_view<const S> X, std::span<c
             for (index t = begin; t < end; ++t) {
                 const double weight = static_cast<double>(weights[static_cast<std::size_t>(t)]);
                 const S* x = X.row(t);
+#pragma omp simd
                 for (index j = 0; j < X.cols; ++j) {
                     const double clipped = weight * static_cast<double>(x[j]);
                     part[j] += clipped * clipped;

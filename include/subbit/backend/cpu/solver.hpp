@@ -69,6 +69,7 @@ void do_project_dual(cpu_tag, const B& b, magnitude_form form, S leak, matrix_vi
                 sum.add(x);
             }
             const S mean = static_cast<S>(sum.total() / static_cast<double>(L.cols));
+#pragma omp simd
             for (index j = 0; j < L.cols; ++j) {
                 const S t = d[j], projected = t >= S(0) ? mean : -mean;
                 z[j] = projected;
@@ -110,6 +111,7 @@ double do_fit_row_scales(cpu_tag, const B& b, matrix_view<const S> C, matrix_vie
             S *u = U.row(i), *f = F.row(i);
             const double overlap = lane_dot(C.row(i), u, U.cols), energy = lane_dot(f, u, U.cols);
             if (overlap < 0)
+#pragma omp simd
                 for (index j = 0; j < U.cols; ++j) {
                     u[j] = -u[j];
                     f[j] = -f[j];

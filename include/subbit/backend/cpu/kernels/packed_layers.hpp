@@ -53,6 +53,7 @@ void packed_few_layers(Arch arch, executor ex, std::span<const layer_output<Real
                                 Real* out = &Y(first_row + t, first);
                                 const index stride = Y.col_stride;
                                 const auto scaled = [=] {
+#pragma omp simd
                                     for (index i = 0; i < count; ++i)
                                         out[i] = post[i] * sums[i];
                                 };

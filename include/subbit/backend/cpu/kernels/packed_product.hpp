@@ -87,9 +87,11 @@ void packed_build(Arch arch, const packed_operand<Real>& product, index t, Real*
             const Real* pre = product.pre;
             Real* out = values + v * n;
             if (pre == nullptr)
+#pragma omp simd
                 for (index j = 0; j < cols; ++j)
                     out[j] = x[j * stride];
             else if (stride == 1)  // nearly always; apart, a vector loop
+#pragma omp simd
                 for (index j = 0; j < cols; ++j)
                     out[j] = x[j] * pre[j];
             else

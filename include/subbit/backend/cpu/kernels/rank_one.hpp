@@ -19,6 +19,7 @@ void power_pass(const B& b, matrix_view<const S> T, std::span<S> u, std::span<S>
             const S* t = T.row(i);
             const S ui = static_cast<S>(lane_abs_dot(t, v.data(), T.cols));
             u[static_cast<std::size_t>(i)] = ui;
+#pragma omp simd
             for (index j = 0; j < T.cols; ++j)
                 part[j] += ui * std::abs(t[j]);
         }
@@ -76,6 +77,7 @@ void split_signs(const B& b, S leak, std::span<const S> u, std::span<const S> v,
         for (index i = begin; i < end; ++i) {
             const S ui = u[static_cast<std::size_t>(i)];
             S *d = D.row(i), *z = Z.row(i);
+#pragma omp simd
             for (index j = 0; j < D.cols; ++j) {
                 const S magnitude = ui * v[static_cast<std::size_t>(j)], t = d[j];
                 const S projected = t >= S(0) ? magnitude : -magnitude;

@@ -113,9 +113,11 @@ class cholesky_solver {
         for (std::size_t p = 0; p < size; ++p) {
             if (!(u[p][p] > 0) || !is_finite(u[p][p])) return false;
             const double scale = 1 / std::sqrt(u[p][p]);
+#pragma omp simd
             for (std::size_t j = p; j < size; ++j)
                 u[p][j] *= scale;
             for (std::size_t i = p + 1; i < size; ++i)
+#pragma omp simd
                 for (std::size_t j = i; j < size; ++j)
                     u[i][j] -= u[p][i] * u[p][j];
         }
@@ -123,8 +125,10 @@ class cholesky_solver {
         for (std::size_t i = 0; i < size; ++i) {
             inv[i][i] = 1;
             for (std::size_t p = 0; p < i; ++p)
+#pragma omp simd
                 for (std::size_t j = 0; j <= p; ++j)
                     inv[i][j] -= u[p][i] * inv[p][j];
+#pragma omp simd
             for (std::size_t j = 0; j <= i; ++j)
                 inv[i][j] /= u[i][i];
         }
