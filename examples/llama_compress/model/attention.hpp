@@ -92,12 +92,15 @@ void softmax_rows(index first, index span, matrix_view<S> P) {
         std::fill_n(P.row(i), begin, S(0));
         S* p = P.row(i) + begin;
         const S top = subbit::largest_of(seen, [&](index j) { return p[j]; });
+        // Whole registers: some numbers beyond the seen ones cost less than a last step for each that is left.
+        const index padded = std::min(P.cols - begin, (seen + 15) / 16 * 16);
+#pragma omp simd
+        for (index j = 0; j < padded; ++j)
+            p[j] = subbit::fast_exp(p[j] - top);
         S total = 0;
 #pragma omp simd reduction(+ : total)
-        for (index j = 0; j < seen; ++j) {
-            p[j] = subbit::fast_exp(p[j] - top);
+        for (index j = 0; j < seen; ++j)
             total += p[j];
-        }
         const S inverse = S(1) / total;
 #pragma omp simd
         for (index j = 0; j < seen; ++j)

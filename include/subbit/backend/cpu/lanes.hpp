@@ -36,9 +36,14 @@ struct lane_part {
         high.load_first(n > half ? p + half : p, n - half);
     }
     template <class T>
-    [[gnu::always_inline]] void load_converted(const T* p, index n) {
-        low.load_converted(p, n);
-        high.load_converted(n > half ? p + half : p, n - half);
+    [[gnu::always_inline]] void load_converted(const T* p) {
+        low.load_converted(p);
+        high.load_converted(p + half);
+    }
+    template <class T>
+    [[gnu::always_inline]] void load_first_converted(const T* p, index n) {
+        low.load_first_converted(p, n);
+        high.load_first_converted(n > half ? p + half : p, n - half);
     }
     [[gnu::always_inline]] void store(S* p) const {
         low.store(p);
@@ -96,11 +101,17 @@ struct lane_part<S, Register, Register> {
         std::memcpy(&v, p, bytes_of<S>(n));
     }
     template <class T>
-    [[gnu::always_inline]] void load_converted(const T* p, index n) {
+    [[gnu::always_inline]] void load_converted(const T* p) {
         typedef T source __attribute__((vector_size(count * sizeof(T))));
-        source x{};
-        std::memcpy(&x, p, bytes_of<T>(n));
+        source x;
+        std::memcpy(&x, p, sizeof(x));
         v = __builtin_convertvector(x, pack);
+    }
+    template <class T>
+    [[gnu::always_inline]] void load_first_converted(const T* p, index n) {
+        T x[count] = {};
+        std::memcpy(x, p, bytes_of<T>(n));
+        load_converted(x);
     }
     [[gnu::always_inline]] void store(S* p) const { std::memcpy(p, &v, Register); }
     [[gnu::always_inline]] void store_first(S* p, index n) const { std::memcpy(p, &v, bytes_of<S>(n)); }
@@ -150,6 +161,14 @@ struct lanes : detail::lane_part<S, 64, Register> {
             part::load(p);
         else
             part::load_first(p, n);
+    }
+    /// The same of numbers of another type.
+    template <class T>
+    [[gnu::always_inline]] void load_converted(const T* p, index n) {
+        if (n >= count)
+            part::load_converted(p);
+        else
+            part::load_first_converted(p, n);
     }
     [[gnu::always_inline]] void store(S* p, index n) const {
         if (n >= count)
