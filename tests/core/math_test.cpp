@@ -29,6 +29,21 @@ TEST_CASE("the edges of the fast exponential") {
     CHECK(std::isnan(fast_exp(std::numeric_limits<double>::quiet_NaN())));
 }
 
+TEST_CASE("the fast square root is exact to 2e-7, and keeps 0, infinity and NaN") {
+    double worst = 0;
+    for (int i = 0; i <= 200000; ++i) {
+        const float x = static_cast<float>(std::exp2(-126.0 + 253.99 * i / 200000.0));
+        worst = std::max(worst, std::abs(static_cast<double>(fast_sqrt(x)) / std::sqrt(static_cast<double>(x)) - 1));
+    }
+    CHECK(worst < 2e-7);
+    constexpr float infinity = std::numeric_limits<float>::infinity();
+    CHECK(fast_sqrt(0.0F) == 0.0F);
+    CHECK(fast_sqrt(infinity) == infinity);
+    CHECK(std::isnan(fast_sqrt(std::numeric_limits<float>::quiet_NaN())));
+    CHECK(fast_sqrt(1e-40F) < 2e-20F);
+    CHECK(fast_sqrt(2.0) == std::sqrt(2.0));
+}
+
 TEST_CASE("the largest of any number of numbers, wherever it is; a NaN counts only as the first") {
     for (const index n : {1, 2, 15, 16, 17, 31, 32, 33, 100})
         for (index at = 0; at < n; ++at) {

@@ -90,6 +90,10 @@ class bit_matrix {
         words_[static_cast<std::size_t>(bit_layout::word_index(i, col_group, bit_layout::col_groups(cols_)))] = word;
     }
 
+    /// Sets rows [begin, end) to the signs of the same rows of W, which has this matrix's shape.
+    template <class T>
+    void set_rows(matrix_view<T> W, index begin, index end);
+
     bit_matrix transpose() const;
     template <class Scalar>
     matrix<Scalar> unpack() const {
@@ -190,24 +194,31 @@ inline void transpose_32x32(std::array<std::uint32_t, 32>& w) {
 
 template <class T>
 bit_matrix bit_matrix::pack(matrix_view<T> W) {
-    using Scalar = std::remove_const_t<T>;
     bit_matrix m(W.rows, W.cols);
     if (m.words_.empty()) return m;
     // A column-major source is read along its columns: its transpose is packed, then transposed.
     if (!W.is_row_major() && W.row_stride == 1) return pack(W.t()).transpose();
-    const index full = W.cols / bit_layout::tile_cols;
-    for (index i = 0; i < W.rows; ++i) {
-        std::uint32_t* out = m.tile(i / bit_layout::tile_rows, 0) + i % bit_layout::tile_rows;
-        index j = 0;
-        if (W.is_row_major()) {
-            const Scalar* row = W.row(i);
-            for (index g = 0; g < full; ++g, j += bit_layout::tile_cols)
-                out[g * bit_layout::tile_rows] = detail::pack_word(row + j);
-        }
-        for (; j < W.cols; ++j)
-            if (W(i, j) >= Scalar(0)) out[j / bit_layout::tile_cols * bit_layout::tile_rows] |= 1u << (j % 32);
-    }
+    m.set_rows(W, 0, W.rows);
     return m;
+}
+
+template <class T>
+void bit_matrix::set_rows(matrix_view<T> W, index begin, index end) {
+    using Scalar = std::remove_const_t<T>;
+    constexpr index width = bit_layout::tile_cols;
+    const index full = W.is_row_major() ? W.cols / width : 0;
+    for (index i = begin; i < end; ++i) {
+        std::uint32_t* out = tile(i / bit_layout::tile_rows, 0) + i % bit_layout::tile_rows;
+        index j = 0;
+        for (; j < full * width; j += width, out += bit_layout::tile_rows)
+            *out = detail::pack_word(W.row(i) + j);
+        for (; j < W.cols; out += bit_layout::tile_rows) {
+            std::uint32_t word = 0;
+            for (index bit = 0; bit < width && j < W.cols; ++bit, ++j)
+                word |= static_cast<std::uint32_t>(W(i, j) >= Scalar(0)) << bit;
+            *out = word;
+        }
+    }
 }
 
 /// Writes the entries as +1 and -1 to W, which has the shape of `bits`; throws shape_error.

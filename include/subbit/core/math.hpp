@@ -1,4 +1,5 @@
-// exp and a largest element that the compiler can vectorize: softmax, SiLU and losses spend much of their time there.
+// exp, square root and largest element that compilers vectorize: softmax, SiLU, losses and AdamW spend much of their
+// time there.
 #pragma once
 
 #include <subbit/core/matrix.hpp>
@@ -6,6 +7,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 namespace subbit {
 
@@ -37,6 +39,23 @@ inline float fast_exp(float x) {
     const float result =
         p * std::bit_cast<float>((half + 127) << 23) * std::bit_cast<float>((whole - half + 127) << 23);
     return x < -87.0F ? 0.0F : (x != x ? x : result);
+}
+
+/// The square root of x >= 0. For double the standard library's; for float Newton's steps to a relative error under
+/// 2e-7, which are vectorized (std::sqrt has to set errno, so a loop with it is not). Roots of numbers below the
+/// smallest normal one, 1.2e-38, are too small.
+inline double fast_sqrt(double x) {
+    return std::sqrt(x);
+}
+
+inline float fast_sqrt(float x) {
+    // y ~ 1 / sqrt(x): half the exponent and a straight line for the mantissa, then three steps.
+    float y = std::bit_cast<float>(0x5f3759df - (std::bit_cast<std::int32_t>(x) >> 1));
+    const float half = 0.5F * x;
+    y = y * (1.5F - half * y * y);
+    y = y * (1.5F - half * y * y);
+    y = y * (1.5F - half * y * y);
+    return x > std::numeric_limits<float>::max() ? x : x * y;
 }
 
 /// The largest of value(0) .. value(n - 1), n > 0. A NaN is passed over, unless it is the first: then it is the result.

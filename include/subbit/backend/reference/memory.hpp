@@ -55,7 +55,12 @@ void do_fill(reference_tag, const B&, S value, matrix_view<S> X) {
 
 template <host_backend B, class S>
 void do_take_bits(reference_tag, const B& b, matrix_view<const S> X, bit_matrix& signs) {
-    signs = pack_signs(b, X);
+    if (!X.is_row_major()) {
+        signs = pack_signs(b, X);
+        return;
+    }
+    if (signs.rows() != X.rows || signs.cols() != X.cols) signs = bit_matrix(X.rows, X.cols);
+    b.parallel_for(X.rows, 64, [&](index begin, index end) { signs.set_rows(X, begin, end); });
 }
 
 template <class B, class S>

@@ -23,6 +23,7 @@ void do_scale_columns(reference_tag, const B& b, matrix_view<const S> X, std::sp
         for (index t = begin; t < end; ++t) {
             const S *x = X.row(t), *f = factor.data();
             S* y = out.row(t);
+#pragma omp simd
             for (index c = 0; c < X.cols; ++c)
                 y[c] = x[c] * f[c];
         }
@@ -36,6 +37,7 @@ void do_add_scaled_columns(reference_tag, const B& b, matrix_view<const S> X, st
         for (index t = begin; t < end; ++t) {
             const S *x = X.row(t), *f = factor.data();
             S* y = out.row(t);
+#pragma omp simd
             for (index c = 0; c < X.cols; ++c)
                 y[c] += x[c] * f[c];
         }
@@ -74,6 +76,7 @@ void do_token_dots(reference_tag, const B& b, matrix_view<const S> X, matrix_vie
         std::fill(sums.begin() + begin, sums.begin() + end, S(0));
         for (index t = 0; t < X.rows; ++t) {
             const S *x = X.row(t), *y = Y.row(t);
+#pragma omp simd
             for (index c = begin; c < end; ++c)
                 sums[static_cast<std::size_t>(c)] += x[c] * y[c];
         }
@@ -93,6 +96,7 @@ void do_token_sums(reference_tag, const B& b, matrix_view<const S> X, std::span<
         std::fill(sums.begin() + begin, sums.begin() + end, S(0));
         for (index t = 0; t < X.rows; ++t) {
             const S* x = X.row(t);
+#pragma omp simd
             for (index c = begin; c < end; ++c)
                 sums[static_cast<std::size_t>(c)] += x[c];
         }

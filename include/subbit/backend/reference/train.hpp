@@ -42,12 +42,13 @@ void do_adamw_update(reference_tag, const B& b, const adamw_options& options, st
         vectorized_for(b, slot.size, 1 << 15, [&](index begin, index end) {
             const adamw_slot<S> p = slot;  // copies that no store can change
             const adamw_factors<S> by(options, adamw_step::from(step.data()), p.rate);
+#pragma omp simd
             for (index j = begin; j < end; ++j) {
                 const S g = by.gradient_share * p.gradient[j];
                 p.first[j] = by.beta1 * p.first[j] + (S(1) - by.beta1) * g;
                 p.second[j] = by.beta2 * p.second[j] + (S(1) - by.beta2) * g * g;
                 p.value[j] =
-                    by.keep * p.value[j] - by.step_size * p.first[j] / (std::sqrt(p.second[j]) * by.root + by.epsilon);
+                    by.keep * p.value[j] - by.step_size * p.first[j] / (fast_sqrt(p.second[j]) * by.root + by.epsilon);
             }
         });
 }
