@@ -1,4 +1,5 @@
-// One training step of the linear layers of a SmolLM2 block: dense, two coupled paths, two independent ones.
+// One training step of the linear layers of a SmolLM2 block: dense, two coupled paths, two independent ones. And what a
+// step does to each entry of a matrix, beside a sum of two matrices: a loop that a compiler did not vectorize shows.
 #include "bench_support.hpp"
 
 #include <subbit/factor/residual_svid.hpp>
@@ -69,12 +70,55 @@ void add_step(const std::string& name, kind what, matrix_optimizer matrices, ind
         2);  // by the clock: what a user waits for
 }
 
+/// What loops over the entries of matrices of 1536 x 576 read and write.
+struct loop_operands {
+    matrix<float> X = random_matrix<float>(1536, 576, 1), Y = random_matrix<float>(1536, 576, 2);
+    bit_matrix bits = bit_matrix(1536, 576);
+    adamw<float> optimizer;
+    std::vector<binary_path<float>> paths;
+};
+
+/// Times f(b, operands), which goes through the matrices once, on one thread.
+template <class F>
+void add_loop(const std::string& name, F f, index paths = 0) {
+    add("loop/" + name, [=](benchmark::State& state) {
+        const cpu b({.threads = 1});
+        loop_operands operands;
+        if (paths > 0) operands.paths = residual_svid(b, operands.X, {.paths = paths, .rounds = 1}).layer.paths;
+        for (auto _ : state)
+            f(b, operands);
+        report_rate(state, "entries", product_of(1536, 576));
+    });
+}
+
+void add_loops() {
+    add_loop("sum", [](const cpu& b, loop_operands& o) { axpby(b, 0.5, o.X, 0.5, o.Y); });
+    add_loop("squared_distance",
+             [](const cpu& b, loop_operands& o) { benchmark::DoNotOptimize(squared_distance(b, o.X, o.Y)); });
+    add_loop("largest", [](const cpu& b, loop_operands& o) {
+        const float* const x = o.X.data();
+        vectorized(b, [&] { benchmark::DoNotOptimize(largest_of(o.X.size(), [=](index i) { return x[i]; })); });
+    });
+    add_loop("take_bits", [](const cpu& b, loop_operands& o) { take_bits(b, o.X, o.bits); });
+    add_loop("adamw", [](const cpu& b, loop_operands& o) {
+        const parameter<float> weight{"W", parameter_kind::weight, entries(o.Y), entries(o.X)};
+        const double rate = 1e-4;
+        o.optimizer.step(b, std::span(&weight, 1), std::span(&rate, 1));
+    });
+    for (const index paths : {1, 2, 3, 4})
+        add_loop(
+            "expand_paths:" + std::to_string(paths),
+            [](const cpu& b, loop_operands& o) { expand_paths(b, std::span<const binary_path<float>>(o.paths), o.Y); },
+            paths);
+}
+
 }  // namespace
 }  // namespace subbit::bench
 
 int main(int argc, char** argv) {
     using namespace subbit::bench;
     using subbit::matrix_optimizer;
+    add_loops();
     for (const int threads : {1, 2})
         for (const subbit::index tokens : {512, 2048}) {
             add_step("dense", kind::dense, matrix_optimizer::adamw, tokens, threads);
