@@ -156,11 +156,9 @@ void add_layer(const shape& s, double rate, isa instructions, packed_precision p
 }
 
 /// A residual layer: one product a path.
-void add_paths(const shape& s, index paths, int threads, index vectors) {
-    const std::string name = "paths:" + std::to_string(paths) + "/" + text(s) + "/threads:" + std::to_string(threads) +
-                             "/vectors:" + std::to_string(vectors);
+void add_paths(const shape& s, index paths, packed_precision precision, int threads, index vectors) {
     add(
-        name,
+        "paths:" + std::to_string(paths) + "/" + text(s) + text(detect_isa(), precision, threads, vectors),
         [=](benchmark::State& state) {
             const cpu b(cpu_options{.threads = threads});
             residual_binary_linear<float> layer;
@@ -170,7 +168,7 @@ void add_paths(const shape& s, index paths, int threads, index vectors) {
             const auto X = random_matrix<float>(vectors, s.n, 5);
             matrix<float> Y(vectors, s.m);
             for (auto _ : state) {
-                layer.apply(b, X, Y);
+                layer.apply(b, X, Y, {.precision = precision});
                 benchmark::ClobberMemory();
             }
             report_rate(state, "weights/s", product_of(s.m, s.n, paths * vectors));
@@ -298,8 +296,11 @@ void add_all() {
             add_layer(s, 1.0, widest, precision, 2, 1);
             add_layer(s, 1.0, widest, precision, 1, prefill_tokens);
         }
-        for (const index vectors : {1, 4})
-            add_paths(s, 2, 1, vectors);
+        for (const auto precision : {packed_precision::exact, packed_precision::int8})
+            for (const index vectors : {1, 4})
+                add_paths(s, 2, precision, 1, vectors);
+        for (const auto precision : {packed_precision::exact, packed_precision::reordered, packed_precision::int8})
+            add_paths(s, 2, precision, 1, prefill_tokens);
         add_layer(s, 1.0, widest, packed_precision::exact, 2, prefill_tokens);
         runnable([&](isa i) {
             if (i != widest) add_layer(s, 1.0, i, packed_precision::exact, 1, prefill_tokens);
@@ -371,7 +372,7 @@ void add_own(const own_case& own) {
         add_dense(*own.size, vectors);
     }
     for (const index paths : {1, 2})
-        add_paths(*own.size, paths, own.threads, 1);
+        add_paths(*own.size, paths, packed_precision::exact, own.threads, 1);
 }
 
 }  // namespace

@@ -54,13 +54,14 @@ TEST_CASE("the reference backend and the dense matrix agree; threads do not matt
     layer.apply(reference<double>{}, X, Y);
     CHECK(relative_error(Y, expected_outputs(layer, X)) < 1e-13);
     const auto wide = random_paths<float>(1030, 2050, 2, true);
-    for (const index tokens : {1, 3, 30}) {
-        const auto inputs = random_matrix<float>(tokens, 2050, 12);
-        matrix<float> one, three;
-        wide.apply(make_cpu(detect_isa(), 1), inputs, one);
-        wide.apply(make_cpu(detect_isa(), 3), inputs, three);
-        CHECK(one == three);
-    }
+    for (const auto precision : {packed_precision::exact, packed_precision::reordered, packed_precision::int8})
+        for (const index tokens : {1, 3, 30, 50}) {
+            const auto inputs = random_matrix<float>(tokens, 2050, 12);
+            matrix<float> one, three;
+            wide.apply(make_cpu(detect_isa(), 1), inputs, one, {.precision = precision});
+            wide.apply(make_cpu(detect_isa(), 3), inputs, three, {.precision = precision});
+            CHECK(one == three);
+        }
 }
 
 TEST_CASE("bits for each weight, parts that do not fit, and too few or too many paths") {

@@ -71,7 +71,8 @@ class layer_conformance : conformance_tools<S, B> {
     }
 
     /// The 8-bit path stays within its bound; a backend may ignore the option.
-    void check_approximate(const low_rank_binary_linear<S>& layer, const host& X, const host& expected) const {
+    template <class Layer>
+    void check_approximate(const Layer& layer, const host& X, const host& expected) const {
         auto Y = up(host::Constant(X.rows(), layer.rows(), nan));
         const auto x = up(X);
         layer.apply(b, const_view(x), view(Y), {.precision = packed_precision::int8});
@@ -169,16 +170,23 @@ class layer_conformance : conformance_tools<S, B> {
         for (std::size_t p = 0; p < 2; ++p)
             check_near("fit_path_rows", down_vector(device_rows[p]), rows[p], 1e4);
 
-        const host X = normal(3, n, 47);
-        auto Y = up(host::Constant(3, m, nan));
+        for (const index tokens : {1, 3, 19})
+            check_applied_paths(layer, normal(tokens, n, 47));
+    }
+
+    void check_applied_paths(const residual_binary_linear<S>& layer, const host& X) const {
+        auto Y = up(host::Constant(X.rows(), layer.rows(), nan));
         const auto x = up(X);
-        layer.apply(b, const_view(x), view(Y));
-        host outputs(3, m);
+        host outputs(X.rows(), layer.rows());
         layer.apply(oracle, X, outputs);
         numbers bound = 8 * eps * sizes(outputs);
         for (const auto& path : layer.paths)
             bound += product_bound(X, path.dense().transpose());
+        layer.apply(b, const_view(x), view(Y));
         check_within("apply paths", down(Y), outputs, bound);
+        layer.apply(b, const_view(x), view(Y), {.precision = packed_precision::reordered});
+        check_within("apply paths, reordered", down(Y), outputs, bound);
+        check_approximate(layer, X, outputs);
     }
 };
 

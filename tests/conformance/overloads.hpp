@@ -120,7 +120,8 @@ std::vector<std::string> own_operations() {
     SUBBIT_OPERATION(do_fit_path_rows, "", arg<in>(), arg<std::span<const path_scales<S>>>());
     // layers
     SUBBIT_OPERATION(do_apply_layers, "", arg<std::span<const layer_output<S>>>(), arg<in>(), arg<apply_options>());
-    SUBBIT_OPERATION(do_apply_layer, "", arg<const residual_binary_linear<S>&>(), arg<in>(), arg<out>());
+    SUBBIT_OPERATION(do_apply_layer, "", arg<const residual_binary_linear<S>&>(), arg<in>(), arg<out>(),
+                     arg<apply_options>());
     // rows
     SUBBIT_OPERATION(do_gather_rows, "", arg<in>(), arg<ids>(), arg<out>());
     SUBBIT_OPERATION(do_scale_columns, "", arg<in>(), arg<numbers>(), arg<out>());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <subbit/bits/low_rank_binary_linear.hpp>
+#include <subbit/bits/residual_binary_linear.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -32,6 +33,18 @@ vector<double> int8_bound(const low_rank_binary_linear<S>& layer, const vector<d
     const vector<double> widest = middle.cwiseAbs().cwiseProduct((hidden.cwiseAbs().array() + first).matrix());
     vector<double> bound =
         layer.s_post.template cast<double>().cwiseAbs() * (middle.cwiseAbs().sum() * first + int8_bound(widest));
+    if (layer.bias.size() != 0) bound += 0x1p-22 * layer.bias.template cast<double>().cwiseAbs();
+    return bound;
+}
+
+template <class S>
+vector<double> int8_bound(const residual_binary_linear<S>& layer, const vector<double>& x) {
+    vector<double> bound = vector<double>::Zero(layer.rows());
+    for (const auto& path : layer.paths) {
+        const vector<double> in = path.s_pre.template cast<double>().cwiseProduct(x);
+        const vector<double> post = path.s_post.template cast<double>().cwiseAbs();
+        bound += post * (int8_bound(in) + 0x1p-21 * in.cwiseAbs().sum());  // and the rounding of the sum over the paths
+    }
     if (layer.bias.size() != 0) bound += 0x1p-22 * layer.bias.template cast<double>().cwiseAbs();
     return bound;
 }

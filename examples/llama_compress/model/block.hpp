@@ -284,7 +284,7 @@ class block : public block_weights<S, Memory> {
         else if (t.for_backward)
             forward_each();
         else if (!(layers[outputs.id].is_binary() && ...))
-            (layers[outputs.id].infer(b, const_view(X), outputs.Y), ...);
+            (layers[outputs.id].infer(b, const_view(X), outputs.Y, context_->packed), ...);
         else
             subbit::apply_layers(b, const_view(X),
                                  {subbit::layer_output<S>{layers[outputs.id].binary().layer, outputs.Y}...},

@@ -2,6 +2,7 @@
 // (docs/method.md, eq. 5).
 #pragma once
 
+#include <subbit/bits/apply_options.hpp>
 #include <subbit/bits/bit_matrix.hpp>
 #include <subbit/bits/host_memory.hpp>
 #include <subbit/bits/scale_format.hpp>
@@ -67,22 +68,22 @@ struct residual_binary_linear {
         return storage_bits(format) / (static_cast<double>(rows()) * static_cast<double>(cols()));
     }
 
-    /// Y (T,m) = the layer's outputs for the rows of X (T,n); Y must not overlap X. Accumulates in S. Throws
-    /// shape_error.
+    /// Y (T,m) = the layer's outputs for the rows of X (T,n); Y must not overlap X. Accumulates in S; the options are
+    /// as in a low-rank layer. Throws shape_error.
     template <class B>
-    void apply(const B& b, matrix_view<const S> X, matrix_view<S> Y) const {
+    void apply(const B& b, matrix_view<const S> X, matrix_view<S> Y, apply_options options = {}) const {
         validate();
         require_shape("apply: X", X.rows, X.cols, X.rows, cols());
         require_shape("apply: Y", Y.rows, Y.cols, X.rows, rows());
-        do_apply_layer(typename B::tag{}, b, *this, X, Y);
+        do_apply_layer(typename B::tag{}, b, *this, X, Y, options);
     }
     /// The same for matrices of Eigen's of either order, Map, Ref and blocks of them; and y (m) = the layer's output
     /// for x (n), where a token is a vector of Eigen's, a std::span, a std::vector or an array. Owners are resized.
     template <class B, class In, class Out>
-    void apply(const B& b, const In& X, Out&& Y) const {
+    void apply(const B& b, const In& X, Out&& Y, apply_options options = {}) const {
         const matrix_view<const S> inputs = detail::view_of_tokens<S>(X);
         detail::fit_outputs(Y, inputs.rows, rows());
-        apply(b, inputs, detail::view_of_tokens<S>(Y));
+        apply(b, inputs, detail::view_of_tokens<S>(Y), options);
     }
 
     /// The dense matrix that the layer represents, without the bias: W_eff in the paper.

@@ -49,8 +49,8 @@ struct binary_linear {
     }
 
     template <host_backend B>
-    void infer(const B& b, matrix_view<const S> X, matrix_view<S> Y) const {
-        layer.apply(b, X, Y);
+    void infer(const B& b, matrix_view<const S> X, matrix_view<S> Y, apply_options options = {}) const {
+        layer.apply(b, X, Y, options);
     }
 
     /// Writes the gradients that `train` selects, and writes dX or adds to it; dY is overwritten.

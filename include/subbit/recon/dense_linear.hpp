@@ -31,7 +31,7 @@ struct dense_linear {
     }
 
     template <class B>
-    void infer(const B& b, matrix_view<const S> X, matrix_view<S> Y) const {
+    void infer(const B& b, matrix_view<const S> X, matrix_view<S> Y, apply_options = {}) const {
         constexpr index few = 4;
         if (X.rows <= few)
             multiply_rows(b, X, const_view(weight), Y);

@@ -62,8 +62,8 @@ class linear_layer {
 
     /// The same without a tape, if no backward pass follows; uses kernels that are fast for a few rows.
     template <host_backend B>
-    void infer(const B& b, matrix_view<const S> X, matrix_view<S> Y) const {
-        std::visit([&](const auto& l) { l.infer(b, X, Y); }, state_);
+    void infer(const B& b, matrix_view<const S> X, matrix_view<S> Y, apply_options options = {}) const {
+        std::visit([&](const auto& l) { l.infer(b, X, Y, options); }, state_);
     }
 
     /// Writes parameter gradients, and writes dX (tokens, n) or adds to it; an empty dX is not computed. dY is

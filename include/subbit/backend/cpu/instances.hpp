@@ -21,7 +21,7 @@
     KEYWORD template void do_apply_layers(TAG, const B&, std::span<const layer_output<S>>, matrix_view<const S>,    \
                                           apply_options);                                                           \
     KEYWORD template void do_apply_layer(TAG, const B&, const residual_binary_linear<S>&, matrix_view<const S>,     \
-                                         matrix_view<S>);                                                           \
+                                         matrix_view<S>, apply_options);                                            \
     KEYWORD template void do_gram(TAG, const B&, matrix_view<const S>, matrix_view<S>);                             \
     KEYWORD template void do_spd_solve(TAG, const B&, matrix_view<S>, matrix_view<S>);                              \
     KEYWORD template void do_axpby(TAG, const B&, S, matrix_view<const S>, S, matrix_view<S>);                      \
@@ -59,7 +59,7 @@
     KEYWORD template void cpu_kernels::layer_products(const cpu_kernels::machine&, std::span<const layer_output<S>>,   \
                                                       matrix_view<const S>, packed_precision);                         \
     KEYWORD template void cpu_kernels::path_products(const cpu_kernels::machine&, const residual_view<S>&,             \
-                                                     matrix_view<const S>, matrix_view<S>);
+                                                     matrix_view<const S>, matrix_view<S>, packed_precision);
 
 #define SUBBIT_INSTANCES(KEYWORD, S)                                                               \
     SUBBIT_PRODUCT_INSTANCES(KEYWORD, S)                                                           \

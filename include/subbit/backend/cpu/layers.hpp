@@ -18,8 +18,8 @@ void do_apply_layers(cpu_tag, const B& b, std::span<const layer_output<S>> layer
 
 template <class B, std::floating_point S>
 void do_apply_layer(cpu_tag, const B& b, const residual_binary_linear<S>& layer, matrix_view<const S> X,
-                    matrix_view<S> Y) {
-    cpu_kernels::path_products(cpu_kernels::machine(b), parts_of(layer), X, Y);
+                    matrix_view<S> Y, apply_options options) {
+    cpu_kernels::path_products(cpu_kernels::machine(b), parts_of(layer), X, Y, options.precision);
 }
 
 }  // namespace subbit

@@ -98,9 +98,9 @@
     KEYWORD template void do_apply_layers(gpu_tag, const B&, std::span<const layer_output<S>>, matrix_view<const S>,   \
                                           apply_options);                                                              \
     KEYWORD template void do_apply_layer(gpu_tag, const B&, const residual_binary_linear<S, B>&, matrix_view<const S>, \
-                                         matrix_view<S>);                                                              \
+                                         matrix_view<S>, apply_options);                                               \
     KEYWORD template void do_apply_layer(gpu_tag, const B&, const residual_binary_linear<S>&, matrix_view<const S>,    \
-                                         matrix_view<S>);                                                              \
+                                         matrix_view<S>, apply_options);                                               \
     KEYWORD template void do_couple_paths(gpu_tag, const B&, matrix_view<const S>, std::span<binary_path<S>>);         \
     KEYWORD template void do_couple_paths(gpu_tag, const B&, matrix_view<const S>, std::span<binary_path<S, B>>);      \
     KEYWORD template void do_expand_paths(gpu_tag, const B&, std::span<const binary_path<S>>, matrix_view<S>);         \

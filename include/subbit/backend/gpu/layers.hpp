@@ -147,15 +147,15 @@ void do_apply_layers(gpu_tag, const gpu_backend<Device>& b, std::span<const laye
 
 template <class Device, class S>
 void do_apply_layer(gpu_tag, const gpu_backend<Device>& b, const residual_binary_linear<S, gpu_backend<Device>>& layer,
-                    matrix_view<const S> X, matrix_view<S> Y) {
+                    matrix_view<const S> X, matrix_view<S> Y, apply_options) {
     gpu::packed_workspace<Device, S> work(b);
     const auto output = gpu::residual_output(layer, X, Y);
     gpu::packed_products(b, std::span<const gpu::packed_output<S, S, S>>(&output, 1), work);
 }
 template <class Device, class S>
 void do_apply_layer(gpu_tag tag, const gpu_backend<Device>& b, const residual_binary_linear<S>& layer,
-                    matrix_view<const S> X, matrix_view<S> Y) {
-    do_apply_layer(tag, b, upload(b, layer), X, Y);
+                    matrix_view<const S> X, matrix_view<S> Y, apply_options options) {
+    do_apply_layer(tag, b, upload(b, layer), X, Y, options);
 }
 
 }  // namespace subbit

@@ -21,7 +21,7 @@ void do_apply_layers(reference_tag, const B&, std::span<const layer_output<S>> l
 
 template <class B, class S>
 void do_apply_layer(reference_tag, const B&, const residual_binary_linear<S>& layer, matrix_view<const S> X,
-                    matrix_view<S> Y) {
+                    matrix_view<S> Y, apply_options) {
     matrix<S> out = as_eigen(X) * layer.dense().transpose();
     if (layer.bias.size() != 0) out.rowwise() += layer.bias.transpose();
     as_eigen(Y) = out;

@@ -97,6 +97,16 @@ double packed_work(std::span<const layer_output<Real>> layers) {
     return work;
 }
 
+/// Calls f(executor, first, count) for all of `vectors`, each of so much work. Enough of them: every thread takes its
+/// own through the whole layer. Few: threads share the rows.
+template <class Kernel, class F>
+void for_vectors(executor ex, index vectors, double work, F&& f) {
+    if (vectors < Kernel::max_vectors * ex.threads()) return f(ex, index{0}, vectors);
+    ex.when(work * static_cast<double>(vectors), packed_serial_work)
+        .for_chunks(vectors, std::max<index>(Kernel::max_vectors, std::min<index>(4 * Kernel::max_vectors, 16)),
+                    [&](index begin, index end) { f(executor(), begin, end - begin); });
+}
+
 /// Every layer's outputs for the rows of X; see apply_layers.
 template <class Kernel, class Arch, class Real>
 void packed_layers(Arch arch, executor ex, std::span<const layer_output<Real>> layers, matrix_view<const Real> X) {
@@ -109,35 +119,61 @@ void packed_layers(Arch arch, executor ex, std::span<const layer_output<Real>> l
         }
     for (std::size_t l = 0; l < layers.size(); l += packed_layers_at_once) {
         const auto some = layers.subspan(l, std::min<std::size_t>(packed_layers_at_once, layers.size() - l));
-        // Enough vectors: every thread takes its own through both products. Few: they share the rows.
-        if (X.rows >= Kernel::max_vectors * ex.threads())
-            ex.when(packed_work(some) * static_cast<double>(X.rows), packed_serial_work)
-                .for_chunks(X.rows, std::max<index>(Kernel::max_vectors, std::min<index>(4 * Kernel::max_vectors, 16)),
-                            [&](index begin, index end) {
-                                packed_few_layers<Kernel>(arch, executor(), some, X.middle_rows(begin, end - begin),
-                                                          begin);
-                            });
-        else
-            packed_few_layers<Kernel>(arch, ex, some, X, 0);
+        for_vectors<Kernel>(ex, X.rows, packed_work(some), [&](executor inner, index first, index count) {
+            packed_few_layers<Kernel>(arch, inner, some, X.middle_rows(first, count), first);
+        });
     }
 }
 
-/// Y = sum_p s_post_p o (B_p (s_pre_p o x)) + bias for every row x of X, one path after the other.
+/// out = bias + sum_p post_p o sums_p, path after path; sums_p are m numbers each.
+template <class Real>
+void add_paths(const residual_view<Real>& layer, index m, const Real* sums, Real* out, index stride) {
+    for (int p = 0; p < layer.count; ++p, sums += m) {
+        const Real* post = layer.paths[p].s_post;
+        const Real* before = layer.bias;
+        if (stride == 1 && p > 0) {
+#pragma omp simd
+            for (index i = 0; i < m; ++i)
+                out[i] += post[i] * sums[i];
+        } else {
+            for (index i = 0; i < m; ++i) {
+                Real& y = out[i * stride];
+                if (p == 0) y = before == nullptr ? Real(0) : before[i];
+                y += post[i] * sums[i];
+            }
+        }
+    }
+}
+
+/// Y = sum_p s_post_p o (B_p (s_pre_p o x)) + bias for every row x of X: all products as one job, then their sum.
+template <class Kernel, class Arch, class Real>
+void packed_few_paths(Arch arch, executor ex, const residual_view<Real>& layer, matrix_view<const Real> X,
+                      matrix_view<Real> Y) {
+    std::array<packed_operand<Real>, max_paths> storage;
+    const std::span<packed_operand<Real>> products(storage.data(), static_cast<std::size_t>(layer.count));
+    for (std::size_t p = 0; p < products.size(); ++p)
+        products[p] = {layer.paths[p].B, false, X, layer.paths[p].s_pre};
+    const index m = Y.cols, paths = layer.count;
+    Real* const sums_of_paths = thread_scratch<packed_hidden_scratch>().template reserve<Real>(X.rows * paths * m);
+    packed_products<Kernel>(arch, ex, std::span<const packed_operand<Real>>(products),
+                            [&](index p, index t, index first, const Real* sums, index count) {
+                                std::copy_n(sums, count, sums_of_paths + (t * paths + p) * m + first);
+                            });
+    const auto add = [&] {
+        for (index t = 0; t < X.rows; ++t)
+            add_paths(layer, m, sums_of_paths + t * paths * m, &Y(t, 0), Y.col_stride);
+    };
+    run_loop(arch, add);
+}
+
 template <class Kernel, class Arch, class Real>
 void packed_paths(Arch arch, executor ex, const residual_view<Real>& layer, matrix_view<const Real> X,
                   matrix_view<Real> Y) {
-    for (int p = 0; p < layer.count; ++p) {
-        const Real *post = layer.paths[p].s_post, *bias = layer.bias;
-        packed_product<Kernel>(arch, ex, packed_operand<Real>{layer.paths[p].B, false, X, layer.paths[p].s_pre},
-                               [&](index t, index first, const Real* sums, index count) {
-                                   Real* out = &Y(t, first);
-                                   for (index i = 0; i < count; ++i) {
-                                       Real& y = out[i * Y.col_stride];
-                                       if (p == 0) y = bias == nullptr ? Real(0) : bias[first + i];
-                                       y += post[first + i] * sums[i];
-                                   }
-                               });
-    }
+    if (Y.size() == 0) return;
+    const double work = layer.count * packed_operand<Real>{layer.paths[0].B, false, X, nullptr}.work();
+    for_vectors<Kernel>(ex, X.rows, work, [&](executor inner, index first, index count) {
+        packed_few_paths<Kernel>(arch, inner, layer, X.middle_rows(first, count), Y.middle_rows(first, count));
+    });
 }
 
 }  // namespace subbit::cpu_kernels

@@ -60,9 +60,10 @@ void layer_products(const machine& m, std::span<const layer_output<S>> layers, m
 }
 
 template <class S>
-void path_products(const machine& m, const residual_view<S>& layer, matrix_view<const S> X, matrix_view<S> Y) {
-    with_packed_kernel<S>(m, packed_precision::exact,
-                          [&](auto arch, auto kernel) { packed_paths<decltype(kernel)>(arch, m.exec(), layer, X, Y); });
+void path_products(const machine& m, const residual_view<S>& layer, matrix_view<const S> X, matrix_view<S> Y,
+                   packed_precision wanted) {
+    with_layer_kernel<S>(m, wanted,
+                         [&](auto arch, auto kernel) { packed_paths<decltype(kernel)>(arch, m.exec(), layer, X, Y); });
 }
 
 template <class T>

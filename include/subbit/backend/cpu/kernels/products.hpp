@@ -35,7 +35,8 @@ void layer_products(const machine& m, std::span<const layer_output<S>> layers, m
 
 /// Y = the layer of X.
 template <class S>
-void path_products(const machine& m, const residual_view<S>& layer, matrix_view<const S> X, matrix_view<S> Y);
+void path_products(const machine& m, const residual_view<S>& layer, matrix_view<const S> X, matrix_view<S> Y,
+                   packed_precision wanted);
 
 /// y = W x, T being 8-bit integers.
 template <class T>
