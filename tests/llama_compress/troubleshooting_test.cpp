@@ -183,7 +183,7 @@ std::vector<provocation> provocations_of_runs() {
          }},
         {"at the highest ranks",
          [](auto& d) {
-             return compressed_with(d, {"--bits", "20", "--dry-run"});
+             return compressed_with(d, {"--bits", "40", "--dry-run"});
          }},
         {"--threads",
          [](auto& d) {

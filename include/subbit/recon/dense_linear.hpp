@@ -4,6 +4,7 @@
 #include <subbit/backend/ops/dense.hpp>
 #include <subbit/backend/ops/memory.hpp>
 #include <subbit/backend/ops/rows.hpp>
+#include <subbit/bits/apply_options.hpp>
 #include <subbit/recon/linear_tape.hpp>
 #include <subbit/train/adamw.hpp>
 
