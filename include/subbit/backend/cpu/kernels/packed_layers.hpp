@@ -128,20 +128,17 @@ void packed_layers(Arch arch, executor ex, std::span<const layer_output<Real>> l
 /// out = bias + sum_p post_p o sums_p, path after path; sums_p are m numbers each.
 template <class Real>
 void add_paths(const residual_view<Real>& layer, index m, const Real* sums, Real* out, index stride) {
+    for (index i = 0; i < m; ++i)
+        out[i * stride] = layer.bias == nullptr ? Real(0) : layer.bias[i];
     for (int p = 0; p < layer.count; ++p, sums += m) {
         const Real* post = layer.paths[p].s_post;
-        const Real* before = layer.bias;
-        if (stride == 1 && p > 0) {
+        if (stride == 1)  // nearly always; apart, a vector loop
 #pragma omp simd
             for (index i = 0; i < m; ++i)
                 out[i] += post[i] * sums[i];
-        } else {
-            for (index i = 0; i < m; ++i) {
-                Real& y = out[i * stride];
-                if (p == 0) y = before == nullptr ? Real(0) : before[i];
-                y += post[i] * sums[i];
-            }
-        }
+        else
+            for (index i = 0; i < m; ++i)
+                out[i * stride] += post[i] * sums[i];
     }
 }
 
