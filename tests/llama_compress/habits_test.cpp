@@ -108,9 +108,6 @@ TEST_CASE("more bits than the layers can have: a note says what comes out") {
     demo_folder demo;
     check_failed(demo.run(demo.compress_words("out", {"--bits", "40", "--dry-run"})), 0,
                  {"note: --bits is 40", "24.942 bits per weight"});
-    check_failed(
-        demo.run(demo.compress_words("out", {"--bits", "3", "--solver", "dual_svid", "--scales", "3", "--dry-run"})), 0,
-        {"note: --bits is 3", "1.742 bits per weight"});
 }
 
 TEST_CASE("seeds are whole numbers that fit 64 bits") {

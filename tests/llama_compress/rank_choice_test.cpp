@@ -9,6 +9,7 @@
 #include <doctest/doctest.h>
 #include <subbit/factor/rank_budget.hpp>
 
+#include <algorithm>
 #include <numeric>
 
 using namespace llama;
@@ -78,6 +79,25 @@ TEST_CASE("what costs more gets more, within the same bits, and at most twice as
     }
     CHECK(bits <= weights);
     CHECK(bits > weights - 8 * 320);  // no further granule fits
+}
+
+TEST_CASE("ranks rise above the smaller side, but not dual SVID's") {
+    some_ranks given;
+    given.options.ranks = "uneven";
+    given.options.bits = 3;
+    const auto exceeds = [&](const linear_spec& linear, const std::vector<llama::index>& ranks) {
+        return ranks[linear.number()] > std::min(linear.shape.rows, linear.shape.cols);
+    };
+    const auto ranks = choose_ranks(given.block(), given.options);
+    for (const auto& linear : given.block().linears)
+        CHECK(exceeds(linear, ranks));
+    CHECK_FALSE(are_highest_ranks(given.block(), given.options, ranks));
+    given.options.solver = "dual_svid";
+    given.options.scales = 3;
+    const auto of_svid = choose_ranks(given.block(), given.options);
+    for (const auto& linear : given.block().linears)
+        CHECK_FALSE(exceeds(linear, of_svid));
+    CHECK(are_highest_ranks(given.block(), given.options, of_svid));
 }
 
 TEST_CASE("costs come back from their file") {
