@@ -49,6 +49,25 @@ TEST_CASE_TEMPLATE("lanes of any register have one result, at lengths that fill 
     }
 }
 
+TEST_CASE("sums in double of floats, at lengths that fill no register too") {
+    for (const subbit::index n : {0, 1, 3, 7, 8, 9, 15, 16, 17, 33, 100}) {
+        CAPTURE(n);
+        std::vector<float> x, y;
+        double sum = 0, squares = 0, distance = 0;
+        for (subbit::index j = 0; j < n; ++j) {
+            x.push_back(static_cast<float>(std::sin(1.0 + static_cast<double>(j))));
+            y.push_back(static_cast<float>(std::cos(3.0 * static_cast<double>(j))));
+            const auto a = static_cast<double>(x.back()), b = static_cast<double>(y.back());
+            sum += a;
+            squares += a * a;
+            distance += (a - b) * (a - b);
+        }
+        CHECK(subbit::lane_sum(x.data(), n) == doctest::Approx(sum).epsilon(1e-13));
+        CHECK(subbit::lane_square_sum(x.data(), n) == doctest::Approx(squares).epsilon(1e-13));
+        CHECK(subbit::lane_square_distance(x.data(), y.data(), n) == doctest::Approx(distance).epsilon(1e-13));
+    }
+}
+
 TEST_CASE("a lane is negative anywhere, or nowhere") {
     for (subbit::index at = 0; at < 16; ++at) {
         float numbers[16] = {};

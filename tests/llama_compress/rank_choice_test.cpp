@@ -75,6 +75,7 @@ TEST_CASE("what costs more gets more, within the same bits, and at most twice as
             const llama::index measured = costs.ranks[linear.number()], rank = of_block[linear.number()];
             CHECK(rank <= 2 * measured + 16);
             CHECK(2 * rank >= measured - 16);
+            CHECK(rank <= subbit::highest_rank(linear.shape, {}));
         }
     }
     CHECK(bits <= weights);

@@ -20,25 +20,6 @@ void vectorized_here(F&& f) {
 
 constexpr index run = 1024;  // weights
 
-/// Their sum in eight lanes, the same on every machine.
-double sum_of(std::span<const float> weights) {
-    constexpr index lanes = 8;
-    const float* const w = weights.data();
-    const index n = std::ssize(weights);
-    double sums[lanes] = {};
-    index i = 0;
-    for (; i + lanes <= n; i += lanes)
-#pragma omp simd
-        for (index l = 0; l < lanes; ++l)
-            sums[l] += static_cast<double>(w[i + l]);
-    for (; i < n; ++i)
-        sums[0] += static_cast<double>(w[i]);
-    double sum = 0;
-    for (const double s : sums)
-        sum += s;
-    return sum;
-}
-
 }  // namespace
 
 bool all_finite(std::span<const float> scores) {
@@ -86,7 +67,8 @@ double sampler::weigh(std::span<const float> scores, float top) {
         for (index i = 0; i < all; ++i)
             w[i] = subbit::fast_exp((s[i] - top) * inverse);
         for (index first = 0; first < all; first += run)
-            run_masses_[static_cast<std::size_t>(first / run)] = sum_of({w + first, w + std::min(all, first + run)});
+            run_masses_[static_cast<std::size_t>(first / run)] =
+                subbit::lane_sum(w + first, std::min(run, all - first));
     });
     double total = 0;
     for (const double mass : run_masses_)

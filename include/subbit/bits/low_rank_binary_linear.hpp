@@ -9,7 +9,6 @@
 #include <subbit/bits/tokens.hpp>
 #include <subbit/core/error.hpp>
 #include <subbit/core/matrix.hpp>
-#include <subbit/core/types.hpp>
 
 #include <algorithm>
 

@@ -220,6 +220,18 @@ template <class S>
     return sum.total();
 }
 
+/// sum_j x_j, in double
+template <class S>
+[[gnu::always_inline]] inline double lane_sum(const S* x, index n) {
+    lanes<double> sum{};
+    for (index j = 0; j < n; j += lanes<double>::count) {
+        lanes<double> a;
+        a.load_converted(x + j, n - j);
+        sum.add(a);
+    }
+    return sum.total();
+}
+
 /// sum_j x_j^2, in double
 template <class S>
 [[gnu::always_inline]] inline double lane_square_sum(const S* x, index n) {
