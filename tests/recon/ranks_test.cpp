@@ -22,13 +22,17 @@ struct three_parameters {
     matrix<float> A = normal(5, 4, 1), B = normal(5, 4, 2), C = normal(3, 7, 3);
     matrix<float> d_AB = normal(5, 4, 4), d_C = normal(3, 7, 5);
     vector<float> v = normal(6, 1, 6), d_v = normal(6, 1, 7);
+    bit_matrix signs = bit_matrix::pack(C);
 
     std::vector<parameter<float>> list() {
-        return {matrix_parameter("A", parameter_kind::latent, A, d_AB),
-                matrix_parameter("B", parameter_kind::latent, B, d_AB),
-                {"v", parameter_kind::scale, span_of(v), span_of(d_v)},
-                matrix_parameter("C", parameter_kind::latent, C, d_C)};
+        std::vector<parameter<float>> all{matrix_parameter("A", parameter_kind::latent, A, d_AB),
+                                          matrix_parameter("B", parameter_kind::latent, B, d_AB),
+                                          {"v", parameter_kind::scale, span_of(v), span_of(d_v)},
+                                          matrix_parameter("C", parameter_kind::latent, C, d_C)};
+        all.back().signs = signs.words();
+        return all;
     }
+    void take_signs() { take_bits(host, C, signs); }
     void make_gradients(std::uint64_t term) {
         // In place: the parameters refer to this memory.
         fill_normal(host, random_stream(100 * term + 11), d_AB);
@@ -52,13 +56,20 @@ void step(tuner<float>& tune, three_parameters& p, std::uint64_t number, const c
         p.make_gradients(10 * number + static_cast<std::uint64_t>(k));
         tune.gather(host, k - mine.first, mine.count());
     }
-    tune.step(host, windows_of_a_step);
+    if (number % 2 == 0) {
+        tune.step(host, windows_of_a_step);
+        return p.take_signs();
+    }
+    repeated_work<reference<float>> recorded;
+    tune.next_step(host, windows_of_a_step);
+    tune.finish_step(host, recorded, [&] { p.take_signs(); });
 }
 
 struct outcome {
     std::vector<float> values;
     std::vector<moment_pair<float>> moments;
     std::vector<double> peaks;
+    bool has_signs_of_latents;  // before it has the latents
 };
 
 }  // namespace
@@ -81,14 +92,18 @@ TEST_CASE("steps move parameters to the same bits on any number of ranks, and re
                 }
                 for (std::uint64_t k = first; k < last; ++k)
                     step(tune, p, k, me);
-                return outcome{p.values(), tune.moments(host), tune.peaks()};
+                const bit_matrix signs = p.signs;
+                tune.share_latents(host);
+                return outcome{p.values(), tune.moments(host), tune.peaks(), signs == bit_matrix::pack(p.C)};
             });
         };
         const auto alone = run(1, nullptr, 0, 6).front();
         for (const int ranks : {2, 3, 4, 7}) {
             CAPTURE(ranks);
-            for (const auto& rank : run(ranks, nullptr, 0, 6))
+            for (const auto& rank : run(ranks, nullptr, 0, 6)) {
                 CHECK(rank.values == alone.values);
+                CHECK(rank.has_signs_of_latents);
+            }
             const auto half = run(ranks, nullptr, 0, 3);
             CHECK(run(ranks == 3 ? 2 : 3, &half.front(), 3, 6).back().values == alone.values);
         }

@@ -66,6 +66,8 @@ class bit_matrix {
     index cols() const { return cols_; }
     index word_count() const { return static_cast<index>(words_.size()); }
     std::span<const std::uint32_t> words() const { return words_; }
+    /// To be written as a whole; bits of the padding must be zero.
+    std::span<std::uint32_t> words() { return words_; }
     bit_view view() const { return {words_.data(), rows_, cols_}; }
     operator bit_view() const { return view(); }
     transposed_bit_view t() const { return view().t(); }

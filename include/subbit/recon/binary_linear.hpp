@@ -89,8 +89,10 @@ struct binary_linear {
     void parameters(const B& b, const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {
         prepare_gradients(b, train);
         if (train.latents && has_latents()) {
-            list.push_back(matrix_parameter(name + ".U", parameter_kind::latent, U_latent, d_U));
-            list.push_back(matrix_parameter(name + ".V", parameter_kind::latent, V_latent, d_V));
+            auto& U = list.emplace_back(matrix_parameter(name + ".U", parameter_kind::latent, U_latent, d_U));
+            if (estimator == straight_through::identity) U.signs = layer.U.words();
+            auto& V = list.emplace_back(matrix_parameter(name + ".V", parameter_kind::latent, V_latent, d_V));
+            if (estimator == straight_through::identity) V.signs = layer.V.words();
         }
         if (train.scales) {
             list.push_back({name + ".s_post", parameter_kind::scale, span_of(layer.s_post), span_of(d_post)});

@@ -295,6 +295,7 @@ std::vector<double> tune_at(const B& b, Block& block, const block_data<S>& data,
             if (ranks.is_alone()) require_finite(error, done);
             report_step(options.watcher, options.what, done, steps, error);
         }
+        tune.share_latents(b);
         curve.push_back(work.error());
         require_finite(curve.back(), done);
         require_finite(b, parameters);

@@ -229,6 +229,7 @@ class distillation {
         // Several ranks find out together that numbers are not finite.
         if (looked_at && ranks_.is_alone()) require_finite(seen_);
         if (ends || saves) {
+            tune_->share_latents(b_);
             state_.epoch_loss = losses_.total(b_, ranks_, resumed_loss_);
             require_finite(state_.epoch_loss);
             subbit::require_finite(b_, tune_->parameters());

@@ -132,7 +132,8 @@ trainable kinds_of(std::span<const parameter<S>> parameters) {
 }
 
 /// Parameters with their peak rates and the optimizers' state, which the ranks of a job share out: each parameter has
-/// an owner, who moves it and sends it to the others.
+/// an owner, who moves it and sends it to the others. Of latents that only their owner reads, finish_step() sends the
+/// signs alone.
 template <class S, class Memory = host_memory>
 class tuner {
   public:
@@ -155,7 +156,7 @@ class tuner {
         }
         choose_owners();
         for (std::size_t i = 0; i < parameters_.size(); ++i) {
-            if (owned_values_[i].owner != ranks.rank()) continue;
+            if (owners_[i] != ranks.rank()) continue;
             own_.push_back(parameters_[i]);
             if (i < static_cast<std::size_t>(first - parameters_.begin())) ++of_adamw_;
         }
@@ -202,9 +203,11 @@ class tuner {
     /// The last part: every rank receives the others' parameters.
     template <class B>
     void share(const B& b) {
-        share_owned(b, *ranks_, std::span<const owned_numbers<S>>(owned_values_));
+        share_values(b);
+        share_latents(b);
     }
-    /// Both together, then `after`, which follows the move: recorded as far as possible.
+    /// Both together, then `after`, which follows the move and packs the latents' signs: recorded as far as possible.
+    /// Of other ranks' latents that have signs, these alone are new until share_latents().
     template <class B, class F>
     void finish_step(const B& b, repeated_work<B>& recorded, const F& after) {
         const auto work = [&] {
@@ -216,8 +219,14 @@ class tuner {
         else
             work();
         if (ranks_->is_alone()) return;
-        share(b);
+        share_values(b);
         after();
+        share_owned(b, *ranks_, std::span<const owned_numbers<std::uint32_t>>(owned_signs_));
+    }
+    /// Every rank receives the latents of which finish_step() sends the signs.
+    template <class B>
+    void share_latents(const B& b) {
+        share_owned(b, *ranks_, std::span<const owned_numbers<S>>(owned_latents_));
     }
     /// False if Muon moves some parameters, since it waits for norms.
     bool repeats() const { return of_adamw_ == own_.size(); }
@@ -236,11 +245,11 @@ class tuner {
         moment_list all(parameters_.size());
         auto next = own.begin();
         for (std::size_t i = 0; i < parameters_.size(); ++i) {
-            if (owned_values_[i].owner == ranks_->rank()) all[i] = std::move(*next++);
-            if (owned_values_[i].owner == 0) continue;
+            if (owners_[i] == ranks_->rank()) all[i] = std::move(*next++);
+            if (owners_[i] == 0) continue;
             for (auto* half : {&all[i].first, &all[i].second}) {
-                if (owned_values_[i].owner == ranks_->rank()) send_all(*ranks_, *half, 0);
-                if (ranks_->leads()) receive_all(*ranks_, *half, owned_values_[i].owner);
+                if (owners_[i] == ranks_->rank()) send_all(*ranks_, *half, 0);
+                if (ranks_->leads()) receive_all(*ranks_, *half, owners_[i]);
             }
         }
         return all;
@@ -255,7 +264,7 @@ class tuner {
         choose_own_peaks();
         moment_list own;
         for (std::size_t i = 0; i < parameters_.size(); ++i)
-            if (owned_values_[i].owner == ranks_->rank()) own.push_back(std::move(moments[i]));
+            if (owners_[i] == ranks_->rank()) own.push_back(std::move(moments[i]));
         const auto middle = own.begin() + static_cast<std::ptrdiff_t>(of_adamw_);
         muon_.restore(b, {std::make_move_iterator(middle), std::make_move_iterator(own.end())});
         own.erase(middle, own.end());
@@ -263,6 +272,11 @@ class tuner {
     }
 
   private:
+    template <class B>
+    void share_values(const B& b) {
+        share_owned(b, *ranks_, std::span<const owned_numbers<S>>(owned_values_));
+    }
+
     /// Gives each gradient an owner, whose parameters are those with this gradient: the paths of a layer may share one.
     void choose_owners() {
         std::vector<std::size_t> gradient_of;
@@ -281,19 +295,26 @@ class tuner {
         const std::vector<int> owners = owners_by_cost(costs, ranks_->size());
         for (std::size_t g = 0; g < owners.size(); ++g)
             owned_gradients_.push_back({gradients_[g].gradient, owners[g]});
-        for (std::size_t i = 0; i < parameters_.size(); ++i)
-            owned_values_.push_back({parameters_[i].value, owners[gradient_of[i]]});
+        for (std::size_t i = 0; i < parameters_.size(); ++i) {
+            const auto& p = parameters_[i];
+            const int owner = owners_.emplace_back(owners[gradient_of[i]]);
+            (p.signs.empty() ? owned_values_ : owned_latents_).push_back({p.value, owner});
+            if (!p.signs.empty()) owned_signs_.push_back({p.signs, owner});
+        }
     }
     void choose_own_peaks() {
         own_peaks_.clear();
         for (std::size_t i = 0; i < parameters_.size(); ++i)
-            if (owned_values_[i].owner == ranks_->rank()) own_peaks_.push_back(peaks_[i]);
+            if (owners_[i] == ranks_->rank()) own_peaks_.push_back(peaks_[i]);
         rates_.resize(own_peaks_.size());
     }
 
     const communicator* ranks_;
-    std::vector<parameter<S>> parameters_;           // AdamW's, then Muon's
-    std::vector<owned_numbers<S>> owned_values_;     // of each; the owner moves it
+    std::vector<parameter<S>> parameters_;         // AdamW's, then Muon's
+    std::vector<int> owners_;                      // of each; the owner moves it
+    std::vector<owned_numbers<S>> owned_values_;   // of those without signs
+    std::vector<owned_numbers<S>> owned_latents_;  // of the others
+    std::vector<owned_numbers<std::uint32_t>> owned_signs_;
     std::vector<parameter<S>> gradients_;            // one of the parameters of each gradient
     std::vector<owned_numbers<S>> owned_gradients_;  // of each of these
     std::vector<parameter<S>> own_;                  // this rank's, in that order

@@ -30,6 +30,8 @@ struct parameter {
     std::span<S> value;
     std::span<S> gradient;
     index rows = 0;  ///< of a contiguous matrix; 0 for a vector
+    /// Of latents: the packed signs, if they are all that forward and backward passes read; else empty.
+    std::span<std::uint32_t> signs = {};
 };
 
 /// A parameter's values or gradient in its shape; a vector is one row.

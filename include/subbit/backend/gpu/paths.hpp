@@ -52,7 +52,7 @@ void do_couple_paths(gpu_tag, const gpu_backend<Device>& b, matrix_view<const S>
     if (paths.empty() || W.size() == 0) return;
     gpu::couple_words<S> kernel{W, parts_of(std::span<const binary_path<S, gpu_backend<Device>>>(paths)), {}};
     for (std::size_t p = 0; p < paths.size(); ++p)
-        kernel.words[p] = paths[p].B.words();
+        kernel.words[p] = paths[p].B.words().data();
     b.launch(gpu::cover_by_warps(W.rows * bit_layout::col_groups(W.cols)), kernel);
 }
 

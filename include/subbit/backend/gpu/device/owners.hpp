@@ -149,7 +149,7 @@ class device_bit_matrix {
 
     index rows() const { return rows_; }
     index cols() const { return cols_; }
-    std::uint32_t* words() { return memory_.data(); }
+    std::span<std::uint32_t> words() { return {memory_.data(), static_cast<std::size_t>(memory_.size())}; }
     bit_view view() const { return {memory_.data(), rows_, cols_}; }
 
   private:

@@ -87,7 +87,7 @@ bit_matrix download_bits(const gpu_backend<Device>& b, const std::uint32_t* word
 template <class Device>
 device_bit_matrix<Device> upload_bits(const gpu_backend<Device>& b, bit_view bits) {
     auto copy = device_bit_matrix<Device>::uncleared(b.device(), bits.rows(), bits.cols());
-    b.device().copy_to_device(copy.words(), bits.words(),
+    b.device().copy_to_device(copy.words().data(), bits.words(),
                               static_cast<std::size_t>(bits.word_count()) * sizeof(std::uint32_t));
     return copy;
 }
@@ -97,7 +97,7 @@ template <class Device>
 device_bit_matrix<Device> transpose_bits(const gpu_backend<Device>& b, bit_view in) {
     auto out = device_bit_matrix<Device>::uncleared(b.device(), in.cols(), in.rows());
     const index squares = in.col_groups() * ((in.row_groups() + 1) / 2);
-    if (squares > 0) b.launch(cover_by_warps(squares), transpose_bits_kernel{in, out.words()});
+    if (squares > 0) b.launch(cover_by_warps(squares), transpose_bits_kernel{in, out.words().data()});
     return out;
 }
 
@@ -106,7 +106,7 @@ template <class Device, class S>
 void pack_on_device(const gpu_backend<Device>& b, matrix_view<const S> X, device_bit_matrix<Device>& bits) {
     if (bits.rows() != X.rows || bits.cols() != X.cols) bits = device_bit_matrix<Device>(b.device(), X.rows, X.cols);
     if (X.size() == 0) return;
-    b.launch(cover_by_warps(X.rows * bit_layout::col_groups(X.cols)), pack_words<S>{X, bits.words()});
+    b.launch(cover_by_warps(X.rows * bit_layout::col_groups(X.cols)), pack_words<S>{X, bits.words().data()});
 }
 
 }  // namespace gpu
