@@ -69,8 +69,12 @@ def predict(one, two, blocks, machines, whole, network):
     gain = sum(layers) / longest_share(layers, machines) if sum(layers) > 0 else 1
     steps = whole["windows"] * whole["epochs"] / whole["batch"]
     moved = 0
-    if machines > 1 and whole["batch"] > 1:  # a gradient of each sign in 32 bits to its owner, and the latent back
-        moved = steps * 8 * 8 * one["totals"]["factorized_bytes"] / network
+    if machines > 1 and whole["batch"] > 1:
+        # Bytes for each sign: its gradient goes to its owner; back come the sign, and at the end of an epoch the latent.
+        # The signs of paths are derived from latents, which come back after every step.
+        signs = 8 * one["totals"]["factorized_bytes"]
+        moved = signs * (steps * (4 + 4) if whole["method"] == "rabit" else steps * (4 + 1 / 8) + whole["epochs"] * 4)
+        moved /= network
     times = {
         "calibration": (rest["calibration"] + blocks * block["calibration"]) * tokens / machines,
         "factorization": blocks * block["block: factorize"] * iterations_of(whole) / iterations_of(small) / gain,
