@@ -21,7 +21,7 @@ LIBRARY = {
     "jobs": (r"backend/jobs/", "core concept"),
     "ops": (r"backend/ops/", "core bits concept"),
     "reference": (r"backend/reference(/|\.hpp)", "core bits concept ops"),
-    "cpu_machine": (r"backend/cpu/(isa|lanes|machine|matrix_units|scratch|tag|thread_pool)\.hpp", "core concept"),
+    "cpu_machine": (r"backend/cpu/(isa|lanes|machine|matrix_units|processor|scratch|tag|thread_pool)\.hpp", "core concept"),
     "cpu_kernels": (r"backend/cpu/kernels/", "core bits concept ops cpu_machine"),
     "cpu_backend": (r"backend/cpu(/|\.hpp)", "core bits concept ops reference cpu_machine cpu_kernels"),
     "gpu_device": (r"backend/gpu/device/", "core bits concept jobs"),

@@ -3,6 +3,7 @@
 
 #include <subbit/backend/cpu/isa.hpp>
 #include <subbit/backend/cpu/matrix_units.hpp>
+#include <subbit/backend/cpu/processor.hpp>
 #include <subbit/backend/cpu/thread_pool.hpp>
 
 namespace subbit {
@@ -39,8 +40,7 @@ inline bool has_bf16_method(bf16_method m, isa instructions) {
 inline bf16_method preferred_bf16_method(isa instructions) {
     if (has_bf16_method(bf16_method::matrix_units, instructions)) return bf16_method::matrix_units;
 #if SUBBIT_X86
-    if (has_bf16_method(bf16_method::instruction, instructions) && __builtin_cpu_is("amd"))
-        return bf16_method::instruction;
+    if (has_bf16_method(bf16_method::instruction, instructions) && is_amd()) return bf16_method::instruction;
 #endif
     return bf16_method::rounding;
 }

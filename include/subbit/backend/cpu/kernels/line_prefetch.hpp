@@ -1,11 +1,10 @@
 // Prefetching for kernels that read several rows of a matrix side by side, column by column, on x86.
 #pragma once
 
-#include <subbit/backend/cpu/isa.hpp>
+#include <subbit/backend/cpu/processor.hpp>
 #include <subbit/core/matrix.hpp>
 
 #if SUBBIT_X86
-#include <cpuid.h>
 #include <immintrin.h>
 
 namespace subbit::cpu_kernels {
@@ -56,14 +55,10 @@ class line_prefetch {
 
     /// As measured on Ice Lake, Zen 5 and Zen 4 (bench/RESULTS.md).
     static const rule& of_this_processor() {
-        static const rule here = __builtin_cpu_is("intel") ? rule{32, 12} : family() >= 26 ? rule{64, 24} : rule{64, 0};
+        static const rule here = this_processor() == processor::intel  ? rule{32, 12}
+                                 : this_processor() == processor::zen5 ? rule{64, 24}
+                                                                       : rule{64, 0};
         return here;
-    }
-    /// Of AMD's, Zen 5 is 26, Zen 3 and 4 are 25.
-    static unsigned family() {
-        unsigned a = 0, b = 0, c = 0, d = 0;
-        __get_cpuid(1, &a, &b, &c, &d);
-        return (a >> 8 & 15) + (a >> 20 & 255);
     }
 };
 

@@ -264,10 +264,7 @@ struct packed_kernel<avx2_arch, float> {
     }
 
   private:
-    static bool in_pairs() {
-        static const bool amd = __builtin_cpu_is("amd") != 0;
-        return amd;
-    }
+    static bool in_pairs() { return is_amd(); }
 };
 
 }  // namespace subbit::cpu_kernels
