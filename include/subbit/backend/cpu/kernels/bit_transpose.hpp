@@ -1,18 +1,17 @@
 // Transposing packed signs: what products with B^T read.
 #pragma once
 
-#include <subbit/backend/cpu/isa.hpp>
+#include <subbit/backend/cpu/kernels/intrinsics.hpp>
 #include <subbit/bits/bit_matrix.hpp>
 
 #include <cstdint>
 #include <type_traits>
 
-#if SUBBIT_X86
-#include <immintrin.h>
-#endif
 #if SUBBIT_ARM
 #include <arm_neon.h>
 #endif
+
+SUBBIT_INTRINSICS_BEGIN
 
 namespace subbit::cpu_kernels {
 
@@ -129,3 +128,5 @@ void transpose_row_groups(Arch, bit_view in, index begin, index end, std::uint32
 }
 
 }  // namespace subbit::cpu_kernels
+
+SUBBIT_INTRINSICS_END

@@ -2,7 +2,7 @@
 // x86 has (pmaddwd); on ARM long multiply-adds, or the sums of four products of bytes.
 #pragma once
 
-#include <subbit/backend/cpu/isa.hpp>
+#include <subbit/backend/cpu/kernels/intrinsics.hpp>
 #include <subbit/backend/cpu/kernels/line_prefetch.hpp>
 #include <subbit/backend/cpu/lanes.hpp>
 #include <subbit/backend/cpu/scratch.hpp>
@@ -12,12 +12,11 @@
 #include <algorithm>
 #include <cstdint>
 
-#if SUBBIT_X86
-#include <immintrin.h>
-#endif
 #if SUBBIT_ARM
 #include <arm_neon.h>
 #endif
+
+SUBBIT_INTRINSICS_BEGIN
 
 namespace subbit::cpu_kernels {
 
@@ -220,3 +219,5 @@ inline void byte_product(dotprod_arch, executor ex, matrix_view<const std::int8_
 #endif
 
 }  // namespace subbit::cpu_kernels
+
+SUBBIT_INTRINSICS_END

@@ -7,20 +7,14 @@
 
 #include <subbit/backend/cpu/kernels/gemm_kernel_x86.hpp>
 #include <subbit/backend/cpu/kernels/gemm_pack_x86.hpp>
+#include <subbit/backend/cpu/kernels/intrinsics.hpp>
 #include <subbit/backend/cpu/matrix_units.hpp>
 
 #if SUBBIT_X86
-#include <immintrin.h>
-
 #include <algorithm>
 #include <cstdint>
 
-// GCC 12's intrinsics begin with a vector that is uninitialized on purpose, and GCC warns of it where they are inlined.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
+SUBBIT_INTRINSICS_BEGIN
 
 namespace subbit::cpu_kernels {
 
@@ -254,7 +248,5 @@ void pack_panels(avx512_arch, tile_pairs, tile_products::packed* out, const bit_
 
 }  // namespace subbit::cpu_kernels
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
+SUBBIT_INTRINSICS_END
 #endif

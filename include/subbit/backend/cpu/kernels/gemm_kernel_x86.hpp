@@ -3,16 +3,10 @@
 #pragma once
 
 #include <subbit/backend/cpu/kernels/gemm_kernel.hpp>
+#include <subbit/backend/cpu/kernels/intrinsics.hpp>
 
 #if SUBBIT_X86
-#include <immintrin.h>
-
-// GCC 12's intrinsics begin with a vector that is uninitialized on purpose, and GCC warns of it where they are inlined.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
+SUBBIT_INTRINSICS_BEGIN
 
 namespace subbit::cpu_kernels {
 
@@ -223,7 +217,5 @@ struct gemm_kernel<avx2_arch, Products> {
 
 }  // namespace subbit::cpu_kernels
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
+SUBBIT_INTRINSICS_END
 #endif

@@ -3,18 +3,12 @@
 #pragma once
 
 #include <subbit/backend/cpu/kernels/gemm_pack.hpp>
+#include <subbit/backend/cpu/kernels/intrinsics.hpp>
 
 #if SUBBIT_X86
-#include <immintrin.h>
-
 #include <concepts>
 
-// GCC 12's intrinsics begin with a vector that is uninitialized on purpose, and GCC warns of it where they are inlined.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
+SUBBIT_INTRINSICS_BEGIN
 
 namespace subbit::cpu_kernels {
 
@@ -177,7 +171,5 @@ void pack_panels(avx512_arch arch, Products products, typename Products::packed*
 
 }  // namespace subbit::cpu_kernels
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
+SUBBIT_INTRINSICS_END
 #endif

@@ -1,12 +1,11 @@
 // Prefetching for kernels that read several rows of a matrix side by side, column by column, on x86.
 #pragma once
 
+#include <subbit/backend/cpu/kernels/intrinsics.hpp>
 #include <subbit/backend/cpu/processor.hpp>
 #include <subbit/core/matrix.hpp>
 
 #if SUBBIT_X86
-#include <immintrin.h>
-
 namespace subbit::cpu_kernels {
 
 /// Asks for lines of 64 bytes that a kernel is going to read.

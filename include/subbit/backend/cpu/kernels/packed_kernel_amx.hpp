@@ -7,23 +7,17 @@
 // all of x, 2e-7 where entries are normally distributed, a third of a float sum's error.
 #pragma once
 
+#include <subbit/backend/cpu/kernels/intrinsics.hpp>
 #include <subbit/backend/cpu/kernels/packed_kernel_x86.hpp>
 #include <subbit/backend/cpu/matrix_units.hpp>
 
 #if SUBBIT_X86
-#include <immintrin.h>
-
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 
-// GCC 12's intrinsics begin with a vector that is uninitialized on purpose, and GCC warns of it where they are inlined.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
+SUBBIT_INTRINSICS_BEGIN
 
 namespace subbit::cpu_kernels {
 
@@ -209,8 +203,6 @@ struct fewer_vectors<amx_kernel> {
 
 }  // namespace subbit::cpu_kernels
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
+SUBBIT_INTRINSICS_END
 
 #endif

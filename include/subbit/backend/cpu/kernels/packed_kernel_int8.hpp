@@ -3,17 +3,13 @@
 // exact integers, and the runs are summed in float32. apply_options (bits/low_rank_binary_linear.hpp) states the error.
 #pragma once
 
+#include <subbit/backend/cpu/kernels/intrinsics.hpp>
 #include <subbit/backend/cpu/kernels/packed_kernel_x86.hpp>
 
 #include <algorithm>
 #include <cstdint>
 
-// GCC 12's intrinsics begin with a vector that is uninitialized on purpose, and GCC warns of it where they are inlined.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
+SUBBIT_INTRINSICS_BEGIN
 
 namespace subbit::cpu_kernels {
 
@@ -289,6 +285,4 @@ struct int8_kernel<avx2_arch> {
 
 }  // namespace subbit::cpu_kernels
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
+SUBBIT_INTRINSICS_END

@@ -1,20 +1,14 @@
 // The kernels of packed_kernel.hpp for float on x86: tables of 32 sums (AVX-512), and of 8 or 4 (AVX2).
 #pragma once
 
+#include <subbit/backend/cpu/kernels/intrinsics.hpp>
 #include <subbit/backend/cpu/kernels/line_prefetch.hpp>
 #include <subbit/backend/cpu/kernels/packed_kernel.hpp>
 
 #if SUBBIT_X86
-#include <immintrin.h>
-
 #include <utility>
 
-// GCC 12's intrinsics begin with a vector that is uninitialized on purpose, and GCC warns of it where they are inlined.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
+SUBBIT_INTRINSICS_BEGIN
 
 namespace subbit::cpu_kernels {
 
@@ -269,8 +263,6 @@ struct packed_kernel<avx2_arch, float> {
 
 }  // namespace subbit::cpu_kernels
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
+SUBBIT_INTRINSICS_END
 
 #endif
