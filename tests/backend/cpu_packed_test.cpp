@@ -50,13 +50,14 @@ TEST_CASE_TEMPLATE("products with packed signs on the right, both ways round", S
 }
 
 #if SUBBIT_X86
-/// Sums of V vectors over packed signs by one kind of AVX2's lookups, against those of the unpacked matrix.
-template <class Lookup, index V>
+/// Sums of V vectors over packed signs by one of the kernels among which the processor decides, against those of the
+/// unpacked matrix.
+template <class Kernel, index V>
 void check_lookups(index groups, index cols) {
-    using kernel = cpu_kernels::avx2_packed_kernel<Lookup>;
+    using kernel = Kernel;
     const auto bits = bit_matrix::pack(random_matrix<float>(16 * groups, cols, 1));
     const auto values = random_matrix<float>(V, cols, 2);
-    alignas(64) float tables[4 * 3 * 88];
+    alignas(64) float tables[4 * 3 * 208];
     std::vector<float> out(static_cast<std::size_t>(16 * kernel::max_groups * V));
     kernel::template build<V>(tables, values.data(), cols);
     kernel::template sums<V>(bits.view(), 0, groups, tables, out.data());
@@ -73,11 +74,35 @@ TEST_CASE_TEMPLATE("AVX2 looks up three columns or two, as is faster on the proc
     if (!has_isa(isa::avx2)) return;
     for (index groups = 1; groups <= 8; ++groups)
         for (const index cols : {32, 96}) {
-            check_lookups<Lookup, 1>(groups, cols);
-            check_lookups<Lookup, 2>(groups, cols);
-            check_lookups<Lookup, 3>(groups, cols);
-            check_lookups<Lookup, 4>(groups, cols);
+            using kernel = cpu_kernels::avx2_packed_kernel<Lookup>;
+            check_lookups<kernel, 1>(groups, cols);
+            check_lookups<kernel, 2>(groups, cols);
+            check_lookups<kernel, 3>(groups, cols);
+            check_lookups<kernel, 4>(groups, cols);
         }
+}
+
+/// AVX-512's, with `together` vectors at a time.
+template <index Together>
+struct avx512_kernel : cpu_kernels::packed_kernel<avx512_arch, float> {
+    using all = cpu_kernels::packed_kernel<avx512_arch, float>;
+
+    template <index V>
+    static void build(float* tables, const float* values, index n) {
+        all::build_by<V, Together>(tables, values, n);
+    }
+    template <index V>
+    static void sums(bit_view bits, index group, index groups, const float* tables, float* out) {
+        all::sums_by<V, Together>(bits, group, groups, tables, out);
+    }
+};
+
+TEST_CASE_TEMPLATE("AVX-512 takes four vectors at once, or two and two, as is faster on the processor: both are right",
+                   Kernel, avx512_kernel<4>, avx512_kernel<2>) {
+    if (!has_isa(isa::avx512)) return;
+    for (index groups = 1; groups <= 8; ++groups)
+        for (const index cols : {32, 96})
+            check_lookups<Kernel, 4>(groups, cols);
 }
 #endif
 
