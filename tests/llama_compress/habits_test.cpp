@@ -143,6 +143,7 @@ TEST_CASE("ranges that a person can read") {
         refuses("--top-k", value, "a whole number from 0 on");
     refuses("--max-tokens", "0", "a whole number from 1 to 1048576");
     refuses("--head", "int4", "one of f32, bf16, int8");
+    refuses("--cache", "f16", "one of f32, bf16");
     refuses("--threads", "-2", "a whole number from 0 to 2147483647");
     check_failed(demo.run(demo.perplexity_words({"--max-windows", "-1"})), 2, {"-1 is not a whole number from 0 on"});
     const auto text = [&](const char* temperature) {

@@ -417,15 +417,18 @@ TEST_CASE_TEMPLATE("the newest tokens attend to a cache as the last ones of a wi
             cache.append(exact, const_view(K).middle_rows(0, length / 2), const_view(V).middle_rows(0, length / 2));
             cache.append(exact, const_view(K).middle_rows(length / 2, length - length / 2),
                          const_view(V).middle_rows(length / 2, length - length / 2));
-            for (index begin = 0; begin < length; begin += cache.tile)
-                for (index h = 0; h < s.kv_heads; ++h) {
-                    const index count = std::min(cache.tile, length - begin), column = h * s.head_dim;
-                    const matrix<S> keys = subbit::as_eigen(cache.keys(begin / cache.tile, h)),
-                                    values = subbit::as_eigen(cache.values(begin / cache.tile, h));
-                    CHECK(keys.leftCols(count) == K.block(begin, column, count, s.head_dim).transpose());
-                    CHECK(keys.rightCols(cache.tile - count).isZero(0));
-                    CHECK(values.topRows(count) == V.block(begin, column, count, s.head_dim));
-                }
+            cache.visit_tiles([&](const auto& tiles) {
+                for (index begin = 0; begin < length; begin += cache.tile)
+                    for (index h = 0; h < s.kv_heads; ++h) {
+                        const index count = std::min(cache.tile, length - begin), column = h * s.head_dim;
+                        const matrix<S> keys = subbit::as_eigen(tiles.keys(begin / cache.tile, h)).template cast<S>(),
+                                        values =
+                                            subbit::as_eigen(tiles.values(begin / cache.tile, h)).template cast<S>();
+                        CHECK(keys.leftCols(count) == K.block(begin, column, count, s.head_dim).transpose());
+                        CHECK(keys.rightCols(cache.tile - count).isZero(0));
+                        CHECK(values.topRows(count) == V.block(begin, column, count, s.head_dim));
+                    }
+            });
             for (const index tokens : {index{1}, (length + 1) / 2, length}) {
                 const auto newest = const_view(Q).middle_rows(length - tokens, tokens);
                 matrix<S> O(tokens, Q.cols()), other(tokens, Q.cols()), singles;
@@ -464,6 +467,30 @@ TEST_CASE_TEMPLATE("a cache of a sliding window goes round and gives what attent
         CHECK(singles == pieces);
         CHECK(ring.held() <= std::min<index>(length, span + 256) + 2 * key_value_cache<S>::tile);
     }
+}
+
+TEST_CASE_TEMPLATE("a cache of bfloat16s is one of numbers that are rounded to them", S, float, double) {
+    const auto rounded = [](const matrix<S>& X) {
+        return matrix<S>(X.unaryExpr([](S x) { return S(subbit::from_bf16(subbit::to_bf16(static_cast<float>(x)))); }));
+    };
+    for (const index head_dim : {2, 20, 34, 64})
+        for (const index span : {0, 40}) {
+            CAPTURE(head_dim);
+            CAPTURE(span);
+            const index length = 301, kv_heads = 2, width = kv_heads * head_dim;
+            const auto Q = random_matrix<S>(length, 3 * width, 1), K = random_matrix<S>(length, width, 2),
+                       V = random_matrix<S>(length, width, 3);
+            const std::vector<index> pieces{200, 1, 17, 1, 1};
+            for (const subbit::isa i : subbit::testing::runnable_isas()) {
+                const auto b = subbit::testing::make_cpu(i, 2);
+                key_value_cache<S> of_bf16(length, kv_heads, head_dim, span, cache_format::bf16),
+                    of_rounded(length, kv_heads, head_dim, span);
+                matrix<S> found, expected;
+                attend_in_pieces(b, Q, K, V, of_bf16, pieces, found);
+                attend_in_pieces(b, Q, rounded(K), rounded(V), of_rounded, pieces, expected);
+                CHECK(found == expected);
+            }
+        }
 }
 
 TEST_CASE("a cache of a sliding window says how much it takes") {

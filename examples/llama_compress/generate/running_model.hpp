@@ -32,7 +32,7 @@ class running_model : public token_model {
             directory.prefetch(l + 1);
             blocks_.push_back(directory.load_block(backend, l, context_, signs_));
             caches_.emplace_back(capacity, config_.num_key_value_heads, config_.head_dim,
-                                 config_.block(l).attention.span);
+                                 config_.block(l).attention.span, rounding.cache);
             directory.tensors().release();
         }
         scores_.resize(static_cast<std::size_t>(config_.vocab_size));

@@ -5,38 +5,95 @@
 
 #include <subbit/backend/cpu/lanes.hpp>
 #include <subbit/backend/cpu/scratch.hpp>
+#include <subbit/core/half.hpp>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
 
 namespace llama {
 
-/// Keys and values of the tokens that a block has seen, in tiles of neighbours. What belongs to a head is one piece of
+/// What a cache keeps keys and values as: numbers of the scalar type, or rounded to bfloat16, which takes half of a
+/// float's memory and of the time to read it.
+enum class cache_format { scalar, bf16 };
+
+/// Keys and values of neighbouring tokens, a ring of tiles for each head. What belongs to a head is one piece of
 /// memory, which the processor reads ahead by itself; rows of all heads, at distances of a power of two, would compete
 /// for a few lines of the caches. Keys are transposed within a tile: a register then holds one entry of many keys, and
 /// no product with a query has to be summed across a register.
 ///
-/// With a sliding window of `span` tokens the cache is a ring of tiles, which holds no more than a piece of the text
-/// and what its first token sees. Tokens are found by their position, and a tile begins at a multiple of its size, so
-/// that nothing computed depends on where the ring stands.
+/// Stored: the scalar type S, or the bits of a bfloat16.
+template <class S, class Stored>
+class cache_tiles {
+  public:
+    /// Tokens of a tile.
+    static constexpr index tile = 2 * subbit::lanes<S>::count;
+
+    cache_tiles(index tiles, index kv_heads, index head_dim)
+        : tiles_(tiles),
+          head_dim_(head_dim),
+          keys_(kv_heads, tiles * head_dim * tile),
+          values_(kv_heads, tiles * head_dim * tile) {}
+
+    index head_dim() const { return head_dim_; }
+
+    /// (head_dim, tile): a head's keys of the tokens from position tile * t on, zero beyond the newest.
+    matrix_view<const Stored> keys(index t, index head) const { return {&keys_(head, offset(t)), head_dim_, tile}; }
+    /// (tile, head_dim): its values of the same tokens; whatever they were beyond the newest.
+    matrix_view<const Stored> values(index t, index head) const { return {&values_(head, offset(t)), tile, head_dim_}; }
+
+    /// A head's key and value of the token at `position`; the tile's other keys become zero with its first.
+    void write(index head, index position, const S* key, const S* value) {
+        const index begin = offset(position / tile), at = position % tile;
+        Stored* const keys = &keys_(head, begin);
+        if (at == 0) std::fill_n(keys, head_dim_ * tile, Stored(0));
+        for (index c = 0; c < head_dim_; ++c)
+            keys[c * tile + at] = stored(key[c]);
+        std::transform(value, value + head_dim_, &values_(head, begin + at * head_dim_), stored);
+    }
+
+  private:
+    static Stored stored(S x) {
+        if constexpr (std::is_same_v<S, Stored>)
+            return x;
+        else
+            return subbit::to_bf16(static_cast<float>(x));
+    }
+
+    /// Where tile t of the text begins in each head's row.
+    index offset(index t) const { return (t < tiles_ ? t : t % tiles_) * head_dim_ * tile; }
+
+    index tiles_, head_dim_;
+    matrix<Stored> keys_;    // (kv_heads, tiles * head_dim * tile), of each tile (head_dim, tile)
+    matrix<Stored> values_;  // (kv_heads, tiles * tile * head_dim), of each tile (tile, head_dim)
+};
+
+/// Keys and values of the tokens that a block has seen.
+///
+/// With a sliding window of `span` tokens the cache holds no more tiles than a piece of the text and what its first
+/// token sees. Tokens are found by their position, and a tile begins at a multiple of its size, so that nothing
+/// computed depends on where the ring stands.
 template <class S>
 class key_value_cache {
   public:
-    /// Keys of a tile.
-    static constexpr index tile = 2 * subbit::lanes<S>::count;
+    static constexpr index tile = cache_tiles<S, S>::tile;
     /// Tokens of a prompt at once: enough for fast products, and the activations stay small. With a span no more may be
     /// appended at once.
     static constexpr index most_piece = 256;
 
     /// Room for `capacity` tokens, of which a token sees the last `span` (0: all of them).
-    key_value_cache(index capacity, index kv_heads, index head_dim, index span = 0)
+    key_value_cache(index capacity, index kv_heads, index head_dim, index span = 0,
+                    cache_format format = cache_format::scalar)
         : capacity_(capacity),
+          kv_heads_(kv_heads),
           head_dim_(head_dim),
           span_(span),
-          tiles_(tiles_for(capacity, span)),
-          keys_(kv_heads, tiles_ * head_dim * tile),
-          values_(kv_heads, tiles_ * head_dim * tile) {}
+          held_(tiles_for(capacity, span) * tile),
+          tiles_(make_tiles(format)) {}
 
     /// Bytes that a cache takes whose tokens have kv_heads * head_dim = `width` numbers.
     static index bytes(index capacity, index width, index span = 0) {
@@ -44,19 +101,20 @@ class key_value_cache {
     }
 
     index length() const { return length_; }
-    index kv_heads() const { return keys_.rows(); }
-    index width() const { return kv_heads() * head_dim_; }
+    index kv_heads() const { return kv_heads_; }
+    index width() const { return kv_heads_ * head_dim_; }
     index head_dim() const { return head_dim_; }
     index span() const { return span_; }
     /// The most tokens ever.
     index capacity() const { return capacity_; }
     /// Tokens that are held at a time, in whole tiles.
-    index held() const { return tiles_ * tile; }
+    index held() const { return held_; }
 
-    /// (head_dim, tile): a head's keys of the tokens from position tile * t on, zero beyond the newest.
-    matrix_view<const S> keys(index t, index head) const { return {&keys_(head, offset(t)), head_dim_, tile}; }
-    /// (tile, head_dim): its values of the same tokens; whatever they were beyond the newest.
-    matrix_view<const S> values(index t, index head) const { return {&values_(head, offset(t)), tile, head_dim_}; }
+    /// f(tiles), of either kind.
+    template <class F>
+    decltype(auto) visit_tiles(F&& f) const {
+        return std::visit(f, tiles_);
+    }
 
     /// shape_error where `tokens` more do not fit.
     void require_room(index tokens) const {
@@ -75,52 +133,58 @@ class key_value_cache {
         subbit::require_shape("cache: keys", K.rows, K.cols, V.rows, width());
         require_room(K.rows);
         constexpr index serial_numbers = 2048;  // that are not worth a second thread
-        b.parallel_for(kv_heads(), K.size() < serial_numbers ? kv_heads() : 1, [&](index first, index last) {
-            for (index head = first; head < last; ++head)
-                for (index i = 0; i < K.rows; ++i)
-                    write(head, length_ + i, K.row(i) + head * head_dim_, V.row(i) + head * head_dim_);
-        });
+        std::visit(
+            [&](auto& tiles) {
+                b.parallel_for(kv_heads_, K.size() < serial_numbers ? kv_heads_ : 1, [&](index first, index last) {
+                    for (index head = first; head < last; ++head)
+                        for (index i = 0; i < K.rows; ++i)
+                            tiles.write(head, length_ + i, K.row(i) + head * head_dim_, V.row(i) + head * head_dim_);
+                });
+            },
+            tiles_);
         length_ += K.rows;
     }
 
   private:
+    using any_tiles = std::variant<cache_tiles<S, S>, cache_tiles<S, std::uint16_t>>;
+
     /// A piece and the span before it begin anywhere in a tile: hence one more.
     static index tiles_for(index capacity, index span) {
         const index all = (capacity + tile - 1) / tile;
         return span == 0 ? all : std::min(all, (span + most_piece + tile - 1) / tile + 1);
     }
-    /// Where tile t of the text begins in each head's row.
-    index offset(index t) const { return (t < tiles_ ? t : t % tiles_) * head_dim_ * tile; }
-
-    /// A head's key and value of the token at `position`; the tile's other keys become zero with its first.
-    void write(index head, index position, const S* key, const S* value) {
-        const index begin = offset(position / tile), at = position % tile;
-        S* const keys = &keys_(head, begin);
-        if (at == 0) std::fill_n(keys, head_dim_ * tile, S(0));
-        for (index c = 0; c < head_dim_; ++c)
-            keys[c * tile + at] = key[c];
-        std::copy_n(value, head_dim_, &values_(head, begin + at * head_dim_));
+    any_tiles make_tiles(cache_format format) const {
+        if (format == cache_format::bf16) return cache_tiles<S, std::uint16_t>(held_ / tile, kv_heads_, head_dim_);
+        return cache_tiles<S, S>(held_ / tile, kv_heads_, head_dim_);
     }
 
-    index capacity_, head_dim_, span_, tiles_;
-    matrix<S> keys_;    // (kv_heads, tiles * head_dim * tile), of each tile (head_dim, tile)
-    matrix<S> values_;  // (kv_heads, tiles * tile * head_dim), of each tile (tile, head_dim)
+    index capacity_, kv_heads_, head_dim_, span_, held_;
+    any_tiles tiles_;
     index length_ = 0;
 };
 
 namespace detail {
 
+/// Numbers of a cache: the first min(n, count) at `from`.
+template <class Pack, class Stored>
+[[gnu::always_inline]] inline void load(Pack& numbers, const Stored* from, index n) {
+    if constexpr (std::is_same_v<Stored, std::uint16_t>)
+        numbers.load_bf16(from, n);
+    else
+        numbers.load(from, n);
+}
+
 /// P(h, 0..tile) = scale q_h . k_t for the H queries q (H, head_dim) of one key head and the keys of one tile, K
 /// (head_dim, tile).
-template <index H, index Register, class S>
-[[gnu::always_inline]] inline void scores_of_queries(matrix_view<const S> q, matrix_view<const S> K, S scale,
+template <index H, index Register, class S, class Stored>
+[[gnu::always_inline]] inline void scores_of_queries(matrix_view<const S> q, matrix_view<const Stored> K, S scale,
                                                      matrix_view<S> P) {
     using pack = subbit::lanes<S, Register>;
     pack low[H] = {}, high[H] = {};
     for (index d = 0; d < K.rows; ++d) {
         pack k0, k1;
-        k0.load(K.row(d), pack::count);
-        k1.load(K.row(d) + pack::count, pack::count);
+        load(k0, K.row(d), pack::count);
+        load(k1, K.row(d) + pack::count, pack::count);
         for (index h = 0; h < H; ++h) {
             low[h].add_product(q(h, d), k0);
             high[h].add_product(q(h, d), k1);
@@ -136,9 +200,9 @@ template <index H, index Register, class S>
 
 /// O(h, c..) = sum_t P(h,t) V(t, c..), `N` registers wide, of which the last holds `tail` numbers; with `more` it goes
 /// on from the sums in O, as if the values of all tiles were one matrix.
-template <index H, index N, index Register, class S>
-[[gnu::always_inline]] inline void weighted_values(matrix_view<const S> P, matrix_view<const S> V, index c, index tail,
-                                                   bool more, matrix_view<S> O) {
+template <index H, index N, index Register, class S, class Stored>
+[[gnu::always_inline]] inline void weighted_values(matrix_view<const S> P, matrix_view<const Stored> V, index c,
+                                                   index tail, bool more, matrix_view<S> O) {
     using pack = subbit::lanes<S, Register>;
     pack sum[H][N] = {};
     if (more)
@@ -148,7 +212,7 @@ template <index H, index N, index Register, class S>
     for (index t = 0; t < V.rows; ++t)
         for (index n = 0; n < N; ++n) {
             pack v;
-            v.load(V.row(t) + c + n * pack::count, n + 1 < N ? pack::count : tail);
+            load(v, V.row(t) + c + n * pack::count, n + 1 < N ? pack::count : tail);
             for (index h = 0; h < H; ++h)
                 sum[h][n].add_product(P(h, t), v);
         }
@@ -158,8 +222,8 @@ template <index H, index N, index Register, class S>
 }
 
 /// All columns of O (H, head_dim).
-template <index H, index Register, class S>
-[[gnu::always_inline]] inline void weighted_values(matrix_view<const S> P, matrix_view<const S> V, bool more,
+template <index H, index Register, class S, class Stored>
+[[gnu::always_inline]] inline void weighted_values(matrix_view<const S> P, matrix_view<const Stored> V, bool more,
                                                    matrix_view<S> O) {
     constexpr index count = subbit::lanes<S, Register>::count;
     index c = 0;
@@ -182,28 +246,28 @@ struct head_queries {
     index position;  // of the first token
 };
 
-/// O = attention of the queries, a row each; scores are multiplied by `scale`. P (queries, cache.held()) is scratch,
-/// whose first column is the first key of a tile. Tokens take whole tiles together: a weight of zero stands for a key
-/// that one of them does not see.
-template <index Register, class S>
-[[gnu::always_inline]] inline void attend(const head_queries<S>& queries, S scale, const key_value_cache<S>& cache,
-                                          matrix_view<S> P, matrix_view<S> O) {
-    constexpr index tile = key_value_cache<S>::tile;
+/// O = attention of the queries, a row each, to the last `span` tokens (0: all); scores are multiplied by `scale`. P
+/// (queries, tokens held) is scratch, whose first column is the first key of a tile. Tokens take whole tiles together:
+/// a weight of zero stands for a key that one of them does not see.
+template <index Register, class S, class Stored>
+[[gnu::always_inline]] inline void attend(const head_queries<S>& queries, S scale, const cache_tiles<S, Stored>& tiles,
+                                          index span, matrix_view<S> P, matrix_view<S> O) {
+    constexpr index tile = cache_tiles<S, Stored>::tile;
     const matrix_view<const S> q = queries.rows;
     const index head = queries.head, tokens = queries.tokens, position = queries.position;
-    const index begin = first_seen(position, cache.span()), end = position + tokens;
+    const index begin = first_seen(position, span), end = position + tokens;
     const index first_tile = begin / tile, origin = first_tile * tile;
     for (index t = first_tile; t * tile < end; ++t)
         subbit::for_even_runs<queries_at_once>(q.rows, [&](auto few, index first) {
-            scores_of_queries<few, Register>(q.middle_rows(first, few), cache.keys(t, head), scale,
+            scores_of_queries<few, Register>(q.middle_rows(first, few), tiles.keys(t, head), scale,
                                              P.block(first, t * tile - origin, few, tile));
         });
     for (index h = 0; h < q.rows; h += tokens)
-        softmax_rows(position - begin, cache.span(), P.block(h, begin - origin, tokens, end - begin));
+        softmax_rows(position - begin, span, P.block(h, begin - origin, tokens, end - begin));
     for (index from = begin, to; from < end; from = to) {
         const index t = from / tile;
         to = std::min(end, (t + 1) * tile);
-        const auto V = cache.values(t, head).middle_rows(from - t * tile, to - from);
+        const auto V = tiles.values(t, head).middle_rows(from - t * tile, to - from);
         subbit::for_even_runs<queries_at_once>(q.rows, [&](auto few, index first) {
             weighted_values<few, Register>(matrix_view<const S>(P.block(first, from - origin, few, to - from)), V,
                                            from != begin, O.middle_rows(first, few));
@@ -211,16 +275,12 @@ template <index Register, class S>
     }
 }
 
-}  // namespace detail
-
-/// O = attention of the newest tokens' queries Q (tokens, heads * head_dim) to those before them in `cache`, in which
-/// their keys and values are the last; scores are multiplied by `scale`. Sums are accumulated in S, those over tokens
-/// in their order.
-template <class B, class S>
-void cached_attention(const B& b, double scale, matrix_view<const S> Q, const key_value_cache<S>& cache,
-                      matrix_view<S> O) {
+/// cached_attention() with the cache's tiles.
+template <class B, class S, class Stored>
+void attend_to_tiles(const B& b, S scale, matrix_view<const S> Q, const key_value_cache<S>& cache,
+                     const cache_tiles<S, Stored>& tiles, matrix_view<S> O) {
     const index head_dim = cache.head_dim(), kv_heads = cache.kv_heads(), group = Q.cols / cache.width(),
-                at_once = std::max<index>(1, std::min(detail::queries_of_a_tile / group, Q.rows)),
+                at_once = std::max<index>(1, std::min(queries_of_a_tile / group, Q.rows)),
                 tasks = (Q.rows + at_once - 1) / at_once * kv_heads;
     constexpr double serial_work = 6e4;  // multiply-adds that are not worth a second thread
     const index seen = cache.span() == 0 ? cache.length() : std::min(cache.length(), cache.span());
@@ -241,13 +301,25 @@ void cached_attention(const B& b, double scale, matrix_view<const S> Q, const ke
                 };
                 for (index row = 0; row < q.rows; ++row)
                     std::copy_n(place(Q, row), head_dim, q.row(row));
-                const detail::head_queries<S> queries{q, tokens, head, cache.length() - Q.rows + first};
-                detail::attend<decltype(registers)::value>(queries, static_cast<S>(scale), cache, P, o);
+                const head_queries<S> queries{q, tokens, head, cache.length() - Q.rows + first};
+                attend<decltype(registers)::value>(queries, scale, tiles, cache.span(), P, o);
                 for (index row = 0; row < q.rows; ++row)
                     std::copy_n(o.row(row), head_dim, place(O, row));
             }
         });
     });
+}
+
+}  // namespace detail
+
+/// O = attention of the newest tokens' queries Q (tokens, heads * head_dim) to those before them in `cache`, in which
+/// their keys and values are the last; scores are multiplied by `scale`. Sums are accumulated in S, those over tokens
+/// in their order.
+template <class B, class S>
+void cached_attention(const B& b, double scale, matrix_view<const S> Q, const key_value_cache<S>& cache,
+                      matrix_view<S> O) {
+    cache.visit_tiles(
+        [&](const auto& tiles) { detail::attend_to_tiles(b, static_cast<S>(scale), Q, cache, tiles, O); });
 }
 
 }  // namespace llama

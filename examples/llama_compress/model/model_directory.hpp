@@ -31,8 +31,9 @@ namespace llama {
 
 /// What a finished model rounds beyond float32 arithmetic; by default nothing.
 struct model_rounding {
-    row_format head = row_format::f32;  ///< of embedding and output head
-    subbit::apply_options packed;       ///< of products with packed signs
+    row_format head = row_format::f32;          ///< of embedding and output head
+    subbit::apply_options packed;               ///< of products with packed signs
+    cache_format cache = cache_format::scalar;  ///< of the keys and values that a text's tokens leave
 };
 
 /// The parts outside the blocks: embedding, final norm, output head.

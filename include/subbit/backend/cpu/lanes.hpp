@@ -45,6 +45,14 @@ struct lane_part {
         low.load_first_converted(p, n);
         high.load_first_converted(n > half ? p + half : p, n - half);
     }
+    [[gnu::always_inline]] void load_bf16(const std::uint16_t* p) {
+        low.load_bf16(p);
+        high.load_bf16(p + half);
+    }
+    [[gnu::always_inline]] void load_first_bf16(const std::uint16_t* p, index n) {
+        low.load_first_bf16(p, n);
+        high.load_first_bf16(n > half ? p + half : p, n - half);
+    }
     [[gnu::always_inline]] void store(S* p) const {
         low.store(p);
         high.store(p + half);
@@ -102,8 +110,7 @@ struct lane_part<S, Register, Register> {
     }
     template <class T>
     [[gnu::always_inline]] void load_converted(const T* p) {
-        typedef T source __attribute__((vector_size(count * sizeof(T))));
-        source x;
+        vector_of<T> x;
         std::memcpy(&x, p, sizeof(x));
         v = __builtin_convertvector(x, pack);
     }
@@ -112,6 +119,20 @@ struct lane_part<S, Register, Register> {
         T x[count] = {};
         std::memcpy(x, p, bytes_of<T>(n));
         load_converted(x);
+    }
+    /// A bfloat16 is the upper half of a float.
+    [[gnu::always_inline]] void load_bf16(const std::uint16_t* p) {
+        vector_of<std::uint16_t> x;
+        std::memcpy(&x, p, sizeof(x));
+        const auto wide = __builtin_convertvector(x, vector_of<std::uint32_t>) << 16;
+        vector_of<float> numbers;
+        std::memcpy(&numbers, &wide, sizeof(numbers));
+        v = __builtin_convertvector(numbers, pack);
+    }
+    [[gnu::always_inline]] void load_first_bf16(const std::uint16_t* p, index n) {
+        std::uint16_t x[count] = {};
+        std::memcpy(x, p, bytes_of<std::uint16_t>(n));
+        load_bf16(x);
     }
     [[gnu::always_inline]] void store(S* p) const { std::memcpy(p, &v, Register); }
     [[gnu::always_inline]] void store_first(S* p, index n) const { std::memcpy(p, &v, bytes_of<S>(n)); }
@@ -137,6 +158,13 @@ struct lane_part<S, Register, Register> {
     }
 
   private:
+    template <class T>
+    struct vector_type {
+        typedef T type __attribute__((vector_size(count * sizeof(T))));
+    };
+    template <class T>
+    using vector_of = typename vector_type<T>::type;
+
     template <class T>
     static std::size_t bytes_of(index n) {
         return static_cast<std::size_t>(std::clamp<index>(n, 0, count)) * sizeof(T);
@@ -169,6 +197,13 @@ struct lanes : detail::lane_part<S, 64, Register> {
             part::load_converted(p);
         else
             part::load_first_converted(p, n);
+    }
+    /// The same of bfloat16s, as their bits.
+    [[gnu::always_inline]] void load_bf16(const std::uint16_t* p, index n) {
+        if (n >= count)
+            part::load_bf16(p);
+        else
+            part::load_first_bf16(p, n);
     }
     [[gnu::always_inline]] void store(S* p, index n) const {
         if (n >= count)
