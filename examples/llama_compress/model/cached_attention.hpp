@@ -39,8 +39,6 @@ class cache_tiles {
           keys_(kv_heads, tiles * head_dim * tile),
           values_(kv_heads, tiles * head_dim * tile) {}
 
-    index head_dim() const { return head_dim_; }
-
     /// (head_dim, tile): a head's keys of the tokens from position tile * t on, zero beyond the newest.
     matrix_view<const Stored> keys(index t, index head) const { return {&keys_(head, offset(t)), head_dim_, tile}; }
     /// (tile, head_dim): its values of the same tokens; whatever they were beyond the newest.
