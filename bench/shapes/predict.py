@@ -49,6 +49,17 @@ def whole_options(settings, given):
     return {**settings, **whole}
 
 
+def bytes_exchanged(settings, totals, steps):
+    """Bytes that travel while a block is tuned: 32-bit gradients to their owners, and what comes back."""
+    if settings["method"] == "rabit":
+        latents = 1 if settings["coupling"] == "coupled" else settings["bits"]
+        return totals["factorized_weights"] * steps * (4 + 4 * latents)
+    signs = 8 * totals["factorized_bytes"]
+    if settings["estimator"] != "identity":
+        return signs * steps * (4 + 4)
+    return signs * (steps * (4 + 1 / 8) + settings["epochs"] * 4)  # the signs after a step, the latents after an epoch
+
+
 def predict(one, two, blocks, machines, whole, network):
     """Seconds by part, of a run on `machines` alike whose settings are `whole`; `network` in bytes a second."""
     small = one["settings"]
@@ -70,11 +81,7 @@ def predict(one, two, blocks, machines, whole, network):
     steps = whole["windows"] * whole["epochs"] / whole["batch"]
     moved = 0
     if machines > 1 and whole["batch"] > 1:
-        # Bytes for each sign: its gradient goes to its owner; back come the sign, and at the end of an epoch the latent.
-        # The signs of paths are derived from latents, which come back after every step.
-        signs = 8 * one["totals"]["factorized_bytes"]
-        moved = signs * (steps * (4 + 4) if whole["method"] == "rabit" else steps * (4 + 1 / 8) + whole["epochs"] * 4)
-        moved /= network
+        moved = bytes_exchanged(whole, one["totals"], steps) / network
     times = {
         "calibration": (rest["calibration"] + blocks * block["calibration"]) * tokens / machines,
         "factorization": blocks * block["block: factorize"] * iterations_of(whole) / iterations_of(small) / gain,

@@ -70,3 +70,20 @@ TEST_CASE("quantities for people") {
     CHECK(llama::bytes_text(999) == "999 B");
     CHECK(llama::bytes_text(12345678) == "12.3 MB");
 }
+
+TEST_CASE("what a model rounds is what the command line says") {
+    const auto rounding = [](const std::string& words) {
+        CLI::App command;
+        llama::rounding_options options;
+        options.add_to(command);
+        options.add_cache_to(command);
+        command.parse(words);
+        return options.make();
+    };
+    CHECK(rounding("").head == llama::row_format::f32);
+    CHECK(rounding("").packed.precision == subbit::packed_precision::exact);
+    CHECK(rounding("").cache == llama::cache_format::scalar);
+    CHECK(rounding("--head int8").head == llama::row_format::int8);
+    CHECK(rounding("--packed-products int8").packed.precision == subbit::packed_precision::int8);
+    CHECK(rounding("--cache bf16").cache == llama::cache_format::bf16);
+}

@@ -418,16 +418,18 @@ TEST_CASE_TEMPLATE("the newest tokens attend to a cache as the last ones of a wi
             cache.append(exact, const_view(K).middle_rows(length / 2, length - length / 2),
                          const_view(V).middle_rows(length / 2, length - length / 2));
             cache.visit_tiles([&](const auto& tiles) {
-                for (index begin = 0; begin < length; begin += cache.tile)
-                    for (index h = 0; h < s.kv_heads; ++h) {
-                        const index count = std::min(cache.tile, length - begin), column = h * s.head_dim;
-                        const matrix<S> keys = subbit::as_eigen(tiles.keys(begin / cache.tile, h)).template cast<S>(),
-                                        values =
-                                            subbit::as_eigen(tiles.values(begin / cache.tile, h)).template cast<S>();
-                        CHECK(keys.leftCols(count) == K.block(begin, column, count, s.head_dim).transpose());
-                        CHECK(keys.rightCols(cache.tile - count).isZero(0));
-                        CHECK(values.topRows(count) == V.block(begin, column, count, s.head_dim));
-                    }
+                if constexpr (std::decay_t<decltype(tiles)>::number::is_rounded)
+                    FAIL("a cache of bfloat16s");
+                else
+                    for (index begin = 0; begin < length; begin += cache.tile)
+                        for (index h = 0; h < s.kv_heads; ++h) {
+                            const index count = std::min(cache.tile, length - begin), column = h * s.head_dim;
+                            const matrix<S> keys = subbit::as_eigen(tiles.keys(begin / cache.tile, h)),
+                                            values = subbit::as_eigen(tiles.values(begin / cache.tile, h));
+                            CHECK(keys.leftCols(count) == K.block(begin, column, count, s.head_dim).transpose());
+                            CHECK(keys.rightCols(cache.tile - count).isZero(0));
+                            CHECK(values.topRows(count) == V.block(begin, column, count, s.head_dim));
+                        }
             });
             for (const index tokens : {index{1}, (length + 1) / 2, length}) {
                 const auto newest = const_view(Q).middle_rows(length - tokens, tokens);
@@ -486,6 +488,8 @@ TEST_CASE_TEMPLATE("a cache of bfloat16s is one of numbers that are rounded to t
                 key_value_cache<S> of_bf16(length, kv_heads, head_dim, span, cache_format::bf16),
                     of_rounded(length, kv_heads, head_dim, span);
                 matrix<S> found, expected;
+                CHECK(of_bf16.visit_tiles(
+                    [](const auto& tiles) { return std::decay_t<decltype(tiles)>::number::is_rounded; }));
                 attend_in_pieces(b, Q, K, V, of_bf16, pieces, found);
                 attend_in_pieces(b, Q, rounded(K), rounded(V), of_rounded, pieces, expected);
                 CHECK(found == expected);

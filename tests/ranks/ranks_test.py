@@ -77,6 +77,7 @@ def same_bits():
     kinds = {
         "latents": ["--batch", "3", "--distill-batch", "4", "--distill-latent-rate", "0.003", "--test-text",
                     str(arguments.model / "test.txt"), "--test-windows", "3", "--test-context", "64"],
+        "clipped latents": ["--estimator", "clipped", "--batch", "3", "--distill-batch", "4", "--distill-latent-rate", "0.003"],
         "rabit with Muon": ["--method", "rabit", "--batch", "2", "--distill-batch", "3", "--matrix-optimizer", "muon"],
         "layer by layer, batches of one": ["--order", "layer", "--weight-epochs", "1"],
         "more windows": ["--batch", "4", "--distill-batch", "4", "--distill-windows", "5", "--distill-window-tokens", "64",

@@ -118,6 +118,20 @@ TEST_CASE("estimators shape the gradients of the latents alone") {
     CHECK(clipped.binary.d_pre == plain.binary.d_pre);
 }
 
+TEST_CASE("ranks may send signs in place of latents only where gradients do not depend on the latents") {
+    for (const auto estimator : {straight_through::identity, straight_through::clipped, straight_through::smooth}) {
+        layer_case c(false);
+        c.binary.estimator = estimator;
+        std::vector<parameter<double>> list;
+        c.binary.parameters(exact, "layer", {.latents = true, .scales = true}, list);
+        for (const auto& p : list) {
+            CAPTURE(p.name);
+            const bool sends_signs = estimator == straight_through::identity && p.kind == parameter_kind::latent;
+            CHECK(p.signs.empty() != sends_signs);
+        }
+    }
+}
+
 TEST_CASE("latents that cross zero flip their bits after an update") {
     layer_case c(false);
     c.binary.U_latent(3, 2) *= -1;

@@ -32,7 +32,6 @@ struct three_parameters {
         all.back().signs = signs.words();
         return all;
     }
-    void take_signs() { take_bits(host, C, signs); }
     void make_gradients(std::uint64_t term) {
         // In place: the parameters refer to this memory.
         fill_normal(host, random_stream(100 * term + 11), d_AB);
@@ -50,64 +49,69 @@ struct three_parameters {
 
 constexpr index windows_of_a_step = 5;
 
-void step(tuner<float>& tune, three_parameters& p, std::uint64_t number, const communicator& me) {
+/// A step that sends the values of all parameters, or of C the signs alone.
+void step(tuner<float>& tune, three_parameters& p, std::uint64_t number, const communicator& me, bool signs_alone) {
     const unit_range mine = terms_of(windows_of_a_step, me.size(), me.rank());
     for (index k = mine.first; k < mine.last; ++k) {
         p.make_gradients(10 * number + static_cast<std::uint64_t>(k));
         tune.gather(host, k - mine.first, mine.count());
     }
-    if (number % 2 == 0) {
-        tune.step(host, windows_of_a_step);
-        return p.take_signs();
-    }
+    if (!signs_alone) return tune.step(host, windows_of_a_step);
     repeated_work<reference<float>> recorded;
     tune.next_step(host, windows_of_a_step);
-    tune.finish_step(host, recorded, [&] { p.take_signs(); });
+    tune.finish_step(host, recorded, [&] { take_bits(host, p.C, p.signs); });
 }
 
 struct outcome {
     std::vector<float> values;
     std::vector<moment_pair<float>> moments;
     std::vector<double> peaks;
-    bool has_signs_of_latents;  // before it has the latents
+    bit_matrix signs, signs_of_latents;  // of C after the last step: as it has them, and as its latents have them
 };
 
 }  // namespace
 
 TEST_CASE("steps move parameters to the same bits on any number of ranks, and resume on another") {
-    for (const auto matrices : {matrix_optimizer::adamw, matrix_optimizer::muon}) {
-        phase_options options{.latents = learning_rate::share_of_magnitude(0.1),
-                              .scales = learning_rate::absolute(0.01)};
-        options.matrices = matrices;
-        const auto run = [&](int ranks, const outcome* from, std::uint64_t first, std::uint64_t last) {
-            return on_ranks(ranks, [&](const communicator& me) {
-                three_parameters p;
-                tuner<float> tune(host, p.list(), options, 6, me);
-                if (from) {
-                    const auto* values = from->values.data();
-                    for (auto* m : {&p.A, &p.B, &p.C})
-                        std::copy_n(values, m->size(), m->data()), values += m->size();
-                    std::copy_n(values, p.v.size(), p.v.data());
-                    tune.restore(host, first, from->moments, from->peaks);
+    for (const bool signs_alone : {false, true})
+        for (const auto matrices : {matrix_optimizer::adamw, matrix_optimizer::muon}) {
+            CAPTURE(signs_alone);
+            // Large steps to the end: many signs flip in the last one.
+            phase_options options{.latents = learning_rate::share_of_magnitude(0.5),
+                                  .scales = learning_rate::absolute(0.01),
+                                  .final_fraction = 1};
+            options.matrices = matrices;
+            const auto run = [&](int ranks, const outcome* from, std::uint64_t first, std::uint64_t last) {
+                return on_ranks(ranks, [&](const communicator& me) {
+                    three_parameters p;
+                    tuner<float> tune(host, p.list(), options, 6, me);
+                    if (from) {
+                        const auto* values = from->values.data();
+                        for (auto* m : {&p.A, &p.B, &p.C})
+                            std::copy_n(values, m->size(), m->data()), values += m->size();
+                        std::copy_n(values, p.v.size(), p.v.data());
+                        tune.restore(host, first, from->moments, from->peaks);
+                    }
+                    for (std::uint64_t k = first; k < last; ++k)
+                        step(tune, p, k, me, signs_alone);
+                    const bit_matrix signs = p.signs, signs_of_latents = bit_matrix::pack(p.C);
+                    tune.share_latents(host);
+                    return outcome{p.values(), tune.moments(host), tune.peaks(), signs, signs_of_latents};
+                });
+            };
+            const auto alone = run(1, nullptr, 0, 6).front();
+            for (const int ranks : {2, 3, 4, 7}) {
+                CAPTURE(ranks);
+                index with_old_latents = 0;
+                for (const auto& rank : run(ranks, nullptr, 0, 6)) {
+                    CHECK(rank.values == alone.values);
+                    if (signs_alone) CHECK(rank.signs == alone.signs_of_latents);
+                    if (rank.signs_of_latents != alone.signs_of_latents) ++with_old_latents;
                 }
-                for (std::uint64_t k = first; k < last; ++k)
-                    step(tune, p, k, me);
-                const bit_matrix signs = p.signs;
-                tune.share_latents(host);
-                return outcome{p.values(), tune.moments(host), tune.peaks(), signs == bit_matrix::pack(p.C)};
-            });
-        };
-        const auto alone = run(1, nullptr, 0, 6).front();
-        for (const int ranks : {2, 3, 4, 7}) {
-            CAPTURE(ranks);
-            for (const auto& rank : run(ranks, nullptr, 0, 6)) {
-                CHECK(rank.values == alone.values);
-                CHECK(rank.has_signs_of_latents);
+                CHECK(with_old_latents == (signs_alone ? ranks - 1 : 0));
+                const auto half = run(ranks, nullptr, 0, 3);
+                CHECK(run(ranks == 3 ? 2 : 3, &half.front(), 3, 6).back().values == alone.values);
             }
-            const auto half = run(ranks, nullptr, 0, 3);
-            CHECK(run(ranks == 3 ? 2 : 3, &half.front(), 3, 6).back().values == alone.values);
         }
-    }
 }
 
 TEST_CASE("a compressed layer arrives as it was sent") {

@@ -121,9 +121,9 @@ def report(blocks):
     layers = [{"seconds": s} for s in (1.0, 1.0, 1.0, 1.0, 4.0, 4.0, 4.0)]
     return {"seconds": {"calibration": 3.0 + 6 * blocks, "distillation": 2.0 + 8 * blocks,
                         "phases": {"blocks": {name: seconds * blocks for name, seconds in phases.items()}}},
-            "settings": {"method": "nanoquant", "windows": 4, "window-tokens": 512, "iterations": 10, "refine": True, "epochs": 1, "batch": 1, "distill-epochs": 1,
-                         "distill-batch": 1},
-            "totals": {"factorized_bytes": 1e6}, "blocks": [{"layers": layers}] * blocks}
+            "settings": {"method": "nanoquant", "estimator": "identity", "coupling": "coupled", "bits": 2, "windows": 4, "window-tokens": 512,
+                         "iterations": 10, "refine": True, "epochs": 1, "batch": 1, "distill-epochs": 1, "distill-batch": 1},
+            "totals": {"factorized_bytes": 1e6, "factorized_weights": 4e6}, "blocks": [{"layers": layers}] * blocks}
 
 
 class PredictTest(unittest.TestCase):
@@ -145,10 +145,11 @@ class PredictTest(unittest.TestCase):
         self.assertAlmostEqual(eight["calibration"], alone["calibration"] / 8)
         self.assertAlmostEqual(eight["factorization"], alone["factorization"] / 4)  # a layer of 4 of 16 seconds is the longest
         self.assertAlmostEqual(eight["tuning"], alone["tuning"])
-        # Two steps, in one epoch, of 8e6 signs.
-        for method, bytes_moved in (("nanoquant", 8e6 * (2 * 4.125 + 4)), ("rabit", 8e6 * 2 * 8)):
-            batch = predict(report(1), report(2), 10, 8, {**settings, "method": method, "batch": 2}, 1e9)
-            self.assertAlmostEqual(batch["tuning"], alone["tuning"] / 2 + 10 * bytes_moved / 1e9)
+        # Two steps, in one epoch, of 8e6 signs of low-rank layers, or of 4e6 weights of which each has two paths.
+        for choices, moved in (({}, 8e6 * (2 * 4.125 + 4)), ({"estimator": "clipped"}, 8e6 * 2 * 8),
+                               ({"method": "rabit"}, 4e6 * 2 * 8), ({"method": "rabit", "coupling": "independent"}, 4e6 * 2 * 12)):
+            batch = predict(report(1), report(2), 10, 8, {**settings, **choices, "batch": 2}, 1e9)
+            self.assertAlmostEqual(batch["tuning"], alone["tuning"] / 2 + 10 * moved / 1e9)
 
     def test_the_longest_share(self):
         self.assertEqual(longest_share([4, 4, 4, 1, 1, 1, 1], 3), 6)

@@ -21,15 +21,36 @@ namespace llama {
 /// float's memory and of the time to read it.
 enum class cache_format { scalar, bf16 };
 
+/// A number of a cache in memory: of the scalar type S itself, or the bits of a bfloat16.
+template <class S, class Stored>
+struct cache_number {
+    static constexpr bool is_rounded = !std::is_same_v<S, Stored>;
+    static_assert(!is_rounded || std::is_same_v<Stored, std::uint16_t>);
+
+    static Stored store(S x) {
+        if constexpr (is_rounded)
+            return subbit::to_bf16(static_cast<float>(x));
+        else
+            return x;
+    }
+    /// The first min(n, count) of `numbers`.
+    template <index Register>
+    [[gnu::always_inline]] static void load(subbit::lanes<S, Register>& numbers, const Stored* from, index n) {
+        if constexpr (is_rounded)
+            numbers.load_bf16(from, n);
+        else
+            numbers.load(from, n);
+    }
+};
+
 /// Keys and values of neighbouring tokens, a ring of tiles for each head. What belongs to a head is one piece of
 /// memory, which the processor reads ahead by itself; rows of all heads, at distances of a power of two, would compete
 /// for a few lines of the caches. Keys are transposed within a tile: a register then holds one entry of many keys, and
 /// no product with a query has to be summed across a register.
-///
-/// Stored: the scalar type S, or the bits of a bfloat16.
 template <class S, class Stored>
 class cache_tiles {
   public:
+    using number = cache_number<S, Stored>;
     /// Tokens of a tile.
     static constexpr index tile = 2 * subbit::lanes<S>::count;
 
@@ -50,18 +71,11 @@ class cache_tiles {
         Stored* const keys = &keys_(head, begin);
         if (at == 0) std::fill_n(keys, head_dim_ * tile, Stored(0));
         for (index c = 0; c < head_dim_; ++c)
-            keys[c * tile + at] = stored(key[c]);
-        std::transform(value, value + head_dim_, &values_(head, begin + at * head_dim_), stored);
+            keys[c * tile + at] = number::store(key[c]);
+        std::transform(value, value + head_dim_, &values_(head, begin + at * head_dim_), number::store);
     }
 
   private:
-    static Stored stored(S x) {
-        if constexpr (std::is_same_v<S, Stored>)
-            return x;
-        else
-            return subbit::to_bf16(static_cast<float>(x));
-    }
-
     /// Where tile t of the text begins in each head's row.
     index offset(index t) const { return (t < tiles_ ? t : t % tiles_) * head_dim_ * tile; }
 
@@ -93,7 +107,7 @@ class key_value_cache {
           held_(tiles_for(capacity, span) * tile),
           tiles_(make_tiles(format)) {}
 
-    /// Bytes that a cache takes whose tokens have kv_heads * head_dim = `width` numbers.
+    /// Bytes that a cache of scalars takes whose tokens have kv_heads * head_dim = `width` numbers.
     static index bytes(index capacity, index width, index span = 0) {
         return 2 * tiles_for(capacity, span) * tile * width * static_cast<index>(sizeof(S));
     }
@@ -163,15 +177,6 @@ class key_value_cache {
 
 namespace detail {
 
-/// Numbers of a cache: the first min(n, count) at `from`.
-template <class Pack, class Stored>
-[[gnu::always_inline]] inline void load(Pack& numbers, const Stored* from, index n) {
-    if constexpr (std::is_same_v<Stored, std::uint16_t>)
-        numbers.load_bf16(from, n);
-    else
-        numbers.load(from, n);
-}
-
 /// P(h, 0..tile) = scale q_h . k_t for the H queries q (H, head_dim) of one key head and the keys of one tile, K
 /// (head_dim, tile).
 template <index H, index Register, class S, class Stored>
@@ -181,8 +186,8 @@ template <index H, index Register, class S, class Stored>
     pack low[H] = {}, high[H] = {};
     for (index d = 0; d < K.rows; ++d) {
         pack k0, k1;
-        load(k0, K.row(d), pack::count);
-        load(k1, K.row(d) + pack::count, pack::count);
+        cache_number<S, Stored>::load(k0, K.row(d), pack::count);
+        cache_number<S, Stored>::load(k1, K.row(d) + pack::count, pack::count);
         for (index h = 0; h < H; ++h) {
             low[h].add_product(q(h, d), k0);
             high[h].add_product(q(h, d), k1);
@@ -210,7 +215,7 @@ template <index H, index N, index Register, class S, class Stored>
     for (index t = 0; t < V.rows; ++t)
         for (index n = 0; n < N; ++n) {
             pack v;
-            load(v, V.row(t) + c + n * pack::count, n + 1 < N ? pack::count : tail);
+            cache_number<S, Stored>::load(v, V.row(t) + c + n * pack::count, n + 1 < N ? pack::count : tail);
             for (index h = 0; h < H; ++h)
                 sum[h][n].add_product(P(h, t), v);
         }

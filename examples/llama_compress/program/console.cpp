@@ -124,9 +124,17 @@ void rounding_options::add_to(CLI::App& command) {
         ->capture_default_str();
 }
 
+void rounding_options::add_cache_to(CLI::App& command) {
+    command.add_option("--cache", cache, "Keys and values of the tokens so far: f32, or bf16 in half the memory")
+        ->check(one_of({"f32", "bf16"}))
+        ->type_name("NAME")
+        ->capture_default_str();
+}
+
 model_rounding rounding_options::make() const {
     return {parse_row_format(head),
-            {packed_products == "int8" ? subbit::packed_precision::int8 : subbit::packed_precision::exact}};
+            {packed_products == "int8" ? subbit::packed_precision::int8 : subbit::packed_precision::exact},
+            cache == "bf16" ? cache_format::bf16 : cache_format::scalar};
 }
 
 void job_clock::step(std::string_view what, std::size_t done, std::size_t total, clock::time_point now) {

@@ -52,9 +52,11 @@ void add_seed_option(CLI::App& command, std::uint64_t& seed);
 
 /// What commands that run a model may round, and to what; by default nothing is rounded.
 struct rounding_options {
-    std::string head = "f32", packed_products = "exact";
+    std::string head = "f32", packed_products = "exact", cache = "f32";
 
     void add_to(CLI::App& command);
+    /// --cache, for the command that continues a text.
+    void add_cache_to(CLI::App& command);
     model_rounding make() const;
 };
 

@@ -33,7 +33,6 @@ struct generate_command {
     std::uint64_t seed = 0;
     bool begin = false, ignore_eos = false;
     rounding_options rounding{.head = "int8"};
-    std::string cache = "f32";
     machine_options machine;
 
     void run() const;
@@ -81,9 +80,7 @@ std::vector<std::int32_t> generate_command::prompt_tokens(const model_directory&
 std::unique_ptr<token_model> generate_command::make_model(const subbit::cpu& cpu, const model_directory& directory,
                                                           index capacity) const {
     if (machine.backend == "cuda") return running_model_on_cuda(directory, capacity, rounding.make().head);
-    auto rounded = rounding.make();
-    if (cache == "bf16") rounded.cache = cache_format::bf16;
-    return std::make_unique<running_model<subbit::cpu>>(cpu, directory, capacity, rounded);
+    return std::make_unique<running_model<subbit::cpu>>(cpu, directory, capacity, rounding.make());
 }
 
 /// The scores of ids that are tokens: a model may have rows for more, and ids may have gaps.
@@ -198,10 +195,7 @@ void add_generate(CLI::App& app) {
     c->add_flag("--begin", command->begin, "Put the model's first token before the prompt, if its tokenizer does not");
     c->add_flag("--ignore-eos", command->ignore_eos, "Continue past the tokens that end a text");
     command->rounding.add_to(*c);
-    c->add_option("--cache", command->cache, "Keys and values of the tokens so far: f32, or bf16 in half the memory")
-        ->check(one_of({"f32", "bf16"}))
-        ->type_name("NAME")
-        ->capture_default_str();
+    command->rounding.add_cache_to(*c);
     command->machine.add_to(*c, {"cpu", "cuda"});
     c->callback([command, prompt, file, c] {
         if (prompt->count() == 0 && file->count() == 0) throw CLI::RequiredError("--prompt or --prompt-file");

@@ -88,11 +88,14 @@ struct binary_linear {
     template <class B>
     void parameters(const B& b, const std::string& name, const trainable& train, std::vector<parameter<S>>& list) {
         prepare_gradients(b, train);
+        const auto add_latents = [&](const char* which, auto& latents, auto& gradient, auto& bits) {
+            list.push_back(matrix_parameter(name + which, parameter_kind::latent, latents, gradient));
+            // The other estimators' gradients depend on the latents themselves.
+            if (estimator == straight_through::identity) list.back().signs = bits.words();
+        };
         if (train.latents && has_latents()) {
-            auto& U = list.emplace_back(matrix_parameter(name + ".U", parameter_kind::latent, U_latent, d_U));
-            if (estimator == straight_through::identity) U.signs = layer.U.words();
-            auto& V = list.emplace_back(matrix_parameter(name + ".V", parameter_kind::latent, V_latent, d_V));
-            if (estimator == straight_through::identity) V.signs = layer.V.words();
+            add_latents(".U", U_latent, d_U, layer.U);
+            add_latents(".V", V_latent, d_V, layer.V);
         }
         if (train.scales) {
             list.push_back({name + ".s_post", parameter_kind::scale, span_of(layer.s_post), span_of(d_post)});

@@ -15,7 +15,8 @@ namespace subbit {
 /// forward(b, X, window, Y, tape): X, Y (T, d), T a multiple of `window`, windows independent of each other.
 /// backward(b, train, tape, window, dY, dX[, observe]): writes the gradients that `train` selects, and dX;
 /// observe(layer, inputs (T, n), d_outputs (T, m)) is called once for each linear layer. parameters(b, prefix, train,
-/// list): appends the trainable tensors in a fixed order. after_update(b): called after each optimizer step.
+/// list): appends the trainable tensors in a fixed order. after_update(b): called after each optimizer step, to derive
+/// what the passes read; with several ranks, of latents that a parameter gives signs of, it may pack the signs alone.
 template <class Block, class B>
 concept reconstruction_block = requires(Block& block, const Block& fixed, const B& b, index i,
                                         matrix_view<const typename Block::scalar> in,

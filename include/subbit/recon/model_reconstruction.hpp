@@ -79,7 +79,9 @@ struct distill_options {
     /// to where this run resumed.
     best_student best = {};
     progress& watcher = unwatched();
-    std::function<void(std::size_t)> after_step = {};  ///< called with the number of finished steps
+    /// Called with the number of finished steps. With several ranks, signs and scales are then those of the step;
+    /// latents are so only at the end of an epoch and before a checkpoint.
+    std::function<void(std::size_t)> after_step = {};
     /// Those that share out the windows of a batch; a batch of one is done by every rank. The state with which
     /// `checkpoint` is called is complete on the rank that leads.
     const communicator& ranks = this_process_alone();

@@ -206,8 +206,10 @@ class tuner {
         share_values(b);
         share_latents(b);
     }
-    /// Both together, then `after`, which follows the move and packs the latents' signs: recorded as far as possible.
-    /// Of other ranks' latents that have signs, these alone are new until share_latents().
+    /// Both together, then `after`, which packs the latents' signs: recorded as far as possible.
+    ///
+    /// With several ranks, latents that have signs (parameter::signs) are new on their owner alone: the others get the
+    /// signs, after `after`, and the latents by share_latents(). So `after` must do nothing with them but pack them.
     template <class B, class F>
     void finish_step(const B& b, repeated_work<B>& recorded, const F& after) {
         const auto work = [&] {

@@ -30,7 +30,8 @@ struct parameter {
     std::span<S> value;
     std::span<S> gradient;
     index rows = 0;  ///< of a contiguous matrix; 0 for a vector
-    /// Of latents: the packed signs, if they are all that forward and backward passes read; else empty.
+    /// Of latents: the packed signs, if they are all that forward and backward passes read; else empty. Ranks then send
+    /// each other the signs in place of the latents (tuner::finish_step).
     std::span<std::uint32_t> signs = {};
 };
 

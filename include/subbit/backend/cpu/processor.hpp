@@ -8,7 +8,12 @@
 
 namespace subbit {
 
-enum class processor { other, intel, amd, zen5 };  ///< amd: before Zen 5; zen5: AMD's since
+enum class processor {
+    other,
+    intel,
+    older_amd,     ///< before Zen 5
+    zen5_or_later  ///< AMD's of later families are taken to be like Zen 5
+};
 
 /// The processor that runs this.
 inline processor this_processor() {
@@ -17,14 +22,14 @@ inline processor this_processor() {
         if (!__builtin_cpu_is("amd")) return processor::other;
         unsigned a = 0, b = 0, c = 0, d = 0;
         __get_cpuid(1, &a, &b, &c, &d);
-        const unsigned family = (a >> 8 & 15U) + (a >> 20 & 255U);
-        return family >= 26 ? processor::zen5 : processor::amd;
+        const unsigned family = (a >> 8 & 15U) + (a >> 20 & 255U);  // Zen 3 and 4 are 25
+        return family >= 26 ? processor::zen5_or_later : processor::older_amd;
     }();
     return here;
 }
 
 inline bool is_amd() {
-    return this_processor() == processor::amd || this_processor() == processor::zen5;
+    return this_processor() == processor::older_amd || this_processor() == processor::zen5_or_later;
 }
 
 }  // namespace subbit

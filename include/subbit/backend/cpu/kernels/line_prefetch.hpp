@@ -54,9 +54,9 @@ class line_prefetch {
 
     /// As measured on Ice Lake, Zen 5 and Zen 4 (bench/RESULTS.md).
     static const rule& of_this_processor() {
-        static const rule here = this_processor() == processor::intel  ? rule{32, 12}
-                                 : this_processor() == processor::zen5 ? rule{64, 24}
-                                                                       : rule{64, 0};
+        static const rule here = this_processor() == processor::intel           ? rule{32, 12}
+                                 : this_processor() == processor::zen5_or_later ? rule{64, 24}
+                                                                                : rule{64, 0};
         return here;
     }
 };

@@ -29,11 +29,11 @@ struct packed_kernel<avx512_arch, float> {
 
     template <index V>
     static void build(float* tables, const float* values, index n) {
-        in_twos() ? build_by<V, twos<V>>(tables, values, n) : build_by<V, V>(tables, values, n);
+        in_twos() ? build_by<V, fewer<V>>(tables, values, n) : build_by<V, V>(tables, values, n);
     }
     template <index V>
     static void sums(bit_view bits, index group, index groups, const float* tables, float* out) {
-        in_twos() ? sums_by<V, twos<V>>(bits, group, groups, tables, out)
+        in_twos() ? sums_by<V, fewer<V>>(bits, group, groups, tables, out)
                   : sums_by<V, V>(bits, group, groups, tables, out);
     }
 
@@ -48,19 +48,19 @@ struct packed_kernel<avx512_arch, float> {
         for (index v = 0; v < V; v += W) {
             const float* const some = tables + v * bits.col_groups() * table_size;
             float* const to = out + v * 16 * max_groups;
-            // Four vectors: their accumulators fill the registers, so fewer rows are in flight.
-            for_even_runs<W <= 2 ? 8 : 4>(
+            // The accumulators of four vectors leave registers for fewer rows.
+            for_even_runs<W == 4 ? 4 : 8>(
                 groups, [&](auto run, index at) { sweep<run, W>(bits, group + at, some, to + 16 * at); });
         }
     }
 
   private:
     template <index V>
-    static constexpr index twos = V % 2 == 0 ? 2 : V;
+    static constexpr index fewer = V == 1 ? 1 : 2;
 
-    /// Zen 5's lookups are faster than its second cache is with the tables of four vectors. Those of two, with twice
-    /// the rows, are loaded half as often.
-    static bool in_twos() { return this_processor() == processor::zen5; }
+    /// On Zen 5, lookups of four vectors wait for their tables, which come from the second cache. Two vectors leave
+    /// registers for twice the rows, so that each table is loaded half as often; the signs are read twice.
+    static bool in_twos() { return this_processor() == processor::zen5_or_later; }
 
     template <index V>
     SUBBIT_AVX512 static void build_together(float* tables, const float* values, index n) {
