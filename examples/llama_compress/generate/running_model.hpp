@@ -27,9 +27,11 @@ class running_model : public token_model {
           head_format_(rounding.head),
           head_(directory.load_head(backend, rounding.head)),
           final_norm_(directory.load_final_norm<float>()) {
-        directory.prefetch(0);
+        constexpr index ahead = 4;  // blocks on their way from the disk, so that it seldom waits for the processor
+        for (index l = 0; l < ahead; ++l)
+            directory.prefetch(l);
         for (index l = 0; l < config_.num_hidden_layers; ++l) {
-            directory.prefetch(l + 1);
+            directory.prefetch(l + ahead);
             blocks_.push_back(directory.load_block(backend, l, context_, signs_));
             caches_.emplace_back(capacity, config_.num_key_value_heads, config_.head_dim,
                                  config_.block(l).attention.span, rounding.cache);
