@@ -32,7 +32,7 @@ namespace llama {
 /// What a finished model rounds beyond float32 arithmetic; by default nothing.
 struct model_rounding {
     row_format head = row_format::f32;          ///< of embedding and output head
-    subbit::apply_options packed;               ///< of products with packed signs
+    subbit::apply_options packed = {};          ///< of products with packed signs
     cache_format cache = cache_format::scalar;  ///< of the keys and values that a text's tokens leave
 };
 
