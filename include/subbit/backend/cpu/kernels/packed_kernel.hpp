@@ -9,6 +9,8 @@
 //   build<V>(tables, values, n)   makes the tables of V vectors of n values (a multiple of 32), values[v*n + j]
 //   sums<V>(bits, group, groups, tables, out)   out[v*16*max_groups + i] = row 16*group + i times vector v, groups <=
 //                                               max_groups
+// and perhaps
+//   serial_work()                 multiply-adds that are not worth a second thread
 // A sum runs over the columns in a fixed order, which depends neither on V nor on how rows are divided among threads.
 #pragma once
 

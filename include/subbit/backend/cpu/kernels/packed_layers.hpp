@@ -102,7 +102,7 @@ double packed_work(std::span<const layer_output<Real>> layers) {
 template <class Kernel, class F>
 void for_vectors(executor ex, index vectors, double work, F&& f) {
     if (vectors < Kernel::max_vectors * ex.threads()) return f(ex, index{0}, vectors);
-    ex.when(work * static_cast<double>(vectors), packed_serial_work)
+    ex.when(work * static_cast<double>(vectors), serial_work_of<Kernel>())
         .for_chunks(vectors, std::max<index>(Kernel::max_vectors, std::min<index>(4 * Kernel::max_vectors, 16)),
                     [&](index begin, index end) { f(executor(), begin, end - begin); });
 }

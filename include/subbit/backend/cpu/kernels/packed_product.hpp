@@ -23,6 +23,15 @@ namespace subbit::cpu_kernels {
 /// share it with threads that are awake.
 inline constexpr double packed_serial_work = 2e5;
 
+/// The same for a kernel, which may know better.
+template <class Kernel>
+double serial_work_of() {
+    if constexpr (requires { Kernel::serial_work(); })
+        return Kernel::serial_work();
+    else
+        return packed_serial_work;
+}
+
 /// One product of a job: B x, or B^T x, for a few rows x of X; `pre` is null or holds scales of x.
 template <class Real>
 struct packed_operand {
@@ -128,7 +137,7 @@ void packed_block(Arch arch, executor ex, std::span<const packed_operand<Real>> 
         work += V * p.work();
     }
     const std::uint64_t job = packed_tables::new_job();
-    ex.when(work, packed_serial_work).for_chunks(runs, 1, [&](index run, index) {
+    ex.when(work, serial_work_of<Kernel>()).for_chunks(runs, 1, [&](index run, index) {
         packed_tables& tables = packed_tables::of_this_thread();
         Real* table = tables.memory<Real>(job, size);
         std::size_t l = 0;
@@ -205,7 +214,7 @@ void packed_product(Arch arch, executor ex, packed_operand<Real> product, Store&
     };
     // Enough vectors: every thread takes its own. Few: they share the rows.
     if (X.rows >= Kernel::max_vectors * ex.threads())
-        ex.when(static_cast<double>(X.rows) * product.work(), packed_serial_work)
+        ex.when(static_cast<double>(X.rows) * product.work(), serial_work_of<Kernel>())
             .for_chunks(X.rows, Kernel::max_vectors, [&](index begin, index end) { rows(begin, end, executor()); });
     else
         rows(0, X.rows, ex);
