@@ -211,8 +211,7 @@ TEST_CASE("options that others make useless are said, and the run goes on") {
     says({"--test-context", "9"}, "only --test-text uses it");
     const auto greedy = demo.run(generate_words(demo, {"--prompt", "Tom", "--top-k", "3", "--max-tokens", "1"}));
     CHECK(greedy.err.starts_with("llama_compress: note: --top-k has no effect at --temperature 0\n"));
-    for (const char* option : {"--cache", "--packed-products"}) {
-        const char* value = std::string(option) == "--cache" ? "bf16" : "int8";
+    for (const auto& [option, value] : {std::pair{"--cache", "bf16"}, {"--packed-products", "int8"}}) {
         const auto on_gpu = demo.run(
             generate_words(demo, {"--prompt", "Tom", "--backend", "cuda", option, value, "--max-tokens", "1"}));
         CHECK(on_gpu.err.starts_with("llama_compress: note: " + std::string(option) +

@@ -37,7 +37,7 @@ struct cache_number {
     template <index Register>
     [[gnu::always_inline]] static void load(subbit::lanes<S, Register>& numbers, const Stored* from, index n) {
         if constexpr (is_rounded)
-            numbers.load_bf16(from, n);
+            numbers.load_converted(reinterpret_cast<const subbit::bf16*>(from), n);
         else
             numbers.load(from, n);
     }

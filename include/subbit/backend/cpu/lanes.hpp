@@ -7,6 +7,7 @@
 #pragma once
 
 #include <subbit/backend/cpu/isa.hpp>
+#include <subbit/core/half.hpp>
 #include <subbit/core/matrix.hpp>
 
 #include <algorithm>
@@ -44,14 +45,6 @@ struct lane_part {
     [[gnu::always_inline]] void load_first_converted(const T* p, index n) {
         low.load_first_converted(p, n);
         high.load_first_converted(n > half ? p + half : p, n - half);
-    }
-    [[gnu::always_inline]] void load_bf16(const std::uint16_t* p) {
-        low.load_bf16(p);
-        high.load_bf16(p + half);
-    }
-    [[gnu::always_inline]] void load_first_bf16(const std::uint16_t* p, index n) {
-        low.load_first_bf16(p, n);
-        high.load_first_bf16(n > half ? p + half : p, n - half);
     }
     [[gnu::always_inline]] void store(S* p) const {
         low.store(p);
@@ -114,14 +107,8 @@ struct lane_part<S, Register, Register> {
         std::memcpy(&x, p, sizeof(x));
         v = __builtin_convertvector(x, pack);
     }
-    template <class T>
-    [[gnu::always_inline]] void load_first_converted(const T* p, index n) {
-        T x[count] = {};
-        std::memcpy(x, p, bytes_of<T>(n));
-        load_converted(x);
-    }
     /// A bfloat16 is the upper half of a float.
-    [[gnu::always_inline]] void load_bf16(const std::uint16_t* p) {
+    [[gnu::always_inline]] void load_converted(const bf16* p) {
         vector_of<std::uint16_t> x;
         std::memcpy(&x, p, sizeof(x));
         const auto wide = __builtin_convertvector(x, vector_of<std::uint32_t>) << 16;
@@ -129,10 +116,11 @@ struct lane_part<S, Register, Register> {
         std::memcpy(&numbers, &wide, sizeof(numbers));
         v = __builtin_convertvector(numbers, pack);
     }
-    [[gnu::always_inline]] void load_first_bf16(const std::uint16_t* p, index n) {
-        std::uint16_t x[count] = {};
-        std::memcpy(x, p, bytes_of<std::uint16_t>(n));
-        load_bf16(x);
+    template <class T>
+    [[gnu::always_inline]] void load_first_converted(const T* p, index n) {
+        T x[count] = {};
+        std::memcpy(x, p, bytes_of<T>(n));
+        load_converted(x);
     }
     [[gnu::always_inline]] void store(S* p) const { std::memcpy(p, &v, Register); }
     [[gnu::always_inline]] void store_first(S* p, index n) const { std::memcpy(p, &v, bytes_of<S>(n)); }
@@ -190,20 +178,13 @@ struct lanes : detail::lane_part<S, 64, Register> {
         else
             part::load_first(p, n);
     }
-    /// The same of numbers of another type.
+    /// The same of numbers of another type, bf16 among them.
     template <class T>
     [[gnu::always_inline]] void load_converted(const T* p, index n) {
         if (n >= count)
             part::load_converted(p);
         else
             part::load_first_converted(p, n);
-    }
-    /// The same of bfloat16s, as their bits.
-    [[gnu::always_inline]] void load_bf16(const std::uint16_t* p, index n) {
-        if (n >= count)
-            part::load_bf16(p);
-        else
-            part::load_first_bf16(p, n);
     }
     [[gnu::always_inline]] void store(S* p, index n) const {
         if (n >= count)

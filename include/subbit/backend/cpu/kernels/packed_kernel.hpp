@@ -27,6 +27,10 @@
 
 namespace subbit::cpu_kernels {
 
+/// Multiply-adds below which a loop of packed products stays on one thread: some 1.5 microseconds, what it takes to
+/// share it with threads that are awake.
+inline constexpr double packed_serial_work = 2e5;
+
 /// The kernel for the vectors that are left when Kernel has taken as many as it can at once; void: the same, one by
 /// one.
 template <class Kernel>

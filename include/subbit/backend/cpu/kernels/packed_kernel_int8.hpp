@@ -51,7 +51,7 @@ struct int8_kernel<avx512_arch> {
     static constexpr index max_vectors = 4;
     static constexpr index table_size = int8_tables::table_size;
     /// See packed_kernel<avx512_arch, float>.
-    static double serial_work() { return this_processor() == processor::zen5_or_later ? 4e6 : 2e5; }
+    static double serial_work() { return this_processor() == processor::zen5_or_later ? 4e6 : packed_serial_work; }
 
     template <index V>
     SUBBIT_AVX512_BYTES static void build(float* tables, const float* values, index n) {

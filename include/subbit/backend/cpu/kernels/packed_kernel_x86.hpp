@@ -27,7 +27,7 @@ struct packed_kernel<avx512_arch, float> {
     static constexpr index max_vectors = 4;
     static constexpr index table_size = 6 * 32 + 16;
     /// As measured: on Zen 5 sharing takes longer than elsewhere, and what is shared less.
-    static double serial_work() { return this_processor() == processor::zen5_or_later ? 2e6 : 2e5; }
+    static double serial_work() { return this_processor() == processor::zen5_or_later ? 2e6 : packed_serial_work; }
 
     template <index V>
     static void build(float* tables, const float* values, index n) {

@@ -19,11 +19,7 @@
 
 namespace subbit::cpu_kernels {
 
-/// Multiply-adds below which a loop of packed products stays on one thread: some 1.5 microseconds, what it takes to
-/// share it with threads that are awake.
-inline constexpr double packed_serial_work = 2e5;
-
-/// The same for a kernel, which may know better.
+/// packed_serial_work, or what the kernel knows better.
 template <class Kernel>
 double serial_work_of() {
     if constexpr (requires { Kernel::serial_work(); })
