@@ -33,6 +33,16 @@ def longest_share(costs, machines):
     return max(load)
 
 
+def gain_of_sharing(costs, machines):
+    """How much faster machines factorize the layers of as many blocks as they factorize together: the fewest, at most
+    one for each, of which no machine's part takes more than 5 % longer than the mean."""
+    for blocks in range(1, machines + 1):
+        gain = sum(costs) * blocks / longest_share(costs * blocks, machines)
+        if gain >= machines / 1.05:
+            break
+    return gain
+
+
 def iterations_of(settings):
     return settings["iterations"] + (25 if settings["refine"] else 0)
 
@@ -77,7 +87,7 @@ def predict(one, two, blocks, machines, whole, network):
     epochs = ratio("epochs") if small["epochs"] else 1
     passes = ratio("distill-epochs") if small["distill-epochs"] else 0
     layers = [layer["seconds"] for layer in two["blocks"][-1]["layers"]]
-    gain = sum(layers) / longest_share(layers, machines) if sum(layers) > 0 else 1
+    gain = gain_of_sharing(layers, machines) if sum(layers) > 0 else 1
     steps = whole["windows"] * whole["epochs"] / whole["batch"]
     moved = 0
     if machines > 1 and whole["batch"] > 1:

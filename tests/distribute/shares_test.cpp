@@ -35,6 +35,14 @@ TEST_CASE("jobs are shared out by their cost") {
     CHECK(owners_by_cost(costs, 2) == owners_by_cost(costs, 2));
 }
 
+TEST_CASE("unevenness is the busiest rank's part over the mean") {
+    CHECK(unevenness(std::vector<double>{4, 4, 4}, 1) == 1);
+    CHECK(unevenness(std::vector<double>{4, 4, 4}, 2) == doctest::Approx(8 / 6.0));
+    CHECK(unevenness(std::vector<double>{4, 4, 4, 12}, 2) == 1);
+    CHECK(unevenness(std::vector<double>{1}, 4) == 4);
+    CHECK(unevenness(std::vector<double>{}, 4) == 1);
+}
+
 TEST_CASE("the terms of a sum go to ranks in order, all of them, and no rank has many more than its part") {
     for (index terms = 0; terms <= 20; ++terms)
         for (int ranks = 1; ranks <= 9; ++ranks) {

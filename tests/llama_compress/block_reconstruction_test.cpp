@@ -212,6 +212,31 @@ TEST_CASE("residual paths: reconstruction lowers the error, is watched, and does
     }
 }
 
+TEST_CASE("layers that are factorized ahead make the same block; too few, or a turn for each layer, are refused") {
+    const cpu b({.threads = 2});
+    const auto recipe = recipe_of(joint_order{});
+    const reconstruction expected(b, recipe);
+    random_task task(b);
+    const svid_compressor compressor;
+    const subbit::block_to_factorize<cpu, float> job{
+        compressor, task.config.block(0).shapes(),
+        [&](const cpu&, index l) { return task.blk.layer(l).dense().weight; }};
+    auto factorized = std::move(subbit::factorize_blocks<cpu, float>(b, {&job, 1}, {}).front());
+    const auto reconstruct = [&](const subbit::block_recipe& how) {
+        return subbit::reconstruct_block(b, task.blk, task.data(),
+                                         {.compressor = compressor, .recipe = how, .factorized = &factorized});
+    };
+    subbit::testing::check_throws<subbit::value_error>([&] { reconstruct(recipe_of(orders[1])); }, {"joint order"});
+    const auto report = reconstruct(recipe);
+    CHECK(same_block(task.blk, expected.blk));
+    CHECK(report.layers.back().factor_error == expected.report.layers.back().factor_error);
+
+    const random_task again(b);
+    task.blk = again.blk;
+    subbit::testing::check_throws<subbit::shape_error>([&] { reconstruct(recipe); }, {"factorized layers", "0", "7"});
+    CHECK(task.blk.layer(0).is_dense());
+}
+
 TEST_CASE("latents that are kept agree with the bits") {
     auto recipe = recipe_of(joint_order{});
     recipe.keep_latents = true;

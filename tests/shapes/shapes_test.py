@@ -14,7 +14,7 @@ from pathlib import Path
 shapes = Path(__file__).resolve().parents[2] / "bench" / "shapes"
 sys.path.insert(0, str(shapes))
 import make_model  # noqa: E402
-from predict import longest_share, predict  # noqa: E402
+from predict import gain_of_sharing, longest_share, predict  # noqa: E402
 
 PROGRAM = ""
 # Odd sizes: rows and columns of signs end within a tile, a head is narrower than its tile.
@@ -154,6 +154,12 @@ class PredictTest(unittest.TestCase):
     def test_the_longest_share(self):
         self.assertEqual(longest_share([4, 4, 4, 1, 1, 1, 1], 3), 6)
         self.assertEqual(longest_share([4, 3], 1), 7)
+
+    def test_layers_of_several_blocks_are_shared_out_more_evenly(self):
+        self.assertEqual(gain_of_sharing([4, 4, 4, 1, 1, 1, 1], 1), 1)
+        self.assertEqual(gain_of_sharing([4, 4, 4, 1, 1, 1, 1], 2), 2)
+        self.assertEqual(gain_of_sharing([4, 4, 4], 2), 2)
+        self.assertEqual(gain_of_sharing([4, 4, 4], 8), 8)
 
 
 if __name__ == "__main__":

@@ -195,4 +195,20 @@ std::vector<block_moments<S>> calibrate(const B& b, const model_directory& model
     return calibration<S, B>(b, model, outer, windows, settings).run();
 }
 
+/// What an error of each of a block's outputs weighs, 1 on average: the second moments of the gradients at the last
+/// layer's outputs, which are the block's own but for a norm between the two, whose factors are taken out.
+template <class B, class S>
+vector_in<S, memory_of<B>> output_importance(const B& b, const block<S, memory_of<B>>& blk, const vector<S>& gradients,
+                                             const norm_rule& norm) {
+    vector<S> weights = gradients;
+    if (blk.schema->has(norm_id::mlp_output)) {
+        const vector<S> factors =
+            subbit::download(b, blk.norms[norm_id::mlp_output]).array() + static_cast<S>(norm.offset);
+        // Of a norm's factors: a channel with a factor near 0 would get an unbounded weight.
+        constexpr S least = S(1e-3);
+        weights.array() /= factors.array().square().max(least * least);
+    }
+    return subbit::upload(b, vector<S>(weights / weights.mean()));
+}
+
 }  // namespace llama

@@ -1,6 +1,7 @@
 // The main job on any backend: its steps, and what they share.
 #pragma once
 
+#include "compress/blocks_ahead.hpp"
 #include "compress/calibration.hpp"
 #include "compress/compress.hpp"
 #include "compress/compressor.hpp"
@@ -162,14 +163,21 @@ class compression {
             pass_on(backend_, blk, options_.window_tokens, X, tape, ranks_);
             clock_.end(backend_, "blocks: pass on");
         };
+        blocks_ahead<B> ahead(backend_, model_,
+                              {options_, range_, watcher_, ranks_, [this](index l) { return compressor_of(l); }});
         for (index l = 0; l < blocks(); ++l) {
             if (l >= range_.last && !distills) break;
+            if (range_.contains(l))
+                watcher_.step("block", static_cast<std::size_t>(l), static_cast<std::size_t>(blocks()), -1);
+            if (range_.contains(l) && !folder_.has_block(l)) {
+                ahead.factorize(l);
+                clock_.end(backend_, "blocks: factorize");
+            }
             auto blk = load_original(l);
             clock_.end(backend_, "blocks: read");
             if (pending || distills_here) pass(blk, teacher_);
             if (range_.contains(l)) {
-                watcher_.step("block", static_cast<std::size_t>(l), static_cast<std::size_t>(blocks()), -1);
-                if (!folder_.has_block(l)) compress_block(l, blk, compressed);
+                if (!folder_.has_block(l)) compress_block(l, blk, compressed, ahead.take(l));
                 clock_.skip(backend_);  // the block's report has its phases
                 blk.weights() = upload(backend_, folder_.load_block(l, *blk.schema));
                 reports_.push_back(folder_.load_report(l));
@@ -180,15 +188,22 @@ class compression {
         }
     }
 
-    void compress_block(index l, block_type& blk, const states& inputs) {
+    block_compressor<B> compressor_of(index l) const {
+        return {model_.config().block(l),
+                options_,
+                {.moments = moments_[static_cast<std::size_t>(l)],
+                 .ranks = layer_ranks_[static_cast<std::size_t>(l - range_.first)],
+                 .prefix = block_prefix(l),
+                 .seed = options_.seed * 1000003U + static_cast<std::uint64_t>(l * index{layer_count})}};
+    }
+
+    /// `factorized`: the block's layers, where they were factorized ahead.
+    void compress_block(index l, block_type& blk, const states& inputs,
+                        std::optional<subbit::factorized_block<float>> factorized) {
+        auto compressor = compressor_of(l);
+        compressor.keep_originals(blk);
         const auto& moments = moments_[static_cast<std::size_t>(l)];
-        const block_compressor<B> compressor(
-            blk, options_,
-            {.moments = moments,
-             .ranks = layer_ranks_[static_cast<std::size_t>(l - range_.first)],
-             .prefix = block_prefix(l),
-             .seed = options_.seed * 1000003U + static_cast<std::uint64_t>(l * blk.layer_total())});
-        const auto importance = importance_of(blk, moments[linear_id::down].output);
+        const auto importance = output_importance(backend_, blk, moments[linear_id::down].output, model_.config().norm);
         const subbit::block_data<float> data{
             inputs.rows(),
             std::as_const(teacher_).rows(),
@@ -203,6 +218,7 @@ class compression {
                                            .recipe = block_recipe_of(options_, *blk.schema, l),
                                            .watcher = watcher_,
                                            .after_epoch = probe_of(blk, inputs, probes),
+                                           .factorized = factorized ? &*factorized : nullptr,
                                            .ranks = ranks_},
                                           l));
         if (!probes.empty()) report["path_diagnostics"] = std::move(probes);
@@ -224,20 +240,6 @@ class compression {
         } catch (const subbit::value_error& e) {
             throw subbit::value_error(name(e));
         }
-    }
-
-    /// What an error of each of the block's outputs weighs, 1 on average: the second moments of the gradients at the
-    /// last layer's outputs, which are the block's own but for a norm between the two, whose factors are taken out.
-    vector_in<float, memory> importance_of(const block_type& blk, const vector<float>& gradients) const {
-        vector<float> weights = gradients;
-        if (blk.schema->has(norm_id::mlp_output)) {
-            const vector<float> factors = subbit::download(backend_, blk.norms[norm_id::mlp_output]).array() +
-                                          static_cast<float>(model_.config().norm.offset);
-            constexpr float least =
-                1e-3F;  // of a norm's factors: a channel with a factor near 0 would get an unbounded weight
-            weights.array() /= factors.array().square().max(least * least);
-        }
-        return subbit::upload(backend_, vector<float>(weights / weights.mean()));
     }
 
     /// What looks at the paths of a block, dense as yet, on its first window: before it is tuned, and after every

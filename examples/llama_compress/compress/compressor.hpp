@@ -107,14 +107,17 @@ class block_compressor {
         std::uint64_t seed = 0;                                 ///< of the block's first layer
     };
 
-    /// Keeps copies of the original's weights.
-    template <class Block>
-    block_compressor(const Block& original, const compress_options& options, settings s)
+    block_compressor(const block_schema& block, const compress_options& options, settings s)
         : options_(options), settings_(std::move(s)) {
-        for (index k = 0; k < original.layer_total(); ++k) {
-            names_.push_back(settings_.prefix + original.layer_name(k));
+        for (const auto& linear : block.linears)
+            names_.push_back(settings_.prefix + linear.name);
+    }
+
+    /// Keeps copies of the original's weights, with which measure() compares.
+    template <class Block>
+    void keep_originals(const Block& original) {
+        for (index k = 0; k < original.layer_total(); ++k)
             weights_.push_back(original.layer(k).dense().weight);
-        }
     }
 
     subbit::compressed_layer<float> factorize(const B& stream, index k, matrix_view<const float> weight) const {

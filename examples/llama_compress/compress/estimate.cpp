@@ -1,9 +1,10 @@
-// The estimate of a job's time: on the processor from the number of its multiplications and a short trial product, on a
-// GPU from timing its pieces (trial.hpp).
+// The estimate of a job: its time from its plan (plan.hpp, on a GPU trial.hpp), its memory and disk from its sizes.
 #include "compress/calibration.hpp"
 #include "compress/compress.hpp"
 #include "compress/compress_cuda.hpp"
+#include "compress/job_sizes.hpp"
 #include "compress/output_folder.hpp"
+#include "compress/plan.hpp"
 #include "compress/rank_measurement.hpp"
 #include "compress/rate.hpp"
 #include "compress/recipe.hpp"
@@ -26,164 +27,6 @@ namespace llama {
 namespace fs = std::filesystem;
 
 namespace {
-
-/// The sizes from which everything else is computed.
-struct job_sizes {
-    double blocks, compressed;  // of the model, and those to compress
-    double hidden, vocabulary, window, distillation_window;
-    double dense = 0;    // weights of a block's linear layers
-    double packed = 0;   // signs that stand for them
-    double latents = 0;  // numbers whose signs they are while they are tuned
-    double learned = 0;  // operations for one token that make the latents' gradients
-    double muon = 0;     // operations of a step of Muon
-    double attention;    // operations of a block's attention for one token, forward
-    double distillation_attention;
-    double factorization_step = 0;
-    double tape;           // numbers of a token that a block's backward pass needs
-    double texts_at_once;  // that the original writes
-
-    job_sizes(const model_config& c, const compress_options& o, const std::vector<index>& ranks,
-              subbit::unit_range range)
-        : blocks(static_cast<double>(c.num_hidden_layers)),
-          compressed(static_cast<double>(range.count())),
-          hidden(static_cast<double>(c.hidden_size)),
-          vocabulary(static_cast<double>(c.vocab_size)),
-          window(static_cast<double>(o.window_tokens)),
-          distillation_window(static_cast<double>(o.distillation_length())),
-          attention(2 * window * static_cast<double>(c.num_attention_heads * c.head_dim)),
-          distillation_attention(attention * distillation_window / window),
-          tape(4 * hidden + static_cast<double>(c.intermediate_size)),
-          texts_at_once(static_cast<double>(llama::texts_at_once(c, o.distillation_length()))) {
-        for (const auto& linear : c.block(0).linears) {
-            const auto shape = linear.shape;
-            const auto m = static_cast<double>(shape.rows), n = static_cast<double>(shape.cols);
-            const auto r = static_cast<double>(ranks[linear.number()]);
-            dense += m * n;
-            tape += m;
-            if (is_rabit(o)) {
-                const auto paths = static_cast<double>(paths_of(o));
-                packed += paths * m * n;
-                latents += (coupling_of(o) == subbit::path_coupling::coupled ? 1 : paths) * m * n;
-                learned += 2 * m * n;
-                // Two powers of the matrix and its product with the smaller Gram matrix, five times.
-                const double s = std::min(m, n);
-                if (o.matrix_optimizer == "muon") muon += 5 * (4 * m * n * s + 2 * s * s * s) * latents / dense;
-                continue;
-            }
-            tape += r + m;
-            packed += r * (m + n);
-            latents += r * (m + n);
-            learned += 2 * r * (m + n);
-            // Two right-hand sides, two Gram matrices, two Cholesky factorizations and their substitutions.
-            factorization_step += 4 * m * n * r + 3 * r * r * (m + n) + 2 * r * r * r / 3;
-        }
-    }
-};
-
-/// The bytes that a window of distillation leaves for the backward pass, and those of them that stay in memory.
-double tapes_of_distillation(const job_sizes& s) {
-    return s.blocks * s.distillation_window * s.tape * 4;
-}
-double kept_tapes(const job_sizes& s) {
-    return std::min(static_cast<double>(subbit::distillation_recipe{}.tape_bytes), tapes_of_distillation(s));
-}
-
-/// Seconds of every phase, in the order in which the job reports them.
-std::vector<planned_phase> plan_of(const job_sizes& s, const compress_options& o, double rate) {
-    // Norms, activations and softmax come between the products: these shares of the products' rate were measured.
-    constexpr double forward_share = 0.7, tuning_share = 0.8, solver_share = 0.8;
-    constexpr double adam_bytes = 40, memory_rate = 8e9;  // a step reads and writes a latent's moments, gradient, bits
-    constexpr double refine_iterations = 25;              // what refits and bit descent cost, in iterations
-    const double tokens = static_cast<double>(o.windows) * s.window;
-    const double forward = rate * forward_share, tuning = rate * tuning_share;
-    const auto passes = [](std::int64_t epochs) { return static_cast<double>(epochs); };
-    const double head = 2 * s.hidden * s.vocabulary;
-
-    constexpr auto layers = static_cast<double>(layer_count);
-    std::vector<planned_phase> plan;
-    const auto measured = o.calibration_windows > 0 ? std::min(o.calibration_windows, o.windows) : o.windows;
-    const double calibration_passes = subbit::needs_two_passes(moments_of(o).mode) ? 2 : 1;
-    plan.push_back({"calibrate",
-                    calibration_passes * static_cast<double>(measured) * s.window *
-                        (s.blocks * (6 * s.dense + 4 * s.attention) / forward + 2 * head / forward),
-                    -1});
-
-    if (measures_ranks(o)) {
-        // Every layer's variant passes, on average, through half of the blocks.
-        const double variants = s.compressed * static_cast<double>(layer_count);
-        const auto measured_tokens = static_cast<double>(std::min(o.rank_tokens, o.windows * o.window_tokens));
-        plan.push_back({"measure ranks",
-                        rank_iterations * s.compressed * s.factorization_step / (rate * solver_share) +
-                            variants * measured_tokens *
-                                (s.blocks / 2 * (2 * s.dense + s.attention) + 2 * head / rank_token_stride) / forward,
-                        -1});
-    }
-    if (o.samples_text()) {
-        // A step reads all weights for as many texts as go together.
-        const double steps = std::ceil(passes(o.distillation_windows()) / s.texts_at_once) * s.distillation_window;
-        const double weights = s.blocks * s.dense + s.hidden * s.vocabulary;
-        plan.push_back({"sample", steps * (4 * weights / memory_rate + 2 * s.texts_at_once * weights / forward), -1});
-    }
-    const double iterations = o.iterations + (o.refine ? refine_iterations : 0);
-    const double steps = passes(o.windows) / static_cast<double>(o.batch);
-    const double adam = steps * s.latents * adam_bytes / memory_rate;
-    constexpr double sweep_bytes = 80;  // a path's turn in residual SVID: mostly the passes of the power iteration
-    const double sweeps = is_rabit(o) ? static_cast<double>(o.rounds) * s.packed * sweep_bytes / memory_rate : 0;
-    const double solve = iterations * s.factorization_step / (rate * solver_share) + sweeps +
-                         tokens * (2 * (s.dense + s.packed) + 2 * s.attention) / forward;
-    const double tune = passes(o.epochs) * (tokens * (4 * s.packed + s.learned + 4 * s.attention) / tuning + adam);
-    const double check = 2 * passes(o.windows_for_errors()) * s.window * (2 * s.packed + s.attention) / forward;
-    for (index l = 0; l < static_cast<index>(s.blocks); ++l) {
-        if (is_joint(o)) {
-            plan.push_back({"factorize", solve + check, l});
-            if (o.epochs > 0) plan.push_back({"tune block", tune, l});
-            continue;
-        }
-        const double dense_steps = passes(o.windows) / static_cast<double>(o.weight_batch);
-        const double dense_adam = dense_steps * s.dense * adam_bytes / memory_rate / 2;
-        for (std::size_t k = 0; k < layer_count; ++k) {
-            const double factorization = (solve + check) / layers;
-            if (o.weight_epochs > 0)
-                plan.push_back(
-                    {"tune weights",
-                     passes(o.weight_epochs) * (tokens * (5 * s.dense + 4 * s.attention) / tuning + dense_adam), l});
-            plan.push_back({"tune layer",
-                            factorization +
-                                passes(o.epochs) * (tokens * (4 * s.packed + 4 * s.attention) / tuning + adam / layers),
-                            l});
-        }
-    }
-    if (o.distill_epochs == 0) return plan;
-    const double windows = passes(o.windows_of_a_pass());
-    if (o.distills_on_more())
-        plan.push_back({"teacher",
-                        passes(o.distillation_windows()) * s.distillation_window * s.blocks *
-                            (2 * s.dense + s.distillation_attention) / forward,
-                        -1});
-    const bool latents = o.distill_latent_rate > 0;
-    const double teacher = o.distill_hidden_weight > 0 ? 2 * s.dense + s.distillation_attention : 0;
-    const double recomputed = 1 - kept_tapes(s) / tapes_of_distillation(s);
-    const double per_token = s.blocks * (4 * s.packed + recomputed * (2 * s.packed + s.distillation_attention) +
-                                         (latents ? s.learned : 0) + teacher + 4 * s.distillation_attention) +
-                             3 * head;
-    const double step = s.blocks * (s.muon / rate + s.latents * adam_bytes / memory_rate);
-    plan.push_back({"distill",
-                    passes(o.distill_epochs) * windows *
-                        (s.distillation_window * per_token / tuning +
-                         (latents ? step / static_cast<double>(o.distill_batch) : 0.0)),
-                    -1});
-    return plan;
-}
-
-/// How many ranks work on a phase side by side.
-std::int64_t parts_of(const std::string& phase, const compress_job& job) {
-    const auto of_batch = [&](std::int64_t windows) { return std::min<std::int64_t>(job.ranks, windows); };
-    if (phase == "calibrate") return subbit::needs_two_passes(moments_of(job.options).mode) ? job.ranks : 1;
-    if (phase == "factorize" || phase == "teacher") return job.ranks;
-    if (phase == "tune block") return of_batch(job.options.batch);
-    if (phase == "measure ranks") return job.ranks;
-    return phase == "distill" ? of_batch(job.options.distill_batch) : 1;
-}
 
 /// The bytes of one set of hidden states of the calibration's windows.
 double state_set(const job_sizes& s, const compress_options& o) {
@@ -210,7 +53,7 @@ double peak_memory(const job_sizes& s, const model_config& c, const compress_opt
     const double states = 2 * in_memory(state_set(s, o));
     const double student = o.distill_epochs > 0 ? s.blocks * s.packed / 8 : 0;
     // Of a block: originals, dense weights, latents with gradients and moments.
-    const double block = 2 * s.dense * 4 + s.latents * 16;
+    const double block = 2 * s.dense * 4 + s.latents * (16 + 4 * s.ahead);
     const double tapes = 2 * s.window * static_cast<double>(o.batch) * s.tape * 4;  // and their gradients
     const double blocks_phase = states + block + tapes + student;
     const double distillation_tokens = o.distills_on_more()
@@ -414,7 +257,7 @@ compress_estimate estimate(const compress_job& job) {
     const auto blocks = static_cast<std::size_t>(range.count());
     e.file_bytes += blocks * (packed_bytes + norm_bytes);
 
-    const job_sizes sizes(model.config(), o, e.ranks, range);
+    const job_sizes sizes(model.config(), o, e.ranks, range, job.ranks);
     const auto with_latents =
         o.distill_latent_rate > 0 ? static_cast<std::size_t>(static_cast<double>(blocks) * sizes.latents * 4) : 0;
     const std::size_t checkpoint = o.distill_epochs > 0 ? blocks * packed_bytes + 4 * with_latents : 0;
@@ -428,8 +271,7 @@ compress_estimate estimate(const compress_job& job) {
     e.gflops = rate / 1e9;
     e.plan = job.on_cuda ? plan_on_cuda(job, e.ranks) : plan_of(sizes, o, rate);
     std::erase_if(e.plan, [&](const planned_phase& p) { return p.block >= 0 && !range.contains(p.block); });
-    for (auto& phase : e.plan)
-        phase.seconds /= static_cast<double>(parts_of(phase.what, job));
+    e.plan = shared_plan(std::move(e.plan), job, model.config().block(0), range.first);
     e.seconds = std::accumulate(e.plan.begin(), e.plan.end(), 0.0,
                                 [](double sum, const planned_phase& phase) { return sum + phase.seconds; });
     return e;

@@ -42,12 +42,11 @@ std::vector<index> choose_ranks(const block_schema& block, const compress_option
     if (is_rabit(options)) return std::vector<index>(layer_count, 0);
     const auto rule = rule_of(options);
     const subbit::bits_per_weight target{options.bits};
-    std::vector<layer_shape> shapes;
+    const auto shapes = block.shapes();
     std::vector<double> profile;
     std::vector<index> ranks;
     for (const auto& linear : block.linears) {
         const index rank = subbit::rank_for(target, linear.shape.rows, linear.shape.cols, rule);
-        shapes.push_back(linear.shape);
         ranks.push_back(rank);
         profile.push_back(linear.rank_share * static_cast<double>(rank));
     }

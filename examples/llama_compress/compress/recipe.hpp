@@ -135,6 +135,11 @@ inline bool is_joint(const compress_options& o) {
     return parse_choice<bool>("order", o.order, {{"joint", true}, {"layer", false}});
 }
 
+/// How many blocks the ranks of a job factorize together.
+inline index blocks_at_once(const compress_options& o, const block_schema& block, int ranks) {
+    return is_joint(o) ? subbit::blocks_at_once(block.shapes(), ranks) : 1;
+}
+
 /// The phases of one block; each block and layer has random streams of its own, so the
 /// order of the work does not matter.
 inline subbit::block_recipe block_recipe_of(const compress_options& o, const block_schema& block, index number) {

@@ -125,7 +125,8 @@ class trial {
         std::vector<subbit::layer_moments<float>> moments;
         for (index k = 0; k < blk.layer_total(); ++k)
             moments.push_back({vector<float>::Ones(blk.layer(k).cols()), vector<float>::Ones(blk.layer(k).rows())});
-        const block_compressor<B> compressor(blk, options, {.moments = moments, .ranks = ranks_});
+        block_compressor<B> compressor(*blk.schema, options, {.moments = moments, .ranks = ranks_});
+        compressor.keep_originals(blk);
         const auto inputs = normal(windows * options.window_tokens);
         const subbit::block_data<float> data{const_view(inputs), const_view(inputs), {}, options.window_tokens};
         return subbit::reconstruct_block(b_, blk, data,

@@ -94,6 +94,14 @@ struct block_schema {
         return order;
     }
 
+    /// Those of the linear layers in their order.
+    std::vector<layer_shape> shapes() const {
+        std::vector<layer_shape> all;
+        for (const auto& linear : linears)
+            all.push_back(linear.shape);
+        return all;
+    }
+
     bool has(norm_id id) const {
         for (const auto& norm : norms)
             if (norm.id == id) return true;

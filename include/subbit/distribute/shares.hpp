@@ -42,6 +42,16 @@ inline std::vector<int> owners_by_cost(std::span<const double> costs, int ranks)
     return owners;
 }
 
+/// The busiest rank's costs over the mean of all ranks', as owners_by_cost() shares the jobs out: 1 if they are even.
+inline double unevenness(std::span<const double> costs, int ranks) {
+    const auto owners = owners_by_cost(costs, ranks);
+    std::vector<double> load(static_cast<std::size_t>(ranks));
+    for (std::size_t job = 0; job < costs.size(); ++job)
+        load[static_cast<std::size_t>(owners[job])] += costs[job];
+    const double total = std::accumulate(load.begin(), load.end(), 0.0);
+    return total > 0 ? *std::max_element(load.begin(), load.end()) * ranks / total : 1;
+}
+
 /// The number of terms in the left part of a sum of n: the largest power of two below n. A rank that adds its terms one
 /// after the other, joining parts of equal size, makes this tree (train/pairwise_sum.hpp).
 constexpr index left_terms(index n) {

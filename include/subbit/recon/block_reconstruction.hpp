@@ -3,18 +3,15 @@
 #pragma once
 
 #include <subbit/backend/jobs/phase_clock.hpp>
-#include <subbit/backend/jobs/streams.hpp>
 #include <subbit/distribute/exchange.hpp>
 #include <subbit/recon/block_tuning.hpp>
 #include <subbit/recon/compressor.hpp>
-#include <subbit/recon/layer_bytes.hpp>
+#include <subbit/recon/factorize_blocks.hpp>
 #include <subbit/recon/sign_flips.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <functional>
-#include <mutex>
-#include <numeric>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -23,18 +20,6 @@
 #include <vector>
 
 namespace subbit {
-
-/// The order in which a block's layers are factorized: the given one, or if it is empty the order of storage.
-/// value_error unless it names each of the `total` layers once.
-inline std::vector<index> checked_layer_order(std::vector<index> given, index total) {
-    std::vector<index> stored(static_cast<std::size_t>(total));
-    std::iota(stored.begin(), stored.end(), index{0});
-    if (given.empty()) return stored;
-    if (!std::is_permutation(given.begin(), given.end(), stored.begin(), stored.end()))
-        throw value_error("block reconstruction: the layer order does not name each of the block's " +
-                          std::to_string(total) + " layers once");
-    return given;
-}
 
 /// value_error naming the layer unless all of the block's layers are dense.
 template <class Block>
@@ -104,6 +89,9 @@ struct reconstruct_options {
     progress& watcher = unwatched();
     /// Called with the number of finished epochs: before a joint phase with 0, then after each of its epochs.
     std::function<void(std::size_t)> after_epoch = {};
+    /// In a joint order, the block's layers as factorize_blocks() has made them on all ranks: they are moved out of it
+    /// in place of factorizing.
+    factorized_block<S>* factorized = nullptr;
     /// Those that share out, in a joint order, the layers to factorize and to measure and the windows of a batch.
     const communicator& ranks = this_process_alone();
 };
@@ -121,8 +109,7 @@ class block_reconstruction {
           options_(options),
           recipe_(options.recipe),
           order_(checked_layer_order(recipe_.layer_order, block.layer_total())),
-          owners_(layer_owners()),
-          factorized_(order_.size()),
+          factorized_(owners_by_cost(factorization_costs(shapes_of(block)), options.ranks.size())),
           first_signs_(order_.size()) {
         report_.layers.resize(order_.size());
     }
@@ -145,7 +132,7 @@ class block_reconstruction {
         for (const index l : order_) {
             if (order.tune_weights.epochs > 0) tune_dense_layers(order.tune_weights);
             phases_.end(b_, "tune");
-            factorize(b_, l);
+            factorized_.factorize(b_, options_.compressor, l, weight_taker());
             phases_.end(b_, "factorize");
             install(l);
             phases_.end(b_, "install");
@@ -163,7 +150,7 @@ class block_reconstruction {
     }
 
     void reconstruct(const joint_order& order) {
-        factorize_side_by_side(order.layers_at_once);
+        factorize_all(order.layers_at_once);
         phases_.end(b_, "factorize");
         for (const index l : order_)
             install(l);
@@ -205,39 +192,20 @@ class block_reconstruction {
         curves.held_back.insert(curves.held_back.end(), more.held_back.begin(), more.held_back.end());
     }
 
-    void factorize_side_by_side(int layers_at_once) {
-        std::vector<index> mine;
-        for (const index l : order_)
-            if (is_mine(l)) mine.push_back(l);
-        std::size_t done = 0;
-        std::mutex reporting;
-        for_each_on_streams(b_, std::ssize(mine), layers_at_once, [&](const B& stream, index i) {
-            const index l = mine[static_cast<std::size_t>(i)];
-            factorize(stream, l);
-            const std::lock_guard lock(reporting);
-            report_step(options_.watcher, "factorize", ++done, mine.size(), entry(l).factor_error);
-        });
-        share_layers();
-    }
-
-    /// Every rank gets the layers that the others have factorized, and drops their dense weights.
-    void share_layers() {
-        if (ranks().is_alone()) return;
-        for (const index l : order_) {
-            byte_writer message;
-            if (is_mine(l)) {
-                put(message, factorized_[static_cast<std::size_t>(l)]);
-                message.put(entry(l).factor_error);
-                message.put(entry(l).seconds);
-            }
-            broadcast_all(ranks(), message.bytes(), owner(l));
-            if (is_mine(l)) continue;
-            byte_reader read(message.bytes());
-            get(read, factorized_[static_cast<std::size_t>(l)]);
-            read.get(entry(l).factor_error);
-            read.get(entry(l).seconds);
-            block_.layer(l).dense().weight = {};
+    /// Factorizes the layers together with the other ranks, unless that is done already.
+    void factorize_all(int layers_at_once) {
+        if (options_.factorized) {
+            factorized_ = std::move(*options_.factorized);
+        } else {
+            const block_to_factorize<B, S> whole{options_.compressor, shapes_of(block_), weight_taker()};
+            factorized_ = std::move(factorize_blocks<B, S>(b_, {&whole, 1},
+                                                           {.layer_order = order_,
+                                                            .layers_at_once = layers_at_once,
+                                                            .watcher = options_.watcher,
+                                                            .ranks = ranks()})
+                                        .front());
         }
+        factorized_.share(ranks());
     }
 
     /// Every rank gets the errors that the others have measured.
@@ -250,25 +218,22 @@ class block_reconstruction {
             report_.layers[l].tuned_error = errors[l];
     }
 
-    /// Makes a compressed layer on the host of the layer's weight, which is moved out of the block.
-    void factorize(const B& stream, index l) {
-        const auto start = clock::now();
-        const auto weight = download(stream, std::move(block_.layer(l).dense().weight));
-        auto [layer, error] = options_.compressor.factorize(stream, l, const_view(weight));
-        factorized_[static_cast<std::size_t>(l)] = std::move(layer);
-        entry(l).factor_error = error;
-        entry(l).seconds = seconds_since(start);
+    /// What moves a layer's weight (m, n) out of the block to the host.
+    auto weight_taker() {
+        return [this](const B& stream, index l) { return download(stream, std::move(block_.layer(l).dense().weight)); };
     }
 
     /// Puts the compressed layer in the place of the dense one.
     void install(index l) {
         auto& layer = block_.layer(l);
         auto bias = std::move(layer.dense().bias);
-        layer = upload(b_, std::move(factorized_[static_cast<std::size_t>(l)]));
+        layer = upload(b_, std::move(factorized_.layers[at(l)].layer));
+        entry(l).factor_error = factorized_.layers[at(l)].error;
+        entry(l).seconds = factorized_.seconds[at(l)];
         entry(l).name = block_.layer_name(l);
         layer.visit_compressed([&](auto& compressed) {
             compressed.layer.bias = std::move(bias);
-            first_signs_[static_cast<std::size_t>(l)] = compressed.signs(b_);
+            first_signs_[at(l)] = compressed.signs(b_);
             entry(l).rows = compressed.rows();
             entry(l).cols = compressed.cols();
             entry(l).bits_per_weight = compressed.layer.bits_per_weight(recipe_.stored_scales);
@@ -290,7 +255,7 @@ class block_reconstruction {
     void finish(index l) {
         auto& layer = block_.layer(l);
         layer.visit_compressed([&](auto& compressed) {
-            entry(l).flipped = share_flipped(first_signs_[static_cast<std::size_t>(l)], compressed.signs(b_));
+            entry(l).flipped = share_flipped(first_signs_[at(l)], compressed.signs(b_));
             compressed.harden(recipe_.keep_latents);
         });
         options_.compressor.finish(b_, l, layer);
@@ -300,20 +265,16 @@ class block_reconstruction {
     }
 
     const communicator& ranks() const { return options_.ranks; }
-    int owner(index l) const { return owners_[static_cast<std::size_t>(l)]; }
-    bool is_mine(index l) const { return owner(l) == ranks().rank(); }
-    /// The rank that factorizes and measures each layer. A factorization costs about (mn)^2 / (m + n): its rank grows
-    /// with mn / (m + n).
-    std::vector<int> layer_owners() const {
-        std::vector<double> costs;
-        for (index l = 0; l < block_.layer_total(); ++l) {
-            const auto m = static_cast<double>(block_.layer(l).rows()), n = static_cast<double>(block_.layer(l).cols());
-            costs.push_back(m * n * (m * n / (m + n)));
-        }
-        return owners_by_cost(costs, ranks().size());
+    bool is_mine(index l) const { return factorized_.owners[at(l)] == ranks().rank(); }
+    static std::vector<layer_shape> shapes_of(Block& block) {
+        std::vector<layer_shape> shapes;
+        for (index l = 0; l < block.layer_total(); ++l)
+            shapes.push_back({block.layer(l).rows(), block.layer(l).cols()});
+        return shapes;
     }
 
-    layer_report& entry(index l) { return report_.layers[static_cast<std::size_t>(l)]; }
+    static std::size_t at(index l) { return static_cast<std::size_t>(l); }
+    layer_report& entry(index l) { return report_.layers[at(l)]; }
 
     static double seconds_since(clock::time_point start) {
         return std::chrono::duration<double>(clock::now() - start).count();
@@ -325,8 +286,7 @@ class block_reconstruction {
     const reconstruct_options<B, S>& options_;
     const block_recipe& recipe_;
     std::vector<index> order_;
-    std::vector<int> owners_;                           // the rank that factorizes and measures each layer
-    std::vector<linear_layer<S>> factorized_;           // on the host, until they are put in place
+    factorized_block<S> factorized_;                    // until the layers are put in place
     std::vector<std::vector<bit_matrix>> first_signs_;  // of every layer before it was tuned
     block_report report_;
     phase_clock phases_;
@@ -334,14 +294,20 @@ class block_reconstruction {
 
 /// Replaces every linear layer of `block` by a compressed one; bits and scales are final when this returns.
 ///
-/// Before anything is changed, throws shape_error for data whose shapes do not fit, and value_error for an invalid
-/// layer order or a layer that is compressed already, naming it.
+/// Before anything is changed, throws shape_error for data whose shapes do not fit or where not all layers are
+/// factorized, and value_error for an invalid layer order or a layer that is compressed already, naming it.
 template <class B, class Block, class S = typename Block::scalar>
 requires reconstruction_block<Block, B> block_report
 reconstruct_block(const B& b, Block& block, const block_data<S>& data,
                   const std::type_identity_t<reconstruct_options<B, S>>& options) {
     data.check();
     require_dense_layers(block);
+    if (options.factorized) {
+        require_size("block reconstruction: factorized layers", std::ssize(options.factorized->layers),
+                     block.layer_total());
+        if (!std::holds_alternative<joint_order>(options.recipe.order))
+            throw value_error("block reconstruction: layers that are factorized already need a joint order");
+    }
     return block_reconstruction<B, Block>(b, block, data, options).run();
 }
 
