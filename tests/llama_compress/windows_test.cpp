@@ -55,6 +55,31 @@ TEST_CASE("windows to distill on follow the calibration's, or are the last of a 
     CHECK(o.tokens_wanted() == 40);
 }
 
+TEST_CASE("the windows that are held back leave whole batches, where any are held back and a batch is left") {
+    llama::compress_options o;
+    o.held_back = 0.04;
+    CHECK(o.held_back_of(256, 1) == 10);
+    CHECK(o.held_back_of(256, 4) == 12);
+    CHECK(o.held_back_of(16, 2) == 2);
+    CHECK(o.held_back_of(17, 2) == 1);
+    CHECK(o.held_back_of(13, 16) == 1);
+    CHECK(o.held_back_of(3, 2) == 0);
+    o.held_back = 0.9;
+    CHECK(o.held_back_of(1, 1) == 0);
+    CHECK(o.held_back_of(2, 2) == 1);
+    o.windows = 15;
+    o.batch = 4;
+    o.held_back = 0.1;
+    CHECK(o.windows_held_back() == 3);
+    CHECK(o.windows_for_errors() == 3);
+    o.distill_windows = 9;
+    o.distill_batch = 4;
+    CHECK(o.windows_held_back_in_distillation() == 1);
+    o.distill_text = "self";  // beyond the windows that are learned from
+    o.distill_batch = 2;
+    CHECK(o.windows_held_back_in_distillation() == 1);
+}
+
 TEST_CASE("what begins each window pushes its last tokens out, and windows stay where they are") {
     const ids_t tokens = {1, 2, 3, 4, 5, 6, 7, 8, 9}, one = {90}, two = {90, 91};
     CHECK(split_windows(tokens, 4, 0, one) == window_list{{90, 1, 2, 3}, {90, 5, 6, 7}});

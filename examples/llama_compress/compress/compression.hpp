@@ -209,7 +209,7 @@ class compression {
             std::as_const(teacher_).rows(),
             weighted_loss(options_) ? subbit::const_span(importance) : std::span<const float>(),
             options_.window_tokens,
-            options_.held_back_of(options_.windows),
+            options_.windows_held_back(),
             [&](index first, index count) { inputs.release(first, count), teacher_.release(first, count); }};
         model_.prefetch(l + 1);
         nlohmann::json probes = nlohmann::json::array();

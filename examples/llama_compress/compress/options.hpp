@@ -100,18 +100,22 @@ struct compress_options {
     bool distills_on_other_text() const { return distills_on_more() && !distill_text.empty(); }
     /// Whether the original writes that text.
     bool samples_text() const { return distills_on_other_text() && distill_text == "self"; }
-    /// Of so many windows, those that judge a phase and are not learned from.
-    std::int64_t held_back_of(std::int64_t count) const {
-        return std::min<std::int64_t>(std::llround(held_back * static_cast<double>(count)), count - 1);
+    /// Of so many windows, those that judge a phase and are not learned from: also those that make no whole batch,
+    /// which would leave ranks with nothing to do.
+    std::int64_t held_back_of(std::int64_t count, std::int64_t windows_of_a_batch) const {
+        const auto share = std::min<std::int64_t>(std::llround(held_back * static_cast<double>(count)), count - 1);
+        const auto learned = (count - share) / windows_of_a_batch * windows_of_a_batch;
+        return share > 0 && learned > 0 ? count - learned : share;
     }
+    /// The calibration's windows that are held back.
+    std::int64_t windows_held_back() const { return held_back_of(windows, batch); }
     /// The calibration windows that show a block's error: those that are held back, or all where none is.
-    std::int64_t windows_for_errors() const {
-        const auto judging = held_back_of(windows);
-        return judging > 0 ? judging : windows;
-    }
+    std::int64_t windows_for_errors() const { return windows_held_back() > 0 ? windows_held_back() : windows; }
     /// The windows of a pass of distillation, with those that are held back.
     std::int64_t windows_of_a_pass() const { return distills_on_more() ? distill_windows : windows; }
-    std::int64_t windows_held_back_in_distillation() const { return held_back_of(windows_of_a_pass()); }
+    std::int64_t windows_held_back_in_distillation() const {
+        return held_back_of(windows_of_a_pass(), distills_on_other_text() ? 1 : distill_batch);
+    }
     /// The different windows that distillation sees, where it has windows of its own. Those that are held back are
     /// among them, but beyond them in a text of its own, where each pass has all that was asked for.
     std::int64_t distillation_windows() const {
@@ -185,8 +189,8 @@ struct compress_options {
         f("final-fraction", o.final_fraction,
           "end of the cosine of a block's learning rates, as a fraction of the peak");
         f("held-back", o.held_back,
-          "share of the windows that judge each phase and are not learned from: a phase ends in its best state on "
-          "them");
+          "share of the windows that judge each phase and are not learned from, with those that make no whole batch: a "
+          "phase ends in its best state on them");
         f("estimator", o.estimator, "derivative that replaces that of sign(): identity, clipped or smooth");
         f("importance", o.importance, "channel weights of a block's loss: output (gradient moments) or ones");
         f("distill-epochs", o.distill_epochs, "passes in the distillation of the whole model (0: none)");
