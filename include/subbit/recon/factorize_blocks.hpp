@@ -94,7 +94,7 @@ template <class B, class S>
 struct block_to_factorize {
     compressor_reference<B, S> compressor;
     std::vector<layer_shape> layers;
-    /// A layer's weight (m, n) on the host, which is asked for once, by the stream that factorizes it.
+    /// A layer's weight (m, n) on the host, which is asked for once, by the thread of the stream that factorizes it.
     std::function<matrix<S>(const B& stream, index l)> take_weight;
 };
 
