@@ -167,9 +167,10 @@ class compression {
                               {options_, range_, watcher_, ranks_, [this](index l) { return compressor_of(l); }});
         for (index l = 0; l < blocks(); ++l) {
             if (l >= range_.last && !distills) break;
+            const bool unfinished = range_.contains(l) && !folder_.has_block(l);
             if (range_.contains(l))
                 watcher_.step("block", static_cast<std::size_t>(l), static_cast<std::size_t>(blocks()), -1);
-            if (range_.contains(l) && !folder_.has_block(l)) {
+            if (unfinished) {
                 ahead.factorize(l);
                 clock_.end(backend_, "blocks: factorize");
             }
@@ -177,7 +178,7 @@ class compression {
             clock_.end(backend_, "blocks: read");
             if (pending || distills_here) pass(blk, teacher_);
             if (range_.contains(l)) {
-                if (!folder_.has_block(l)) compress_block(l, blk, compressed, ahead.take(l));
+                if (unfinished) compress_block(l, blk, compressed, ahead.take(l));
                 clock_.skip(backend_);  // the block's report has its phases
                 blk.weights() = upload(backend_, folder_.load_block(l, *blk.schema));
                 reports_.push_back(folder_.load_report(l));

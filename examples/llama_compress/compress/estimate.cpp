@@ -5,7 +5,6 @@
 #include "compress/job_sizes.hpp"
 #include "compress/output_folder.hpp"
 #include "compress/plan.hpp"
-#include "compress/rank_measurement.hpp"
 #include "compress/rate.hpp"
 #include "compress/recipe.hpp"
 #include "compress/text_windows.hpp"
