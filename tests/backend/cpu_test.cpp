@@ -9,7 +9,6 @@
 #include <atomic>
 #include <cstdlib>
 #include <memory>
-#include <set>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -74,22 +73,34 @@ TEST_CASE("parallel_for covers the range once, in chunks that do not depend on t
             }
 }
 
-TEST_CASE(
-    "the claims of a loop take every chunk once, and those of each thread, where all keep pace, follow each other") {
-    using detail::claimed_chunk;
-    for (const std::uint32_t threads : {1U, 2U, 3U, 8U})
+TEST_CASE("the stretches of a loop's chunks follow each other, have every chunk, and differ by one at most") {
+    for (const std::uint32_t stretches : {1U, 2U, 3U, 8U})
         for (const std::uint32_t chunks : {1U, 2U, 7U, 16U, 23U}) {
-            CAPTURE(threads);
+            CAPTURE(stretches);
             CAPTURE(chunks);
-            std::set<std::uint32_t> taken;
-            for (std::uint32_t claim = 0; claim < chunks; ++claim) {
-                const std::uint32_t chunk = claimed_chunk(claim, chunks, threads);
-                CHECK(chunk < chunks);
-                taken.insert(chunk);
-                if (claim >= threads) CHECK(chunk == claimed_chunk(claim - threads, chunks, threads) + 1);
+            std::uint32_t next = 0;
+            for (std::uint32_t s = 0; s < stretches; ++s) {
+                const detail::chunk_stretch stretch(s, chunks, stretches);
+                CHECK(stretch.first == next);
+                CHECK(stretch.count >= chunks / stretches);
+                CHECK(stretch.count <= chunks / stretches + 1);
+                next += stretch.count;
             }
-            CHECK(taken.size() == chunks);
+            CHECK(next == chunks);
         }
+}
+
+TEST_CASE("a thread that has no chunk of its own left takes those of one that is held up") {
+    const cpu b(cpu_options{.threads = 2});
+    std::atomic<int> done = 0;
+    // The chunk that waits is the first of its stretch: the rest of the stretch is the other thread's.
+    b.parallel_for(16, 1, [&](index begin, index) {
+        if (begin == 0)
+            while (done < 15)
+                std::this_thread::yield();
+        ++done;
+    });
+    CHECK(done == 16);
 }
 
 TEST_CASE("an exception in a loop reaches the caller, and the threads live on") {

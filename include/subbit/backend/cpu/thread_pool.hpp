@@ -3,8 +3,8 @@
 // A loop is cut into chunks whose boundaries never depend on the number of threads; threads, including the caller,
 // claim one chunk after another. The caller waits for chunks, not for threads: a worker that the system has suspended
 // between chunks delays nobody. So this stays fast on a busy machine, where a barrier of all threads would not.
-// Claims go round as many stretches of neighbouring chunks as there are threads: threads that keep pace each read a
-// stretch of memory of their own, which their processor fetches ahead.
+// Each thread has a stretch of neighbouring chunks, of memory that its processor fetches ahead, and claims those of
+// other stretches when its own has none left.
 //
 // A process that was made by fork has none of its parent's threads: there a pool runs its loops in the calling thread,
 // and leaves the workers, which only the parent has, alone.
@@ -37,13 +37,14 @@ inline unsigned& fork_count() {
     return count;
 }
 
-/// The chunk that a loop's claim number `claim` takes; each chunk is some claim's.
-constexpr std::uint32_t claimed_chunk(std::uint32_t claim, std::uint32_t chunks, std::uint32_t threads) {
-    const std::uint32_t length = chunks / threads, longer = chunks % threads;  // the first stretches have one more
-    const std::uint32_t whole = length * threads;
-    const std::uint32_t stretch = claim < whole ? claim % threads : claim - whole;
-    return stretch * length + std::min(stretch, longer) + (claim < whole ? claim / threads : length);
-}
+/// The chunks of one of the stretches that a loop's chunks are cut into, of the first of which some have one more.
+struct chunk_stretch {
+    std::uint32_t first, count;
+
+    chunk_stretch(std::uint32_t stretch, std::uint32_t chunks, std::uint32_t stretches)
+        : first(chunks / stretches * stretch + std::min(stretch, chunks % stretches)),
+          count(chunks / stretches + (stretch < chunks % stretches ? 1 : 0)) {}
+};
 
 }  // namespace detail
 
@@ -51,11 +52,11 @@ constexpr std::uint32_t claimed_chunk(std::uint32_t claim, std::uint32_t chunks,
 class thread_pool {
   public:
     /// `threads` counts the caller: the pool starts one fewer.
-    explicit thread_pool(int threads) {
-        workers_.reserve(static_cast<std::size_t>(std::max(0, threads - 1)));
+    explicit thread_pool(int threads) : stretches_(static_cast<std::size_t>(std::max(1, threads))) {
+        workers_.reserve(stretches_.size() - 1);
         try {
-            for (int t = 1; t < threads; ++t)
-                workers_.emplace_back([this] { work(); });
+            for (std::uint32_t t = 1; t < stretches_.size(); ++t)
+                workers_.emplace_back([this, t] { work(t); });
         } catch (const std::system_error& e) {
             stop();
             throw value_error(std::to_string(threads) + " threads cannot be started: " + e.what());
@@ -86,7 +87,8 @@ class thread_pool {
         const std::uint32_t job = generation_.load(std::memory_order_relaxed) + 1;
         // Closed before anything else changes: a worker that still reads the last loop must not combine it with this
         // loop's number of chunks, and claim a chunk that neither loop has.
-        next_.store(static_cast<std::uint64_t>(job) << 32 | no_chunk, std::memory_order_relaxed);
+        for (stretch& s : stretches_)
+            s.next.store(static_cast<std::uint64_t>(job) << 32 | no_chunk, std::memory_order_relaxed);
         failure_ = nullptr;
         failed_.store(false, std::memory_order_relaxed);
         done_.store(0, std::memory_order_relaxed);
@@ -94,10 +96,11 @@ class thread_pool {
         context_.store(const_cast<void*>(static_cast<const void*>(&f)), std::memory_order_release);
         call_.store([](void* context, index c) { (*static_cast<std::remove_reference_t<F>*>(context))(c); },
                     std::memory_order_release);
-        next_.store(static_cast<std::uint64_t>(job) << 32, std::memory_order_release);
+        for (stretch& s : stretches_)
+            s.next.store(static_cast<std::uint64_t>(job) << 32, std::memory_order_release);
         wake_workers();
         inside_chunk() = true;
-        take_chunks(job);
+        take_chunks(job, 0);
         inside_chunk() = false;
         int spins = 0;
         while (done_.load(std::memory_order_acquire) != static_cast<std::uint32_t>(chunks))
@@ -108,7 +111,7 @@ class thread_pool {
   private:
     /// Long enough for the gap between two loops of one computation, short enough to leave the processor to others.
     static constexpr int spin_limit = 2000;
-    /// In the low half of next_: nothing to claim.
+    /// In the low half of a stretch's `next`: nothing to claim.
     static constexpr std::uint32_t no_chunk = 0xffffffffU;
 
     /// Whether there are threads to help: not with one thread alone, and not after a fork.
@@ -138,7 +141,7 @@ class thread_pool {
         generation_.notify_all();
     }
 
-    void work() {
+    void work(std::uint32_t thread) {
         inside_chunk() = true;
         std::uint32_t seen = 0;
         while (true) {
@@ -150,38 +153,52 @@ class thread_pool {
                     relax(spins);
             seen = generation_.load(std::memory_order_acquire);
             if (stop_.load(std::memory_order_relaxed)) return;
-            take_chunks(seen);
+            take_chunks(seen, thread);
         }
     }
 
-    /// Claims chunks of loop `job` until none is left. A claim raises the low half of next_ under the number of the
-    /// loop in the high half: it can only succeed while a chunk of that loop is unclaimed, that is while its caller
-    /// still waits, so what was read of the loop before the claim is then known to be that loop's.
-    void take_chunks(std::uint32_t job) {
-        std::uint64_t next = next_.load(std::memory_order_acquire);
+    /// The chunks of a stretch that are claimed: how many in the low half, in the high half the number of the loop.
+    struct alignas(64) stretch {
+        std::atomic<std::uint64_t> next = 0;
+    };
+
+    /// Claims chunks of loop `job` until none is left, those of the thread's own stretch first.
+    void take_chunks(std::uint32_t job, std::uint32_t thread) {
+        const auto count = static_cast<std::uint32_t>(stretches_.size());
+        for (std::uint32_t s = thread; s < thread + count; ++s)
+            take_chunks_of(s % count, job);
+    }
+
+    /// Claims those of one stretch. A claim raises the low half of `next` under the number of the loop in the high
+    /// half: it can only succeed while a chunk of that loop is unclaimed, that is while its caller still waits, so what
+    /// was read of the loop before the claim is then known to be that loop's.
+    void take_chunks_of(std::uint32_t stretch, std::uint32_t job) {
+        std::atomic<std::uint64_t>& counter = stretches_[stretch].next;
+        std::uint64_t next = counter.load(std::memory_order_acquire);
         while (static_cast<std::uint32_t>(next >> 32) == job) {
             const auto claim = static_cast<std::uint32_t>(next);
             const auto call = call_.load(std::memory_order_acquire);
             void* const context = context_.load(std::memory_order_acquire);
-            const std::uint32_t chunks = chunks_.load(std::memory_order_acquire);
-            if (claim >= chunks) return;
-            if (!next_.compare_exchange_weak(next, next + 1, std::memory_order_acq_rel, std::memory_order_acquire))
+            const detail::chunk_stretch chunks(stretch, chunks_.load(std::memory_order_acquire),
+                                               static_cast<std::uint32_t>(stretches_.size()));
+            if (claim >= chunks.count) return;
+            if (!counter.compare_exchange_weak(next, next + 1, std::memory_order_acq_rel, std::memory_order_acquire))
                 continue;
             if (!failed_.load(std::memory_order_relaxed)) {
                 try {
-                    call(context, detail::claimed_chunk(claim, chunks, static_cast<std::uint32_t>(threads())));
+                    call(context, chunks.first + claim);
                 } catch (...) {
                     if (!failed_.exchange(true)) failure_ = std::current_exception();
                 }
             }
             done_.fetch_add(1, std::memory_order_release);
-            next = next_.load(std::memory_order_acquire);
+            next = counter.load(std::memory_order_acquire);
         }
     }
 
+    std::vector<stretch> stretches_;  // one for each thread, the caller's first
     std::mutex owner_;
     std::atomic<std::uint32_t> generation_ = 0;
-    std::atomic<std::uint64_t> next_ = 0;
     std::atomic<std::uint32_t> chunks_ = 0;
     std::atomic<std::uint32_t> done_ = 0;
     std::atomic<void (*)(void*, index)> call_ = nullptr;
