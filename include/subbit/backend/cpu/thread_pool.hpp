@@ -172,14 +172,14 @@ class thread_pool {
     /// Claims those of one stretch. A claim raises the low half of `next` under the number of the loop in the high
     /// half: it can only succeed while a chunk of that loop is unclaimed, that is while its caller still waits, so what
     /// was read of the loop before the claim is then known to be that loop's.
-    void take_chunks_of(std::uint32_t stretch, std::uint32_t job) {
-        std::atomic<std::uint64_t>& counter = stretches_[stretch].next;
+    void take_chunks_of(std::uint32_t number, std::uint32_t job) {
+        std::atomic<std::uint64_t>& counter = stretches_[number].next;
         std::uint64_t next = counter.load(std::memory_order_acquire);
         while (static_cast<std::uint32_t>(next >> 32) == job) {
             const auto claim = static_cast<std::uint32_t>(next);
             const auto call = call_.load(std::memory_order_acquire);
             void* const context = context_.load(std::memory_order_acquire);
-            const detail::chunk_stretch chunks(stretch, chunks_.load(std::memory_order_acquire),
+            const detail::chunk_stretch chunks(number, chunks_.load(std::memory_order_acquire),
                                                static_cast<std::uint32_t>(stretches_.size()));
             if (claim >= chunks.count) return;
             if (!counter.compare_exchange_weak(next, next + 1, std::memory_order_acq_rel, std::memory_order_acquire))
