@@ -141,7 +141,7 @@ std::vector<std::string> own_operations() {
     SUBBIT_OPERATION(do_weighted_squared_error, "", arg<in>(), arg<in>(), arg<numbers>(), arg<out>(),
                      arg<double_results>());
     SUBBIT_OPERATION(do_weighted_square, "", arg<in>(), arg<numbers>());
-    SUBBIT_OPERATION(do_relative_squared_error, "", arg<in>(), arg<in>(), arg<numbers>(), arg<double>(), arg<out>(),
+    SUBBIT_OPERATION(do_relative_squared_error, "", arg<in>(), arg<in>(), arg<double>(), arg<out>(),
                      arg<double_results>());
     SUBBIT_OPERATION(do_cross_entropy_rows, "", arg<out>(), arg<ids>(), arg<S>(), arg<bool>(), arg<double_results>());
     SUBBIT_OPERATION(do_forward_kl_rows, "", arg<in>(), arg<out>(), arg<const hard_labels&>(), arg<S>(),

@@ -122,40 +122,6 @@ TEST_CASE("a block that is compressed already is refused by the layer's name and
     }
 }
 
-TEST_CASE("where each token's error is relative to its own size, a few very large tokens do not decide") {
-    const cpu b({.threads = 1});
-    random_task task(b);
-    const matrix<float> outputs = task.targets;
-    task.targets.row(3) *= 1000;  // of which the block's output is off by nearly all
-    task.targets.row(5) *= 2;
-    auto data = task.data();
-    CHECK(subbit::block_error(b, task.blk, data) == doctest::Approx(0.998).epsilon(1e-3));
-    data.token_relative = true;
-    const double of_3 = 0.999 * 0.999, of_5 = 0.25;
-    CHECK(subbit::block_error(b, task.blk, data) ==
-          doctest::Approx((of_3 + of_5) / static_cast<double>(outputs.rows())).epsilon(1e-3));
-    const vector<float> importance = vector<float>::Constant(32, 7.0F);  // in both norms
-    data.importance = subbit::const_span(importance);
-    CHECK(subbit::block_error(b, task.blk, data) ==
-          doctest::Approx((of_3 + of_5) / static_cast<double>(outputs.rows())).epsilon(1e-3));
-}
-
-TEST_CASE(
-    "reconstruction with each token's error relative to its own lowers that, with the same bits for all threads") {
-    const auto compressed = [](int threads) {
-        const cpu b({.threads = threads});
-        random_task task(b);
-        auto data = task.data();
-        data.token_relative = true;
-        const auto report = subbit::reconstruct_block(
-            b, task.blk, data, {.compressor = svid_compressor{}, .recipe = recipe_of(subbit::joint_order{})});
-        CHECK(report.tuned_error < 0.9 * report.factor_error);
-        CHECK(report.tuned_error == subbit::block_error(b, task.blk, data));
-        return report.tuned_error;
-    };
-    CHECK(compressed(1) == compressed(2));
-}
-
 TEST_CASE("reconstruction lowers a block's error, rounds its scales, and does not depend on the threads") {
     for (const reconstruction_order& order : orders) {
         CAPTURE(order.index());

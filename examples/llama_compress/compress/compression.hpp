@@ -211,7 +211,6 @@ class compression {
             weighted_loss(options_) ? subbit::const_span(importance) : std::span<const float>(),
             options_.window_tokens,
             options_.windows_held_back(),
-            options_.token_relative,
             [&](index first, index count) { inputs.release(first, count), teacher_.release(first, count); }};
         model_.prefetch(l + 1);
         nlohmann::json probes = nlohmann::json::array();

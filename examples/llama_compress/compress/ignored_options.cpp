@@ -49,7 +49,6 @@ std::vector<use> uses_of(const compress_options& o) {
             {"scale-rate", tunes, "--epochs above 0"},
             {"norm-rate", tunes, "--epochs above 0"},
             {"importance", tunes, "--epochs above 0"},
-            {"token-relative", tunes, "--epochs above 0"},
             {"final-fraction", tunes || tunes_weights, "--epochs above 0"},
             {"distill-text", more, "--distill-windows above 0"},
             {"distill-windows", distills, of_distillation},

@@ -71,7 +71,6 @@ struct compress_options {
     double held_back = 0.04;
     std::string estimator = "identity";
     std::string importance = "output";
-    bool token_relative = false;
 
     // Model reconstruction
     std::int64_t distill_epochs = 8;
@@ -193,9 +192,6 @@ struct compress_options {
           "share of the windows that judge each phase and are not learned from, with those that make no whole batch: a "
           "phase ends in its best state on them");
         f("estimator", o.estimator, "derivative that replaces that of sign(): identity, clipped or smooth");
-        f("token-relative", o.token_relative,
-          "1: each token's error in a block's loss is relative to its own size, so that a few very large ones do not "
-          "decide; 0: relative to all tokens together");
         f("importance", o.importance, "channel weights of a block's loss: output (gradient moments) or ones");
         f("distill-epochs", o.distill_epochs, "passes in the distillation of the whole model (0: none)");
         f("distill-text", o.distill_text,

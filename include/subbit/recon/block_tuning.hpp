@@ -30,8 +30,6 @@ struct block_data {
     std::span<const S> importance;  ///< d weights of the squared error, or empty for ones
     index window = 0;               ///< tokens per window
     index held_back = 0;            ///< of the windows, the last: they judge each phase, which does not learn from them
-    /// Whether each token's error is relative to its own norm, or all of them to the sum of the norms.
-    bool token_relative = false;
     /// Called with the first row and the number of rows of inputs and targets that are not needed for a while: for data
     /// that lies in a file.
     std::function<void(index, index)> done = {};
@@ -64,21 +62,9 @@ struct block_data {
     }
 };
 
-/// Adds the error of Y to total[0], and writes its gradient (docs/method.md, eq. 36 and 36a). Y, target, gradient:
-/// tokens of a block's output, (tokens, d).
+/// The sum of importance Y*^2 over all windows, a few rows at a time.
 template <class B, class S>
-void output_error(const B& b, const block_data<S>& data, matrix_view<const S> Y, matrix_view<const S> target,
-                  matrix_view<S> gradient, std::span<double> total) {
-    if (!data.token_relative) return weighted_squared_error(b, Y, target, data.importance, gradient, total);
-    fill(b, 0, gradient);
-    relative_squared_error(b, Y, target, data.importance, static_cast<double>(Y.rows), gradient, total);
-}
-
-/// What the error is relative to: the sum of importance Y*^2 over all windows, a few rows at a time, or the number of
-/// tokens.
-template <class B, class S>
-double error_unit(const B& b, const block_data<S>& data) {
-    if (data.token_relative) return static_cast<double>(data.targets.rows);
+double targets_square(const B& b, const block_data<S>& data) {
     const index step = std::max<index>(1, rows_at_once<B> / data.window) * data.window;
     double sum = 0;
     for (index t = 0; t < data.targets.rows; t += step) {
@@ -89,8 +75,8 @@ double error_unit(const B& b, const block_data<S>& data) {
     return sum;
 }
 
-/// The block's relative error over all windows (docs/method.md, eq. 36 and 36a). The ranks share the windows out, a few
-/// at a time.
+/// The block's relative error: sum importance (Y - Y*)^2 over all windows (docs/method.md, eq. 36), divided by sum
+/// importance Y*^2. The ranks share the windows out, a few at a time.
 template <class Block, class B, class S = typename Block::scalar>
 double block_error(const B& b, const Block& block, const block_data<S>& data,
                    const communicator& ranks = this_process_alone()) {
@@ -106,13 +92,13 @@ double block_error(const B& b, const Block& block, const block_data<S>& data,
         const index t = k * step, rows = std::min(step, all - t);
         const auto y = view(Y).middle_rows(0, rows);
         block.forward(b, data.inputs.middle_rows(t, rows), data.window, y, tape);
-        output_error(b, data, matrix_view<const S>(y), data.targets.middle_rows(t, rows),
-                     view(gradient).middle_rows(0, rows), losses.current());
+        weighted_squared_error(b, matrix_view<const S>(y), data.targets.middle_rows(t, rows), data.importance,
+                               view(gradient).middle_rows(0, rows), losses.current());
         losses.keep(b, k);
         if (data.done) data.done(t, rows);
     }
     const double error = losses.total(b, ranks);
-    const double norm = error_unit(b, data);
+    const double norm = targets_square(b, data);
     return norm > 0 ? error / norm : error;
 }
 
@@ -146,7 +132,7 @@ class block_steps {
           batch_(batch),
           ranks_(ranks),
           losses_(b, data.windows()),
-          norm_(error_unit(b, data)) {
+          norm_(targets_square(b, data)) {
         for (auto* m : {&X_, &target_, &Y_, &dY_, &dX_})
             reshape(b, *m, data.window, data.inputs.cols);
     }
@@ -200,7 +186,7 @@ class block_steps {
 
     void learn(const trainable& train) {
         block_.forward(b_, const_view(X_), data_.window, view(Y_), tape_);
-        output_error(b_, data_, const_view(Y_), const_view(target_), view(dY_), losses_.current());
+        weighted_squared_error(b_, const_view(Y_), const_view(target_), data_.importance, view(dY_), losses_.current());
         block_.backward(b_, train, tape_, data_.window, const_view(dY_), view(dX_));
     }
 

@@ -70,7 +70,7 @@ class distillation_pass {
         for (index l = blocks - 1; l >= 0; --l) {
             if (recipe_.hidden_weight > 0)
                 relative_squared_error(b, const_view(state_after(l)),
-                                       matrix_view<const scalar>(teacher.states_after(l)), {}, recipe_.hidden_weight,
+                                       matrix_view<const scalar>(teacher.states_after(l)), recipe_.hidden_weight,
                                        view(*gradient), total);
             auto& tape = l >= first_kept ? tapes_[static_cast<std::size_t>(l)] : spare_;
             if (l < first_kept) forward(b, l, T, tape);

@@ -88,7 +88,7 @@
                                                     std::span<const S>, matrix_view<S>, std::span<double>);          \
     KEYWORD template double do_weighted_square(gpu_tag, const B&, matrix_view<const S>, std::span<const S>);         \
     KEYWORD template void do_relative_squared_error(gpu_tag, const B&, matrix_view<const S>, matrix_view<const S>,   \
-                                                    std::span<const S>, double, matrix_view<S>, std::span<double>);  \
+                                                    double, matrix_view<S>, std::span<double>);                      \
     KEYWORD template void do_cross_entropy_rows(gpu_tag, const B&, matrix_view<S>, std::span<const std::int32_t>, S, \
                                                 bool, std::span<double>);                                            \
     KEYWORD template void do_forward_kl_rows(gpu_tag, const B&, matrix_view<const S>, matrix_view<S>,                \

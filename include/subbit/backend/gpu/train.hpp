@@ -64,11 +64,9 @@ double do_weighted_square(gpu_tag, const B& b, matrix_view<const S> X, std::span
 
 template <class B, class S>
 void do_relative_squared_error(gpu_tag, const B& b, matrix_view<const S> Y, matrix_view<const S> target,
-                               std::span<const S> importance, double per_token, matrix_view<S> d_Y,
-                               std::span<double> total) {
+                               double per_token, matrix_view<S> d_Y, std::span<double> total) {
     auto losses = b.template scratch<double>(Y.rows);
-    b.launch(gpu::cover_by_warps(Y.rows),
-             gpu::relative_error_rows<S>{Y, target, importance.data(), per_token, d_Y, losses.data()});
+    b.launch(gpu::cover_by_warps(Y.rows), gpu::relative_error_rows<S>{Y, target, per_token, d_Y, losses.data()});
     do_add_to_total(gpu_tag{}, b, {losses.data(), static_cast<std::size_t>(losses.size())}, 1, total);
 }
 

@@ -140,20 +140,16 @@ double weighted_square(const B& b, matrix_view<const S> X, std::span<const S> im
 }
 
 /// Adds `weight` times the mean over tokens of |y - y*|^2 / |y*|^2 to total[0], a number of the backend's memory, so
-/// that every token counts the same whatever the size of its hidden state; the gradient is added to d_Y. Both norms are
-/// weighted by the importance of the channels.
-///
-/// Y, target, d_Y: (tokens, channels), rows contiguous; importance: channels, or empty for ones. Accumulates in double
-/// per token, tokens in order (docs/method.md, eq. 36a and 44).
+/// that every token counts the same whatever the size of its hidden state; the gradient is added to d_Y. Y, target,
+/// d_Y: (tokens, channels), rows contiguous. Accumulates in double per token, tokens in order (docs/method.md, eq. 44).
 template <class B, class S>
-void relative_squared_error(const B& b, matrix_view<const S> Y, matrix_view<const S> target,
-                            std::span<const S> importance, double weight, matrix_view<S> d_Y, std::span<double> total) {
+void relative_squared_error(const B& b, matrix_view<const S> Y, matrix_view<const S> target, double weight,
+                            matrix_view<S> d_Y, std::span<double> total) {
     require_shape("relative_squared_error: target", target.rows, target.cols, Y.rows, Y.cols);
     require_shape("relative_squared_error: d_Y", d_Y.rows, d_Y.cols, Y.rows, Y.cols);
-    if (!importance.empty()) require_size("relative_squared_error: importance", std::ssize(importance), Y.cols);
     require_size("relative_squared_error: total", std::ssize(total), 1);
     const double per_token = weight / static_cast<double>(std::max<index>(1, Y.rows));
-    do_relative_squared_error(typename B::tag{}, b, Y, target, importance, per_token, d_Y, total);
+    do_relative_squared_error(typename B::tag{}, b, Y, target, per_token, d_Y, total);
 }
 
 /// losses[t] = the negative log-likelihood of labels[t] under softmax(logits(t,:)), 0 for a label below 0. With

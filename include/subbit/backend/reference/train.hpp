@@ -95,25 +95,21 @@ void do_weighted_squared_error(reference_tag, const B& b, matrix_view<const S> Y
 
 template <host_backend B, class S>
 void do_relative_squared_error(reference_tag, const B& b, matrix_view<const S> Y, matrix_view<const S> target,
-                               std::span<const S> importance, double per_token, matrix_view<S> d_Y,
-                               std::span<double> total) {
+                               double per_token, matrix_view<S> d_Y, std::span<double> total) {
     std::vector<double> row_loss(static_cast<std::size_t>(Y.rows));
     vectorized_for(b, Y.rows, 16, [&](index begin, index end) {
         for (index t = begin; t < end; ++t) {
             const S *y = Y.row(t), *y0 = target.row(t);
             S* d = d_Y.row(t);
-            const auto weight = [&](index c) {
-                return importance.empty() ? S(1) : importance[static_cast<std::size_t>(c)];
-            };
             double error = 0, norm = 1e-30;
             for (index c = 0; c < Y.cols; ++c) {
-                const double e = static_cast<double>(y[c] - y0[c]), w = weight(c);
-                error += w * e * e;
-                norm += w * static_cast<double>(y0[c]) * static_cast<double>(y0[c]);
+                const double e = static_cast<double>(y[c] - y0[c]);
+                error += e * e;
+                norm += static_cast<double>(y0[c]) * static_cast<double>(y0[c]);
             }
             const S slope = static_cast<S>(2 * per_token / norm);
             for (index c = 0; c < Y.cols; ++c)
-                d[c] += slope * weight(c) * (y[c] - y0[c]);
+                d[c] += slope * (y[c] - y0[c]);
             row_loss[static_cast<std::size_t>(t)] = per_token * (error / norm);
         }
     });

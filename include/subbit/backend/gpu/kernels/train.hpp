@@ -107,7 +107,6 @@ struct weighted_square_entry {
 template <class S>
 struct relative_error_rows {
     matrix_view<const S> Y, target;
-    const S* importance;  ///< null: ones
     double per_token;
     matrix_view<S> d_Y;
     double* losses;
@@ -118,20 +117,17 @@ struct relative_error_rows {
             double error = 0, norm = 0;
             for (index c = block.lane(); c < Y.cols; c += warp_size) {
                 const auto e = static_cast<double>(Y(t, c) - target(t, c)), y = static_cast<double>(target(t, c));
-                error += weight(c) * e * e;
-                norm += weight(c) * y * y;
+                error += e * e;
+                norm += y * y;
             }
             error = block.warp_sum(error);
             norm = block.warp_sum(norm) + 1e-30;
             const S slope = static_cast<S>(2 * per_token / norm);
             for (index c = block.lane(); c < Y.cols; c += warp_size)
-                d_Y(t, c) += slope * weight(c) * (Y(t, c) - target(t, c));
+                d_Y(t, c) += slope * (Y(t, c) - target(t, c));
             if (block.lane() == 0) losses[t] = per_token * (error / norm);
         });
     }
-
-  private:
-    SUBBIT_KERNEL S weight(index c) const { return importance == nullptr ? S(1) : importance[c]; }
 };
 
 /// log sum exp of a row by a whole block; every thread gets it.
