@@ -74,17 +74,17 @@ TEST_CASE("parallel_for covers the range once, in chunks that do not depend on t
 }
 
 TEST_CASE("the stretches of a loop's chunks follow each other, have every chunk, and differ by one at most") {
-    for (const std::uint32_t stretches : {1U, 2U, 3U, 8U})
-        for (const std::uint32_t chunks : {1U, 2U, 7U, 16U, 23U}) {
+    for (const int stretches : {1, 2, 3, 8})
+        for (const index chunks : {1, 2, 7, 16, 23}) {
             CAPTURE(stretches);
             CAPTURE(chunks);
-            std::uint32_t next = 0;
-            for (std::uint32_t s = 0; s < stretches; ++s) {
-                const detail::chunk_stretch stretch(s, chunks, stretches);
+            index next = 0;
+            for (int s = 0; s < stretches; ++s) {
+                const unit_range stretch = even_share(chunks, stretches, s);
                 CHECK(stretch.first == next);
-                CHECK(stretch.count >= chunks / stretches);
-                CHECK(stretch.count <= chunks / stretches + 1);
-                next += stretch.count;
+                CHECK(stretch.count() >= chunks / stretches);
+                CHECK(stretch.count() <= chunks / stretches + 1);
+                next += stretch.count();
             }
             CHECK(next == chunks);
         }

@@ -1,7 +1,7 @@
 // Who does what: how work is shared out among ranks so that its result does not depend on their number.
 #pragma once
 
-#include <subbit/core/types.hpp>
+#include <subbit/core/even_share.hpp>
 
 #include <algorithm>
 #include <bit>
@@ -11,20 +11,6 @@
 #include <vector>
 
 namespace subbit {
-
-/// Units of work first, first + 1, ..., last - 1.
-struct unit_range {
-    index first = 0, last = 0;
-
-    index count() const { return last - first; }
-    bool contains(index unit) const { return first <= unit && unit < last; }
-};
-
-/// The contiguous share of a rank in `units` units of work; shares differ by at most one unit.
-inline unit_range even_share(index units, int ranks, int rank) {
-    const auto from = [&](index r) { return units * r / ranks; };
-    return {from(rank), from(rank + 1)};
-}
 
 /// The owner of each job, so that the ranks' costs are about even: the most expensive job first, to the rank that has
 /// least (longest processing time first).

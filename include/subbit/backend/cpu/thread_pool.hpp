@@ -10,7 +10,9 @@
 // and leaves the workers, which only the parent has, alone.
 #pragma once
 
+#include <subbit/core/even_share.hpp>
 #include <subbit/core/matrix.hpp>
+#include <subbit/core/memory.hpp>
 
 #include <pthread.h>
 #include <algorithm>
@@ -37,15 +39,6 @@ inline unsigned& fork_count() {
     return count;
 }
 
-/// The chunks of one of the stretches that a loop's chunks are cut into, of the first of which some have one more.
-struct chunk_stretch {
-    std::uint32_t first, count;
-
-    chunk_stretch(std::uint32_t stretch, std::uint32_t chunks, std::uint32_t stretches)
-        : first(chunks / stretches * stretch + std::min(stretch, chunks % stretches)),
-          count(chunks / stretches + (stretch < chunks % stretches ? 1 : 0)) {}
-};
-
 }  // namespace detail
 
 /// Threads that wait for loops; owned by a cpu backend and its copies.
@@ -55,7 +48,7 @@ class thread_pool {
     explicit thread_pool(int threads) : stretches_(static_cast<std::size_t>(std::max(1, threads))) {
         workers_.reserve(stretches_.size() - 1);
         try {
-            for (std::uint32_t t = 1; t < stretches_.size(); ++t)
+            for (int t = 1; t < threads; ++t)
                 workers_.emplace_back([this, t] { work(t); });
         } catch (const std::system_error& e) {
             stop();
@@ -141,7 +134,7 @@ class thread_pool {
         generation_.notify_all();
     }
 
-    void work(std::uint32_t thread) {
+    void work(int thread) {
         inside_chunk() = true;
         std::uint32_t seen = 0;
         while (true) {
@@ -158,30 +151,30 @@ class thread_pool {
     }
 
     /// The chunks of a stretch that are claimed: how many in the low half, in the high half the number of the loop.
-    struct alignas(64) stretch {
+    struct alignas(cache_line) stretch {
         std::atomic<std::uint64_t> next = 0;
     };
 
     /// Claims chunks of loop `job` until none is left, those of the thread's own stretch first.
-    void take_chunks(std::uint32_t job, std::uint32_t thread) {
-        const auto count = static_cast<std::uint32_t>(stretches_.size());
-        for (std::uint32_t s = thread; s < thread + count; ++s)
+    void take_chunks(std::uint32_t job, int thread) {
+        const auto count = static_cast<int>(stretches_.size());
+        for (int s = thread; s < thread + count; ++s)
             take_chunks_of(s % count, job);
     }
 
     /// Claims those of one stretch. A claim raises the low half of `next` under the number of the loop in the high
     /// half: it can only succeed while a chunk of that loop is unclaimed, that is while its caller still waits, so what
     /// was read of the loop before the claim is then known to be that loop's.
-    void take_chunks_of(std::uint32_t number, std::uint32_t job) {
-        std::atomic<std::uint64_t>& counter = stretches_[number].next;
+    void take_chunks_of(int number, std::uint32_t job) {
+        std::atomic<std::uint64_t>& counter = stretches_[static_cast<std::size_t>(number)].next;
         std::uint64_t next = counter.load(std::memory_order_acquire);
         while (static_cast<std::uint32_t>(next >> 32) == job) {
             const auto claim = static_cast<std::uint32_t>(next);
             const auto call = call_.load(std::memory_order_acquire);
             void* const context = context_.load(std::memory_order_acquire);
-            const detail::chunk_stretch chunks(number, chunks_.load(std::memory_order_acquire),
-                                               static_cast<std::uint32_t>(stretches_.size()));
-            if (claim >= chunks.count) return;
+            const unit_range chunks =
+                even_share(chunks_.load(std::memory_order_acquire), static_cast<int>(stretches_.size()), number);
+            if (claim >= chunks.count()) return;
             if (!counter.compare_exchange_weak(next, next + 1, std::memory_order_acq_rel, std::memory_order_acquire))
                 continue;
             if (!failed_.load(std::memory_order_relaxed)) {
